@@ -16,7 +16,7 @@ pub struct Entry {
     /// Its name.
     pub name: &'static str,
     /// What it is for.
-    pub task: Task,
+    pub task: LearningTask,
     /// Size in words: text, rows, tokens.
     pub size: &'static str,
     /// Its licence.
@@ -40,7 +40,7 @@ pub struct Entry {
 /// What a data set is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Task {
+pub enum LearningTask {
     /// Predicting the next token.
     LanguageModel,
     /// Telling the class of a sentence or of a pair of them.
@@ -49,7 +49,7 @@ pub enum Task {
     Images,
 }
 
-impl Task {
+impl LearningTask {
     /// In words.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -67,7 +67,7 @@ impl Task {
     }
 }
 
-impl fmt::Display for Task {
+impl fmt::Display for LearningTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

@@ -86,8 +86,8 @@ pub use source::read_text;
 pub use split::Split;
 pub use stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits, TokenStream};
 pub use tokenizer::{
-    BYTES, COMPANIONS_FOLDER, Companions, END_OF_TEXT, GPT2, Kept, Marks, Pairs, SpecialTokens,
-    TOKENIZER_FILE, Template, Tokenizer, TrainingRequest, train_tokenizer,
+    BYTES, COMPANIONS_FOLDER, Companions, END_OF_TEXT, GPT2, KeptTokenizer, Marks, Pairs,
+    SpecialTokens, TOKENIZER_FILE, Template, Tokenizer, TrainingRequest, train_tokenizer,
 };
 pub use whole::whole_tokens;
 pub use windows::{InputsAndTargets, Windows};

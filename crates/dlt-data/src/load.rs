@@ -8,7 +8,7 @@ use crate::{
     hub::{FetchEvent, HubConfig},
     origin::HubOrigin,
     retrieval::{Retrieval, Retrieved},
-    source::Source,
+    source::TextSource,
     split::Split,
     stream::{Provenance, SplitProvenance, TokenSplits, TokenStream},
     tokenizer::{END_OF_TEXT, Marks, Tokenizer, TokenizerSource},
@@ -119,7 +119,7 @@ pub fn load(
 
 fn load_splits(
     request: &DataRequest<'_>,
-    text: &mut Source,
+    text: &mut TextSource,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<TokenSplits, DataError> {
     let DataRequest { data, context, .. } = *request;
@@ -211,10 +211,10 @@ pub(crate) fn find(
     hub: Option<&HubConfig>,
     cache: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Source, DataError> {
+) -> Result<TextSource, DataError> {
     listening(progress, |on| {
         let retrieval = hub.map(|hub| Retrieval { hub, cache, on });
-        Source::find(name, fractions, reading, retrieval.as_ref())
+        TextSource::find(name, fractions, reading, retrieval.as_ref())
     })
 }
 
@@ -283,7 +283,7 @@ impl<'a> Loader<'a> {
     /// read.
     fn of(
         request: &'a DataRequest<'a>,
-        text: &mut Source,
+        text: &mut TextSource,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, DataError> {
         if let Some(column) = text.column() {
@@ -304,7 +304,7 @@ impl<'a> Loader<'a> {
 
     fn split(
         &mut self,
-        text: &Source,
+        text: &TextSource,
         split: Split,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<LoadedSplit, DataError> {
@@ -350,7 +350,7 @@ impl<'a> Loader<'a> {
     }
 
     /// What is put between two documents of a text.
-    fn boundary(&mut self, text: &Source) -> Result<Boundary, DataError> {
+    fn boundary(&mut self, text: &TextSource) -> Result<Boundary, DataError> {
         let data = self.request.data;
         let is_asked = data.separator == Separator::EndOfText;
         if is_asked && text.has_lines() {
@@ -434,7 +434,7 @@ impl<'a> Loader<'a> {
     /// Tokenizes into memory.
     fn tokenize(
         &mut self,
-        source: &Source,
+        source: &TextSource,
         split: Split,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<TokenizedText, DataError> {
@@ -453,7 +453,7 @@ impl<'a> Loader<'a> {
         &mut self,
         folder: &Path,
         key: CacheKey,
-        source: &Source,
+        source: &TextSource,
         split: Split,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<TokenizedText, Failed> {
@@ -478,7 +478,7 @@ impl<'a> Loader<'a> {
 
     fn work<E: From<DataError>>(
         &mut self,
-        source: &Source,
+        source: &TextSource,
         split: Split,
         write: &mut dyn FnMut(&[u32]) -> Result<(), E>,
         progress: &mut dyn FnMut(Progress),

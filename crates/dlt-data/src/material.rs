@@ -23,7 +23,7 @@ use dlt_spec::{
     size::Extents,
     spec::{Architecture, Augment, Normalise, Objective},
 };
-use examples::Kind;
+use examples::ExampleKind;
 use masking::Masking;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
@@ -96,7 +96,7 @@ impl Material {
     /// # Errors
     /// None that [`load`](fn@crate::load) has not reported already.
     pub fn text(splits: TokenSplits) -> Result<Self, DataError> {
-        let windows = |split| Ok(Examples::new(Kind::Windows(splits.windows(split)?), 0));
+        let windows = |split| Ok(Examples::new(ExampleKind::Windows(splits.windows(split)?), 0));
         let [train, validation, test] = Split::ALL.map(windows);
         Ok(Self {
             provenance: splits.provenance.clone(),
@@ -119,7 +119,7 @@ impl Material {
         let token = known.unwrap_or(words as u32);
         let masking = Masking { token, words, share };
         let windows =
-            |split| Ok(Examples::new(Kind::Masked(splits.windows(split)?, masking), seed));
+            |split| Ok(Examples::new(ExampleKind::Masked(splits.windows(split)?, masking), seed));
 
         let [train, validation, test] = Split::ALL.map(windows);
 
@@ -168,7 +168,7 @@ impl Material {
         let mut ids = |split: Split, examples: Vec<Example>| -> Result<Examples, DataError> {
             let rows = SentenceIds::new(&examples, &tokenizer, &framing, spec.model.context)?;
             splits.push(sentence_provenance(split, &examples, rows.tokens()));
-            Ok(Examples::new(Kind::Sentences(Arc::new(rows)), spec.seed))
+            Ok(Examples::new(ExampleKind::Sentences(Arc::new(rows)), spec.seed))
         };
 
         let has_test = !test.is_empty() || loaded.plan.is_none();
@@ -218,7 +218,7 @@ impl Material {
         let mut splits = Vec::new();
         let mut kept = |split: Split, pictures: Pictures| {
             splits.push(picture_provenance(split, &pictures));
-            Examples::new(Kind::Pictures(Arc::new(pictures), settings.clone()), spec.seed)
+            Examples::new(ExampleKind::Pictures(Arc::new(pictures), settings.clone()), spec.seed)
         };
 
         let examples = [

@@ -6,7 +6,7 @@ mod resizing;
 pub use batch::{Augment, CIFAR10_MEAN, CIFAR10_STD, PictureBatch, PictureSettings};
 
 use crate::{
-    catalogue::{Columns, RowShare, Tail, Task},
+    catalogue::{Columns, LearningTask, RowShare, Tail},
     error::DataError,
     files::{
         DataFile, Flow,
@@ -113,7 +113,9 @@ pub fn load_pictures(
     match Origin::parse(source)? {
         Origin::Hub(origin) => {
             let Some(entry) = origin.entry.filter(|entry| entry.columns == Columns::Picture) else {
-                return Err(Task::Images.not_of(source, origin.entry.map(|entry| entry.task)));
+                return Err(
+                    LearningTask::Images.not_of(source, origin.entry.map(|entry| entry.task))
+                );
             };
             let found = retrieved(&origin, hub, cache, progress)?;
             let read = |split: Split| read_tables(&found.files[split as usize]);
@@ -129,7 +131,9 @@ pub fn load_pictures(
                 hub: Some(found.provenance),
             })
         }
-        Origin::Shipped(_) => Err(Task::Images.not_of(source, Some(Task::LanguageModel))),
+        Origin::Shipped(_) => {
+            Err(LearningTask::Images.not_of(source, Some(LearningTask::LanguageModel)))
+        }
         Origin::Local { path, .. } if path.is_file() => {
             let all = read_cifar10(&path)?;
             let [validation, test] =

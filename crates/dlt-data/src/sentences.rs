@@ -10,7 +10,7 @@ pub use glue::read_sentences;
 use labelled::Labelled;
 
 use crate::{
-    catalogue::{Columns, Task},
+    catalogue::{Columns, LearningTask},
     error::DataError,
     files::{
         BadRows, DataFile, Flow,
@@ -92,9 +92,8 @@ pub fn load_sentences(
                 Columns::Sentences { first, second } => Some((first, second)),
                 _ => None,
             }) else {
-                return Err(
-                    Task::Classification.not_of(source, origin.entry.map(|entry| entry.task))
-                );
+                return Err(LearningTask::Classification
+                    .not_of(source, origin.entry.map(|entry| entry.task)));
             };
 
             let found = retrieved(&origin, hub, cache, progress)?;
@@ -104,7 +103,9 @@ pub fn load_sentences(
             (read(train)?, read(validation)?, read(test)?, Some(found.provenance))
         }
         Origin::Shipped(_) => {
-            return Err(Task::Classification.not_of(source, Some(Task::LanguageModel)));
+            return Err(
+                LearningTask::Classification.not_of(source, Some(LearningTask::LanguageModel))
+            );
         }
         Origin::Local { path, column } => match original_files(source, &path)? {
             Some((train, validation, test)) => {

@@ -1,7 +1,7 @@
 //! Where text comes from: a shipped corpus, a file, a folder of files, or the hub.
 
 use crate::{
-    catalogue::{Columns, Joining, RowShare, Task},
+    catalogue::{Columns, Joining, LearningTask, RowShare},
     checksum::{self, hex},
     corpus::CORPORA,
     error::DataError,
@@ -34,7 +34,7 @@ const LONGEST_TEXT: u64 = 1 << 30;
 
 /// A text in three splits, none of which has been read yet.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct TextSource {
     /// The rows that train, validation and test are taken from; the same ones where one text is
     /// cut. A split without files is one that the data do not have.
     rows: [Rows; 3],
@@ -73,7 +73,7 @@ enum Cut {
     Fractions([f64; 3]),
 }
 
-impl Source {
+impl TextSource {
     /// Finds what a name means, fetching it where it comes from the hub and is not here. A single
     /// text is cut by `fractions`.
     pub(crate) fn find(
@@ -366,7 +366,7 @@ impl Source {
         if let Some(entry) = origin.entry
             && !matches!(entry.columns, Columns::Text { .. })
         {
-            return Err(Task::LanguageModel.not_of(&origin.name, Some(entry.task)));
+            return Err(LearningTask::LanguageModel.not_of(&origin.name, Some(entry.task)));
         }
         let Retrieved { files, parts, plan, provenance } = retrieval.retrieve(origin)?;
         let mut whole = Sha256::new();

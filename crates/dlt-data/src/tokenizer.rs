@@ -20,7 +20,7 @@ pub(crate) use chunks::{Chunker, Portion};
 pub(crate) use companions::is_companion;
 pub use companions::{COMPANIONS_FOLDER, Companions};
 pub(crate) use encoder::Encoder;
-pub use kept::Kept;
+pub use kept::KeptTokenizer;
 pub use marks::{Marks, Pairs, Template};
 pub(crate) use source::TokenizerSource;
 use source::of_model;

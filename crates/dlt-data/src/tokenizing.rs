@@ -10,7 +10,7 @@ use crate::{
     cache::Facts,
     error::DataError,
     files::{Flow, Piece, PieceKind},
-    source::Source,
+    source::TextSource,
     split::Split,
     tokenizer::{Chunker, END_OF_TEXT, Encoder, Marks, Portion, Tokenizer},
     windows::AROUND_BLOCKS,
@@ -31,7 +31,7 @@ const CHUNKS_PER_THREAD: usize = 4;
 
 /// What to tokenize, and how.
 pub(crate) struct Work<'a> {
-    pub(crate) source: &'a Source,
+    pub(crate) source: &'a TextSource,
     pub(crate) split: Split,
     pub(crate) tokenizer: &'a Tokenizer,
     pub(crate) pipeline: Pipeline,

@@ -4,7 +4,7 @@ use crate::{
     error::DataError,
     files::Flow,
     load::{DataRequest, Progress, find},
-    source::Source,
+    source::TextSource,
     split::Split,
     stream::TokenSplits,
     tokenizer::Tokenizer,
@@ -54,7 +54,7 @@ pub fn whole_tokens(
 }
 
 /// The beginning and the end of a split.
-fn seam(source: &Source, split: Split) -> Result<(String, String), DataError> {
+fn seam(source: &TextSource, split: Split) -> Result<(String, String), DataError> {
     let mut head = String::new();
     let mut tail = String::new();
     source.read(split, &mut |piece| {

@@ -1,7 +1,7 @@
 //! What is answered.
 
 use crate::{
-    fault::{Fault, Place},
+    fault::{Fault, RequestKind},
     repository::{File, Repository},
     request::Request,
     server::Shared,
@@ -31,7 +31,7 @@ impl Answer {
 
         if let Some(sha256) = path.strip_prefix("/store/") {
             let file = repositories.iter().flat_map(|repository| &repository.files);
-            let fault = shared.fault(Place::Content);
+            let fault = shared.fault(RequestKind::Content);
             return match file.into_iter().find(|file| file.sha256() == sha256) {
                 Some(file) => Self::content(file, request, fault),
                 None => Self::page(404),
@@ -41,7 +41,7 @@ impl Answer {
         for repository in &repositories {
             let asked = below(&path, &format!("{}/revision", repository.api_path()));
             if asked.is_some_and(|revision| is_revision(repository, revision)) {
-                return match shared.fault(Place::Listing) {
+                return match shared.fault(RequestKind::Listing) {
                     Some(Fault::Elsewhere { server }) => {
                         Self::redirect(format!("{server}{}", request.path))
                     }
@@ -109,10 +109,11 @@ impl Answer {
         shared: &Shared,
         address: SocketAddr,
     ) -> Self {
-        let fault = shared.fault(Place::Resolve);
+        let fault = shared.fault(RequestKind::Resolve);
         // The bytes of a small file are asked for here, after its headers were.
         let is_content = !file.is_large && request.range.is_none_or(|range| range != (0, Some(0)));
-        let fault = if is_content { fault.or_else(|| shared.fault(Place::Content)) } else { fault };
+        let fault =
+            if is_content { fault.or_else(|| shared.fault(RequestKind::Content)) } else { fault };
 
         let tag = match &fault {
             Some(Fault::Etag { tag }) => tag.clone(),

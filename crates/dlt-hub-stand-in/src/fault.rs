@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Where a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum RequestKind {
     /// The list of a repository's files.
     Listing,
     /// The hub's own answer for a file.

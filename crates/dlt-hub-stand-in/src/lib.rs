@@ -32,7 +32,7 @@ mod server;
 mod table;
 
 pub use catalogue::catalogue;
-pub use fault::{Fault, Place};
+pub use fault::{Fault, RequestKind};
 pub use parquet::basic::Compression;
 pub use pictures::{cifar_record, png};
 pub use repository::Repository;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 /// A repository at one revision.
 #[derive(Clone, Debug)]
 pub struct Repository {
-    pub(crate) kind: Kind,
+    pub(crate) kind: RepositoryKind,
     pub(crate) name: String,
     pub(crate) revision: String,
     pub(crate) files: Vec<File>,
@@ -14,7 +14,7 @@ pub struct Repository {
 
 /// `datasets` or `models`, as in the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RepositoryKind {
     Dataset,
     Model,
 }
@@ -45,7 +45,7 @@ impl Repository {
     #[must_use]
     pub fn dataset(name: &str) -> Self {
         Self {
-            kind: Kind::Dataset,
+            kind: RepositoryKind::Dataset,
             name: name.to_owned(),
             revision: "main".to_owned(),
             files: Vec::new(),
@@ -55,7 +55,7 @@ impl Repository {
     /// An empty model on the branch `main`.
     #[must_use]
     pub fn model(name: &str) -> Self {
-        Self { kind: Kind::Model, ..Self::dataset(name) }
+        Self { kind: RepositoryKind::Model, ..Self::dataset(name) }
     }
 
     /// The same on another branch, as `refs/convert/parquet`.
@@ -92,12 +92,12 @@ impl Repository {
     }
 
     pub(crate) fn api_path(&self) -> String {
-        let kind = if self.kind == Kind::Dataset { "datasets" } else { "models" };
+        let kind = if self.kind == RepositoryKind::Dataset { "datasets" } else { "models" };
         format!("/api/{kind}/{}", self.name)
     }
 
     pub(crate) fn resolve_path(&self) -> String {
-        let prefix = if self.kind == Kind::Dataset { "/datasets" } else { "" };
+        let prefix = if self.kind == RepositoryKind::Dataset { "/datasets" } else { "" };
         format!("{prefix}/{}/resolve", self.name)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     answer::Answer,
-    fault::{Fault, Place},
+    fault::{Fault, RequestKind},
     repository::Repository,
     request::Request,
 };
@@ -39,7 +39,7 @@ struct State {
 /// A fault that is still to happen.
 #[derive(Debug)]
 struct Planned {
-    place: Place,
+    kind: RequestKind,
     fault: Fault,
     /// How often still; it stops at 0.
     left: usize,
@@ -90,8 +90,8 @@ impl StandIn {
 
     /// Misbehaves at the next so many requests of a place; faults of one place happen in the order
     /// of the calls.
-    pub fn misbehave(&self, place: Place, times: usize, fault: Fault) {
-        self.shared.lock().faults.push(Planned { place, fault, left: times });
+    pub fn misbehave(&self, kind: RequestKind, times: usize, fault: Fault) {
+        self.shared.lock().faults.push(Planned { kind, fault, left: times });
     }
 
     /// Behaves from now on.
@@ -120,10 +120,10 @@ impl Shared {
     }
 
     /// The fault that is planned for a place, counted down.
-    pub(crate) fn fault(&self, place: Place) -> Option<Fault> {
+    pub(crate) fn fault(&self, kind: RequestKind) -> Option<Fault> {
         let mut state = self.lock();
         let planned =
-            state.faults.iter_mut().find(|planned| planned.place == place && planned.left > 0)?;
+            state.faults.iter_mut().find(|planned| planned.kind == kind && planned.left > 0)?;
         planned.left -= 1;
         Some(planned.fault.clone())
     }

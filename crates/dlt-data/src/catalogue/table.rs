@@ -1,9 +1,9 @@
 //! The table itself.
 
 use super::{
-    Columns, Entry, Joining, OWN_SPLITS, Part, Tail,
-    Task::{self, Classification, Images, LanguageModel},
-    validation_from_train,
+    Columns, Entry, Joining,
+    LearningTask::{self, Classification, Images, LanguageModel},
+    OWN_SPLITS, Part, Tail, validation_from_train,
 };
 use crate::corpus::SHAKESPEARE;
 
@@ -159,7 +159,7 @@ const fn glue(
 
 const fn entry(
     name: &'static str,
-    task: Task,
+    task: LearningTask,
     repository: &'static str,
     config: &'static str,
     columns: Columns,

@@ -86,7 +86,7 @@ pub(super) enum Depth {
 
 /// What a value is like. The order is that of [`KINDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ValueKind {
     Prose,
     Word,
     Identifier,
@@ -228,8 +228,11 @@ impl Sample {
             _ => return Err(usual),
         }
 
-        let prose: Vec<&Seen> =
-            rows.iter().copied().filter(|column| column.values[Kind::Prose as usize] > 0).collect();
+        let prose: Vec<&Seen> = rows
+            .iter()
+            .copied()
+            .filter(|column| column.values[ValueKind::Prose as usize] > 0)
+            .collect();
 
         match prose[..] {
             [only] => Ok(only.is_mostly_text().then_some(only)),
@@ -256,23 +259,29 @@ impl Sample {
 }
 
 impl Seen {
-    fn of(&self, kind: Kind) -> u64 {
+    fn of(&self, kind: ValueKind) -> u64 {
         self.values[kind as usize]
     }
 
     fn has_text(&self) -> bool {
-        self.of(Kind::Prose) + self.of(Kind::Word) + self.of(Kind::Identifier) > 0
+        self.of(ValueKind::Prose) + self.of(ValueKind::Word) + self.of(ValueKind::Identifier) > 0
     }
 
     fn is_mostly_text(&self) -> bool {
-        let text = self.of(Kind::Prose) + self.of(Kind::Word);
+        let text = self.of(ValueKind::Prose) + self.of(ValueKind::Word);
         2 * text >= self.values.iter().sum()
     }
 
     /// Whether it can be read where it is asked for: every value of it that is text, or none at all
     /// so far.
     fn is_readable(&self) -> bool {
-        let of_text = [Kind::Prose, Kind::Word, Kind::Identifier, Kind::Address, Kind::Date];
+        let of_text = [
+            ValueKind::Prose,
+            ValueKind::Word,
+            ValueKind::Identifier,
+            ValueKind::Address,
+            ValueKind::Date,
+        ];
         let text: u64 = of_text.into_iter().map(|kind| self.of(kind)).sum();
         text > 0 || self.values.iter().sum::<u64>() == 0 || !self.example.is_empty()
     }
@@ -309,23 +318,23 @@ fn shortened(text: &str) -> String {
     short
 }
 
-fn kind_of(value: Value<'_>) -> Option<Kind> {
+fn kind_of(value: Value<'_>) -> Option<ValueKind> {
     Some(match value {
         Value::Missing => return None,
-        Value::Bytes => Kind::Bytes,
-        Value::Number => Kind::Number,
-        Value::Truth => Kind::Truth,
-        Value::List => Kind::List,
+        Value::Bytes => ValueKind::Bytes,
+        Value::Number => ValueKind::Number,
+        Value::Truth => ValueKind::Truth,
+        Value::List => ValueKind::List,
         Value::Text(text) => kind_of_text(text.trim())?,
     })
 }
 
-fn kind_of_text(text: &str) -> Option<Kind> {
+fn kind_of_text(text: &str) -> Option<ValueKind> {
     if text.is_empty() {
         return None;
     }
     if text.parse::<f64>().is_ok() {
-        return Some(Kind::Number);
+        return Some(ValueKind::Number);
     }
 
     let has_blanks = text.contains(char::is_whitespace);
@@ -334,26 +343,26 @@ fn kind_of_text(text: &str) -> Option<Kind> {
         && text.len() <= 40
         && text.bytes().all(|byte| b"0123456789-/:.,TZ+ ".contains(&byte))
     {
-        return Some(Kind::Date);
+        return Some(ValueKind::Date);
     }
 
     if !has_blanks && (text.contains("://") || text.starts_with("www.")) {
-        return Some(Kind::Address);
+        return Some(ValueKind::Address);
     }
 
     // Letters beyond ASCII may be of a language that writes without blanks.
     if has_blanks || !text.is_ascii() {
-        return Some(Kind::Prose);
+        return Some(ValueKind::Prose);
     }
     if matches!(text, "true" | "false" | "True" | "False" | "TRUE" | "FALSE") {
-        return Some(Kind::Truth);
+        return Some(ValueKind::Truth);
     }
 
     if digits > 0 || text.contains(['/', '\\', '_', '@']) {
-        return Some(Kind::Identifier);
+        return Some(ValueKind::Identifier);
     }
 
-    Some(if text.len() > LONGEST_WORD { Kind::Prose } else { Kind::Word })
+    Some(if text.len() > LONGEST_WORD { ValueKind::Prose } else { ValueKind::Word })
 }
 
 #[cfg(test)]

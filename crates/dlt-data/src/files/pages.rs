@@ -122,7 +122,7 @@ struct Compact<'a> {
 
 /// The kinds of values that are told apart.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum FieldType {
     True,
     False,
     Byte,
@@ -139,9 +139,9 @@ impl Compact<'_> {
         let mut field = 0;
         while let Some(kind) = self.field(&mut field)? {
             match (field, kind) {
-                (2, Kind::Number) => header.unpacked = u64::try_from(self.number()?).ok()?,
-                (3, Kind::Number) => header.packed = u64::try_from(self.number()?).ok()?,
-                (8, Kind::Structure) => self.second_version(&mut header)?,
+                (2, FieldType::Number) => header.unpacked = u64::try_from(self.number()?).ok()?,
+                (3, FieldType::Number) => header.packed = u64::try_from(self.number()?).ok()?,
+                (8, FieldType::Structure) => self.second_version(&mut header)?,
                 (_, kind) => self.skip(kind, 0)?,
             }
         }
@@ -155,8 +155,10 @@ impl Compact<'_> {
         let mut field = 0;
         while let Some(kind) = self.field(&mut field)? {
             match (field, kind) {
-                (5 | 6, Kind::Number) => header.levels += u64::try_from(self.number()?).ok()?,
-                (7, Kind::False) => header.is_plain = true,
+                (5 | 6, FieldType::Number) => {
+                    header.levels += u64::try_from(self.number()?).ok()?
+                }
+                (7, FieldType::False) => header.is_plain = true,
                 (_, kind) => self.skip(kind, 0)?,
             }
         }
@@ -165,7 +167,7 @@ impl Compact<'_> {
     }
 
     /// The next field's kind, or the end of the structure.
-    fn field(&mut self, field: &mut i64) -> Option<Option<Kind>> {
+    fn field(&mut self, field: &mut i64) -> Option<Option<FieldType>> {
         let byte = self.byte()?;
         if byte == 0 {
             return Some(None);
@@ -209,30 +211,33 @@ impl Compact<'_> {
         Some(())
     }
 
-    fn skip(&mut self, of: Kind, depth: u32) -> Option<()> {
+    fn skip(&mut self, of: FieldType, depth: u32) -> Option<()> {
         if depth > DEEPEST {
             return None;
         }
 
         match of {
-            Kind::True | Kind::False => Some(()),
-            Kind::Byte => self.skip_bytes(1),
-            Kind::Number => self.unsigned().map(drop),
-            Kind::Double => self.skip_bytes(8),
-            Kind::Bytes => {
+            FieldType::True | FieldType::False => Some(()),
+            FieldType::Byte => self.skip_bytes(1),
+            FieldType::Number => self.unsigned().map(drop),
+            FieldType::Double => self.skip_bytes(8),
+            FieldType::Bytes => {
                 let count = self.unsigned()?;
                 self.skip_bytes(count)
             }
-            Kind::List => {
+            FieldType::List => {
                 let byte = self.byte()?;
                 let count = if byte >> 4 == 15 { self.unsigned()? } else { u64::from(byte >> 4) };
                 let element = kind(byte & 0x0F)?;
-                let element =
-                    if matches!(element, Kind::True | Kind::False) { Kind::Byte } else { element };
+                let element = if matches!(element, FieldType::True | FieldType::False) {
+                    FieldType::Byte
+                } else {
+                    element
+                };
 
                 (0..count).try_for_each(|_| self.skip(element, depth + 1))
             }
-            Kind::Structure => {
+            FieldType::Structure => {
                 let mut field = 0;
                 while let Some(kind) = self.field(&mut field)? {
                     self.skip(kind, depth + 1)?;
@@ -243,16 +248,16 @@ impl Compact<'_> {
     }
 }
 
-fn kind(number: u8) -> Option<Kind> {
+fn kind(number: u8) -> Option<FieldType> {
     Some(match number {
-        1 => Kind::True,
-        2 => Kind::False,
-        3 => Kind::Byte,
-        4..=6 => Kind::Number,
-        7 => Kind::Double,
-        8 => Kind::Bytes,
-        9 | 10 => Kind::List,
-        12 => Kind::Structure,
+        1 => FieldType::True,
+        2 => FieldType::False,
+        3 => FieldType::Byte,
+        4..=6 => FieldType::Number,
+        7 => FieldType::Double,
+        8 => FieldType::Bytes,
+        9 | 10 => FieldType::List,
+        12 => FieldType::Structure,
         // Maps are in no page's header.
         _ => return None,
     })

@@ -25,13 +25,13 @@ pub enum Draw {
 /// The examples of a split: windows of text, sentences, or pictures. A clone shares them.
 #[derive(Clone, Debug)]
 pub struct Examples {
-    kind: Kind,
+    kind: ExampleKind,
     count: usize,
     seed: u64,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(super) enum ExampleKind {
     Windows(Windows),
     Masked(Windows, Masking),
     Sentences(Arc<SentenceIds>),
@@ -72,16 +72,16 @@ pub enum ExampleBatch {
 
 impl From<Windows> for Examples {
     fn from(windows: Windows) -> Self {
-        Self::new(Kind::Windows(windows), 0)
+        Self::new(ExampleKind::Windows(windows), 0)
     }
 }
 
 impl Examples {
-    pub(super) fn new(kind: Kind, seed: u64) -> Self {
+    pub(super) fn new(kind: ExampleKind, seed: u64) -> Self {
         let count = match &kind {
-            Kind::Windows(windows) | Kind::Masked(windows, _) => windows.count(),
-            Kind::Sentences(rows) => rows.len(),
-            Kind::Pictures(pictures, _) => pictures.len(),
+            ExampleKind::Windows(windows) | ExampleKind::Masked(windows, _) => windows.count(),
+            ExampleKind::Sentences(rows) => rows.len(),
+            ExampleKind::Pictures(pictures, _) => pictures.len(),
         };
 
         Self { kind, count, seed }
@@ -103,8 +103,10 @@ impl Examples {
         }
 
         let kind = match &self.kind {
-            Kind::Windows(windows) => Kind::Windows(windows.first(count)?),
-            Kind::Masked(windows, masking) => Kind::Masked(windows.first(count)?, *masking),
+            ExampleKind::Windows(windows) => ExampleKind::Windows(windows.first(count)?),
+            ExampleKind::Masked(windows, masking) => {
+                ExampleKind::Masked(windows.first(count)?, *masking)
+            }
             other => other.clone(),
         };
 
@@ -122,11 +124,11 @@ impl Examples {
         };
 
         match &self.kind {
-            Kind::Windows(windows) => {
+            ExampleKind::Windows(windows) => {
                 let [inputs, targets] = filled(windows, indices)?;
                 Ok(ExampleBatch::Windows { inputs, targets, windows: indices.len() })
             }
-            Kind::Masked(windows, masking) => {
+            ExampleKind::Masked(windows, masking) => {
                 let [mut inputs, _] = filled(windows, indices)?;
                 let rows = inputs.chunks_exact_mut(windows.context()).zip(indices);
                 let targets = rows
@@ -135,7 +137,7 @@ impl Examples {
 
                 Ok(ExampleBatch::Masked { inputs, targets, windows: indices.len() })
             }
-            Kind::Sentences(rows) => {
+            ExampleKind::Sentences(rows) => {
                 let rows = if rows.pads_fully() {
                     rows.full_batch(indices)?
                 } else {
@@ -145,7 +147,7 @@ impl Examples {
                 let labels = rows.labels.iter().flatten().copied().collect();
                 Ok(ExampleBatch::Sentences { rows, labels })
             }
-            Kind::Pictures(pictures, settings) => {
+            ExampleKind::Pictures(pictures, settings) => {
                 let augment = match draw {
                     Draw::Pass(pass) => Augment::Drawn { seed: self.seed, pass },
                     Draw::Fixed => Augment::Never,
@@ -162,14 +164,14 @@ impl Examples {
     /// If its tokens cannot be read.
     pub fn tail(&self) -> Result<Option<ExampleBatch>, DataError> {
         Ok(match &self.kind {
-            Kind::Windows(windows) => windows
+            ExampleKind::Windows(windows) => windows
                 .tail()?
                 .map(|(inputs, targets)| ExampleBatch::Windows { inputs, targets, windows: 1 }),
-            Kind::Masked(windows, masking) => windows.tail()?.map(|(mut inputs, _)| {
+            ExampleKind::Masked(windows, masking) => windows.tail()?.map(|(mut inputs, _)| {
                 let targets = masking.hide(&mut inputs, self.seed, FIXED_PASS, self.count);
                 ExampleBatch::Masked { inputs, targets, windows: 1 }
             }),
-            Kind::Sentences(_) | Kind::Pictures(..) => None,
+            ExampleKind::Sentences(_) | ExampleKind::Pictures(..) => None,
         })
     }
 
@@ -177,8 +179,8 @@ impl Examples {
     #[must_use]
     pub fn widest(&self) -> Option<usize> {
         match &self.kind {
-            Kind::Sentences(rows) => Some(rows.widest()),
-            Kind::Windows(_) | Kind::Masked(..) | Kind::Pictures(..) => None,
+            ExampleKind::Sentences(rows) => Some(rows.widest()),
+            ExampleKind::Windows(_) | ExampleKind::Masked(..) | ExampleKind::Pictures(..) => None,
         }
     }
 
@@ -186,9 +188,9 @@ impl Examples {
     #[must_use]
     pub fn class_counts(&self) -> Option<Vec<u64>> {
         let labels: Vec<u32> = match &self.kind {
-            Kind::Windows(_) | Kind::Masked(..) => return None,
-            Kind::Sentences(rows) => rows.labels().collect(),
-            Kind::Pictures(pictures, _) => {
+            ExampleKind::Windows(_) | ExampleKind::Masked(..) => return None,
+            ExampleKind::Sentences(rows) => rows.labels().collect(),
+            ExampleKind::Pictures(pictures, _) => {
                 pictures.labels.iter().map(|&label| u32::from(label)).collect()
             }
         };

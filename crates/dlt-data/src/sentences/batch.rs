@@ -129,13 +129,13 @@ fn end_of_text(tokenizer: &Tokenizer) -> Result<u32, DataError> {
 /// Examples as token ids, framed and truncated, and their classes.
 #[derive(Clone, Debug)]
 pub struct SentenceIds {
-    rows: Vec<Row>,
+    rows: Vec<EncodedExample>,
     framing: Framing,
     longest: usize,
 }
 
 #[derive(Clone, Debug)]
-struct Row {
+struct EncodedExample {
     ids: Vec<u32>,
     /// Where the second sentence begins, for token types.
     second: usize,
@@ -185,7 +185,7 @@ impl SentenceIds {
             });
         }
 
-        let row = |example: &Example| -> Result<Row, DataError> {
+        let row = |example: &Example| -> Result<EncodedExample, DataError> {
             let mut first = tokenizer.encode(&example.first)?;
             let mut second = match &example.second {
                 Some(text) => tokenizer.encode(text)?,
@@ -207,7 +207,7 @@ impl SentenceIds {
             ids.extend(framing.end);
 
             let second = if is_pair { start } else { ids.len() };
-            Ok(Row { ids, second, label: example.label })
+            Ok(EncodedExample { ids, second, label: example.label })
         };
 
         let rows = examples.iter().map(row).collect::<Result<_, _>>()?;

@@ -55,7 +55,7 @@ pub(super) struct Labelled {
 }
 
 /// A row, before its label has a number.
-struct Row {
+struct LabelledRow {
     first: String,
     second: Option<String>,
     label: Option<String>,
@@ -143,7 +143,7 @@ pub(super) fn read(
     let at = |name: &String| if is_folder { path.join(name) } else { path.to_owned() };
     let mut bytes = 0;
     let mut bad_rows = BadRows::default();
-    let mut rows = |files: &[String]| -> Result<Vec<Row>, DataError> {
+    let mut rows = |files: &[String]| -> Result<Vec<LabelledRow>, DataError> {
         let mut rows = Vec::new();
         for file in files.iter().map(at) {
             read_file(&file, named, reading, &mut bad_rows, &mut |row| {
@@ -186,8 +186,8 @@ fn too_large(path: &Path) -> DataError {
 }
 
 /// Deals rows by the checksum of their text; within a split they stay in order.
-fn deal(rows: Vec<Row>, fractions: [f64; 3]) -> Result<[Vec<Row>; 3], DataError> {
-    let checksum = |row: &Row| -> [u8; 32] {
+fn deal(rows: Vec<LabelledRow>, fractions: [f64; 3]) -> Result<[Vec<LabelledRow>; 3], DataError> {
+    let checksum = |row: &LabelledRow| -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update((row.first.len() as u64).to_le_bytes());
         hash.update(&row.first);
@@ -216,7 +216,7 @@ fn deal(rows: Vec<Row>, fractions: [f64; 3]) -> Result<[Vec<Row>; 3], DataError>
 
 /// What the classes are called, by number: numbers from 0 are what they are; others are numbered in
 /// their order.
-fn classes(path: &Path, splits: [&Vec<Row>; 3]) -> Result<Vec<String>, DataError> {
+fn classes(path: &Path, splits: [&Vec<LabelledRow>; 3]) -> Result<Vec<String>, DataError> {
     let labels: BTreeSet<&str> =
         splits.into_iter().flatten().filter_map(|row| row.label.as_deref()).collect();
     let bad = |reason: String| DataError::BadFile {
@@ -245,10 +245,10 @@ fn classes(path: &Path, splits: [&Vec<Row>; 3]) -> Result<Vec<String>, DataError
     Ok(labels.into_iter().map(str::to_owned).collect())
 }
 
-fn numbered(rows: Vec<Row>, classes: &[String]) -> Vec<Example> {
+fn numbered(rows: Vec<LabelledRow>, classes: &[String]) -> Vec<Example> {
     let numbers: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
     rows.into_iter()
-        .map(|Row { first, second, label }| {
+        .map(|LabelledRow { first, second, label }| {
             let label = label.and_then(|label| numbers.get(label.as_str()).copied());
             Example { first, second, label }
         })
@@ -269,7 +269,7 @@ fn label_of(text: &str) -> Option<String> {
     }
 }
 
-type Take<'a> = &'a mut dyn FnMut(Row) -> Result<Flow, DataError>;
+type Take<'a> = &'a mut dyn FnMut(LabelledRow) -> Result<Flow, DataError>;
 
 /// Reads a file, and adds the rows that are left out to `bad_rows`.
 fn read_file(
@@ -307,7 +307,7 @@ fn read_file(
 fn hand_on(
     file: &DataFile,
     number: u64,
-    row: Result<Row, String>,
+    row: Result<LabelledRow, String>,
     take: Take<'_>,
 ) -> Result<Flow, DataError> {
     usable(file, number, row)?.map_or(Ok(Flow::On), take)
@@ -333,7 +333,7 @@ fn records(
                     .map_err(|error| format!("not UTF-8: {error}"))
             };
 
-            Ok(Row {
+            Ok(LabelledRow {
                 first: field(places.first)?.to_owned(),
                 second: places.second.map(|at| field(at).map(str::to_owned)).transpose()?,
                 label: label_of(field(places.label)?),
@@ -370,7 +370,11 @@ fn objects(
     each.map(drop)
 }
 
-fn row_of(object: &Map<String, Value>, names: &[String], places: &Places) -> Result<Row, String> {
+fn row_of(
+    object: &Map<String, Value>,
+    names: &[String],
+    places: &Places,
+) -> Result<LabelledRow, String> {
     let text = |at: usize| match object.get(&names[at]) {
         Some(Value::String(text)) => Ok(text.clone()),
         other => {
@@ -392,7 +396,11 @@ fn row_of(object: &Map<String, Value>, names: &[String], places: &Places) -> Res
         }
     };
 
-    Ok(Row { first: text(places.first)?, second: places.second.map(text).transpose()?, label })
+    Ok(LabelledRow {
+        first: text(places.first)?,
+        second: places.second.map(text).transpose()?,
+        label,
+    })
 }
 
 /// What a cell of Parquet holds, or why it cannot be read.
@@ -430,7 +438,7 @@ fn table(file: &DataFile, named: Option<&str>, take: Take<'_>) -> Result<(), Dat
     for ((first, label), number) in firsts.zip(labels).zip(1..) {
         let second = seconds.as_mut().map(|seconds| seconds.next().unwrap_or(Ok(None)));
         let row = || {
-            Ok(Row {
+            Ok(LabelledRow {
                 first: text(first, places.first)?,
                 second: second
                     .map(|second| text(second, places.second.unwrap_or_default()))

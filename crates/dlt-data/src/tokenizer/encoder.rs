@@ -16,7 +16,7 @@ const LONGEST_WORD: usize = 64;
 
 /// Where the ids of a word stand.
 #[derive(Clone, Copy)]
-struct Place {
+struct IdRange {
     start: u32,
     length: u32,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Encoder<'a> {
     /// Tokens that are looked for in the text before it is split into words.
     added: Vec<(String, u32)>,
     letters: [char; 256],
-    places: HashMap<Box<str>, Place, BuildHasherDefault<WordHasher>>,
+    known: HashMap<Box<str>, IdRange, BuildHasherDefault<WordHasher>>,
     ids: Vec<u32>,
     spelled: String,
 }
@@ -48,7 +48,7 @@ impl<'a> Encoder<'a> {
             tokenizer,
             added,
             letters: super::gpt2::byte_letters(),
-            places: HashMap::default(),
+            known: HashMap::default(),
             ids: Vec::new(),
             spelled: String::new(),
         }
@@ -89,20 +89,20 @@ impl<'a> Encoder<'a> {
 
     fn encode_plain(&mut self, text: &str, ids: &mut Vec<u32>) -> Result<(), DataError> {
         for word in Words::of(text) {
-            if let Some(place) = self.places.get(word) {
-                let start = place.start as usize;
-                ids.extend_from_slice(&self.ids[start..start + place.length as usize]);
+            if let Some(range) = self.known.get(word) {
+                let start = range.start as usize;
+                ids.extend_from_slice(&self.ids[start..start + range.length as usize]);
                 continue;
             }
 
             let first = ids.len();
             self.encode_word(word, ids)?;
 
-            if word.len() <= LONGEST_WORD && self.places.len() < MOST_WORDS {
-                let place =
-                    Place { start: self.ids.len() as u32, length: (ids.len() - first) as u32 };
+            if word.len() <= LONGEST_WORD && self.known.len() < MOST_WORDS {
+                let range =
+                    IdRange { start: self.ids.len() as u32, length: (ids.len() - first) as u32 };
                 self.ids.extend_from_slice(&ids[first..]);
-                self.places.insert(word.into(), place);
+                self.known.insert(word.into(), range);
             }
         }
 

@@ -27,7 +27,7 @@ const BUILT_IN: [(&str, &str); 2] = [
 
 /// What a run keeps of its tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum KeptTokenizer {
     /// A copy, in this file.
     Copy(PathBuf),
     /// That it is a built-in one, by its name.
@@ -45,7 +45,7 @@ struct Note {
     sha256: String,
 }
 
-impl Kept {
+impl KeptTokenizer {
     /// What a run folder keeps, or a folder of `dlt export --format tied`.
     ///
     /// # Errors
@@ -151,7 +151,10 @@ mod tests {
     #[test]
     fn a_run_of_another_built_in_tokenizer_is_refused() {
         let run = tempfile::tempdir().expect("a folder");
-        assert_eq!(Kept::of_run(run.path()).expect("nothing is wrong"), Kept::Nothing);
+        assert_eq!(
+            KeptTokenizer::of_run(run.path()).expect("nothing is wrong"),
+            KeptTokenizer::Nothing
+        );
 
         let folder = run.path().join(COMPANIONS_FOLDER);
         fs::create_dir(&folder).expect("made");
@@ -159,24 +162,30 @@ mod tests {
         let companions = Companions::named(BYTES, None, &|_| ()).expect("it is built in");
         let note = companions.get(BUILT_IN_FILE).expect("it is noted");
         fs::write(folder.join(BUILT_IN_FILE), note).expect("written");
-        assert_eq!(Kept::of_run(run.path()).expect("it is the same"), Kept::BuiltIn(BYTES));
+        assert_eq!(
+            KeptTokenizer::of_run(run.path()).expect("it is the same"),
+            KeptTokenizer::BuiltIn(BYTES)
+        );
         assert_eq!(companions.published().count(), 0);
 
         let other = String::from_utf8_lossy(note).replace("sha256\":\"", "sha256\":\"0");
         fs::write(folder.join(BUILT_IN_FILE), other).expect("written");
 
-        let error = Kept::of_run(run.path()).expect_err("another one").to_string();
+        let error = KeptTokenizer::of_run(run.path()).expect_err("another one").to_string();
         assert!(error.contains("built-in.json") && error.contains("checksum"), "{error}");
         fs::write(folder.join(BUILT_IN_FILE), r#"{"name": "gpt7", "sha256": ""}"#)
             .expect("written");
-        assert!(Kept::of_run(run.path()).is_err_and(|error| error.to_string().contains("gpt7")));
+        assert!(
+            KeptTokenizer::of_run(run.path())
+                .is_err_and(|error| error.to_string().contains("gpt7"))
+        );
 
         // A copy counts before a note.
         fs::write(folder.join(TOKENIZER_FILE), "{}").expect("written");
 
         assert_eq!(
-            Kept::of_run(run.path()).expect("a copy"),
-            Kept::Copy(folder.join(TOKENIZER_FILE))
+            KeptTokenizer::of_run(run.path()).expect("a copy"),
+            KeptTokenizer::Copy(folder.join(TOKENIZER_FILE))
         );
     }
 }

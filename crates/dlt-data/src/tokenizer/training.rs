@@ -6,7 +6,7 @@ use crate::{
     files::{Flow, Reading},
     hub::HubConfig,
     load::{self, Progress},
-    source::Source,
+    source::TextSource,
     split::Split,
 };
 use std::{
@@ -103,7 +103,7 @@ pub fn train_tokenizer(
 
 /// Sends the train split, chunk by chunk, until its end or until nobody listens.
 fn read_train(
-    source: &Source,
+    source: &TextSource,
     mut chunker: Chunker,
     sender: SyncSender<String>,
     progress: &mut dyn FnMut(Progress),

@@ -13,22 +13,22 @@ pub(super) const LONGEST_WORD: usize = 64 * 1024;
 
 /// What a character is to the pattern.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CharClass {
     Other,
     Letter,
     Number,
     Space,
 }
 
-static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
-    let mut kinds: Vec<Kind> = (0..=0x10_FFFF_u32)
+static KINDS: LazyLock<Vec<CharClass>> = LazyLock::new(|| {
+    let mut kinds: Vec<CharClass> = (0..=0x10_FFFF_u32)
         .map(|code| match char::from_u32(code) {
-            Some(letter) if letter.is_whitespace() => Kind::Space,
-            _ => Kind::Other,
+            Some(letter) if letter.is_whitespace() => CharClass::Space,
+            _ => CharClass::Other,
         })
         .collect();
 
-    for (class, kind) in [(r"\p{L}", Kind::Letter), (r"\p{N}", Kind::Number)] {
+    for (class, kind) in [(r"\p{L}", CharClass::Letter), (r"\p{N}", CharClass::Number)] {
         let parsed =
             regex_syntax::parse(class).expect("a class of Unicode's general categories is valid");
         let HirKind::Class(Class::Unicode(ranges)) = parsed.kind() else {
@@ -46,7 +46,7 @@ static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
 /// The words of a text, in order; together they are the text.
 pub(super) struct Words<'a> {
     rest: &'a str,
-    kinds: &'static [Kind],
+    kinds: &'static [CharClass],
 }
 
 impl<'a> Words<'a> {
@@ -54,12 +54,12 @@ impl<'a> Words<'a> {
         Self { rest: text, kinds: &KINDS }
     }
 
-    fn kind(&self, letter: char) -> Kind {
+    fn kind(&self, letter: char) -> CharClass {
         self.kinds[letter as usize]
     }
 
     /// Bytes of the run of one kind that a text begins with.
-    fn run(&self, text: &str, kind: Kind) -> usize {
+    fn run(&self, text: &str, kind: CharClass) -> usize {
         let mut length = 0;
         for letter in text.chars() {
             // Past the longest word nothing is decided any more, and a long run would be looked at
@@ -83,19 +83,19 @@ impl<'a> Words<'a> {
         }
 
         let kind = self.kind(first);
-        if kind != Kind::Space {
+        if kind != CharClass::Space {
             return Some(self.run(text, kind));
         }
 
         // A blank belongs to the word behind it.
         if first == ' '
             && let Some(second) = text[1..].chars().next()
-            && self.kind(second) != Kind::Space
+            && self.kind(second) != CharClass::Space
         {
             return Some(1 + self.run(&text[1..], self.kind(second)));
         }
 
-        let run = self.run(text, Kind::Space);
+        let run = self.run(text, CharClass::Space);
         if run == text.len() {
             return Some(run);
         }

@@ -3,7 +3,7 @@
 use crate::shakespeare;
 use dlt_data::{
     DataRequest, HubConfig, Patience, Split, TokenSplits, Tokenizer,
-    catalogue::{CATALOGUE, Task, find},
+    catalogue::{CATALOGUE, LearningTask, find},
     fetch, load,
 };
 use dlt_hub_stand_in::{Repository, StandIn, catalogue};
@@ -68,7 +68,7 @@ fn texts(splits: &TokenSplits) -> [String; 3] {
 fn every_text_of_the_catalogue_is_fetched_tokenized_and_split_without_overlap() {
     let world = World::new();
 
-    for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::LanguageModel) {
+    for entry in CATALOGUE.iter().filter(|entry| entry.task == LearningTask::LanguageModel) {
         let splits = world
             .load(&named(entry.name))
             .unwrap_or_else(|error| panic!("{}: {error}", entry.name));

@@ -4,7 +4,7 @@ use crate::some_text;
 use dlt_data::{
     DataError, FetchEvent, Hub, HubConfig, Listing, Patience, RepoName, Revision, Token,
 };
-use dlt_hub_stand_in::{Fault, Place, Repository, StandIn};
+use dlt_hub_stand_in::{Fault, Repository, RequestKind, StandIn};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -177,7 +177,7 @@ fn a_cut_download_goes_on_where_it_was_cut() {
 
     for after in [0, 1, 65_536, size / 2, size - 1] {
         let place = Workplace::with_books();
-        place.hub.misbehave(Place::Content, 1, Fault::Cut { after });
+        place.hub.misbehave(RequestKind::Content, 1, Fault::Cut { after });
 
         let paths = place.fetch(&[LARGE]).unwrap();
         assert_eq!(fs::read(&paths[0]).unwrap(), large(), "cut after {after}");
@@ -199,7 +199,7 @@ fn a_cut_download_goes_on_where_it_was_cut() {
 fn a_broken_download_is_kept_and_taken_up_by_the_next_process() {
     let mut place = Workplace::with_books();
     place.config.patience.tries = 1;
-    place.hub.misbehave(Place::Content, 1, Fault::Cut { after: 70_000 });
+    place.hub.misbehave(RequestKind::Content, 1, Fault::Cut { after: 70_000 });
 
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     assert!(
@@ -221,8 +221,8 @@ fn a_broken_download_is_kept_and_taken_up_by_the_next_process() {
 #[test]
 fn a_server_that_ignores_ranges_begins_again() {
     let place = Workplace::with_books();
-    place.hub.misbehave(Place::Content, 1, Fault::Cut { after: 70_000 });
-    place.hub.misbehave(Place::Content, 1, Fault::NoRanges);
+    place.hub.misbehave(RequestKind::Content, 1, Fault::Cut { after: 70_000 });
+    place.hub.misbehave(RequestKind::Content, 1, Fault::NoRanges);
     assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
 }
 
@@ -283,7 +283,7 @@ fn a_token_goes_to_the_hub_and_to_nobody_else() {
     for fault in [Fault::Status { code: 401, retry_after: None }, Fault::HtmlPage, Fault::NoHeaders]
     {
         place.hub.serve(books().file("other.parquet", format!("{fault:?}")));
-        place.hub.misbehave(Place::Resolve, 1, fault);
+        place.hub.misbehave(RequestKind::Resolve, 1, fault);
         let error = place.fetch(&["other.parquet"]).unwrap_err();
         let told = format!("{error} {error:?} {:?}", place.config);
         assert!(!told.contains("verysecret") && !told.contains("0123secret"), "{told}");
@@ -292,7 +292,7 @@ fn a_token_goes_to_the_hub_and_to_nobody_else() {
 
 #[test]
 fn regression_another_port_of_the_same_host_is_not_sent_the_token() {
-    for at in [Place::Listing, Place::Resolve] {
+    for at in [RequestKind::Listing, RequestKind::Resolve] {
         let mut place = Workplace::with_books();
         place.config.token = Token::new("hf_verysecret");
 
@@ -319,7 +319,7 @@ fn regression_another_port_of_the_same_host_is_not_sent_the_token() {
 fn rejects_redirects_in_a_circle() {
     let place = Workplace::with_books();
     place.hub.misbehave(
-        Place::Listing,
+        RequestKind::Listing,
         usize::MAX,
         Fault::Elsewhere { server: place.hub.endpoint() },
     );
@@ -380,7 +380,7 @@ fn rejects_more_than_may_be_fetched() {
     assert!(error.contains("DLT_MOST_FETCHED_GB") && error.contains(NAME), "{error}");
 
     // The same where only the file's own headers tell its size.
-    place.hub.misbehave(Place::Listing, 1, Fault::BareListing);
+    place.hub.misbehave(RequestKind::Listing, 1, Fault::BareListing);
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     assert!(error.contains("DLT_MOST_FETCHED_GB"), "{error}");
     assert_eq!(place.downloads(), 0);
@@ -391,7 +391,7 @@ fn rejects_more_than_may_be_fetched() {
 #[test]
 fn a_list_without_sizes_is_enough() {
     let place = Workplace::with_books();
-    place.hub.misbehave(Place::Listing, 1, Fault::BareListing);
+    place.hub.misbehave(RequestKind::Listing, 1, Fault::BareListing);
     let paths = place.fetch(&[LARGE, SMALL]).unwrap();
     assert_eq!(fs::read(&paths[0]).unwrap(), large());
     assert_eq!(fs::read(&paths[1]).unwrap(), b"# Books\n");
@@ -430,7 +430,7 @@ fn many_fetchers_at_once_download_each_file_once() {
 #[test]
 fn progress_tells_of_every_file() {
     let place = Workplace::with_books();
-    place.hub.misbehave(Place::Content, 1, Fault::Status { code: 503, retry_after: None });
+    place.hub.misbehave(RequestKind::Content, 1, Fault::Status { code: 503, retry_after: None });
 
     let events = Mutex::new(Vec::new());
     place.fetch_telling(&[LARGE], &|event| events.lock().unwrap().push(event)).unwrap();

@@ -1,7 +1,7 @@
 //! Models of the hub, against its stand-in.
 
 use dlt_data::{HubConfig, Patience, fetch_model};
-use dlt_hub_stand_in::{Fault, Place, Repository, StandIn};
+use dlt_hub_stand_in::{Fault, Repository, RequestKind, StandIn};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -163,7 +163,7 @@ fn a_model_that_is_here_whole_needs_no_hub() {
     // most.
     for fault in [Fault::HtmlPage, Fault::Status { code: 503, retry_after: None }] {
         let asked = world.hub.requests().len();
-        world.hub.misbehave(Place::Listing, 2, fault);
+        world.hub.misbehave(RequestKind::Listing, 2, fault);
         assert_eq!(fetch_model("someone/small", &world.config, &|_| ()).unwrap(), fetched);
         assert!(world.hub.requests().len() <= asked + 2);
         world.hub.behave();

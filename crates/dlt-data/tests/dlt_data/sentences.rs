@@ -1,7 +1,7 @@
 use crate::{TOKENIZER, write};
 use dlt_data::{
     Example, Framing, HubConfig, SentenceIds, Split, Tokenizer,
-    catalogue::{CATALOGUE, Task},
+    catalogue::{CATALOGUE, LearningTask},
     load_sentences, read_sentences, truncated_lengths,
 };
 use dlt_hub_stand_in::{StandIn, catalogue};
@@ -129,7 +129,7 @@ fn every_task_of_glue_is_fetched_and_learned_from_in_a_few_steps() {
 
     let config =
         HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().join("hub")) };
-    for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::Classification) {
+    for entry in CATALOGUE.iter().filter(|entry| entry.task == LearningTask::Classification) {
         let splits = load_sentences(&named(entry.name), Some(&config), None, &mut |_| ()).unwrap();
         assert_eq!(
             Split::ALL.map(|split| splits.split(split).len()),

@@ -18,14 +18,14 @@ pub(super) enum Found<'a> {
 /// with dots of its own is found, too.
 pub(super) fn member<'a>(row: &'a [u8], path: &str) -> Result<Found<'a>, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(row);
-    let found = json.deserialize_map(Row(path))?;
+    let found = json.deserialize_map(RowVisitor(path))?;
     json.end().map(|()| found)
 }
 
 /// The whole row.
-struct Row<'p>(&'p str);
+struct RowVisitor<'p>(&'p str);
 
-impl<'de> Visitor<'de> for Row<'_> {
+impl<'de> Visitor<'de> for RowVisitor<'_> {
     type Value = Found<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
