@@ -77,8 +77,8 @@ fn next_member<R: BufRead>(mut rest: R) -> io::Result<Option<R>> {
             }
             Some(other) => {
                 let reason = format!(
-                    "byte {other:#04x} follows the gzip data, which is neither padding nor more of it: the file is \
-                     damaged or has been appended to"
+                    "byte {other:#04x} follows the gzip data, which is neither padding nor more of \
+                     it: the file is damaged or has been appended to"
                 );
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }

@@ -78,7 +78,8 @@ pub(super) fn column(
         && let Some(other) = SEPARATORS.iter().find(|&&other| only.as_bytes().contains(&other))
     {
         let reason = format!(
-            "its only column is called {only:?}, which is perhaps several, separated by {:?}; set data.csv_separator",
+            "its only column is called {only:?}, which is perhaps several, separated by {:?}; set \
+             data.csv_separator",
             char::from(*other)
         );
         return Err(file.bad(reason));

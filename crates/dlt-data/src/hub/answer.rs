@@ -185,7 +185,8 @@ impl Hub<'_> {
                 "the token in HF_TOKEN is not accepted: make a new one in your settings there"
             }
             401 => {
-                "it asks for a token, as it does where a name is mistyped: check it, or set HF_TOKEN"
+                "it asks for a token, as it does where a name is mistyped: check it, or set \
+                 HF_TOKEN"
             }
             403 if has_token => {
                 "the token may not read it: accept the terms on its page, or use another token"

@@ -225,8 +225,8 @@ impl Transfer<'_> {
         if commit.is_empty() {
             let page = if is_page(response) { ", but a web page" } else { "" };
             let reason = format!(
-                "an answer without X-Repo-Commit{page}: this is not the hub; is there a log-in page or a proxy in \
-                 between?"
+                "an answer without X-Repo-Commit{page}: this is not the hub; is there a log-in \
+                 page or a proxy in between?"
             );
             return Err(self.untrusted(&reason));
         }

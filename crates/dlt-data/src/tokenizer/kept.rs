@@ -78,8 +78,8 @@ impl KeptTokenizer {
 
         if said.sha256 != sha256 {
             return Err(refuse(format!(
-                "the run used a tokenizer {name:?} with the checksum {}, this program's has {sha256}: use the version of \
-                 dlt that made the run",
+                "the run used a tokenizer {name:?} with the checksum {}, this program's has \
+                 {sha256}: use the version of dlt that made the run",
                 said.sha256
             )));
         }

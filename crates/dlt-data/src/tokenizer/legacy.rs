@@ -47,8 +47,8 @@ pub(super) fn tokenizer_json(
         (None, Some(_), _) => return Err("it has merges.txt, but no vocab.json".to_owned()),
         _ => {
             return Err(format!(
-                "it has no tokenizer.json, and what `tokenizer_class` {class:?} makes of its vocabulary is not known here; \
-                 {ADVICE}"
+                "it has no tokenizer.json, and what `tokenizer_class` {class:?} makes of its \
+                 vocabulary is not known here; {ADVICE}"
             ));
         }
     };

@@ -160,7 +160,8 @@ fn build(content: &[u8]) -> Result<(tokenizers::Tokenizer, Vec<String>), String>
     if let Some((token, id)) = moved {
         let got = inner.token_to_id(token).map_or_else(|| "none".to_owned(), |id| id.to_string());
         return Err(format!(
-            "the added token {token:?} has id {id} in the file, but would get {got}: ids must follow"
+            "the added token {token:?} has id {id} in the file, but would get {got}: ids must \
+             follow"
         ));
     }
 

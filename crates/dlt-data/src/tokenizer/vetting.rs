@@ -72,7 +72,8 @@ pub(super) fn vet(content: &[u8]) -> Result<Vetted, String> {
         let growth: f64 = parts.iter().map(|part| growth(part)).product();
         if growth > MOST_GROWTH {
             return Err(format!(
-                "its `{key}` can make a text {growth:.0} times as long; at most {MOST_GROWTH} times is read"
+                "its `{key}` can make a text {growth:.0} times as long; at most {MOST_GROWTH} \
+                 times is read"
             ));
         }
 
@@ -146,7 +147,8 @@ impl<'a> Ids<'a> {
         let largest = self.tokens.keys().next_back().copied().unwrap_or(0);
         if largest as usize > 2 * count + UNUSED_IDS {
             return Err(format!(
-                "its largest id is {largest}, but it has only {count} tokens: a table of all ids would be all but empty"
+                "its largest id is {largest}, but it has only {count} tokens: a table of all ids \
+                 would be all but empty"
             ));
         }
 
@@ -196,8 +198,8 @@ fn added_tokens<'a>(
 
         if content.len() > LONGEST_ADDED || bytes > MOST_ADDED_BYTES {
             return Err(format!(
-                "`added_tokens`, entry {number}: it has {} bytes, {bytes} with those before it; at most {LONGEST_ADDED} each \
-                 and {MOST_ADDED_BYTES} together are read",
+                "`added_tokens`, entry {number}: it has {} bytes, {bytes} with those before it; at \
+                 most {LONGEST_ADDED} each and {MOST_ADDED_BYTES} together are read",
                 content.len()
             ));
         }
@@ -299,8 +301,8 @@ fn check_regex(key: &str, text: &str) -> Result<(), String> {
         let probe = format!("{0}\u{1}x {0}", run.repeat(RUN));
         if let Some(error) = regex.find_iter(&probe).find_map(Result::err) {
             return Err(format!(
-                "its `{key}` has the pattern {text:?}, which gives up on a run of {RUN} {run:?} ({error}): a text would \
-                 be split up to there only"
+                "its `{key}` has the pattern {text:?}, which gives up on a run of {RUN} {run:?} \
+                 ({error}): a text would be split up to there only"
             ));
         }
     }
@@ -343,8 +345,8 @@ fn notes(whole: &Map<String, Value>, model: &Map<String, Value>, ids: &Ids<'_>) 
 
         if missing > 0 {
             notes.push(format!(
-                "it has no token for what is unknown, and none for {missing} of the 256 bytes: what it cannot write is \
-                 left out of a text"
+                "it has no token for what is unknown, and none for {missing} of the 256 bytes: \
+                 what it cannot write is left out of a text"
             ));
         }
     }

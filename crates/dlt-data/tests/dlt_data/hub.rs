@@ -203,7 +203,7 @@ fn a_broken_download_is_kept_and_taken_up_by_the_next_process() {
 
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     assert!(
-        error.contains("broke off at byte 70000 of") && error.contains("the same command goes on"),
+        error.contains("broke off at byte 70000 of") && error.contains("the same command resumes"),
         "{error}"
     );
 

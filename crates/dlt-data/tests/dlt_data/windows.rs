@@ -82,7 +82,8 @@ fn rejects_windows_that_do_not_exist() {
     ] {
         assert_eq!(
             error.to_string(),
-            "4 windows of 3 tokens asked for, the text has 3: use a longer text, or ask for less"
+            "4 windows of 3 tokens were requested, but the text has 3: use a longer text, or \
+             request fewer"
         );
     }
 
