@@ -29,7 +29,7 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 use std::{path::Path, sync::Arc};
 
-/// Pictures get a border of one part in this many of their side before they are cropped.
+/// Before a picture is cropped, it gets a border as wide as its side divided by this number.
 const BORDER_PART: usize = 8;
 
 /// Share of train, in percent, that becomes the test split if the published one has no classes.

@@ -1,9 +1,9 @@
-//! Pages of a Parquet column, looked at before they are unpacked.
+//! Checks the pages of a Parquet column before they are unpacked.
 //!
-//! A page states how many bytes it has unpacked. The reader makes room for as many, and with gzip
-//! and brotli it unpacks whatever there is before it compares: a page of 1 MB may become a
-//! terabyte. So a column's pages are walked first. Their headers are structures of Thrift's compact
-//! protocol, of which only the sizes are read.
+//! A page states its size when unpacked. The reader allocates that many bytes. With gzip and brotli
+//! it unpacks everything before it compares: a page of 1 MB may become a terabyte. So a column's
+//! pages are checked first. Their headers are structures of Thrift's compact protocol, of which
+//! only the sizes are read.
 
 use super::LONGEST_ROW;
 use flate2::read::MultiGzDecoder;
@@ -13,15 +13,15 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
 };
 
-/// Bytes of a page, at most: four times those of a row, as a page has one at least. Writers make
+/// Most bytes of a page: four times those of a row, as a page has at least one row. Writers make
 /// pages of about 1 MiB.
 const LARGEST_PAGE: u64 = 4 * LONGEST_ROW;
 
-/// Bytes of a header that are read at first, and at most: it may repeat the least and the greatest
-/// row of its page.
+/// Bytes of a header that are read at first, and at most. A header may repeat the least and the
+/// greatest row of its page.
 const HEADER_BYTES: [u64; 2] = [64 << 10, 2 * LONGEST_ROW];
 
-/// Structures within structures; the format has three.
+/// Deepest nesting of structures; the format has three levels.
 const DEEPEST: u32 = 16;
 
 /// The sizes that a page's header states.
@@ -36,7 +36,7 @@ struct Header {
     is_plain: bool,
 }
 
-/// Refuses a column of a row group whose pages are larger than a page may be, or than they say.
+/// Refuses a column of a row group if a page is larger than a page may be, or than it says.
 pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), String> {
     let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
     let (Ok(start), Ok(length)) = (u64::try_from(start), u64::try_from(chunk.compressed_size()))
@@ -68,8 +68,8 @@ pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), 
     Ok(())
 }
 
-/// Unpacks a page into nothing, as far as it says that it goes. Codecs that know their own size do
-/// not need it.
+/// Unpacks a page and discards the result, up to one byte more than it states. Other codecs store
+/// their own size and do not need this.
 fn check_unpacked(
     file: &mut File,
     body: u64,
@@ -114,13 +114,13 @@ fn header_at(file: &mut File, at: u64, end: u64) -> io::Result<Option<Header>> {
     Ok(None)
 }
 
-/// A reader of Thrift's compact protocol. `None` is the end of the bytes, or what the protocol does
-/// not have.
+/// A reader of Thrift's compact protocol. `None` means that the bytes end early or do not follow
+/// the protocol.
 struct Compact<'a> {
     rest: &'a [u8],
 }
 
-/// The kinds of values that are told apart.
+/// The types of fields that are distinguished.
 #[derive(Clone, Copy, PartialEq)]
 enum FieldType {
     True,
@@ -150,7 +150,7 @@ impl Compact<'_> {
         Some(header)
     }
 
-    /// What a data page of the second version adds.
+    /// Reads what a data page header of the second version adds.
     fn second_version(&mut self, header: &mut Header) -> Option<()> {
         let mut field = 0;
         while let Some(kind) = self.field(&mut field)? {
@@ -166,7 +166,8 @@ impl Compact<'_> {
         Some(())
     }
 
-    /// The next field's kind, or the end of the structure.
+    /// The type of the next field, or `Some(None)` at the end of the structure. `field` becomes its
+    /// number.
     fn field(&mut self, field: &mut i64) -> Option<Option<FieldType>> {
         let byte = self.byte()?;
         if byte == 0 {
@@ -258,7 +259,7 @@ fn kind(number: u8) -> Option<FieldType> {
         8 => FieldType::Bytes,
         9 | 10 => FieldType::List,
         12 => FieldType::Structure,
-        // Maps are in no page's header.
+        // Page headers have no maps.
         _ => return None,
     })
 }
