@@ -284,7 +284,7 @@ fn regression_rows_without_text_give_one_warning_and_the_column_is_said() {
     );
 
     let said = world.dlt(&["data", "tokenize", "rows.parquet", "--tokenizer", "bytes"]).ok();
-    assert_eq!(said.err.matches("taken as empty").count(), 1, "{}", said.err);
+    assert_eq!(said.err.matches("count as empty").count(), 1, "{}", said.err);
     assert!(said.err.contains("row 41: no text"), "{}", said.err);
     assert!(said.out.contains("the text is the column \"body\", found"), "{}", said.out);
 

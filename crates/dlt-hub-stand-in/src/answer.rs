@@ -1,4 +1,4 @@
-//! What is answered.
+//! The answers of the stand-in.
 
 use crate::{
     fault::{Fault, RequestKind},
@@ -101,7 +101,7 @@ impl Answer {
         Self { status: 307, headers: vec![("Location", location)], body: Vec::new(), fault: None }
     }
 
-    /// The hub's own answer: the file where it is small, else where it lies.
+    /// The hub's own answer for a file: its content if it is small, else a redirect to its content.
     fn resolve(
         repository: &Repository,
         file: &File,
@@ -110,7 +110,8 @@ impl Answer {
         address: SocketAddr,
     ) -> Self {
         let fault = shared.fault(RequestKind::Resolve);
-        // The bytes of a small file are asked for here, after its headers were.
+        // The bytes of a small file are requested here, after its headers. A client asks for the
+        // headers with the range of the first byte.
         let is_content = !file.is_large && request.range.is_none_or(|range| range != (0, Some(0)));
         let fault =
             if is_content { fault.or_else(|| shared.fault(RequestKind::Content)) } else { fault };
@@ -141,7 +142,7 @@ impl Answer {
         headers.push(("X-Linked-Size", size.to_string()));
 
         if fault != Some(Fault::NoLocation) {
-            // Another host, which must not see the token; the query is as secret as the hub's
+            // Another host, which must not get the token. The query is secret, like the hub's
             // signed addresses.
             let server = match &fault {
                 Some(Fault::Elsewhere { server }) => server.clone(),
@@ -203,7 +204,7 @@ impl Answer {
         }
     }
 
-    /// What was added after [`Fault::NoHeaders`] struck.
+    /// Removes headers that were added after [`Fault::NoHeaders`] was applied.
     fn without_headers(mut self) -> Self {
         if matches!(self.fault, Some(Fault::NoHeaders)) {
             self.headers.clear();
@@ -244,7 +245,7 @@ impl Answer {
     }
 }
 
-/// What stands below a folder of a path.
+/// The part of a path below a folder.
 fn below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
     path.strip_prefix(folder)?.strip_prefix('/')
 }

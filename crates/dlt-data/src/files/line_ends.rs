@@ -63,7 +63,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn law_line_ends_do_not_depend_on_where_a_text_is_cut(pieces in proptest::collection::vec("[a\r\n]{0,4}", 0..8)) {
+        fn law_line_ends_do_not_depend_on_where_a_text_is_cut(
+            pieces in proptest::collection::vec("[a\r\n]{0,4}", 0..8),
+        ) {
             let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
             let whole = pieces.concat();
             prop_assert_eq!(passed(Newlines::Lf, &pieces), whole.replace("\r\n", "\n"));

@@ -1,4 +1,4 @@
-//! The examples of a split, by number.
+//! The examples of a split, by index.
 
 use super::masking::Masking;
 use crate::{
@@ -9,20 +9,20 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// The pass whose draws evaluations take, whatever was trained before.
+/// The pass whose random draws evaluations use, whatever was trained before.
 const FIXED_PASS: u64 = u64::MAX;
 
-/// Whether what is random about an example is drawn anew.
+/// How random choices about an example are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Draw {
-    /// For training in this pass: it depends on seed, pass and example alone, so a run that is
-    /// taken up again draws the same.
+    /// For training in this pass. Draws depend only on the seed, the pass and the example's index,
+    /// so a resumed run draws the same.
     Pass(u64),
-    /// For evaluation: hidden tokens are always the same ones, pictures stay as they are.
+    /// For evaluation. The same tokens are always hidden, and pictures are not changed.
     Fixed,
 }
 
-/// The examples of a split: windows of text, sentences, or pictures. A clone shares them.
+/// The examples of a split: windows of text, sentences, or pictures. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Examples {
     kind: ExampleKind,
@@ -54,7 +54,7 @@ pub enum ExampleBatch {
     Masked {
         /// Token ids, B x T, some replaced.
         inputs: Vec<u32>,
-        /// What stood in the place of those that are to be predicted, B x T.
+        /// The original tokens where they are to be predicted, else `None`, B x T.
         targets: Vec<Option<u32>>,
         /// B.
         windows: usize,
@@ -93,7 +93,7 @@ impl Examples {
         self.count
     }
 
-    /// The same examples, but only the first `count` of them.
+    /// Only the first `count` of these examples.
     ///
     /// # Errors
     /// If there are fewer.
@@ -113,7 +113,7 @@ impl Examples {
         Ok(Self { kind, count, seed: self.seed })
     }
 
-    /// The examples of these numbers.
+    /// The examples with these indices.
     ///
     /// # Errors
     /// If there is no such example.
@@ -158,7 +158,7 @@ impl Examples {
         }
     }
 
-    /// What is left of a text after the last whole window, as a shorter one.
+    /// The rest of a text after the last whole window, as one shorter window.
     ///
     /// # Errors
     /// If its tokens cannot be read.
@@ -175,7 +175,7 @@ impl Examples {
         })
     }
 
-    /// Tokens of the widest batch; nothing where all are as wide as the model says.
+    /// Tokens of the widest batch; `None` if all batches are as wide as the model's context.
     #[must_use]
     pub fn widest(&self) -> Option<usize> {
         match &self.kind {
@@ -184,7 +184,7 @@ impl Examples {
         }
     }
 
-    /// How often each class occurs; nothing where there are none.
+    /// How often each class occurs; `None` if the examples have no classes.
     #[must_use]
     pub fn class_counts(&self) -> Option<Vec<u64>> {
         let labels: Vec<u32> = match &self.kind {
@@ -203,14 +203,16 @@ impl Examples {
     }
 }
 
-/// Inputs and targets of windows.
+/// Inputs and targets of windows, each B x T.
 fn filled(windows: &Windows, indices: &[usize]) -> Result<[Vec<u32>; 2], DataError> {
     let context = windows.context();
     let mut inputs = vec![0; indices.len() * context];
     let mut targets = vec![0; indices.len() * context];
+
     let rows = inputs.chunks_exact_mut(context).zip(targets.chunks_exact_mut(context));
     for (&index, (inputs, targets)) in indices.iter().zip(rows) {
         windows.fill(index, inputs, targets)?;
     }
+
     Ok([inputs, targets])
 }

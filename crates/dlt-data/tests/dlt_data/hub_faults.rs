@@ -86,7 +86,7 @@ fn a_hub_in_trouble_is_asked_again_and_given_up_in_the_end() {
 
     for at in [RequestKind::Listing, RequestKind::Resolve, RequestKind::Content] {
         let error = rejection(&with(at, ALWAYS, status(500)));
-        assert!(error.contains("500") && error.contains("trouble of its own"), "{error}");
+        assert!(error.contains("500") && error.contains("the hub itself has trouble"), "{error}");
     }
 }
 

@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn members_are_found_at_every_depth() {
-        let row = r#"{"a": {"b": {"c": "deep"}, "d": "\n"}, "a.d": "whole", "x": [1, {"y": 2}], "e": "text"}"#;
+        let row = r#"{"a": {"b": {"c": "deep"}, "d": "\n"}, "a.d": "whole", "x": [1, {"y": 2}],
+            "e": "text"}"#;
         assert_eq!(text(row, "e").as_deref(), Some("text"));
         assert_eq!(text(row, "a.b.c").as_deref(), Some("deep"));
         assert_eq!(text(row, "a.d").as_deref(), Some("whole"));
