@@ -21,7 +21,8 @@ pub(crate) struct Answer {
     fault: Option<Fault>,
 }
 
-const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n";
+const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\
+                    <body>Please sign in.</body></html>\n";
 
 impl Answer {
     pub(crate) fn to(request: &Request, shared: &Shared, address: SocketAddr) -> Self {

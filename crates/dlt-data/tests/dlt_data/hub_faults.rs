@@ -1,12 +1,11 @@
-//! The hub as it should not be: each fault and its message. Nothing of it is left under a final
-//! name.
+//! A hub that misbehaves: each fault and its message. No fault leaves a file under a final name.
 
 use crate::hub::{LARGE, SMALL, Workplace, books, large};
 use dlt_data::{FetchEvent, Token};
 use dlt_hub_stand_in::{Fault, RequestKind};
 use std::{fs, sync::Mutex, time::Duration};
 
-/// Fetches the large file, which must fail, and gives the message.
+/// Fetches the large file, which must fail, and returns the message.
 fn rejection(place: &Workplace) -> String {
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     let final_names: Vec<_> = place
@@ -96,7 +95,7 @@ fn rejects_connections_that_are_always_cut() {
     assert!(error.contains("broke off at byte"), "{error}");
 
     for at in [RequestKind::Listing, RequestKind::Resolve] {
-        // An answer without a body is whole after its headers: only a list can be cut.
+        // An answer without a body is complete after its headers: only a list can be cut.
         let place = with(at, 1, Fault::Cut { after: 5 });
         assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
     }
@@ -118,7 +117,7 @@ fn rejects_a_wrong_size() {
             );
         }
 
-        // Both agree, and the file does not.
+        // The list and the headers agree, but the file differs.
         let place = with(RequestKind::Listing, ALWAYS, Fault::Size { stated });
         place.hub.misbehave(RequestKind::Resolve, ALWAYS, Fault::Size { stated });
 
@@ -170,7 +169,7 @@ fn rejects_a_list_that_drips_and_says_that_it_waits() {
 
     let events = Mutex::new(Vec::new());
     let error =
-        place.fetch_telling(&[LARGE], &|event| events.lock().unwrap().push(event)).unwrap_err();
+        place.fetch_with_events(&[LARGE], &|event| events.lock().unwrap().push(event)).unwrap_err();
     assert!(error.to_string().contains("it arrives too slowly"), "{error}");
 
     let events = events.into_inner().unwrap();
@@ -182,7 +181,7 @@ fn rejects_a_list_that_drips_and_says_that_it_waits() {
     );
     assert_eq!(events.len(), 3);
 
-    // Fast enough, and without end.
+    // Fast enough, but without an end.
     let drip = Fault::Drip { bytes: 1, pause: Duration::from_millis(5) };
     let mut place = with(RequestKind::Listing, ALWAYS, drip);
     place.config.patience.least_bytes_per_s = 1;
@@ -251,7 +250,7 @@ fn rejects_headers_that_are_paths_or_none() {
 }
 
 #[test]
-fn rejects_a_hub_that_is_not_there() {
+fn rejects_a_hub_that_does_not_exist() {
     let mut place = Workplace::with_books();
     place.config.endpoint = "http://me:password@127.0.0.1:9".to_owned();
     let error = rejection(&place);

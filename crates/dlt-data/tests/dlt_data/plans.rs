@@ -1,4 +1,4 @@
-//! Which file of a folder goes to which split.
+//! Which file of a folder belongs to which split.
 
 use crate::{TOKENIZER, from_path, loaded, rejection, write};
 use dlt_data::{DataError, Split, TokenSplits, plan_folder};
@@ -219,7 +219,7 @@ proptest! {
 
         for name in &names {
             let path = folder.path().join(name);
-            // A name that is a folder of another one cannot be a file too.
+            // A name that is also a folder of another name cannot be a file.
             if fs::create_dir_all(path.parent().unwrap()).is_ok() && fs::write(&path, "a word\n").is_ok() {
                 written.insert(name.clone());
             }

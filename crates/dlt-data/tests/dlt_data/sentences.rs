@@ -81,13 +81,17 @@ fn gpt2_ends_sentences_and_the_reference_joins_them_without_a_mask() {
 
 proptest! {
     #[test]
-    fn matches_reference_truncation_of_the_fast_tokenizers(first in 0_usize..20, second in 0_usize..20, room in 0_usize..30) {
+    fn matches_reference_truncation_of_the_fast_tokenizers(
+        first in 0_usize..20,
+        second in 0_usize..20,
+        room in 0_usize..30,
+    ) {
         let encoding = |length: usize| {
             let mut encoding = Encoding::default();
             for _ in 0..length {
                 let one = Encoding::new(
-                    vec![7], vec![0], vec!["x".to_owned()], vec![None], vec![(0, 0)], vec![0], vec![1],
-                    vec![], Default::default(),
+                    vec![7], vec![0], vec!["x".to_owned()], vec![None], vec![(0, 0)], vec![0],
+                    vec![1], vec![], Default::default(),
                 );
                 encoding.merge_with(one, false);
             }
@@ -100,7 +104,8 @@ proptest! {
             direction: TruncationDirection::Right,
         };
 
-        let (left, right) = truncate_encodings(encoding(first), Some(encoding(second)), &settings).unwrap();
+        let (left, right) =
+            truncate_encodings(encoding(first), Some(encoding(second)), &settings).unwrap();
         prop_assert_eq!(truncated_lengths(first, second, room), (left.len(), right.unwrap().len()));
     }
 }

@@ -26,7 +26,7 @@ fn windows_of_a_stream_overlap_by_one_token() {
 }
 
 #[test]
-fn windows_of_blocks_stand_between_bos_and_eos() {
+fn windows_of_blocks_are_between_bos_and_eos() {
     let windows = Windows::blocks(counting(7), 4, 99).unwrap();
     assert_eq!(windows.count(), 2);
     assert_eq!(window(&windows, 0).unwrap(), (vec![99, 0, 1, 2], vec![0, 1, 2, 99]));
@@ -37,7 +37,10 @@ fn windows_of_blocks_stand_between_bos_and_eos() {
 
 proptest! {
     #[test]
-    fn law_windows_and_tail_predict_every_token_but_the_first_once(length in 1_u32..200, context in 1_usize..40) {
+    fn law_windows_and_tail_predict_every_token_but_the_first_once(
+        length in 1_u32..200,
+        context in 1_usize..40,
+    ) {
         let windows = Windows::stream(counting(length), context).unwrap();
         let mut predicted = Vec::new();
 
