@@ -26,7 +26,7 @@ fn windows_of_a_stream_overlap_by_one_token() {
 }
 
 #[test]
-fn windows_of_blocks_are_between_bos_and_eos() {
+fn windows_of_blocks_stand_between_bos_and_eos() {
     let windows = Windows::blocks(counting(7), 4, 99).unwrap();
     assert_eq!(windows.count(), 2);
     assert_eq!(window(&windows, 0).unwrap(), (vec![99, 0, 1, 2], vec![0, 1, 2, 99]));
