@@ -36,7 +36,7 @@ struct Stated {
 }
 
 /// Size in bytes from which on comparing a file takes so long that it is reported.
-const BYTES_TO_TELL: u64 = 64 << 20;
+const BYTES_TO_REPORT: u64 = 64 << 20;
 
 /// The path of a file, which is fetched if it is not complete on this machine. `bytes` counts the
 /// bytes that are fetched of all files together.
@@ -109,7 +109,7 @@ fn damage(
     let blob = fs::canonicalize(pointer).map_err(unreadable)?;
     let named = || as_sha256(&blob.file_name()?.to_string_lossy());
     let Some(expected) = file.sha256.clone().or_else(named) else { return Ok(None) };
-    let begin = |of| tell_of_comparing(&file.name, of, on);
+    let begin = |of| report_comparing(&file.name, of, on);
     let content = verified::compare(&blob, &hub.layout().blob(&expected), &expected, begin)
         .map_err(unreadable)?;
 
@@ -121,8 +121,8 @@ fn damage(
     })
 }
 
-fn tell_of_comparing(file: &str, of: u64, on: OnFetch<'_>) {
-    if of >= BYTES_TO_TELL {
+fn report_comparing(file: &str, of: u64, on: OnFetch<'_>) {
+    if of >= BYTES_TO_REPORT {
         on(FetchEvent::Comparing { file: file.to_owned(), of });
     }
 }
@@ -165,7 +165,7 @@ impl Transfer<'_> {
         }
 
         let Some(sha256) = &stated.sha256 else { return Ok(true) };
-        let begin = |of| tell_of_comparing(&self.file.name, of, self.on);
+        let begin = |of| report_comparing(&self.file.name, of, self.on);
         let content = verified::compare(blob, blob, sha256, begin)
             .map_err(|source| DataError::Read { path: blob.to_owned(), source })?;
 
@@ -385,7 +385,7 @@ impl Transfer<'_> {
         let mut pace = self.hub.config.patience.pace();
         let mut reported = *here;
 
-        self.tell(*here, size);
+        self.report(*here, size);
 
         loop {
             let read = match body.read(&mut piece) {
@@ -412,7 +412,7 @@ impl Transfer<'_> {
 
             if *here - reported >= BYTES_PER_REPORT || *here == size {
                 reported = *here;
-                self.tell(*here, size);
+                self.report(*here, size);
             }
 
             if !pace.is_kept(read) && *here < size {
@@ -457,7 +457,7 @@ impl Transfer<'_> {
         self.client.own.url(&escaped(&self.file.name))
     }
 
-    fn tell(&self, bytes: u64, of: u64) {
+    fn report(&self, bytes: u64, of: u64) {
         (self.on)(FetchEvent::At { file: self.file.name.clone(), bytes, of });
     }
 

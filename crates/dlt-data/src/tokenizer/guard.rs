@@ -73,17 +73,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_told_and_work_that_never_ends_is_left() {
+    fn a_panic_becomes_an_error_and_endless_work_is_abandoned() {
         assert_eq!(caught(|| 7), Ok(7));
-        let told = caught(|| -> u8 { panic!("no {}", "way") });
-        assert!(told.clone().unwrap_err().contains("no way"), "{told:?}");
+        let error = caught(|| -> u8 { panic!("no {}", "way") });
+        assert!(error.clone().unwrap_err().contains("no way"), "{error:?}");
 
-        let told = within(Duration::from_millis(20), || {
+        let error = within(Duration::from_millis(20), || {
             loop {
                 thread::sleep(Duration::from_millis(5));
             }
         });
 
-        assert!(told.as_ref().is_err_and(|told: &String| told.contains("longer")), "{told:?}");
+        assert!(error.as_ref().is_err_and(|error: &String| error.contains("longer")), "{error:?}");
     }
 }
