@@ -306,7 +306,7 @@ impl Planning<'_> {
         if let Some(file) = files.iter().find(|file| file.contradicts_itself()) {
             let words: Vec<_> = file.says.iter().map(|(word, _)| format!("{word:?}")).collect();
             return Err(self.ambiguous(
-                format!("{:?} names two splits: {}", file.name, words.join(" and ")),
+                format!("{:?} names more than one split: {}", file.name, words.join(" and ")),
                 "rename it, or name one file",
             ));
         }

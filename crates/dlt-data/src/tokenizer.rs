@@ -60,7 +60,8 @@ pub struct Tokenizer {
     /// The size of the vocabulary without added tokens.
     without_added: usize,
     special: Arc<SpecialTokens>,
-    /// What a user should know about it. notes: Arc<[String]>, Whether a text may be encoded in
+    /// What a user should know about it.
+    notes: Arc<[String]>,
     /// pieces with the same result.
     cuts_safely: bool,
     /// Whether each character of a token stands for one byte.

@@ -128,7 +128,7 @@ fn rejects_what_could_be_read_in_two_ways() {
     for (names, says) in [
         (
             &["train_test.txt", "valid.txt"][..],
-            &["\"train_test.txt\" names two splits", "\"test\" and \"train\""][..],
+            &["\"train_test.txt\" names more than one split", "\"test\" and \"train\""][..],
         ),
         (
             &["train.txt", "valid.txt", "more.txt"],
