@@ -62,7 +62,7 @@ pub struct Tokenizer {
     special: Arc<SpecialTokens>,
     /// What a user should know about it.
     notes: Arc<[String]>,
-    /// pieces with the same result.
+    /// Whether a text may be encoded in pieces with the same result.
     cuts_safely: bool,
     /// Whether each character of a token stands for one byte.
     byte_level: bool,
