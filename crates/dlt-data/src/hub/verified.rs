@@ -1,11 +1,11 @@
 //! Notes which contents of the cache were compared with the hub's checksum, so that a later start
 //! need not do it again.
 //!
-//! `blobs/SHA256.checked`, next to the content itself, holds one line: `1 SIZE SECONDS NANOSECONDS
-//! DEVICE INODE`, where 1 is the version of the layout. The others are the file's size, its time of
-//! change, and the device and inode that identify it. If the line still fits the file, the content
-//! is used as it is. Otherwise it is read and compared once. If no note can be written, as in a
-//! shared read-only cache, each start compares.
+//! `blobs/SHA256.checked`, next to the content itself, holds one line:
+//! `1 SIZE SECONDS NANOSECONDS DEVICE INODE`, where 1 is the version of the layout. The others are
+//! the file's size, its time of change, and the device and inode that identify it. If the line
+//! still fits the file, the content is used as it is. Otherwise it is read and compared once. If no
+//! note can be written, as in a shared read-only cache, each start compares.
 
 use crate::{
     checksum::{self, hex},
