@@ -129,6 +129,7 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     };
     let long = |at: usize| u64::from(number(at)) | u64::from(number(at + 4)) << 32;
 
+    // The header is checked before any of its numbers is used.
     if header[..8] != *MAGIC || number(8) != VERSION {
         return Err(damaged("not a token cache of this version"));
     }

@@ -229,6 +229,7 @@ impl<'a> Hub<'a> {
         };
 
         thread::scope(|scope| {
+            // This thread works too, so one thread fewer is started.
             for _ in 1..self.config.parallel.get().min(files.len()) {
                 scope.spawn(work);
             }

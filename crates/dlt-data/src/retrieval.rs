@@ -53,6 +53,7 @@ impl Retrieval<'_> {
 
     /// Asks the hub. If it does not answer and the cache has all files, uses these with a warning.
     fn renew_or_cached(&self, origin: &HubOrigin) -> Result<Retrieved, DataError> {
+        // Whether the cache has a listing: only then can it replace the hub's answer.
         let is_known = !self.hub.is_offline
             && Hub::new(&self.hub.offline(), &origin.repository, &origin.revision)
                 .listing(self.on)

@@ -98,6 +98,7 @@ fn each_line(
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
+        // One byte more than the limit, to notice a longer row.
         let mut limited = reader.by_ref().take(LONGEST_ROW + 1);
         let read = limited.read_until(b'\n', &mut line).map_err(|error| file.unreadable(error))?;
 

@@ -250,6 +250,7 @@ impl<'a> Table<'a> {
                 return Ok(Flow::On);
             }
 
+            // A column that cannot be null has no levels: every value is present.
             if level == 0 {
                 levels.resize(values.len(), 0);
             }

@@ -289,6 +289,7 @@ impl Transfer<'_> {
             .map_err(unwritable)?;
 
         let mut here = file.metadata().map_err(unwritable)?.len();
+        // A partial file that is too long cannot be a part of this content: start again.
         if here > stated.size {
             file.set_len(0).map_err(unwritable)?;
             here = 0;
@@ -357,6 +358,7 @@ impl Transfer<'_> {
         let is_resumed = response.status().as_u16() == 206
             && header(&response, "content-range")
                 .is_some_and(|range| range.trim().starts_with(&format!("bytes {here}-")));
+        // The server ignores the range and sends the whole file.
         if here > 0 && !is_resumed {
             file.set_len(0).map_err(|error| write_error(part, &error))?;
             here = 0;

@@ -121,6 +121,7 @@ impl Places {
                     Some(second) => Some((position(first)?, Some(position(second)?))),
                 });
 
+                // Of two columns, the one that is not the label is the text.
                 let other = (known.len() == 2).then_some((1 - label.min(1), None));
                 let advice =
                     "that is clearly its text; name it and the label, as in PATH::TEXT,LABEL";
