@@ -109,7 +109,7 @@ const TABLE: &[Row] = &[
     ("TRAIN --data gone.txt", BadData, &["no text at \"gone.txt\"", "shakespeare"]),
     ("TRAIN --data empty.txt", BadData, &["empty.txt holds no text"]),
     ("TRAIN --data latin.txt", BadData, &["latin.txt is not UTF-8", "0xe9", "offset 3"]),
-    ("TRAIN --data short.txt", BadData, &["short.txt has", "too few for one window", "takes 33"]),
+    ("TRAIN --data short.txt", BadData, &["short.txt has", "but one window", "takes 33"]),
     ("TRAIN --data images", BadData, &["no text files in images", ".txt"]),
     (
         "TRAIN --data halves",

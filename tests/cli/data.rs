@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use dlt_data::catalogue::{CATALOGUE, Task};
-use dlt_hub_stand_in::{Column, Fault, Place, Repository, StandIn, catalogue, parquet};
+use dlt_data::catalogue::{CATALOGUE, LearningTask};
+use dlt_hub_stand_in::{Column, Fault, Repository, RequestKind, StandIn, catalogue, parquet};
 
 use crate::workplace::{Said, Workplace};
 
@@ -108,13 +108,13 @@ fn every_task_with_classes_of_the_catalogue_is_fetched_and_trained_on() {
     let world = World::new();
     let mut trained = 0;
 
-    for entry in CATALOGUE.iter().filter(|entry| entry.task != Task::LanguageModel) {
+    for entry in CATALOGUE.iter().filter(|entry| entry.task != LearningTask::LanguageModel) {
         let name = entry.name;
         let out = entry.name.replace('/', "-");
         let mut arguments = vec!["train", "--steps", "3", "--data", name, "--out", &out, "--quiet"];
 
         arguments.extend(match entry.task {
-            Task::Images => ["--preset", "vit-cifar", "--set", "model.width=32"],
+            LearningTask::Images => ["--preset", "vit-cifar", "--set", "model.width=32"],
             _ => ["--preset", "smoke", "--set", "model.objective=classes"],
         });
 
@@ -145,7 +145,7 @@ fn every_task_with_classes_of_the_catalogue_is_fetched_and_trained_on() {
 #[test]
 fn every_text_of_the_catalogue_is_fetched_and_trained_on() {
     let world = World::new();
-    for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::LanguageModel) {
+    for entry in CATALOGUE.iter().filter(|entry| entry.task == LearningTask::LanguageModel) {
         let name = entry.name;
         let small =
             ["--set", "data.tokenizer=bytes", "--set", "evaluation.every_steps=3", "--quiet"];
@@ -284,7 +284,7 @@ fn regression_rows_without_text_give_one_warning_and_the_column_is_said() {
     );
 
     let said = world.dlt(&["data", "tokenize", "rows.parquet", "--tokenizer", "bytes"]).ok();
-    assert_eq!(said.err.matches("taken as empty").count(), 1, "{}", said.err);
+    assert_eq!(said.err.matches("count as empty").count(), 1, "{}", said.err);
     assert!(said.err.contains("row 41: no text"), "{}", said.err);
     assert!(said.out.contains("the text is the column \"body\", found"), "{}", said.out);
 
@@ -352,7 +352,7 @@ fn a_proxy_is_used_and_no_token_is_told() {
     fs::write(world.place.path("hf/token"), format!("{secret}2\n")).unwrap();
 
     for code in [401, 403, 404] {
-        world.hub.misbehave(Place::Listing, 1, Fault::Status { code, retry_after: None });
+        world.hub.misbehave(RequestKind::Listing, 1, Fault::Status { code, retry_after: None });
         let refused = world.dlt(&["-vv", "data", "fetch", "ptb"]);
         assert_eq!(refused.code, Some(4), "{refused:?}");
         assert!(
@@ -399,7 +399,7 @@ fn a_process_that_is_killed_anywhere_ends_with_the_same_files_byte_for_byte() {
 
     for world in [&undisturbed, &killed] {
         world.hub.serve(repository());
-        world.hub.misbehave(Place::Content, usize::MAX, drip());
+        world.hub.misbehave(RequestKind::Content, usize::MAX, drip());
     }
 
     undisturbed.dlt(&arguments).ok();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use dlt_data::catalogue::{CATALOGUE, Task, find};
+use dlt_data::catalogue::{CATALOGUE, LearningTask, find};
 use dlt_data::{
     Cleaned, DataError, DataRequest, GPT2, Progress as Loading, Split, TokenSplits,
     TrainingRequest, clean, fetch, load_pictures, load_sentences, pinned, plan_folder,
@@ -139,7 +139,7 @@ pub(crate) fn run(task: &DataTask) -> Result {
 
 fn list() -> String {
     let mut text = String::new();
-    for task in [Task::LanguageModel, Task::Classification, Task::Images] {
+    for task in [LearningTask::LanguageModel, LearningTask::Classification, LearningTask::Images] {
         text.push_str(&format!("For {task}:\n"));
         for entry in CATALOGUE.iter().filter(|entry| entry.task == task) {
             text.push_str(&format!("  {:<17} {}\n", entry.name, entry.size));
@@ -213,8 +213,8 @@ fn tokenize(task: &TokenizeTask) -> Result {
     let task_of = |name: &str| find(name.split('@').next().unwrap_or(name)).map(|entry| entry.task);
 
     match task_of(&data.source) {
-        Some(Task::Classification) => return output::print(&sentences(&data)?),
-        Some(Task::Images) => return output::print(&pictures(&data)?),
+        Some(LearningTask::Classification) => return output::print(&sentences(&data)?),
+        Some(LearningTask::Images) => return output::print(&pictures(&data)?),
         _ => {}
     }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use clap::Args;
-use dlt_data::catalogue::{CATALOGUE, Entry, Task, find};
+use dlt_data::catalogue::{CATALOGUE, Entry, LearningTask, find};
 use dlt_spec::spec::Attention;
 use dlt_spec::{ExitCode, Origin, Overlay, Value};
 
@@ -114,8 +114,9 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
 
 /// A task that has classes.
 fn entry(name: &str) -> Result<&'static Entry> {
-    let has_classes =
-        |entry: &&'static Entry| matches!(entry.task, Task::Classification | Task::Images);
+    let has_classes = |entry: &&'static Entry| {
+        matches!(entry.task, LearningTask::Classification | LearningTask::Images)
+    };
     find(name).filter(has_classes).ok_or_else(|| {
         let known: Vec<_> = CATALOGUE.iter().filter(has_classes).map(|entry| entry.name).collect();
         let message = format!("--task: expected one of {}, got {name}", known.join(", "));
@@ -125,7 +126,7 @@ fn entry(name: &str) -> Result<&'static Entry> {
 
 /// Sentences are for models that read tokens, pictures for the others.
 fn check_kind(start: &Start, entry: &Entry) -> Result {
-    if has_tokens(&start.spec) == (entry.task == Task::Classification) {
+    if has_tokens(&start.spec) == (entry.task == LearningTask::Classification) {
         return Ok(());
     }
 

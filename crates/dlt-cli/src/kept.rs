@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dlt_data::{BYTES, Companions, GPT2, Kept};
+use dlt_data::{BYTES, Companions, GPT2, KeptTokenizer};
 use dlt_spec::record::PROVENANCE_FILE;
 use dlt_spec::{CheckedSpec, ExitCode, Spec};
 use dlt_train::RunFolder;
@@ -40,10 +40,10 @@ impl OfRun {
         let run = folder(path);
         let trained_with =
             RunFolder::read_provenance(&run).ok().map(|provenance| provenance.data.tokenizer);
-        let (name, kind) = match Kept::of_run(&run)? {
-            Kept::Copy(copy) => (copy.to_string_lossy().into_owned(), Kind::Copy),
-            Kept::BuiltIn(name) => (name.to_owned(), Kind::BuiltIn),
-            Kept::Nothing => {
+        let (name, kind) = match KeptTokenizer::of_run(&run)? {
+            KeptTokenizer::Copy(copy) => (copy.to_string_lossy().into_owned(), Kind::Copy),
+            KeptTokenizer::BuiltIn(name) => (name.to_owned(), Kind::BuiltIn),
+            KeptTokenizer::Nothing => {
                 let name = noted.data.tokenizer.clone();
                 let is_built_in = name == GPT2 || name == BYTES;
                 (name, if is_built_in { Kind::BuiltIn } else { Kind::Named })
@@ -60,7 +60,7 @@ impl OfRun {
 
     /// Whether the run has neither a copy of it nor a note.
     pub(crate) fn is_unkept(&self) -> bool {
-        matches!(Kept::of_run(&self.run), Ok(Kept::Nothing))
+        matches!(KeptTokenizer::of_run(&self.run), Ok(KeptTokenizer::Nothing))
     }
 
     /// The same spec with this tokenizer in the place of the one that it names.

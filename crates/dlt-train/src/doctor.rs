@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use candle_core::Device;
-use dlt_data::{BYTES, Companions, GPT2, HUB_PREFIX, Kept};
+use dlt_data::{BYTES, Companions, GPT2, HUB_PREFIX, KeptTokenizer};
 use dlt_models::ModelError;
 use dlt_spec::record::{
     Lines, METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE,
@@ -353,30 +353,30 @@ fn tokenizer(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
     let Some(spec) = spec.filter(|spec| spec.model.architecture != Architecture::Vit) else {
         return;
     };
-    let kept = match Kept::of_run(run) {
+    let kept = match KeptTokenizer::of_run(run) {
         Ok(kept) => kept,
         Err(error) => return wrong_tokenizer("tokenizer", error.to_string(), report),
     };
 
     let named = spec.data.tokenizer.as_str();
     let path = match &kept {
-        Kept::BuiltIn(name) => {
+        KeptTokenizer::BuiltIn(name) => {
             return report.add("tokenizer", Verdict::Good, format!("{name}, built in"));
         }
-        Kept::Nothing if named == GPT2 || named == BYTES => {
+        KeptTokenizer::Nothing if named == GPT2 || named == BYTES => {
             return report.add("tokenizer", Verdict::Good, format!("{named}, built in"));
         }
-        Kept::Nothing if named.starts_with(HUB_PREFIX) => {
+        KeptTokenizer::Nothing if named.starts_with(HUB_PREFIX) => {
             let says = format!(
                 "no copy: it is {named}, which is downloaded and checked before it is used"
             );
             return report.add("tokenizer", Verdict::Note, says);
         }
-        Kept::Copy(copy) => copy.as_path(),
-        Kept::Nothing => Path::new(named),
+        KeptTokenizer::Copy(copy) => copy.as_path(),
+        KeptTokenizer::Nothing => Path::new(named),
     };
 
-    let is_copy = kept != Kept::Nothing;
+    let is_copy = kept != KeptTokenizer::Nothing;
     let name = path.strip_prefix(run).unwrap_or(path).to_string_lossy().into_owned();
     let trained_with =
         RunFolder::read_provenance(run).ok().map(|provenance| provenance.data.tokenizer);
