@@ -128,7 +128,7 @@ const TABLE: &[Row] = &[
     (
         "TRAIN --data leading",
         BadData,
-        &["leading/train.txt: it is a link to gone, which is not there"],
+        &["leading/train.txt: it is a link to gone, which does not exist"],
     ),
     ("SEE --data pipe", BadData, &["pipe: it is a pipe, expected a file or a folder"]),
     ("SEE --data seen", BadData, &["seen/data_batch_1.bin: it is a pipe, expected a file"]),

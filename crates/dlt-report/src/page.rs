@@ -34,7 +34,7 @@ const SCRIPT: &str = include_str!("../assets/page.js");
 
 /// What becomes of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PageKind {
     /// A file that stays as it is.
     Still,
     /// Served while a run goes on: it may ask the server that it came from for news.
@@ -46,7 +46,7 @@ pub enum Kind {
 pub struct Page<'a> {
     runs: &'a [Run],
     digests: Vec<Digest>,
-    kind: Kind,
+    kind: PageKind,
     notice: Option<&'a str>,
 }
 
@@ -59,7 +59,7 @@ struct Part {
 impl<'a> Page<'a> {
     /// A page about these runs.
     #[must_use]
-    pub fn new(runs: &'a [Run], kind: Kind) -> Self {
+    pub fn new(runs: &'a [Run], kind: PageKind) -> Self {
         Self { runs, digests: runs.iter().map(Digest::of).collect(), kind, notice: None }
     }
 
@@ -114,7 +114,7 @@ impl<'a> Page<'a> {
     /// What the script reads: the states of the runs over time.
     fn data(&self) -> Value {
         let runs: Vec<Value> = self.runs.iter().map(history::moments).collect();
-        json!({ "live": self.kind == Kind::Live, "runs": runs })
+        json!({ "live": self.kind == PageKind::Live, "runs": runs })
     }
 
     fn body(&self, parts: Vec<Part>) -> String {
@@ -235,7 +235,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("reproduction", "How to reproduce it"),
 ];
 
-fn section_html(section: &str, run: &Run, digest: &Digest, id: &str, kind: Kind) -> Html {
+fn section_html(section: &str, run: &Run, digest: &Digest, id: &str, kind: PageKind) -> Html {
     match section {
         "glance" => {
             let mut html = status(run, digest, kind);
@@ -269,7 +269,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// What the run is, and whether it has finished.
-fn status(run: &Run, digest: &Digest, kind: Kind) -> Html {
+fn status(run: &Run, digest: &Digest, kind: PageKind) -> Html {
     let mut html = Html::new();
     html.tagged("<p class=\"lede\">", &reproduction::line(run), "<br>");
     html.tagged("", &capitalised(&digest.method), "</p>");
@@ -284,12 +284,12 @@ fn status(run: &Run, digest: &Digest, kind: Kind) -> Html {
             &format!("Finished: {} steps{took}", whole(digest.steps)),
             "</p>",
         ),
-        (None, Kind::Live) => html.tagged(
+        (None, PageKind::Live) => html.tagged(
             "<p class=\"status going\">",
             &format!("Step {}{of}{took}", whole(digest.steps)),
             "</p>",
         ),
-        (None, Kind::Still) => html.tagged(
+        (None, PageKind::Still) => html.tagged(
             "<p class=\"status going\">Not finished when this page was made: step ",
             &format!("{}{of}{took}", whole(digest.steps)),
             "</p>",

@@ -157,7 +157,8 @@ pub fn refuse_link(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "it is a link, through which nothing is written: put the file or folder itself in its place",
+            "it is a link, through which nothing is written: put the file or folder itself in its \
+             place",
         )),
         _ => Ok(()),
     }

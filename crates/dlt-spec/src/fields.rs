@@ -81,8 +81,8 @@ impl Field {
         self.paper
     }
 
-    /// What the authors' code does, if that differs from the paper or the paper is silent; otherwise
-    /// empty.
+    /// What the authors' code does, if that differs from the paper or the paper is silent;
+    /// otherwise empty.
     #[must_use]
     pub fn authors_code(&self) -> &'static str {
         self.code
@@ -132,8 +132,8 @@ pub fn flatten(spec: &Spec) -> Vec<(&'static str, Value)> {
     FIELDS.iter().map(|field| (field.key, field.value(spec))).collect()
 }
 
-/// The whole spec as a TOML file. A comment above each field says its meaning, its values, its unit,
-/// and what the paper and the authors' code use. Reading the file back gives an equal spec.
+/// The whole spec as a TOML file. A comment above each field says its meaning, its values, its
+/// unit, and what the paper and the authors' code use. Reading the file back gives an equal spec.
 ///
 /// ```
 /// use dlt_spec::{Spec, fields};

@@ -1,6 +1,6 @@
 //! The specification of a run, as it is written in `spec.toml`. Every field has a plain default.
-//! Meaning, unit, range and the paper's value of a field are in [`crate::fields`], the rules between
-//! fields in [`crate::check`].
+//! Meaning, unit, range and the paper's value of a field are in [`crate::fields`], the rules
+//! between fields in [`crate::check`].
 
 use serde::{Deserialize, Serialize};
 
@@ -135,9 +135,9 @@ words! {
 }
 
 words! {
-    /// Number format of activations: of what passes between operations, forward and backward, and of
-    /// what is kept for the backward pass. Weights, their gradients and moments, and the loss are
-    /// always f32.
+    /// Number format of activations: of what passes between operations, forward and backward, and
+    /// of what is kept for the backward pass. Weights, their gradients and moments, and the loss
+    /// are always f32.
     Activations {
         /// Four bytes, with 24 significant bits.
         F32,
@@ -263,15 +263,15 @@ pub struct TyingSpec {
     pub grow: Vec<f64>,
     /// Largest number of groups that splits lead to; `auto` is the number of layers, L.
     pub groups: Size,
-    /// Largest number of block parameters that splits lead to: the mean over training, as a share of
-    /// L blocks.
+    /// Largest number of block parameters that splits lead to: the mean over training, as a share
+    /// of L blocks.
     pub budget: f64,
     /// What a tied event does to the weights.
     pub tie: Tie,
     /// What happens to weights and moments that a tied event leaves without a layer.
     pub merge: Merge,
-    /// Nats by which a decision that ties may raise the loss on the reward's batches; `inf` lets all
-    /// decisions pass.
+    /// Nats by which a decision that ties may raise the loss on the reward's batches; `inf` lets
+    /// all decisions pass.
     pub gate: f64,
     /// What happens to a frozen layer whose owner is still layer 0 at its first decision.
     pub first_tie: FirstTie,
@@ -318,8 +318,8 @@ words! {
         Cycle,
         /// Layer i and layer L - 1 - i (ablation viii).
         CycleReversed,
-        /// Layer i and layer L - i, as Table 4 writes ablation viii. Layer 0 has no partner, nor has
-        /// layer L/2 at an even depth.
+        /// Layer i and layer L - i, as Table 4 writes ablation viii. Layer 0 has no partner, nor
+        /// has layer L/2 at an even depth.
         CycleReversedAsWritten,
         /// Pairs of neighbours (ablation ix).
         Sequence,
@@ -371,8 +371,8 @@ words! {
     Tie {
         /// The layer uses its owner's weights from then on.
         Share,
-        /// The layer gets a copy of them and trains the copy by itself, with fresh moments (ablation
-        /// v).
+        /// The layer gets a copy of them and trains the copy by itself, with fresh moments
+        /// (ablation v).
         Replicate,
     }
 }

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::checksum::hex;
 use crate::foreign::{self, Foreign};
 
-pub use header::{CHECKSUM, Header, MOST_HEADER_BYTES, Place};
+pub use header::{CHECKSUM, Header, MOST_HEADER_BYTES, TensorInfo};
 pub use model::{FIRST_LAYOUT, LAYOUT, LAYOUT_KEY, open_model};
 pub use number::Number;
 pub use writing::Writer;
@@ -83,8 +83,8 @@ impl TensorError {
 #[must_use]
 pub fn not_finite(tensor: &str, count: u64, of: u64) -> String {
     format!(
-        "tensor `{tensor}`: expected finite numbers, got {count} of {of} that are NaN or infinite; get the weights again, \
-         or train them again"
+        "tensor `{tensor}`: expected finite numbers, got {count} of {of} that are NaN or infinite; \
+         get the weights again, or train them again"
     )
 }
 
@@ -258,7 +258,7 @@ impl TensorFile {
     /// The refusal of a tensor with numbers that are not finite.
     #[must_use]
     pub fn not_finite(&self, tensor: &str, count: u64) -> TensorError {
-        let of = self.header.tensors.get(tensor).map_or(0, Place::count);
+        let of = self.header.tensors.get(tensor).map_or(0, TensorInfo::count);
         TensorError::NotFinite { path: self.path.clone(), tensor: tensor.to_owned(), count, of }
     }
 
@@ -289,7 +289,7 @@ mod tests {
     fn written(numbers: [f32; 2]) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
-        let place = Place { dtype: Number::F32, shape: vec![2], data_offsets: (0, 8) };
+        let place = TensorInfo { dtype: Number::F32, shape: vec![2], data_offsets: (0, 8) };
         let metadata = BTreeMap::from([(LAYOUT_KEY.to_owned(), LAYOUT.to_owned())]);
         let header =
             Header { metadata, tensors: BTreeMap::from([("a".to_owned(), place)]) }.with_checksum();

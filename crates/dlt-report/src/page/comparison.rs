@@ -3,7 +3,7 @@
 use dlt_spec::fields::FIELDS;
 use dlt_spec::spec::{Architecture, Objective};
 
-use super::html::{Column, Html, Table};
+use super::html::{Column, Html, HtmlTable};
 use super::settings::plain;
 use crate::digest::Digest;
 use crate::numbers::{decimal, or_dash, perplexity, signed, whole};
@@ -33,7 +33,7 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     columns.extend([("independent, mean", Column::Numbers), ("distinct, mean", Column::Numbers)]);
     columns.extend([("per second", Column::Numbers), ("peak MB", Column::Numbers)]);
 
-    let mut table = Table::new(&columns);
+    let mut table = HtmlTable::new(&columns);
     for (index, (run, digest)) in runs.iter().zip(digests).enumerate() {
         let number = |number: Option<f64>, decimals: usize| {
             or_dash(number, |number| decimal(number, decimals))
@@ -151,7 +151,7 @@ fn settings(runs: &[Run]) -> Html {
     let names: Vec<String> = runs.iter().map(Run::name).collect();
     columns.extend(names.iter().map(|name| (name.as_str(), Column::Words)));
 
-    let mut table = Table::new(&columns);
+    let mut table = HtmlTable::new(&columns);
     for field in FIELDS.iter().filter(|field| field.key() != "name") {
         let values: Vec<String> = runs.iter().map(|run| plain(field, &run.spec)).collect();
         if values.iter().any(|value| *value != values[0]) {

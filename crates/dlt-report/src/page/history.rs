@@ -9,7 +9,7 @@ use dlt_state::{Event, Recording, Row, State};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::html::{Column, Html, Table};
+use super::html::{Column, Html, HtmlTable};
 use crate::numbers::{decimal, significant, whole};
 use crate::run::Run;
 
@@ -203,7 +203,7 @@ pub(super) fn decisions(run: &Run) -> Html {
     columns.extend(has_q.then_some(("target", Column::Numbers)));
     columns.push(("owner of each layer", Column::Words));
 
-    let mut table = Table::new(&columns);
+    let mut table = HtmlTable::new(&columns);
     for (index, (row, (_, transition))) in
         recording.rows().iter().zip(recording.transitions()).enumerate()
     {
@@ -258,7 +258,7 @@ pub(super) fn layers_table(run: &Run) -> Html {
     }
 
     let columns = ["owner now", "tied", "untied", "steps independent", "share"];
-    let mut table = Table::new(&[("layer", Column::Numbers)]);
+    let mut table = HtmlTable::new(&[("layer", Column::Numbers)]);
     for name in columns {
         table.column(name, Column::Numbers);
     }

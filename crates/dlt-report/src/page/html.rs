@@ -108,12 +108,12 @@ pub(super) enum Column {
 
 /// A table with a head.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct HtmlTable {
     columns: Vec<(String, Column)>,
     rows: Vec<Vec<Html>>,
 }
 
-impl Table {
+impl HtmlTable {
     pub(super) fn new(columns: &[(&str, Column)]) -> Self {
         Self {
             columns: columns.iter().map(|&(name, kind)| (name.to_owned(), kind)).collect(),

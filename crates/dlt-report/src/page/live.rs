@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use dlt_spec::record::{METRICS_FILE, PROVENANCE_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
 use serde_json::{Map, Value, json};
 
-use super::{Kind, Page, Part, policy};
+use super::{Page, PageKind, Part, policy};
 use crate::error::Result;
 use crate::metrics::{Follower, Metrics};
 use crate::run::Run;
@@ -130,7 +130,7 @@ impl Snapshot {
             format!("The run cannot be read now, this is its last known state: {trouble}")
         });
         let runs = std::slice::from_ref(run);
-        let page = Page::new(runs, Kind::Live).with_notice(notice.as_deref());
+        let page = Page::new(runs, PageKind::Live).with_notice(notice.as_deref());
         let parts = page.parts();
 
         let data = page.data();

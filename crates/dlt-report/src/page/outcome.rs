@@ -3,7 +3,7 @@
 use dlt_spec::record::Scores;
 use dlt_spec::spec::Objective;
 
-use super::html::{Html, Table};
+use super::html::{Html, HtmlTable};
 use crate::digest::{Digest, units};
 use crate::numbers::{decimal, duration, or_dash, perplexity, whole};
 use crate::run::Run;
@@ -142,7 +142,7 @@ fn quality(run: &Run, digest: &Digest) -> Html {
         return scores_table(digest, scores);
     }
 
-    let mut table = Table::of_numbers(&["this model", "unigram floor"]);
+    let mut table = HtmlTable::of_numbers(&["this model", "unigram floor"]);
     let cell = |number: Option<f64>| or_dash(number, perplexity);
 
     for (name, model, floor) in [
@@ -186,7 +186,7 @@ fn quality(run: &Run, digest: &Digest) -> Html {
 }
 
 fn scores_table(digest: &Digest, validation: Scores) -> Html {
-    let mut table = Table::of_numbers(&["this model", "majority class"]);
+    let mut table = HtmlTable::of_numbers(&["this model", "majority class"]);
     for (split, scores) in [("validation", Some(validation)), ("test", digest.test_scores)] {
         let Some(scores) = scores else { continue };
         let [accuracy, floor] =
@@ -213,7 +213,7 @@ fn scores_table(digest: &Digest, validation: Scores) -> Html {
 }
 
 fn machine(run: &Run, digest: &Digest) -> Html {
-    let mut table = Table::of_numbers(&[""]);
+    let mut table = HtmlTable::of_numbers(&[""]);
     let mb = |number: Option<f64>| or_dash(number, |mb| format!("{} MB", decimal(mb, 1)));
     let share =
         |share: Option<f64>| or_dash(share, |share| format!("{} %", decimal(100.0 * share, 2)));
@@ -234,8 +234,11 @@ fn machine(run: &Run, digest: &Digest) -> Html {
 }
 
 fn parameters(digest: &Digest) -> Html {
-    let mut table =
-        Table::of_numbers(&["mean", if digest.finished { "end" } else { "now" }, "conventional"]);
+    let mut table = HtmlTable::of_numbers(&[
+        "mean",
+        if digest.finished { "end" } else { "now" },
+        "conventional",
+    ]);
     let number = |number: Option<usize>| or_dash(number, whole);
     let mean =
         |number: Option<f64>, decimals: usize| or_dash(number, |number| decimal(number, decimals));

@@ -7,15 +7,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::{Kind, SCRIPT, STYLE};
+use super::{PageKind, SCRIPT, STYLE};
 
 static SOURCES: LazyLock<String> = LazyLock::new(|| {
     format!("style-src 'sha256-{}'; script-src 'sha256-{}'", checksum(STYLE), checksum(SCRIPT))
 });
 
 /// The policy in the page. The icon is part of the page, as a `data:` address.
-pub(super) fn of_page(kind: Kind) -> String {
-    let connections = if kind == Kind::Live { "; connect-src 'self'" } else { "" };
+pub(super) fn of_page(kind: PageKind) -> String {
+    let connections = if kind == PageKind::Live { "; connect-src 'self'" } else { "" };
     format!(
         "default-src 'none'; {}; img-src data:{connections}; base-uri 'none'; form-action 'none'",
         *SOURCES

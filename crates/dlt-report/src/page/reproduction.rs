@@ -4,7 +4,7 @@ use dlt_spec::fields::FIELDS;
 use dlt_spec::record::Provenance;
 use dlt_spec::spec::Architecture;
 
-use super::html::{Column, Html, Table};
+use super::html::{Column, Html, HtmlTable};
 use crate::numbers::{moment, whole};
 use crate::run::Run;
 use crate::shell::quoted;
@@ -43,7 +43,7 @@ pub(super) fn reproduction(run: &Run, id: &str) -> Html {
 
 fn table(provenance: &Provenance) -> Html {
     let Provenance { host, data, .. } = provenance;
-    let mut table = Table::new(&[("", Column::Words), ("", Column::Words)]);
+    let mut table = HtmlTable::new(&[("", Column::Words), ("", Column::Words)]);
     let machine = format!("{}, {} cores, {}", host.cpu, host.cores, host.os);
     let test = data.test_tokens.map_or_else(
         || "no test split".to_owned(),

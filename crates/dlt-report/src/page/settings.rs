@@ -4,7 +4,7 @@ use dlt_spec::fields::{self, FIELDS, Field};
 use dlt_spec::spec::Architecture;
 use dlt_spec::{Spec, presets};
 
-use super::html::{Column, Html, Table};
+use super::html::{Column, Html, HtmlTable};
 use crate::run::Run;
 
 /// The settings that differ from the paper's, then all others, folded.
@@ -45,8 +45,8 @@ pub(super) fn settings(run: &Run, id: &str) -> Html {
     html
 }
 
-fn table() -> Table {
-    Table::new(&[
+fn table() -> HtmlTable {
+    HtmlTable::new(&[
         ("setting", Column::Words),
         ("here", Column::Words),
         ("paper", Column::Words),
@@ -55,7 +55,7 @@ fn table() -> Table {
     ])
 }
 
-fn row(table: &mut Table, field: &Field, spec: &Spec) {
+fn row(table: &mut HtmlTable, field: &Field, spec: &Spec) {
     let mut key = Html::new();
     key.tagged("<code>", field.key(), "</code>");
 

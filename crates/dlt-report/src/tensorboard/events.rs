@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use dlt_spec::record::{DecisionRow, EvaluationRow, MetricRow, Split, StepRow};
 
-use super::wire::{Content, Event, Source, Summary, Value};
+use super::wire::{Content, Event, SourceMetadata, Summary, Value};
 
 /// Version of event files, as their first event names it.
 const FILE_VERSION: &str = "brain.Event:2";
@@ -69,7 +69,7 @@ impl<W: Write> EventWriter<W> {
             wall_time: self.started_at as f64,
             step: 0,
             content: Some(Content::FileVersion(FILE_VERSION.to_owned())),
-            source: Some(Source { writer: WRITER.to_owned() }),
+            source: Some(SourceMetadata { writer: WRITER.to_owned() }),
         })
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Event {
     pub(super) content: Option<Content>,
     /// Who wrote the file; in its first event only.
     #[prost(message, optional, tag = "10")]
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<SourceMetadata>,
 }
 
 /// What an event tells.
@@ -37,7 +37,7 @@ pub(super) enum Content {
 
 /// `SourceMetadata` of event.proto.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub(super) struct Source {
+pub(super) struct SourceMetadata {
     #[prost(string, tag = "1")]
     pub(super) writer: String,
 }

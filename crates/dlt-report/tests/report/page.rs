@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dlt_report::page::{Kind, Live, MARKER, Page};
+use dlt_report::page::{Live, MARKER, Page, PageKind};
 use dlt_report::{Digest, Run};
 use dlt_spec::record::{METRICS_FILE, PROVENANCE_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
 use dlt_spec::{Overlay, Spec, fields, presets};
@@ -110,7 +110,7 @@ fn better(path: &Path) {
 }
 
 fn document(run: &Run) -> String {
-    Page::new(std::slice::from_ref(run), Kind::Still).document()
+    Page::new(std::slice::from_ref(run), PageKind::Still).document()
 }
 
 /// The JSON that the page's script reads.
@@ -283,7 +283,7 @@ fn runs_stand_beside_the_first_conventional_one() {
 
     better(&plain.path);
     let runs = [Run::read(&tied.path).unwrap(), Run::read(&plain.path).unwrap()];
-    let page = Page::new(&runs, Kind::Still).document();
+    let page = Page::new(&runs, PageKind::Still).document();
 
     assert!(
         page.contains("2 runs compared") && page.contains("+25.0 %"),
@@ -295,7 +295,7 @@ fn runs_stand_beside_the_first_conventional_one() {
         page.contains("Settings in which they differ")
             && page.contains("<code>agent.policy</code>")
     );
-    let page = Page::new(&runs[..1], Kind::Still).document();
+    let page = Page::new(&runs[..1], PageKind::Still).document();
     assert!(!page.contains("Differences are to"));
 }
 
@@ -332,7 +332,7 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
         fs::write(&path, provenance.replacen(from, to, 1)).unwrap();
 
         let runs = [plain.clone(), Run::read(&other.path).unwrap()];
-        let page = Page::new(&runs, Kind::Still).document();
+        let page = Page::new(&runs, PageKind::Still).document();
         assert!(
             page.contains(&format!("Not to be compared with the first run: other ({why}")),
             "{why}"
@@ -343,7 +343,7 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
     let same = folder("same", 4, 20, &["data.order=sweep", "tying.decision=per-layer"]);
     finish(&same.path, 20);
 
-    let page = Page::new(&[plain, Run::read(&same.path).unwrap()], Kind::Still).document();
+    let page = Page::new(&[plain, Run::read(&same.path).unwrap()], PageKind::Still).document();
 
     assert!(
         page.contains("+25.0 %") && !page.contains("Not to be compared"),
@@ -370,7 +370,7 @@ fn each_run_is_compared_with_a_conventional_one_of_its_own_data() {
 
     let runs =
         [&folders[0].path, &folders[1].path, &tied.path].map(|path| Run::read(path).unwrap());
-    let page = Page::new(&runs, Kind::Still).document();
+    let page = Page::new(&runs, PageKind::Still).document();
     assert_eq!(page.matches("+25.0 %").count(), 1, "of the tied run to b");
     assert!(page.contains("Differences are to <b>a, b</b>"), "{page}");
 }

@@ -84,16 +84,17 @@ impl fmt::Display for Division {
         f.write_str(match self {
             Self::Names => "each file belongs to the split that its name says",
             Self::ValidationFromTrain => {
-                "each file belongs to the split that its name says; the last 5 % of the rows of train are for \
-                 validation, because no file is"
+                "each file belongs to the split that its name says; the last 5 % of the rows of \
+                 train are for validation, because no file is"
             }
             Self::Fractions => "all files are one text, which `data.split` cuts by position",
             Self::Checksums => {
-                "the rows of all files are dealt by the checksum of their text, in the shares of `data.split`"
+                "the rows of all files are dealt by the checksum of their text, in the shares of \
+                 `data.split`"
             }
             Self::ValidationByChecksums => {
-                "each file belongs to the split that its name says; 5 % of the rows of train, chosen by the checksum of \
-                 their text, are for validation, because no file is"
+                "each file belongs to the split that its name says; 5 % of the rows of train, \
+                 chosen by the checksum of their text, are for validation, because no file is"
             }
             Self::Catalogue => "as the catalogue says",
         })

@@ -15,8 +15,8 @@ pub struct AgentSpec {
     /// Path of the `states.jsonl` that `replay` and `permuted-replay` follow; empty if neither is
     /// used.
     pub recording: String,
-    /// Layer permutation of `permuted-replay`: layer `i` becomes layer `permutation[i]`. Empty draws
-    /// one from the seed.
+    /// Layer permutation of `permuted-replay`: layer `i` becomes layer `permutation[i]`. Empty
+    /// draws one from the seed.
     pub permutation: Vec<usize>,
     /// Layout of the Q-network.
     pub network: Network,

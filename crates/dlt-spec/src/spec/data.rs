@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// Name of a data set, `hf:OWNER/NAME`, or path of a file of text or rows or of a folder of such
-    /// files.
+    /// Name of a data set, `hf:OWNER/NAME`, or path of a file of text or rows or of a folder of
+    /// such files.
     pub source: String,
     /// `gpt2`, `bytes`, `hf:OWNER/NAME`, or path of a `tokenizer.json` or of a folder that has one.
     pub tokenizer: String,
@@ -89,8 +89,8 @@ words! {
     Framing {
         /// The tokenizer's marks are around and between the sentences; padding is masked.
         Marked,
-        /// As in the authors' code: nothing around or between the sentences. The window is filled up
-        /// to T tokens with the end of text, which is not masked.
+        /// As in the authors' code: nothing around or between the sentences. The window is filled
+        /// up to T tokens with the end of text, which is not masked.
         Bare,
     }
 }

@@ -131,7 +131,8 @@ words! {
 }
 
 words! {
-    /// How rotary frequencies are stretched to longer contexts. The words are those of transformers.
+    /// How rotary frequencies are stretched to longer contexts. The words are those of
+    /// transformers.
     RotaryKind {
         /// Low frequencies are divided by the factor, high ones stay. The bounds count waves in the
         /// original context.

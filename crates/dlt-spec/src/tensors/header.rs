@@ -24,7 +24,7 @@ const METADATA: &str = "__metadata__";
 
 /// Where a tensor is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct TensorInfo {
     /// Type of its numbers.
     pub dtype: Number,
     /// Its shape.
@@ -33,7 +33,7 @@ pub struct Place {
     pub data_offsets: (u64, u64),
 }
 
-impl Place {
+impl TensorInfo {
     /// How many numbers the tensor has.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -49,7 +49,7 @@ pub struct Header {
     pub metadata: BTreeMap<String, String>,
     /// Tensors by name.
     #[serde(flatten)]
-    pub tensors: BTreeMap<String, Place>,
+    pub tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl Header {
@@ -63,12 +63,13 @@ impl Header {
             .map_err(|error| format!("not a safetensors header: {error}"))?;
         let mut end = 0;
 
-        for (name, Place { dtype, shape, data_offsets: (from, to) }) in header.in_order() {
+        for (name, TensorInfo { dtype, shape, data_offsets: (from, to) }) in header.in_order() {
             let numbers = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size as u64));
             let bytes = numbers.and_then(|n| n.checked_mul(dtype.size()));
             if *from != end || bytes.and_then(|bytes| bytes.checked_add(end)) != Some(*to) {
                 return Err(format!(
-                    "tensor `{name}` of shape {shape:?} in {dtype:?} cannot be at bytes {from} to {to} of the data"
+                    "tensor `{name}` of shape {shape:?} in {dtype:?} cannot be at bytes {from} to \
+                     {to} of the data"
                 ));
             }
             end = *to;
@@ -84,7 +85,7 @@ impl Header {
 
     /// The tensors in the order of their places.
     #[must_use]
-    pub fn in_order(&self) -> Vec<(&String, &Place)> {
+    pub fn in_order(&self) -> Vec<(&String, &TensorInfo)> {
         let mut places: Vec<_> = self.tensors.iter().collect();
         places.sort_by_key(|(_, place)| place.data_offsets);
         places
@@ -129,7 +130,9 @@ impl<'de> Deserialize<'de> for Header {
                 while let Some(name) = map.next_key::<String>()? {
                     let is_second = match name.as_str() {
                         METADATA => metadata.replace(map.next_value::<Texts>()?.0).is_some(),
-                        _ => tensors.insert(name.clone(), map.next_value::<Place>()?).is_some(),
+                        _ => {
+                            tensors.insert(name.clone(), map.next_value::<TensorInfo>()?).is_some()
+                        }
                     };
 
                     if is_second {
@@ -188,7 +191,8 @@ pub(super) fn read(file: &mut File, bytes: u64) -> io::Result<Result<(Vec<u8>, H
     let length = u64::from_le_bytes(head[..8].try_into().expect("eight bytes are eight bytes"));
     if length > MOST_HEADER_BYTES || length > bytes - 8 {
         return Ok(Err(format!(
-            "not a safetensors file, or cut short: its header claims {length} bytes, the file has {bytes}"
+            "not a safetensors file, or cut short: its header claims {length} bytes, the file has \
+             {bytes}"
         )));
     }
 
@@ -217,7 +221,7 @@ mod tests {
     #[test]
     fn law_a_header_returns_equal() {
         let place =
-            |from, to| Place { dtype: Number::F32, shape: vec![2], data_offsets: (from, to) };
+            |from, to| TensorInfo { dtype: Number::F32, shape: vec![2], data_offsets: (from, to) };
         let header = Header {
             metadata: BTreeMap::from([("spec".to_owned(), "a = \"b\"\n".to_owned())]),
             tensors: BTreeMap::from([

@@ -32,7 +32,8 @@ pub fn open_model(path: &Path) -> Result<(TensorFile, Examined), TensorError> {
         }
         (Some(FIRST_LAYOUT), true) => {
             return Err(file.refuse(format!(
-                "it is damaged: layout version {FIRST_LAYOUT} has no checksum, but the metadata holds one"
+                "it is damaged: layout version {FIRST_LAYOUT} has no checksum, but the metadata \
+                 holds one"
             )));
         }
         (Some(other), _) => {

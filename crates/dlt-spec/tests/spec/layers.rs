@@ -204,8 +204,8 @@ fn rejects_epochs_that_fixed_steps_would_override() {
     let error = with(&["training.steps=30", "training.epochs=3"]).unwrap_err().to_string();
     assert_eq!(
         error,
-        "--set training.epochs=3: `training.epochs` has no effect while training.steps = 30; set training.steps to \
-         \"auto\" beside it"
+        "--set training.epochs=3: `training.epochs` has no effect while training.steps = 30; also set \
+         training.steps to \"auto\""
     );
     assert!(with(&["training.steps=30", "training.epochs=3", "training.steps=auto"]).is_ok());
     assert!(with(&["training.epochs=3", "training.steps=30"]).is_ok());

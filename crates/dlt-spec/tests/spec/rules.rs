@@ -103,14 +103,14 @@ fn rejects_fewer_positions_than_context() {
 #[test]
 fn rejects_sizes_whose_bytes_cannot_be_counted() {
     each_breaks(&[
-        (&["model.width=2000000000"], "model.width", "addressed"),
+        (&["model.width=2000000000"], "model.width", "to address"),
         (
             &["model.feed_forward=2147483647", "model.layers=4096", "model.width=2147483644"],
             "model.width",
-            "addressed",
+            "to address",
         ),
-        (&["model.vocabulary=2147483647", "model.width=1000000000"], "model.width", "addressed"),
-        (&["model.context=2147483647", "training.batch=2147483647"], "model.width", "addressed"),
+        (&["model.vocabulary=2147483647", "model.width=1000000000"], "model.width", "to address"),
+        (&["model.context=2147483647", "training.batch=2147483647"], "model.width", "to address"),
     ]);
 
     let mut spec = Spec::default();
@@ -358,7 +358,7 @@ fn rejects_a_trainable_start_without_decisions_that_settle_it() {
         (
             &["agent.policy=fixed", "agent.pattern=trainable"],
             "agent.pattern",
-            "\"trainable\" is a start",
+            "\"trainable\" only says how a run starts",
         ),
     ]);
 
@@ -547,7 +547,7 @@ fn growth<'a>(more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn rejects_splits_without_times_or_out_of_order() {
     each_breaks(&[
-        (&growth(&["tying.grow=[0.5, 0.3]"]), "tying.grow", "none below the one before"),
+        (&growth(&["tying.grow=[0.5, 0.3]"]), "tying.grow", "in rising order"),
         (&growth(&["tying.grow=[]"]), "tying.grow", "at least one time"),
         (&growth(&["tying.grow=[0.0]"]), "tying.grow", "above 0 and below 1"),
         (&growth(&["tying.grow=[1.0]"]), "tying.grow", "above 0 and below 1"),
