@@ -80,7 +80,10 @@ pub enum SpecError {
         violations: Vec<Violation>,
     },
     /// A preset that does not exist.
-    #[error("unknown {kind} `{name}`; the nearest is `{nearest}`, and there are {}", known.join(", "))]
+    #[error(
+        "unknown {kind} `{name}`; the nearest is `{nearest}`, and there are {}",
+        known.join(", ")
+    )]
     UnknownPreset {
         /// `preset` or `method`.
         kind: &'static str,

@@ -77,8 +77,9 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
         if grown.elapsed() >= STOPPED.min(waiting.still) {
             let holder = Holder::of(file);
             if holder.is_stopped || grown.elapsed() >= waiting.still {
-                let text =
-                    format!("{holder} holds it and does not go on: continue or end that process");
+                let text = format!(
+                    "{holder} holds it and makes no progress: continue or end that process"
+                );
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
         }
@@ -185,7 +186,7 @@ mod tests {
         let error = lock(&second, &path, &waiting).expect_err("held");
 
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(error.to_string().contains("does not go on"), "{error}");
+        assert!(error.to_string().contains("makes no progress"), "{error}");
         drop(first);
         lock(&second, &path, &waiting).unwrap();
     }

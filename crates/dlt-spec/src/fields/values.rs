@@ -190,7 +190,8 @@ impl fmt::Display for Values {
             Self::Name => {
                 write!(
                     f,
-                    "1 to 100 letters, digits, dots, underscores or hyphens, not starting with a dot"
+                    "1 to 100 letters, digits, dots, underscores or hyphens, not starting with a \
+                     dot"
                 )
             }
             Self::Grouping(words) => {

@@ -19,7 +19,7 @@ fn violations_of(spec: &Spec) -> Vec<Violation> {
     }
 }
 
-/// Each of these alone breaks one rule, of that key, whose message holds that part.
+/// Each of these cases breaks exactly one rule, of this key, and the message contains this text.
 fn each_breaks(cases: &[(&[&str], &str, &str)]) {
     for (assignments, key, part) in cases {
         let found = violations(assignments);
@@ -234,7 +234,7 @@ fn rejects_a_micro_batch_that_does_not_divide_the_batch() {
     assert_eq!((spec.micro_batch(), spec.micro_batches()), (2, 4));
 }
 
-/// It ends with training, so that a preset can be tried for a few steps.
+/// It ends with training, so that a preset can be tried with a few steps.
 #[test]
 fn a_warmup_may_be_longer_than_training() {
     all_pass(&[
@@ -535,7 +535,7 @@ fn every_named_grouping_is_a_state_of_every_depth() {
     assert_eq!(spec.check().unwrap().initial_state().n_independent(), 12);
 }
 
-/// A run that grows by splits: the ground of the cases below.
+/// A run that grows by splits: the base of the cases below.
 const GROWTH: [&str; 4] =
     ["tying.decision=split", "tying.grow=[0.3, 0.5]", "tying.initial=tied", "agent.policy=grow"];
 
@@ -613,7 +613,7 @@ fn rejects_policies_that_cannot_make_the_decisions() {
         &growth(&["tying.decision=swap", "agent.policy=random"]),
         &["tying.decision=single"],
         &["tying.decision=single", "agent.policy=random"],
-        // A run is replayed under its own spec, whatever it decided.
+        // A run is replayed with its own spec, whatever `tying.decision` it has.
         &growth(&["agent.policy=replay", "agent.recording=states.jsonl"]),
         &growth(&[
             "tying.decision=swap",

@@ -109,7 +109,7 @@ fn rejects_a_pooling_of_positions_that_see_too_little() {
         &[classes, "model.pooling=last-position"],
         &[classes, "model.pooling=mean"],
         &[&VIT[..], &["model.pooling=mean"]].concat(),
-        // Without effect where no classes are predicted.
+        // They have no effect if no classes are predicted.
         &["model.pooling=first"],
     ]);
 }
@@ -219,7 +219,7 @@ fn rejects_heads_and_windows_that_cannot_be() {
         (&[llama, "model.heads=5"], "model.heads", "must be a divisor of model.width = 128"),
     ]);
 
-    // Heads of their own width need not divide that of the stream.
+    // Heads with `head_width` need not divide the width of the stream.
     all_pass(&[
         &[llama, "model.heads=5", "model.head_width=6"],
         &[llama, "model.attention_window=128"],
@@ -327,8 +327,8 @@ fn rejects_frozen_layers_of_a_model_that_is_read() {
     each_breaks(&[(
         &[start],
         "tying.initial",
-        "is \"frozen\": must be \"independent\", \"tied\" or owners where model.start names a model: weights of \
-         frozen layers are drawn, not read",
+        "is \"frozen\": must be \"independent\", \"tied\" or owners where model.start names a \
+         model: weights of frozen layers are drawn, not read",
     )]);
 
     all_pass(&[
