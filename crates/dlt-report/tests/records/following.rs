@@ -131,7 +131,7 @@ fn rejects_a_file_that_a_run_writes_now() {
 
     let file = EventFile::open(place.path(), &place.path().join(FOLDER)).unwrap();
     let error = convert(place.path(), &place.path().join(FOLDER)).unwrap_err().to_string();
-    assert!(error.contains("another process writes it"), "{error}");
+    assert!(error.contains("another process is writing it"), "{error}");
     convert(place.path(), &place.path().join("elsewhere")).unwrap();
     drop(file);
     convert(place.path(), &place.path().join(FOLDER)).unwrap();

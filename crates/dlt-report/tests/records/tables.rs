@@ -179,7 +179,7 @@ fn rejects_to_write_over_a_table_of_others() {
 
     let error = convert(place.path(), &folder).unwrap_err().to_string();
     assert!(
-        error.contains("decisions.csv: is there already, and was not written by dlt"),
+        error.contains("decisions.csv: already exists, and was not written by dlt"),
         "{error}"
     );
     assert_eq!(fs::read_to_string(&paths[2]).unwrap(), "step,mine\n1,2\n");
