@@ -184,8 +184,8 @@ impl Sums {
                 return 1.0;
             }
 
-            // Rounding may lead a little beyond 1.
             let scale = self.covariance(row, row).sqrt() * self.covariance(column, column).sqrt();
+            // Rounding may lead a little beyond 1, which would be refused.
             (self.covariance(row, column) / scale).clamp(-1.0, 1.0)
         };
 

@@ -127,7 +127,8 @@ mod tests {
             ["0.0", "–", "1.000e30"]
         );
         assert_eq!([perplexity(231.456), perplexity(50_257.3)], ["231.46", "50,257"]);
-        assert_eq!([signed(0.251, 2), signed(-3.0, 1), signed(0.001, 1)], ["+0.25", "−3.0", "0.0"]);
+        let signs = [signed(0.251, 2), signed(-3.0, 1), signed(0.001, 1)];
+        assert_eq!(signs, ["+0.25", "−3.0", "0.0"]);
 
         assert_eq!(
             [1e-5, 0.25, 1.5, 12.345, 1234.5, -2e8].map(significant),

@@ -5,7 +5,7 @@
 //! little-endian. Checksums are CRC-32C, rotated right by 15 bits, plus 0xa282ead8. The messages
 //! are `Event`s of TensorFlow's event.proto. The first one has the version `brain.Event:2` and the
 //! name of the writer. Each of the others has the numbers of one row with its step; its time is the
-//! start of the run plus the time since then.
+//! start of the run plus the time of training since then.
 //!
 //! | row | tags |
 //! |---|---|

@@ -178,10 +178,7 @@ fn rejects_to_write_over_a_table_of_others() {
     fs::write(&paths[0], [&before[..], b"1,"].concat()).unwrap();
 
     let error = convert(place.path(), &folder).unwrap_err().to_string();
-    assert!(
-        error.contains("decisions.csv: already exists, and was not written by dlt"),
-        "{error}"
-    );
+    assert!(error.contains("decisions.csv: already exists, and was not written by dlt"), "{error}");
     assert_eq!(fs::read_to_string(&paths[2]).unwrap(), "step,mine\n1,2\n");
     assert!(fs::read(&paths[0]).unwrap().ends_with(b"1,"), "nothing was written");
     fs::write(&paths[2], "").unwrap();
