@@ -42,7 +42,7 @@ pub(super) struct Axis {
 
 impl Axis {
     /// An axis for values in a range. The range is widened a little, so that no value is at the
-    /// edge; an end at 0 stays. `count` is the largest number of ticks.
+    /// edge; a start at 0 stays. `count` is the largest number of ticks.
     pub(super) fn values(name: &str, values: Range<f64>, count: usize) -> Self {
         let Range { start, end } = values;
         let pad = if end > start { 0.04 * (end - start) } else { end.abs().max(1.0) * 0.5 };

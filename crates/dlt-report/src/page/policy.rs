@@ -1,5 +1,5 @@
-//! The Content-Security-Policy of a page: no request, and no style or script but the two of the
-//! page itself.
+//! The Content-Security-Policy of a page: no requests, and no style or script except the page's
+//! own.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,8 @@ static SOURCES: LazyLock<String> = LazyLock::new(|| {
     format!("style-src 'sha256-{}'; script-src 'sha256-{}'", checksum(STYLE), checksum(SCRIPT))
 });
 
-/// The policy in the page. The icon is part of the page, as a `data:` address.
+/// The policy of the page. Pictures may be `data:` addresses: the icon is one, and so are large
+/// figures.
 pub(super) fn of_page(kind: PageKind) -> String {
     let connections = if kind == PageKind::Live { "; connect-src 'self'" } else { "" };
     format!(
@@ -22,7 +23,7 @@ pub(super) fn of_page(kind: PageKind) -> String {
     )
 }
 
-/// SHA-256 in base 64, as a policy names a source.
+/// SHA-256 in base 64, the form in which a policy names a source.
 pub(super) fn checksum(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text.as_bytes()))
 }

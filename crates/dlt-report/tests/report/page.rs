@@ -265,7 +265,7 @@ fn settings_that_differ_from_the_paper_come_first() {
     assert!(
         place("<code>agent.gamma</code>") > folded || place("<code>agent.hidden</code>") > folded
     );
-    assert!(place("<code>seed</code>") > place("<summary>Where the paper is silent</summary>"));
+    assert!(place("<code>seed</code>") > place("<summary>Not stated in the paper</summary>"));
 
     for field in fields::FIELDS {
         let key = format!("<code>{}</code></th>", field.key());
@@ -289,14 +289,11 @@ fn runs_stand_beside_the_first_conventional_one() {
         page.contains("2 runs compared") && page.contains("+25.0 %"),
         "90.02 is 1.25 times 72.016"
     );
-    assert!(page.contains("Differences are to <b>plain</b>"));
+    assert!(page.contains("Differences are relative to <b>plain</b>"));
 
-    assert!(
-        page.contains("Settings in which they differ")
-            && page.contains("<code>agent.policy</code>")
-    );
+    assert!(page.contains("Different settings") && page.contains("<code>agent.policy</code>"));
     let page = Page::new(&runs[..1], PageKind::Still).document();
-    assert!(!page.contains("Differences are to"));
+    assert!(!page.contains("Differences are relative to"));
 }
 
 #[test]
@@ -334,7 +331,7 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
         let runs = [plain.clone(), Run::read(&other.path).unwrap()];
         let page = Page::new(&runs, PageKind::Still).document();
         assert!(
-            page.contains(&format!("Not to be compared with the first run: other ({why}")),
+            page.contains(&format!("Not comparable with the first run: other ({why}")),
             "{why}"
         );
         assert!(!page.contains("+25.0 %"), "{why}");
@@ -346,7 +343,7 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
     let page = Page::new(&[plain, Run::read(&same.path).unwrap()], PageKind::Still).document();
 
     assert!(
-        page.contains("+25.0 %") && !page.contains("Not to be compared"),
+        page.contains("+25.0 %") && !page.contains("Not comparable with"),
         "what training alone sees"
     );
 }
@@ -372,7 +369,7 @@ fn each_run_is_compared_with_a_conventional_one_of_its_own_data() {
         [&folders[0].path, &folders[1].path, &tied.path].map(|path| Run::read(path).unwrap());
     let page = Page::new(&runs, PageKind::Still).document();
     assert_eq!(page.matches("+25.0 %").count(), 1, "of the tied run to b");
-    assert!(page.contains("Differences are to <b>a, b</b>"), "{page}");
+    assert!(page.contains("Differences are relative to <b>a, b</b>"), "{page}");
 }
 
 #[test]
