@@ -147,13 +147,10 @@ fn tables_are_as_they_are_described() {
     assert_eq!(
         texts,
         [
-            "step,loss_nats,learning_rate,gradient_norm,tokens,independent_layers,distinct_layers,\
-             trainable_parameters,block_parameters,elapsed_ms,tokens_per_s,current_rss_mb,skipped_steps\n\
-             1,NaN,1e-7,2.0,64,2,3,100,40,1.5,8.25,,1\n",
+            "step,loss_nats,learning_rate,gradient_norm,tokens,independent_layers,distinct_layers,trainable_parameters,block_parameters,elapsed_ms,tokens_per_s,current_rss_mb,skipped_steps\n1,NaN,1e-7,2.0,64,2,3,100,40,1.5,8.25,,1\n",
             "step,split,loss_nats,perplexity,tokens,accuracy,elapsed_ms\n1,test,0.1,1.1,9,0.5,2.0\n",
-            "step,visit,layer,action,state,explored,epsilon,reward,q_predicted,q_target,q_loss,tied_events,\
-             untied_events,elapsed_ms,refused,conflict,loss_before_nats,loss_after_nats,unlikeness\n\
-             0,0,,0 1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5,true,0.75,5.25,5.75,0.125\n",
+            "step,visit,layer,action,state,explored,epsilon,reward,q_predicted,q_target,q_loss,tied_events,untied_events,elapsed_ms,refused,conflict,loss_before_nats,loss_after_nats,unlikeness\n0,0,,0 \
+             1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5,true,0.75,5.25,5.75,0.125\n",
         ]
     );
     assert!(paths.iter().all(|path| path.parent() == Some(&place.path().join("tables"))));
