@@ -23,7 +23,7 @@ fn cells(path: &Path) -> Vec<Vec<(String, String)>> {
     reader.records().map(|record| line(record.unwrap())).collect()
 }
 
-/// A row as its line would be, made of nothing but the cells.
+/// The line of a row, made only from the cells.
 fn row(kind: &str, cells: &[(String, String)]) -> MetricRow {
     let mut object = Map::new();
     object.insert("kind".to_owned(), kind.into());
@@ -50,12 +50,12 @@ fn row(kind: &str, cells: &[(String, String)]) -> MetricRow {
 fn number(cell: &str) -> Value {
     match cell.parse::<u64>() {
         Ok(integer) => integer.into(),
-        // NaN becomes null, which is how rows have it.
+        // NaN becomes null, as in the rows.
         Err(_) => cell.parse::<f64>().unwrap().into(),
     }
 }
 
-/// The lines of rows; they take NaN for what it is, which `==` does not.
+/// The lines of rows, to compare rows with NaN, which are unequal under `==`.
 fn lines(rows: &[MetricRow]) -> Vec<String> {
     rows.iter().map(MetricRow::to_line).collect()
 }
@@ -73,9 +73,12 @@ proptest! {
             cells(path).iter().map(|cells| row(kind, cells)).collect()
         };
 
-        // As the metrics give them back: an infinity is NaN there, and a last digit may be another.
-        let rows: Vec<_> = rows.iter().map(|row| MetricRow::from_line(&row.to_line()).unwrap()).collect();
-        let of = |is: fn(&&MetricRow) -> bool| lines(&rows.iter().filter(is).cloned().collect::<Vec<_>>());
+        // As they are read from the metrics: an infinity is NaN, and a last digit may differ.
+        let rows: Vec<_> =
+            rows.iter().map(|row| MetricRow::from_line(&row.to_line()).unwrap()).collect();
+        let of = |is: fn(&&MetricRow) -> bool| {
+            lines(&rows.iter().filter(is).cloned().collect::<Vec<_>>())
+        };
         let [steps, evaluations, decisions] = &paths[..] else { panic!("{paths:?}") };
 
         prop_assert_eq!(lines(&read(steps, "step")), of(|row| matches!(row, MetricRow::Step(_))));
@@ -83,7 +86,10 @@ proptest! {
             lines(&read(evaluations, "evaluation")),
             of(|row| matches!(row, MetricRow::Evaluation(_)))
         );
-        prop_assert_eq!(lines(&read(decisions, "decision")), of(|row| matches!(row, MetricRow::Decision(_))));
+        prop_assert_eq!(
+            lines(&read(decisions, "decision")),
+            of(|row| matches!(row, MetricRow::Decision(_)))
+        );
     }
 }
 
@@ -197,7 +203,7 @@ fn a_table_of_an_earlier_build_is_replaced() {
     convert(place.path(), &folder).unwrap();
     assert_eq!(fs::read_to_string(decisions).unwrap(), now);
 
-    // One column less is the table of no build.
+    // No build wrote a table with one column less.
     fs::write(decisions, earlier.replace(",elapsed_ms", "")).unwrap();
     assert!(convert(place.path(), &folder).is_err());
 }
