@@ -184,7 +184,7 @@ fn draw(
     let to = stretch.to as f64;
     let gap = if 1.0 > THIN * high { 0.6 * high } else { 0.0 };
 
-    // A strip is as high as the layers that it stands for.
+    // A strip is as high as the layers that it represents.
     let end = (layer + every as f64).min(n_layers as f64) - 0.5;
     let top = if gap == 0.0 && stretch.layer + every < n_layers { end + high } else { end - gap };
     let corners = [(from, top), ((to + wide).min(until as f64), layer - 0.5 + gap)];

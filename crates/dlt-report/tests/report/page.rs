@@ -393,7 +393,7 @@ fn a_long_run_of_a_deep_model_stays_small() {
 
     assert!(
         moments[1]["before"].is_array(),
-        "what a decision changed is told though the one before it is not there"
+        "the change of a decision is shown although the previous one is absent"
     );
 }
 
