@@ -163,10 +163,11 @@ impl Overlay {
 
     fn from_text(origin: Origin, key: &str, text: &str) -> Result<Self, SpecError> {
         let word = Value::String(text.to_owned());
-        let value = match is_text(key) {
+        let value = if is_text(key) {
             // A path or a name may look like a number or a date. Only quotes are removed.
-            true => text.parse().ok().filter(Value::is_str).unwrap_or(word),
-            false => text.parse().unwrap_or(word),
+            text.parse().ok().filter(Value::is_str).unwrap_or(word)
+        } else {
+            text.parse().unwrap_or(word)
         };
 
         Self::from_values(origin, [(key, value)])

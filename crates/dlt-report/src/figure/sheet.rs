@@ -257,6 +257,7 @@ pub(super) fn document(
         escaped(&title),
         escaped(&alt),
     );
+
     Figure { svg, title, alt }
 }
 
