@@ -99,7 +99,7 @@ const TABLE: &[Row] = &[
     ("TRAIN --set checkpoint.every_steps=0", BadSpec, &["`checkpoint.every_steps` is 0"]),
     ("TRAIN --set checkpoint.every_minutes=-1", BadSpec, &["`checkpoint.every_minutes` is -1.0"]),
     ("TRAIN --set name=../up", BadSpec, &["`name` is \"../up\"", "letters, digits"]),
-    ("TRAIN --set name=.hidden", BadSpec, &["the first no dot"]),
+    ("TRAIN --set name=.hidden", BadSpec, &["not starting with a dot"]),
     (
         "TRAIN --set evaluation.select_on=test",
         BadSpec,
@@ -128,7 +128,7 @@ const TABLE: &[Row] = &[
     (
         "TRAIN --data leading",
         BadData,
-        &["leading/train.txt: it is a link to gone, which is not there"],
+        &["leading/train.txt: it is a link to gone, which does not exist"],
     ),
     ("SEE --data pipe", BadData, &["pipe: it is a pipe, expected a file or a folder"]),
     ("SEE --data seen", BadData, &["seen/data_batch_1.bin: it is a pipe, expected a file"]),

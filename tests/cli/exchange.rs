@@ -418,7 +418,7 @@ fn companions_that_are_no_files_are_refused_by_name() {
         refused(name, &[name, "it is a folder, expected a file"]);
         fs::remove_dir(&path).unwrap();
         std::os::unix::fs::symlink("gone", &path).unwrap();
-        refused(name, &[name, "it is a link to gone, which is not there"]);
+        refused(name, &[name, "it is a link to gone, which does not exist"]);
         fs::remove_file(&path).unwrap();
 
         if let Some(before) = before {

@@ -91,7 +91,10 @@ fn several_runs_stand_beside_each_other() {
     place.dlt(&["report", "tied", "plain", "--out", "both.html"]).ok();
 
     let page = place.read("both.html");
-    assert!(page.contains("2 runs compared") && page.contains("Differences are to <b>plain</b>"));
+    assert!(
+        page.contains("2 runs compared")
+            && page.contains("Differences are relative to <b>plain</b>")
+    );
 
     let said = place.dlt(&["report", "tied", "plain", "--json"]).ok();
     let runs: Value = serde_json::from_str(&said.out).unwrap();

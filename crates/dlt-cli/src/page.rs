@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dlt_report::figure::Figure;
-use dlt_report::page::{Kind, MARKER, Page, figures};
+use dlt_report::page::{MARKER, Page, PageKind, figures};
 use dlt_report::{Digest, ReportError, Run};
 use dlt_spec::ExitCode;
 
@@ -91,7 +91,7 @@ pub(crate) fn run(task: &ReportTask) -> Result {
     }
 
     if let Some(page) = &page {
-        output::replace(page, Page::new(&runs, Kind::Still).document().as_bytes())?;
+        output::replace(page, Page::new(&runs, PageKind::Still).document().as_bytes())?;
         output::note(&format!("wrote {}", page.display()));
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use dlt_spec::durable;
-use dlt_spec::tensors::{Header, Number, Place, Writer};
+use dlt_spec::tensors::{Header, Number, TensorInfo, Writer};
 
 use crate::{ModelError, Result};
 
@@ -97,7 +97,7 @@ pub(crate) fn write(
         let data_offsets = (end, end + tensor.len());
         end = data_offsets.1;
 
-        let place = Place { dtype: Number::F32, shape: tensor.shape.clone(), data_offsets };
+        let place = TensorInfo { dtype: Number::F32, shape: tensor.shape.clone(), data_offsets };
         header.tensors.insert(name.clone(), place);
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use dlt_models::ModelError;
-use dlt_spec::tensors::{Header, Number, Place, Writer};
+use dlt_spec::tensors::{Header, Number, TensorInfo, Writer};
 
 use super::{CHUNK, VERSION};
 use crate::disk::Disk;
@@ -58,7 +58,7 @@ impl Contents {
 
             let data_offsets = (end, end + bytes as u64);
             end = data_offsets.1;
-            header.tensors.insert(name.clone(), Place { dtype, shape, data_offsets });
+            header.tensors.insert(name.clone(), TensorInfo { dtype, shape, data_offsets });
         }
 
         header.with_checksum()
