@@ -118,7 +118,7 @@ Example:
 #[command(name = "dlt", version = LONG_VERSION, about = ABOUT, after_help = crate::guide::guide(), max_term_width = 110)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    pub(crate) task: Task,
+    pub(crate) command: Command,
     /// Tell more on standard error; -vv still more. DLT_LOG holds a finer filter, as in
     /// dlt_data=debug
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -126,7 +126,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Task {
+pub(crate) enum Command {
     /// Train a model; without arguments the main job, 12 layers on Shakespeare
     #[command(after_help = TRAIN_HELP)]
     Train(TrainTask),

@@ -19,7 +19,7 @@ use crate::hub::{self, Fetching};
 use crate::numbers::{decimal, whole};
 use crate::progress::{Progress, of_column};
 use crate::table::Table;
-use crate::{output, plan, threads, tokens};
+use crate::{loading, output, plan, threads};
 
 /// What stands below the help.
 pub(crate) const HELP: &str = "\
@@ -186,7 +186,7 @@ fn info(name: &str) -> Result<String> {
 
 fn fetch_set(task: &FetchTask) -> Result {
     let name = at_revision(&task.name, task.revision.as_deref())?;
-    let cache = tokens::cache()?;
+    let cache = loading::cache()?;
     let shown = Fetching::default();
     let hub = hub::config()?.ok_or_else(|| {
         let message =
@@ -219,14 +219,14 @@ fn tokenize(task: &TokenizeTask) -> Result {
     }
 
     let hub = hub::config()?;
-    let cache = tokens::cache()?;
+    let cache = loading::cache()?;
 
     // The shortest window there is: every split that has two tokens is fit to be printed.
     let request = DataRequest {
         cache: cache.as_deref(),
         hub: hub.as_ref(),
         threads: threads::bounded(task.threads),
-        limit: tokens::limit()?,
+        limit: loading::limit()?,
         ..DataRequest::new(&data, 1)
     };
 
@@ -245,7 +245,7 @@ fn tokenize(task: &TokenizeTask) -> Result {
     let seconds = began.elapsed().as_secs_f64();
     progress.end();
 
-    let tokenizer = tokens::tokenizer(&data.tokenizer)?;
+    let tokenizer = loading::tokenizer(&data.tokenizer)?;
     let all = whole_tokens(&request, &splits, &tokenizer, &mut |_| ())?;
     let mut text = counts(&splits, all);
     let encoded = encoded.iter().sum::<usize>();
@@ -291,13 +291,13 @@ fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
 
 fn sentences(data: &DataSpec) -> Result<String> {
     let hub = hub::config()?;
-    let cache = tokens::cache()?;
+    let cache = loading::cache()?;
     let progress = Progress::new(false);
     let splits = load_sentences(data, hub.as_ref(), cache.as_deref(), &mut |loading| {
         progress.loading(loading)
     })?;
 
-    let tokenizer = tokens::tokenizer(&data.tokenizer)?;
+    let tokenizer = loading::tokenizer(&data.tokenizer)?;
     let mut table = Table::new(&["", "examples", "tokens", "longest"]);
 
     for split in Split::ALL {
@@ -325,7 +325,7 @@ fn sentences(data: &DataSpec) -> Result<String> {
 
 fn pictures(data: &DataSpec) -> Result<String> {
     let hub = hub::config()?;
-    let cache = tokens::cache()?;
+    let cache = loading::cache()?;
     let progress = Progress::new(false);
     let splits =
         load_pictures(&data.source, data.split, hub.as_ref(), cache.as_deref(), &mut |loading| {
@@ -341,7 +341,7 @@ fn pictures(data: &DataSpec) -> Result<String> {
 }
 
 fn clean_cache() -> Result {
-    let Some(cache) = tokens::cache()? else { return output::print("there is no cache\n") };
+    let Some(cache) = loading::cache()? else { return output::print("there is no cache\n") };
     let Cleaned { files, bytes } = clean(&cache)?;
     let megabytes = decimal(bytes as f64 / 1e6, 1);
 
@@ -360,7 +360,7 @@ fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
     }
 
     let hub = hub::config()?;
-    let cache = tokens::cache()?;
+    let cache = loading::cache()?;
     let progress = Progress::new(false);
     let request = TrainingRequest {
         source: &task.source,

@@ -16,7 +16,7 @@ use dlt_train::{MODEL_FILE, Repaired, repair_model, sweep};
 use crate::arguments::DoctorTask;
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
-use crate::{hub, output, tokens};
+use crate::{hub, loading, output};
 
 pub(crate) fn run(task: &DoctorTask) -> Result {
     let outside = outside(task)?;
@@ -102,7 +102,7 @@ fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
 
     if task.caches {
         let hub = hub::config()?.map(|hub| hub.cache);
-        let Leftovers { dead, parts, .. } = leftovers(tokens::cache()?.as_deref(), hub.as_deref());
+        let Leftovers { dead, parts, .. } = leftovers(loading::cache()?.as_deref(), hub.as_deref());
         for path in dead {
             note(&path, remove(&path, &remove_leftover));
         }

@@ -14,7 +14,7 @@ use crate::numbers::{decimal, perplexity, whole};
 use crate::provenance::{as_trained, of_run};
 use crate::saved::Saved;
 use crate::table::Table;
-use crate::{machine, output, tokens};
+use crate::{loading, machine, output};
 
 pub(crate) fn run(task: &EvalTask) -> Result {
     let saved = Saved::open(&task.run)?;
@@ -116,7 +116,7 @@ fn on_text(saved: &Saved, source: &str, task: &EvalTask, device: &Device) -> Res
     let spec = as_trained(&saved.spec, &task.run)?;
     let data =
         DataSpec { source: source.to_owned(), pipeline: Pipeline::Stream, ..spec.data.clone() };
-    let text = tokens::load_text(&data, task.split.map(Split::from), &mut |_| ())?;
+    let text = loading::load_text(&data, task.split.map(Split::from), &mut |_| ())?;
     let evaluation =
         evaluate_stream(&saved.model(device)?, text.tokens.clone(), saved.spec.model.context)?
             .finite("the text")?;
@@ -126,7 +126,7 @@ fn on_text(saved: &Saved, source: &str, task: &EvalTask, device: &Device) -> Res
 
 fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<Measured> {
     let spec = &as_trained(&saved.spec, run)?;
-    let material = tokens::load(spec, &mut |_| ())?;
+    let material = loading::load(spec, &mut |_| ())?;
     if !material.has(split) {
         let advice = "evaluate on validation, or on a text with --text";
         return Err(DataError::NoSplit { name: spec.data.source.clone(), split, advice }.into());

@@ -21,9 +21,9 @@ use serde_json::{Map, Value, json};
 use crate::card::{Card, Form, Parameters, file_name};
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
+use crate::pretrained::{CONFIG_FILE, PROCESSOR_FILE, has_tokens, normalise_in};
 use crate::saved::{Saved, locate};
-use crate::start::{CONFIG_FILE, PROCESSOR_FILE, has_tokens, normalise_in};
-use crate::{kept, output, tokens};
+use crate::{kept, loading, output};
 
 pub(crate) const HELP: &str = "\
 hf writes a folder that transformers loads with no code of ours: config.json, model.safetensors with every layer written
@@ -79,7 +79,7 @@ pub(crate) fn run(task: &ExportTask) -> Result {
 
     // Pictures have none; a tokenizer that is gone is told before anything is written.
     let tokenizer = match has_tokens(&saved.spec) {
-        true => Some(tokens::tokenizer(&saved.spec.data.tokenizer)?),
+        true => Some(loading::tokenizer(&saved.spec.data.tokenizer)?),
         false => None,
     };
 

@@ -9,12 +9,12 @@ use dlt_spec::spec::Attention;
 use dlt_spec::{ExitCode, Origin, Overlay, Value};
 
 use crate::failure::{Failure, Result};
-use crate::layers::{Ground, Layers};
 use crate::naming::{self, short};
+use crate::pretrained::{Pretrained, has_tokens};
 use crate::progress::Progress;
 use crate::rehearsal;
 use crate::run_options::RunOptions;
-use crate::start::{Start, has_tokens};
+use crate::spec_layers::{Ground, SpecLayers};
 use crate::train::Beginning;
 
 pub(crate) const HELP: &str = "\
@@ -70,10 +70,10 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
     let options = &task.options;
     let entry = task.task.as_deref().map(entry).transpose()?;
     let progress = Progress::new(options.quiet);
-    let start = Start::open(&task.run, &progress)?;
+    let pretrained = Pretrained::open(&task.run, &progress)?;
 
     if let Some(entry) = entry {
-        check_kind(&start, entry)?;
+        check_kind(&pretrained, entry)?;
     }
 
     let goal = entry.map_or_else(
@@ -88,28 +88,30 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
         |entry| entry.name.rsplit('/').next().unwrap_or(entry.name).to_owned(),
     );
 
-    let mut layers = Layers {
+    let mut spec_layers = SpecLayers {
         ground: Ground::Plain,
-        under_method: vec![Overlay::from_values(origin(), usual(&start, &goal))?],
-        over_method: vec![Overlay::from_values(origin(), fixed(&start))?],
+        under_method: vec![Overlay::from_values(origin(), usual(&pretrained, &goal))?],
+        over_method: vec![Overlay::from_values(origin(), fixed(&pretrained))?],
         method: options.method.as_deref(),
         options: entry
             .map(|entry| ("--task", "data.source", entry.name.to_owned()))
             .into_iter()
             .collect(),
         set: &options.set,
-        ..Layers::default()
+        ..SpecLayers::default()
     };
 
-    layers.options.extend(options.assignments(options.data.as_deref()));
-    layers.options.extend(task.freeze.then(|| ("--freeze", "training.trains", "head".to_owned())));
+    spec_layers.options.extend(options.assignments(options.data.as_deref()));
+    spec_layers
+        .options
+        .extend(task.freeze.then(|| ("--freeze", "training.trains", "head".to_owned())));
 
     // The objective is the task's, whatever the model was trained for.
-    layers.over_all = rehearsal::overlays(&start.spec, true)?;
-    let spec = start.lay_for_classes(layers, "finetune")?;
+    spec_layers.over_all = rehearsal::overlays(&pretrained.spec, true)?;
+    let spec = pretrained.lay_for_classes(spec_layers, "finetune")?;
     let folder = naming::folder_of_task(&spec, task.options.method.as_deref());
 
-    Beginning { spec, start: Some(start), options, folder }.carry_out(progress)
+    Beginning { spec, pretrained: Some(pretrained), options, folder }.carry_out(progress)
 }
 
 /// A task that has classes.
@@ -124,14 +126,14 @@ fn entry(name: &str) -> Result<&'static Entry> {
 }
 
 /// Sentences are for models that read tokens, pictures for the others.
-fn check_kind(start: &Start, entry: &Entry) -> Result {
-    if has_tokens(&start.spec) == (entry.task == Task::Classification) {
+fn check_kind(pretrained: &Pretrained, entry: &Entry) -> Result {
+    if has_tokens(&pretrained.spec) == (entry.task == Task::Classification) {
         return Ok(());
     }
 
-    let reads = if has_tokens(&start.spec) { "tokens" } else { "pictures" };
+    let reads = if has_tokens(&pretrained.spec) { "tokens" } else { "pictures" };
     let message =
-        format!("--task {}: {}, but {} reads {reads}", entry.name, entry.task, start.name);
+        format!("--task {}: {}, but {} reads {reads}", entry.name, entry.task, pretrained.name);
 
     Err(Failure::refused(ExitCode::Usage, message))
 }
@@ -141,15 +143,15 @@ fn origin() -> Origin {
 }
 
 /// What a method or the person may replace.
-fn usual(start: &Start, goal: &str) -> Vec<(&'static str, Value)> {
-    let model = &start.spec.model;
+fn usual(pretrained: &Pretrained, goal: &str) -> Vec<(&'static str, Value)> {
+    let model = &pretrained.spec.model;
     let pooling = if model.attention == Attention::Causal { "last-real" } else { "first" };
 
     vec![
-        ("name", format!("{}-{goal}", name(&start.name)).into()),
+        ("name", format!("{}-{goal}", name(&pretrained.name)).into()),
         ("model.objective", "classes".into()),
         ("model.pooling", pooling.into()),
-        ("model.context", whole(start.spec.longest_window().min(CONTEXT))),
+        ("model.context", whole(pretrained.spec.longest_window().min(CONTEXT))),
         ("model.dropout", model.dropout.into()),
         ("training.epochs", 3.into()),
         ("training.batch", 32.into()),
@@ -160,15 +162,15 @@ fn usual(start: &Start, goal: &str) -> Vec<(&'static str, Value)> {
 }
 
 /// What only the person may replace: who shares weights with whom, and that it stays so.
-fn fixed(start: &Start) -> [(&'static str, Value); 3] {
-    let owners: Vec<_> = match &start.owners {
+fn fixed(pretrained: &Pretrained) -> [(&'static str, Value); 3] {
+    let owners: Vec<_> = match &pretrained.owners {
         Some(owners) => owners.clone(),
-        None => (0..start.spec.model.layers).collect(),
+        None => (0..pretrained.spec.model.layers).collect(),
     };
     let owners = owners.into_iter().map(whole).collect();
     [
         ("tying.initial", Value::Array(owners)),
-        ("tying.residual_scale", start.residual_scale().into()),
+        ("tying.residual_scale", pretrained.residual_scale().into()),
         ("agent.policy", "none".into()),
     ]
 }

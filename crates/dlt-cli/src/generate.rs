@@ -15,7 +15,7 @@ use dlt_spec::spec::Marks;
 use crate::arguments::GenerateTask;
 use crate::failure::{Failure, Result};
 use crate::saved::Saved;
-use crate::{machine, output, tokens};
+use crate::{loading, machine, output};
 pub(crate) use speed::Speed;
 use text::Text;
 
@@ -35,7 +35,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     saved.verify_tokenizer(output::note)?;
 
     let (device, _) = machine::open(&task.machine)?;
-    let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
+    let tokenizer = loading::tokenizer(&saved.spec.data.tokenizer)?;
 
     // What follows a text is not before its end: only the marks before it go with a prompt.
     let before = match saved.spec.data.marks {

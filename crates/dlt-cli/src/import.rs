@@ -17,10 +17,10 @@ use crate::export::copy;
 use crate::failure::{Failure, Result};
 use crate::finetune::name;
 use crate::numbers::whole;
+use crate::pretrained::{Pretrained, Weights, WeightsLocation, has_tokens, noted_spec, word};
 use crate::progress::Progress;
 use crate::saved::locate;
-use crate::start::{Source, Start, Weights, has_tokens, noted_spec, word};
-use crate::{hub, output, paths, provenance, tokens};
+use crate::{hub, loading, output, paths, provenance};
 
 pub(crate) const HELP: &str = "\
 MODEL is what `dlt export` wrote, in either form, any folder in Hugging Face's layout of a GPT-2, BERT, ViT, Llama, Mistral
@@ -56,36 +56,36 @@ pub(crate) fn run(task: &ImportTask) -> Result {
         return Err(TrainError::RunExists { path: task.out.clone() }.into());
     }
 
-    let start = Start::open(&task.model, &Progress::new(false))?;
-    if has_tokens(&start.spec) {
-        start.check_table(&tokens::tokenizer(&tokenizer_name(task, &start)?)?)?;
+    let pretrained = Pretrained::open(&task.model, &Progress::new(false))?;
+    if has_tokens(&pretrained.spec) {
+        pretrained.check_table(&loading::tokenizer(&tokenizer_name(task, &pretrained)?)?)?;
     }
 
     let device = Device::Cpu;
-    let (parameters, owners) = match &start.source {
-        Source::Saved(saved) => {
+    let (parameters, owners) = match &pretrained.location {
+        WeightsLocation::Saved(saved) => {
             // Read once, so that a damaged file is told before a folder is made.
             let parameters = Parameters::of(&saved.model(&device)?);
             let owners = saved.binding().partition();
-            let spec = spec(task, &start, &fields::render(&saved.spec), &owners)?;
+            let spec = spec(task, &pretrained, &fields::render(&saved.spec), &owners)?;
             let from = locate(Path::new(&task.model))?;
 
-            fill(task, &start, &spec, |model| copy(&from, model))?;
+            fill(task, &pretrained, &spec, |model| copy(&from, model))?;
             (parameters, owners)
         }
-        Source::Folder(folder) => {
+        WeightsLocation::Folder(folder) => {
             let text =
                 noted_spec(folder)?.map_or_else(String::new, |noted| fields::render(&noted.spec));
-            let layers: Vec<_> = (0..start.spec.model.layers).collect();
-            let spec_of = |owners: &[usize]| spec(task, &start, &text, owners);
+            let layers: Vec<_> = (0..pretrained.spec.model.layers).collect();
+            let spec_of = |owners: &[usize]| spec(task, &pretrained, &text, owners);
             let first = spec_of(&layers)?;
-            let architecture = of_spec(&first, start.extents);
+            let architecture = of_spec(&first, pretrained.extents);
 
-            let weights = start.weights(&first, start.extents, &device)?;
+            let weights = pretrained.weights(&first, pretrained.extents, &device)?;
             let owners = equal_layers(&*architecture, &|name| weights.find(name))?;
             let spec = spec_of(&owners)?;
 
-            (write(task, &start, &spec, &weights, &owners)?, owners)
+            (write(task, &pretrained, &spec, &weights, &owners)?, owners)
         }
     };
 
@@ -112,37 +112,42 @@ fn shared(owners: &[usize]) -> String {
 }
 
 /// What the run folder says: what the model noted, what it is, and what the person says.
-fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Result<CheckedSpec> {
-    let origin = Origin::File(Path::new(&start.name).join(SPEC_FILE).display().to_string());
+fn spec(
+    task: &ImportTask,
+    pretrained: &Pretrained,
+    noted: &str,
+    owners: &[usize],
+) -> Result<CheckedSpec> {
+    let origin = Origin::File(Path::new(&pretrained.name).join(SPEC_FILE).display().to_string());
     let mut overlays = vec![Overlay::from_toml(origin, noted)?];
-    let of_model = Origin::Option(start.name.clone());
+    let of_model = Origin::Option(pretrained.name.clone());
     let keys: Vec<_> =
         fields::FIELDS.iter().map(fields::Field::key).filter(|key| is_of_model(key)).collect();
 
-    overlays.push(start.overlay(&of_model, &keys)?);
+    overlays.push(pretrained.overlay(&of_model, &keys)?);
     let owners = owners.iter().map(|&owner| Value::Integer(owner as i64)).collect();
     let mut values = vec![
-        ("model.start", Value::from(start.name.clone())),
+        ("model.start", Value::from(pretrained.name.clone())),
         ("tying.initial", Value::Array(owners)),
-        ("tying.residual_scale", Value::from(start.residual_scale())),
+        ("tying.residual_scale", Value::from(pretrained.residual_scale())),
     ];
 
-    values.extend(noted.is_empty().then(|| ("name", Value::from(name(&start.name)))));
+    values.extend(noted.is_empty().then(|| ("name", Value::from(name(&pretrained.name)))));
     overlays.push(Overlay::from_values(of_model.clone(), values)?);
-    overlays.extend(start.normalised(&of_model)?);
+    overlays.extend(pretrained.normalised(&of_model)?);
 
-    if has_tokens(&start.spec) {
-        let name = tokenizer_name(task, start)?;
-        let tokenizer = tokens::tokenizer(&name)?;
+    if has_tokens(&pretrained.spec) {
+        let name = tokenizer_name(task, pretrained)?;
+        let tokenizer = loading::tokenizer(&name)?;
         overlays.push(Overlay::from_option(
             "import",
             "data.marks",
-            word(start.marks(&tokenizer)?),
+            word(pretrained.marks(&tokenizer)?),
         )?);
         overlays.push(Overlay::from_option("import", "data.tokenizer", &name)?);
     }
 
-    if start.spec.model.layers == 1 {
+    if pretrained.spec.model.layers == 1 {
         overlays.push(Overlay::from_option("import", "agent.policy", "none")?);
     }
     if let Some(data) = &task.data {
@@ -154,15 +159,15 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
     }
 
     let spec = paths::absolute(&Spec::assemble(&overlays)?.check()?)?;
-    start.check(&spec)?;
+    pretrained.check(&spec)?;
     Ok(spec)
 }
 
 /// The tokenizer that the person names, else the model's own.
-fn tokenizer_name(task: &ImportTask, start: &Start) -> Result<String> {
+fn tokenizer_name(task: &ImportTask, pretrained: &Pretrained) -> Result<String> {
     given_tokenizer(task)?
-        .or_else(|| start.tokenizer.clone())
-        .ok_or_else(|| start.asks_for_tokenizer())
+        .or_else(|| pretrained.tokenizer.clone())
+        .ok_or_else(|| pretrained.asks_for_tokenizer())
 }
 
 /// The tokenizer that the person names.
@@ -178,10 +183,14 @@ fn given_tokenizer(task: &ImportTask) -> Result<Option<String>> {
 
 /// What the run folder keeps: the model's own files, with the tokenizer that the person names in
 /// place of its own.
-fn companions(task: &ImportTask, start: &Start, spec: &CheckedSpec) -> Result<Companions> {
-    let mut companions = start.companions.clone();
+fn companions(
+    task: &ImportTask,
+    pretrained: &Pretrained,
+    spec: &CheckedSpec,
+) -> Result<Companions> {
+    let mut companions = pretrained.companions.clone();
     let is_given = given_tokenizer(task)?.is_some();
-    if has_tokens(&start.spec) && (is_given || companions.get(TOKENIZER_FILE).is_none()) {
+    if has_tokens(&pretrained.spec) && (is_given || companions.get(TOKENIZER_FILE).is_none()) {
         companions = companions.without_tokenizer();
         let named = Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?;
         companions.add(named);
@@ -217,13 +226,13 @@ fn is_of_model(key: &str) -> bool {
 /// `model` writes that.
 fn fill(
     task: &ImportTask,
-    start: &Start,
+    pretrained: &Pretrained,
     spec: &CheckedSpec,
     model: impl FnOnce(&Path) -> Result,
 ) -> Result {
-    let companions = companions(task, start, spec)?;
+    let companions = companions(task, pretrained, spec)?;
     let id = companions.tokenizer_id().unwrap_or_else(|| spec.data.tokenizer.clone());
-    let provenance = provenance::of_import(spec, &start.name, id);
+    let provenance = provenance::of_import(spec, &pretrained.name, id);
     let folder =
         RunFolder::create_with(&task.out, &at_home(task, spec)?, &provenance, |folder| -> Result {
             folder.keep(&companions)?;
@@ -235,19 +244,19 @@ fn fill(
 
 fn write(
     task: &ImportTask,
-    start: &Start,
+    pretrained: &Pretrained,
     spec: &CheckedSpec,
     weights: &Weights<'_>,
     owners: &[usize],
 ) -> Result<Parameters> {
     // Nothing is drawn: a model that lacks its head is refused.
     let lookup = |name: &str| weights.find(name);
-    let model = model_for(spec, start.extents, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
+    let model = model_for(spec, pretrained.extents, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
     let state = State::new(owners.to_vec()).map_err(TrainError::from)?;
     let extra: BTreeMap<String, String> =
-        model_notes(&at_home(task, spec)?, &state, 0, start.extents);
+        model_notes(&at_home(task, spec)?, &state, 0, pretrained.extents);
 
-    fill(task, start, spec, |path| Ok(model.save(path, &extra)?))?;
+    fill(task, pretrained, spec, |path| Ok(model.save(path, &extra)?))?;
     Ok(Parameters::of(&model))
 }
 

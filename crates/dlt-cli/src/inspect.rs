@@ -15,7 +15,7 @@ use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, perplexity, whole};
 use crate::saved::Saved;
 use crate::table::Table;
-use crate::{map, memory, output, report};
+use crate::{ending, map, memory, output};
 
 /// Columns of the longest bar of a chart.
 const BAR: usize = 30;
@@ -100,7 +100,7 @@ fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
     let ended = format!("{name}, seed {seed}: finished after {} steps", whole(summary.steps));
 
     if let Some(validation) = summary.validation_scores {
-        return format!("{ended}\n{}", report::scores(summary, validation, summary.test_scores));
+        return format!("{ended}\n{}", ending::scores(summary, validation, summary.test_scores));
     }
 
     let mut table = Table::new(&["", "this model", "unigram floor"]);

@@ -18,14 +18,14 @@ const DIGITS: usize = 12;
 pub(crate) struct OfRun {
     /// What opens it, as `data.tokenizer` names it.
     name: String,
-    kind: Kind,
+    origin: TokenizerOrigin,
     /// What its provenance says that it was trained with.
     trained_with: Option<String>,
     run: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum TokenizerOrigin {
     /// The run has a copy of it.
     Copy,
     /// It is in this program.
@@ -40,17 +40,17 @@ impl OfRun {
         let run = folder(path);
         let trained_with =
             RunFolder::read_provenance(&run).ok().map(|provenance| provenance.data.tokenizer);
-        let (name, kind) = match Kept::of_run(&run)? {
-            Kept::Copy(copy) => (copy.to_string_lossy().into_owned(), Kind::Copy),
-            Kept::BuiltIn(name) => (name.to_owned(), Kind::BuiltIn),
+        let (name, origin) = match Kept::of_run(&run)? {
+            Kept::Copy(copy) => (copy.to_string_lossy().into_owned(), TokenizerOrigin::Copy),
+            Kept::BuiltIn(name) => (name.to_owned(), TokenizerOrigin::BuiltIn),
             Kept::Nothing => {
                 let name = noted.data.tokenizer.clone();
                 let is_built_in = name == GPT2 || name == BYTES;
-                (name, if is_built_in { Kind::BuiltIn } else { Kind::Named })
+                (name, if is_built_in { TokenizerOrigin::BuiltIn } else { TokenizerOrigin::Named })
             }
         };
 
-        Ok(Self { name, kind, trained_with: trained_with.filter(|id| is_id(id)), run })
+        Ok(Self { name, origin, trained_with: trained_with.filter(|id| is_id(id)), run })
     }
 
     /// What opens it, as `data.tokenizer` names it.
@@ -74,9 +74,9 @@ impl OfRun {
     pub(crate) fn verify(&self) -> Result<String> {
         let name = &self.name;
         let run = self.run.display();
-        let id = match self.kind {
-            Kind::BuiltIn => name.clone(),
-            Kind::Copy | Kind::Named => {
+        let id = match self.origin {
+            TokenizerOrigin::BuiltIn => name.clone(),
+            TokenizerOrigin::Copy | TokenizerOrigin::Named => {
                 let companions = Companions::named(name, hub::config()?.as_ref(), &|_| ())?;
                 companions.tokenizer_id().unwrap_or_default()
             }
@@ -84,9 +84,9 @@ impl OfRun {
 
         match &self.trained_with {
             Some(trained_with) if *trained_with != id => {
-                let advice = match self.kind {
-                    Kind::Copy => "put the file back that the run was trained with",
-                    Kind::BuiltIn | Kind::Named => {
+                let advice = match self.origin {
+                    TokenizerOrigin::Copy => "put the file back that the run was trained with",
+                    TokenizerOrigin::BuiltIn | TokenizerOrigin::Named => {
                         "put the file back as it was, or a copy of it into the run as companions/tokenizer.json"
                     }
                 };
@@ -97,15 +97,15 @@ impl OfRun {
                 );
                 Err(Failure::refused(ExitCode::BadData, message))
             }
-            trained_with => Ok(match (self.kind, trained_with) {
-                (Kind::Copy, _) => {
+            trained_with => Ok(match (self.origin, trained_with) {
+                (TokenizerOrigin::Copy, _) => {
                     format!("tokenizer: the run's own copy, {name} ({})", short(&id))
                 }
-                (Kind::BuiltIn, _) => format!("tokenizer: {name}, built in"),
-                (Kind::Named, Some(_)) => {
+                (TokenizerOrigin::BuiltIn, _) => format!("tokenizer: {name}, built in"),
+                (TokenizerOrigin::Named, Some(_)) => {
                     format!("tokenizer: {name}, as in training ({})", short(&id))
                 }
-                (Kind::Named, None) => {
+                (TokenizerOrigin::Named, None) => {
                     format!(
                         "tokenizer: {name} ({}); nothing says whether the model was trained with it",
                         short(&id)

@@ -11,6 +11,7 @@ mod card;
 mod convert;
 mod data;
 mod doctor;
+mod ending;
 mod environment;
 mod eval;
 mod events;
@@ -26,7 +27,7 @@ mod import;
 mod inspect;
 mod interrupt;
 mod kept;
-mod layers;
+mod loading;
 mod log;
 mod machine;
 mod map;
@@ -37,22 +38,21 @@ mod output;
 mod page;
 mod paths;
 mod plan;
+mod pretrained;
 mod progress;
 mod provenance;
 mod rehearsal;
-mod report;
 mod run_options;
 mod saved;
 mod shown;
 mod spec;
-mod start;
+mod spec_layers;
 mod table;
 mod threads;
-mod tokens;
 mod train;
 mod watch;
 
-use arguments::{Arguments, Task};
+use arguments::{Arguments, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
 use dlt_spec::ExitCode;
@@ -85,36 +85,36 @@ fn run(arguments: &Arguments) -> failure::Result {
     log::start(arguments.verbose)?;
     threads::bound_environment();
     interrupt::outlive_file_limits();
-    check_addresses(&arguments.task)?;
+    check_addresses(&arguments.command)?;
 
-    match &arguments.task {
-        Task::Train(task) => threads::compute(&task.options.machine, || train::run(task)),
-        Task::Finetune(task) => threads::compute(&task.options.machine, || finetune::run(task)),
-        Task::Eval(task) => threads::compute(&task.machine, || eval::run(task)),
-        Task::Generate(task) => threads::compute(&task.machine, || generate::run(task)),
-        Task::Inspect(task) => inspect::run(task),
-        Task::Report(task) => page::run(task),
-        Task::Figure(task) => figure::run(task),
-        Task::Watch(task) => watch::run(task),
-        Task::Export(task) => export::run(task),
-        Task::Import(task) => import::run(task),
-        Task::Convert(task) => convert::run(task),
-        Task::Data(task) => data::run(task),
-        Task::Spec(task) => spec::run(task),
-        Task::Doctor(task) => doctor::run(task),
-        Task::Bench(task) => threads::compute(task.machine(), || bench::run(task)),
+    match &arguments.command {
+        Command::Train(task) => threads::compute(&task.options.machine, || train::run(task)),
+        Command::Finetune(task) => threads::compute(&task.options.machine, || finetune::run(task)),
+        Command::Eval(task) => threads::compute(&task.machine, || eval::run(task)),
+        Command::Generate(task) => threads::compute(&task.machine, || generate::run(task)),
+        Command::Inspect(task) => inspect::run(task),
+        Command::Report(task) => page::run(task),
+        Command::Figure(task) => figure::run(task),
+        Command::Watch(task) => watch::run(task),
+        Command::Export(task) => export::run(task),
+        Command::Import(task) => import::run(task),
+        Command::Convert(task) => convert::run(task),
+        Command::Data(task) => data::run(task),
+        Command::Spec(task) => spec::run(task),
+        Command::Doctor(task) => doctor::run(task),
+        Command::Bench(task) => threads::compute(task.machine(), || bench::run(task)),
     }
 }
 
 /// Whether the process may use as many addresses as a task of this kind takes at least.
-fn check_addresses(task: &Task) -> failure::Result {
-    let machine = match task {
-        Task::Train(task) => Some(&task.options.machine),
-        Task::Finetune(task) => Some(&task.options.machine),
-        Task::Eval(task) => Some(&task.machine),
-        Task::Generate(task) => Some(&task.machine),
-        Task::Bench(task) => Some(task.machine()),
-        Task::Data(_) | Task::Import(_) | Task::Export(_) => None,
+fn check_addresses(command: &Command) -> failure::Result {
+    let machine = match command {
+        Command::Train(task) => Some(&task.options.machine),
+        Command::Finetune(task) => Some(&task.options.machine),
+        Command::Eval(task) => Some(&task.machine),
+        Command::Generate(task) => Some(&task.machine),
+        Command::Bench(task) => Some(task.machine()),
+        Command::Data(_) | Command::Import(_) | Command::Export(_) => None,
         _ => return Ok(()),
     };
 

@@ -13,7 +13,7 @@ const WIDE: usize = 20;
 
 /// What a layer is in the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum LayerRole {
     /// It trains weights of its own.
     Independent,
     /// It uses those of this layer.
@@ -25,15 +25,15 @@ enum Place {
 /// The map of a state, with its legend and groups.
 pub(crate) fn draw(state: &State, binding: Option<&Binding>) -> String {
     let is_frozen = |layer| binding.is_some_and(|binding: &Binding| binding.is_frozen(layer));
-    let places: Vec<Place> = (0..state.n_layers())
+    let roles: Vec<LayerRole> = (0..state.n_layers())
         .map(|layer| match layer {
-            _ if is_frozen(layer) => Place::Frozen,
-            _ if state.is_independent(layer) => Place::Independent,
-            _ => Place::Tied(state.owner(layer)),
+            _ if is_frozen(layer) => LayerRole::Frozen,
+            _ if state.is_independent(layer) => LayerRole::Independent,
+            _ => LayerRole::Tied(state.owner(layer)),
         })
         .collect();
 
-    format!("{}\n{}\n{}", arcs(&places), legend(&places), groups(&places))
+    format!("{}\n{}\n{}", arcs(&roles), legend(&roles), groups(&roles))
 }
 
 /// One group of layers that share weights, in columns of the drawing.
@@ -50,11 +50,11 @@ impl Comb {
     }
 }
 
-fn arcs(places: &[Place]) -> String {
-    let spacing = if places.len() <= WIDE { 4 } else { 2 };
-    let combs = combs(places, spacing);
+fn arcs(roles: &[LayerRole]) -> String {
+    let spacing = if roles.len() <= WIDE { 4 } else { 2 };
+    let combs = combs(roles, spacing);
     let height = combs.iter().map(|comb| comb.track + 1).max().unwrap_or(0);
-    let mut grid = vec![vec![' '; (places.len() - 1) * spacing + 1]; height];
+    let mut grid = vec![vec![' '; (roles.len() - 1) * spacing + 1]; height];
 
     for comb in &combs {
         let (first, last) = comb.ends();
@@ -76,26 +76,26 @@ fn arcs(places: &[Place]) -> String {
     }
 
     let mut lines: Vec<String> = grid.into_iter().map(String::from_iter).collect();
-    let marks = places.iter().map(|place| match place {
-        Place::Independent => '●',
-        Place::Tied(_) => '○',
-        Place::Frozen => '◌',
+    let marks = roles.iter().map(|role| match role {
+        LayerRole::Independent => '●',
+        LayerRole::Tied(_) => '○',
+        LayerRole::Frozen => '◌',
     });
 
     let gap = " ".repeat(spacing - 1);
     lines.push(marks.map(String::from).collect::<Vec<_>>().join(&gap));
-    lines.extend(labels(places.len(), spacing));
+    lines.extend(labels(roles.len(), spacing));
 
     lines.iter().map(|line| format!("{INDENT}{}\n", line.trim_end())).collect()
 }
 
 /// Groups of at least two layers, each on the lowest line where it meets no other, short ones
 /// first.
-fn combs(places: &[Place], spacing: usize) -> Vec<Comb> {
-    let mut combs: Vec<Comb> = (0..places.len())
+fn combs(roles: &[LayerRole], spacing: usize) -> Vec<Comb> {
+    let mut combs: Vec<Comb> = (0..roles.len())
         .map(|owner| {
             let members =
-                (owner + 1..places.len()).filter(|&layer| places[layer] == Place::Tied(owner));
+                (owner + 1..roles.len()).filter(|&layer| roles[layer] == LayerRole::Tied(owner));
             let columns = [owner].into_iter().chain(members).map(|layer| layer * spacing).collect();
             Comb { columns, track: 0 }
         })
@@ -136,8 +136,8 @@ fn labels(n_layers: usize, spacing: usize) -> Vec<String> {
         .collect()
 }
 
-fn legend(places: &[Place]) -> String {
-    let frozen = match places.contains(&Place::Frozen) {
+fn legend(roles: &[LayerRole]) -> String {
+    let frozen = match roles.contains(&LayerRole::Frozen) {
         true => "   ◌ frozen: its own first weights, untrained",
         false => "",
     };
@@ -147,19 +147,19 @@ fn legend(places: &[Place]) -> String {
     )
 }
 
-fn groups(places: &[Place]) -> String {
-    let independent = (0..places.len()).filter(|&layer| places[layer] == Place::Independent);
+fn groups(roles: &[LayerRole]) -> String {
+    let independent = (0..roles.len()).filter(|&layer| roles[layer] == LayerRole::Independent);
     let groups: Vec<String> = independent
         .map(|owner| {
-            let members = (owner..places.len())
-                .filter(|&layer| layer == owner || places[layer] == Place::Tied(owner))
+            let members = (owner..roles.len())
+                .filter(|&layer| layer == owner || roles[layer] == LayerRole::Tied(owner))
                 .map(|layer| layer.to_string());
             members.collect::<Vec<_>>().join(" ")
         })
         .collect();
 
     let noun = if groups.len() == 1 { "group" } else { "groups" };
-    let frozen = places.iter().filter(|&&place| place == Place::Frozen).count();
+    let frozen = roles.iter().filter(|&&role| role == LayerRole::Frozen).count();
     let frozen = if frozen > 0 { format!(", {frozen} frozen") } else { String::new() };
 
     wrapped(&format!("{} {noun}{frozen}:  {}", groups.len(), groups.join("  |  ")))

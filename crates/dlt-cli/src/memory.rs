@@ -15,9 +15,9 @@ use dlt_train::{grown_groups, initial_binding, memory};
 
 use crate::arguments::InspectTask;
 use crate::failure::{Failure, Result};
-use crate::layers::Layers;
 use crate::numbers::{decimal, whole};
 use crate::output;
+use crate::spec_layers::SpecLayers;
 use crate::table::Table;
 
 /// The state that a run which splits groups ends in, as its row is called.
@@ -63,7 +63,7 @@ fn spec(task: &InspectTask) -> Result<CheckedSpec> {
     };
 
     let preset = file.is_none().then(|| presets::preset(name).map(|_| name)).transpose()?;
-    Layers { preset, file, set: &task.set, ..Layers::default() }.spec()
+    SpecLayers { preset, file, set: &task.set, ..SpecLayers::default() }.spec()
 }
 
 /// The states that a row each is printed for. Where layers are replicated, every one of them has a

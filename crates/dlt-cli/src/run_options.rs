@@ -55,8 +55,9 @@ pub(crate) struct RunOptions {
 }
 
 impl RunOptions {
-    /// The options that stand for one key of the spec, as [`Layers`](crate::layers::Layers) takes
-    /// them. `--data` is the first of them, though each command says for itself what it may name.
+    /// The options that set one key of the spec each, as option, key and value for
+    /// [`SpecLayers`](crate::spec_layers::SpecLayers). `--data` is the first, though each command
+    /// decides what it may name.
     pub(crate) fn assignments(
         &self,
         data: Option<&str>,

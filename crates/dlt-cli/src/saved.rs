@@ -17,7 +17,7 @@ use dlt_train::{MODEL_FILE, TrainError, open_model, saved_model, with_repair};
 use crate::failure::{Failure, Result};
 use crate::finetune::name;
 use crate::kept::OfRun;
-use crate::start::{CONFIG_FILE, has_tokens};
+use crate::pretrained::{CONFIG_FILE, has_tokens};
 
 /// A saved model and what was noted beside it.
 pub(crate) struct Saved {

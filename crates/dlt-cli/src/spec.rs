@@ -5,8 +5,8 @@ use dlt_spec::presets::{DEFAULT_PRESET, METHODS, PRESETS, Preset, preset};
 
 use crate::arguments::SpecTask;
 use crate::failure::Result;
-use crate::layers::Layers;
 use crate::output;
+use crate::spec_layers::SpecLayers;
 
 pub(crate) const HELP: &str = "\
 Examples:
@@ -20,14 +20,14 @@ pub(crate) fn run(task: &SpecTask) -> Result {
     }
 
     let name = task.preset.as_deref().unwrap_or(DEFAULT_PRESET);
-    let layers = Layers {
+    let spec_layers = SpecLayers {
         preset: Some(name),
         method: task.method.as_deref(),
         set: &task.set,
-        ..Layers::default()
+        ..SpecLayers::default()
     };
 
-    let spec = layers.spec()?;
+    let spec = spec_layers.spec()?;
     // What the preset's header says holds for the preset as it is.
     let header = match task.method.is_none() && task.set.is_empty() {
         true => preset(name)?

@@ -18,18 +18,18 @@ use dlt_train::{
 };
 
 use crate::arguments::TrainTask;
+use crate::ending::Ending;
 use crate::events::Events;
 use crate::failure::{Failure, Result};
 use crate::kept::OfRun;
-use crate::layers::Layers;
 use crate::numbers::{decimal, whole};
+use crate::pretrained::{Pretrained, Weights, has_tokens};
 use crate::progress::Progress;
-use crate::report::Ending;
 use crate::run_options::RunOptions;
-use crate::start::{Start, Weights, has_tokens};
+use crate::spec_layers::SpecLayers;
 use crate::{
-    finetune, hub, interrupt, machine, naming, numbers, output, paths, plan, provenance, rehearsal,
-    threads, tokens,
+    finetune, hub, interrupt, loading, machine, naming, numbers, output, paths, plan, provenance,
+    rehearsal, threads,
 };
 
 pub(crate) fn run(task: &TrainTask) -> Result {
@@ -39,27 +39,27 @@ pub(crate) fn run(task: &TrainTask) -> Result {
         return resume(task, run, progress);
     }
 
-    let mut layers = layers(task)?;
-    let usual = layers.usual()?;
-    let wanted = layers.assembled()?;
+    let mut spec_layers = spec_layers(task)?;
+    let usual = spec_layers.usual()?;
+    let wanted = spec_layers.assembled()?;
     let is_from_weights = task.from.is_some() || !wanted.model.start.is_empty();
 
-    layers.over_all = rehearsal::overlays(&wanted, is_from_weights)?;
-    let (spec, start) = match &task.from {
+    spec_layers.over_all = rehearsal::overlays(&wanted, is_from_weights)?;
+    let (spec, pretrained) = match &task.from {
         Some(name) => {
-            let start = Start::open(name, &progress)?;
-            (start.lay(layers, "--from")?, Some(start))
+            let pretrained = Pretrained::open(name, &progress)?;
+            (pretrained.lay(spec_layers, "--from")?, Some(pretrained))
         }
         None => {
-            let spec = layers.spec()?;
-            let start = Start::of_spec(&spec, &progress)?;
-            (spec, start)
+            let spec = spec_layers.spec()?;
+            let pretrained = Pretrained::of_spec(&spec, &progress)?;
+            (spec, pretrained)
         }
     };
 
     let from = task.from.as_deref().map(finetune::name);
     let folder = naming::folder(&spec, &usual, task.options.method.as_deref(), from.as_deref());
-    Beginning { spec, start, options, folder }.carry_out(progress)
+    Beginning { spec, pretrained, options, folder }.carry_out(progress)
 }
 
 /// A run that is about to begin.
@@ -67,7 +67,7 @@ pub(crate) struct Beginning<'a> {
     /// What it is to be.
     pub(crate) spec: CheckedSpec,
     /// The model that it starts from.
-    pub(crate) start: Option<Start>,
+    pub(crate) pretrained: Option<Pretrained>,
     /// What else was said about it.
     pub(crate) options: &'a RunOptions,
     /// Its folder where `--out` names none; the next number where that is taken.
@@ -77,23 +77,23 @@ pub(crate) struct Beginning<'a> {
 impl Beginning<'_> {
     /// Trains to the end and prints the result.
     pub(crate) fn carry_out(self, progress: Progress) -> Result {
-        let Self { spec, start, options, folder } = self;
+        let Self { spec, pretrained, options, folder } = self;
         if let Some(path) = options.out.clone().filter(|out| out.exists()) {
             return Err(TrainError::RunExists { path }.into());
         }
 
         let (device, device_name) = machine::open(&options.machine)?;
         let recording = recording(&spec)?;
-        let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
+        let material = loading::load(&spec, &mut |loading| progress.loading(loading))?;
 
         Trainer::check(&spec, &material, recording.as_ref(), &device)?;
-        let weights = weights(start.as_ref(), &spec, &material, &device, &progress)?;
+        let weights = weights(pretrained.as_ref(), &spec, &material, &device, &progress)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
         let from: Option<dlt_train::Weights<'_>> =
             if weights.is_some() { Some(&lookup) } else { None };
 
         introduce(&progress, &spec, &material, recording.as_ref(), &device_name)?;
-        let companions = companions(&spec, start.as_ref(), &material)?;
+        let companions = companions(&spec, pretrained.as_ref(), &material)?;
         let spec = paths::absolute(&spec)?;
         let provenance = provenance::of(&spec, &material, &device_name);
         let folder = create(options.out.as_deref(), &folder, &spec, &provenance, &companions)?;
@@ -106,7 +106,7 @@ impl Beginning<'_> {
                 // began leaves nothing behind.
                 .inspect_err(|_| held.remove())?;
         drop(weights);
-        drop(start);
+        drop(pretrained);
 
         let events = Events::open(trainer.folder(), options.tensorboard);
         carry_out(trainer, &spec, progress, events)
@@ -141,22 +141,23 @@ fn create(
 /// that it starts from what goes with that.
 fn companions(
     spec: &CheckedSpec,
-    start: Option<&Start>,
+    pretrained: Option<&Pretrained>,
     material: &Material,
 ) -> Result<Companions> {
     if !has_tokens(spec) {
-        return Ok(start.map(|start| start.companions.clone()).unwrap_or_default());
+        return Ok(pretrained.map(|pretrained| pretrained.companions.clone()).unwrap_or_default());
     }
 
-    let is_own = start.filter(|start| start.tokenizer.as_ref() == Some(&spec.data.tokenizer));
-    let mut companions = match is_own.filter(|start| start.companions.get(TOKENIZER_FILE).is_some())
-    {
-        Some(start) => start.companions.clone(),
-        None => Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?,
-    };
+    let is_own =
+        pretrained.filter(|pretrained| pretrained.tokenizer.as_ref() == Some(&spec.data.tokenizer));
+    let mut companions =
+        match is_own.filter(|pretrained| pretrained.companions.get(TOKENIZER_FILE).is_some()) {
+            Some(pretrained) => pretrained.companions.clone(),
+            None => Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?,
+        };
 
-    if let Some(start) = start {
-        let others = start.companions.clone().without_tokenizer();
+    if let Some(pretrained) = pretrained {
+        let others = pretrained.companions.clone().without_tokenizer();
         companions.add(if is_own.is_some() { others } else { others.without_ids() });
     }
 
@@ -176,20 +177,20 @@ fn companions(
 
 /// Opens the weights of the model that a run starts from, and says what is new.
 fn weights<'a>(
-    start: Option<&'a Start>,
+    pretrained: Option<&'a Pretrained>,
     spec: &CheckedSpec,
     material: &Material,
     device: &Device,
     progress: &Progress,
 ) -> Result<Option<Weights<'a>>> {
-    let Some(start) = start else { return Ok(None) };
-    let weights = start.weights(spec, material.extents(), device)?;
+    let Some(pretrained) = pretrained else { return Ok(None) };
+    let weights = pretrained.weights(spec, material.extents(), device)?;
     let drawn = match weights.drawn() {
         [] => String::new(),
         drawn => format!("; drawn anew: {}", drawn.join(", ")),
     };
 
-    progress.note(&format!("weights: {}{drawn}", start.name));
+    progress.note(&format!("weights: {}{drawn}", pretrained.name));
     Ok(Some(weights))
 }
 
@@ -198,7 +199,7 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     resumption.notices().iter().for_each(|notice| output::note(notice));
 
     let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
-    let spec = layers(task)?.over(resumption.spec(), origin)?;
+    let spec = spec_layers(task)?.over(resumption.spec(), origin)?;
     let spec = paths::absolute_where_changed(&spec, resumption.spec())?;
     let tokenizer = OfRun::find(run, &spec)?;
     let changed = resumption.change(spec.clone())?;
@@ -210,7 +211,7 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     }
 
     let as_trained = provenance::as_trained(&tokenizer.in_place(&spec)?, run)?;
-    let material = tokens::load(&as_trained, &mut |loading| progress.loading(loading))?;
+    let material = loading::load(&as_trained, &mut |loading| progress.loading(loading))?;
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
 
     let step = resumption.step();
@@ -235,8 +236,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     });
 
     // A checkpoint has all weights, so that the model that they came from may be gone.
-    let start = if is_saved { None } else { Start::of_spec(&spec, &progress)? };
-    let weights = weights(start.as_ref(), &spec, &material, &device, &progress)?;
+    let pretrained = if is_saved { None } else { Pretrained::of_spec(&spec, &progress)? };
+    let weights = weights(pretrained.as_ref(), &spec, &material, &device, &progress)?;
     let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
     let from: Option<dlt_train::Weights<'_>> = if weights.is_some() { Some(&lookup) } else { None };
     let fresh = provenance::of(&spec, &material, &device_name);
@@ -317,26 +318,30 @@ fn carry_out(
     output::print(&ending.text())
 }
 
-fn layers(task: &TrainTask) -> Result<Layers<'_>> {
+fn spec_layers(task: &TrainTask) -> Result<SpecLayers<'_>> {
     let Named { spec, data } = Named::of(&task.named)?;
     if let (Some(first), Some(second)) = (data, &task.options.data) {
         return Err(twice("data", first, second));
     }
 
-    let mut layers = Layers {
+    let mut spec_layers = SpecLayers {
         preset: task.preset.as_deref(),
         method: task.options.method.as_deref(),
         file: spec,
         options: task.options.assignments(data.or(task.options.data.as_deref())),
         set: &task.options.set,
-        ..Layers::default()
+        ..SpecLayers::default()
     };
 
     if task.resize_vocabulary {
-        layers.options.push(("--resize-vocabulary", "model.start_vocabulary", "grow".to_owned()));
+        spec_layers.options.push((
+            "--resize-vocabulary",
+            "model.start_vocabulary",
+            "grow".to_owned(),
+        ));
     }
 
-    Ok(layers)
+    Ok(spec_layers)
 }
 
 /// What stands on the command line without an option.

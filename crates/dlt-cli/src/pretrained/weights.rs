@@ -8,12 +8,12 @@ use dlt_models::huggingface;
 use dlt_spec::CheckedSpec;
 use dlt_spec::size::Extents;
 
-use super::{Source, Start};
+use super::{Pretrained, WeightsLocation};
 use crate::failure::Result;
 use crate::growth::Growth;
 use crate::output;
 
-impl Start {
+impl Pretrained {
     /// The weights for a model of this spec.
     pub(crate) fn weights(
         &self,
@@ -22,19 +22,19 @@ impl Start {
         device: &Device,
     ) -> Result<Weights<'_>> {
         let (architecture, growth) = Growth::of(spec, data, self.extents)?;
-        let from = match &self.source {
-            Source::Saved(saved) => From::Saved(saved.file()),
-            Source::Folder(folder) => {
+        let tensors = match &self.location {
+            WeightsLocation::Saved(saved) => TensorSource::Saved(saved.file()),
+            WeightsLocation::Folder(folder) => {
                 let weights = huggingface::Weights::open(folder, &*architecture, device)?;
                 for note in weights.notes() {
                     output::note(&format!("{}: {note}", self.name));
                 }
-                From::Folder(weights)
+                TensorSource::Folder(weights)
             }
         };
 
         let mut weights =
-            Weights { from, architecture, growth, device: device.clone(), drawn: Vec::new() };
+            Weights { tensors, architecture, growth, device: device.clone(), drawn: Vec::new() };
         weights.drawn = weights.unfit()?;
 
         Ok(weights)
@@ -43,7 +43,7 @@ impl Start {
 
 /// Weights by the names of this program.
 pub(crate) struct Weights<'a> {
-    from: From<'a>,
+    tensors: TensorSource<'a>,
     /// The model that they are of.
     architecture: Box<dyn Architecture>,
     /// What is added to them.
@@ -53,7 +53,7 @@ pub(crate) struct Weights<'a> {
     drawn: Vec<String>,
 }
 
-enum From<'a> {
+enum TensorSource<'a> {
     Saved(&'a ModelFile),
     Folder(huggingface::Weights),
 }
@@ -77,9 +77,9 @@ impl Weights<'_> {
     }
 
     fn find_as_it_is(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
-        match &self.from {
-            From::Saved(file) => file.lookup(name, &*self.architecture, &self.device),
-            From::Folder(weights) => weights.lookup(name),
+        match &self.tensors {
+            TensorSource::Saved(file) => file.lookup(name, &*self.architecture, &self.device),
+            TensorSource::Folder(weights) => weights.lookup(name),
         }
     }
 

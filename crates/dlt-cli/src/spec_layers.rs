@@ -20,7 +20,7 @@ pub(crate) enum Ground {
 
 /// What the command line says about a spec.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Layers<'a> {
+pub(crate) struct SpecLayers<'a> {
     /// What lies at the bottom.
     pub(crate) ground: Ground,
     /// Between preset and method.
@@ -41,7 +41,7 @@ pub(crate) struct Layers<'a> {
     pub(crate) over_all: Vec<Overlay>,
 }
 
-impl Layers<'_> {
+impl SpecLayers<'_> {
     /// The spec that they make.
     pub(crate) fn spec(&self) -> Result<CheckedSpec> {
         Ok(self.assembled()?.check()?)
@@ -83,7 +83,8 @@ impl Layers<'_> {
 
     /// The spec of preset, method and file alone, without what else the command line says.
     pub(crate) fn usual(&self) -> Result<Spec> {
-        Layers { options: Vec::new(), set: &[], over_all: Vec::new(), ..self.clone() }.assembled()
+        SpecLayers { options: Vec::new(), set: &[], over_all: Vec::new(), ..self.clone() }
+            .assembled()
     }
 
     /// Whether the person sets a key: in the file, by an option or by `--set`.

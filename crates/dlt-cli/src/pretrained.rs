@@ -15,18 +15,18 @@ use dlt_models::huggingface::{Config, read_config, tied_layers};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{
-    Architecture as Family, Initial, InitialName, Marks, Normalise, Objective, PolicyKind,
-    RotaryKind, Size, StartVocabulary,
+    Architecture, Initial, InitialName, Marks, Normalise, Objective, PolicyKind, RotaryKind, Size,
+    StartVocabulary,
 };
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, fields, file};
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
 use crate::kept;
-use crate::layers::Layers;
+use crate::loading;
 use crate::progress::Progress;
 use crate::saved::Saved;
-use crate::tokens;
+use crate::spec_layers::SpecLayers;
 use crate::{hub, output};
 pub(crate) use weights::Weights;
 
@@ -40,7 +40,7 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 pub(crate) const PROCESSOR_FILE: &str = "preprocessor_config.json";
 
 /// A model that is there already.
-pub(crate) struct Start {
+pub(crate) struct Pretrained {
     /// What a spec calls it: of the hub with its commit.
     pub(crate) name: String,
     /// What it is: no size is `auto`.
@@ -57,18 +57,18 @@ pub(crate) struct Start {
     /// For each layer the lowest one that uses the same weights, where that is known.
     pub(crate) owners: Option<Vec<usize>>,
     /// Where its weights are.
-    pub(crate) source: Source,
+    pub(crate) location: WeightsLocation,
 }
 
 /// Where weights are.
-pub(crate) enum Source {
+pub(crate) enum WeightsLocation {
     /// A model that this program saved.
     Saved(Box<Saved>),
     /// A folder in Hugging Face's layout.
     Folder(PathBuf),
 }
 
-impl Start {
+impl Pretrained {
     /// Opens a run folder, a model file, a folder in Hugging Face's layout, or
     /// `hf:OWNER/NAME[@REVISION]`.
     pub(crate) fn open(name: &str, progress: &Progress) -> Result<Self> {
@@ -126,7 +126,7 @@ impl Start {
             owners: Some(saved.binding().partition()),
             extents: saved.extents,
             spec,
-            source: Source::Saved(Box::new(saved)),
+            location: WeightsLocation::Saved(Box::new(saved)),
         })
     }
 
@@ -137,7 +137,8 @@ impl Start {
         }
 
         let classes = if model.objective == Objective::Classes { model.classes.or(0) } else { 0 };
-        let vocabulary = if model.architecture == Family::Vit { 0 } else { model.vocabulary.or(0) };
+        let vocabulary =
+            if model.architecture == Architecture::Vit { 0 } else { model.vocabulary.or(0) };
         let extents = Extents { vocabulary, classes };
         let mut spec = Spec { model, ..undecided() };
         let mut built_in = None;
@@ -175,8 +176,8 @@ impl Start {
         let is_tied = owners.iter().enumerate().any(|(layer, owner)| layer != *owner);
 
         let owners = is_tied.then_some(owners);
-        let source = Source::Folder(folder);
-        Ok(Self { name, spec, extents, tokenizer, companions, marks, owners, source })
+        let location = WeightsLocation::Folder(folder);
+        Ok(Self { name, spec, extents, tokenizer, companions, marks, owners, location })
     }
 
     /// The model that a spec starts from, if it names one.
@@ -185,62 +186,82 @@ impl Start {
             return Ok(None);
         }
 
-        let start = Self::open(&spec.model.start, progress)?;
-        start.check(spec)?;
-        Ok(Some(start))
+        let pretrained = Self::open(&spec.model.start, progress)?;
+        pretrained.check(spec)?;
+        Ok(Some(pretrained))
     }
 
     /// The spec of a run from here. What the model is lies over preset and method; the objective,
     /// which a method may set, only over the preset. What the person says lies on top, and is
     /// refused where the model is otherwise.
-    pub(crate) fn lay(&self, mut layers: Layers<'_>, option: &'static str) -> Result<CheckedSpec> {
+    pub(crate) fn lay(
+        &self,
+        mut spec_layers: SpecLayers<'_>,
+        option: &'static str,
+    ) -> Result<CheckedSpec> {
         let origin = Origin::Option(format!("{option} {}", self.name));
-        layers.under_method.push(self.overlay(&origin, &["model.objective", "model.pooling"])?);
-        self.lay_for_classes(layers, option)
+        spec_layers
+            .under_method
+            .push(self.overlay(&origin, &["model.objective", "model.pooling"])?);
+        self.lay_for_classes(spec_layers, option)
     }
 
     /// The same, where the objective is settled already.
     pub(crate) fn lay_for_classes(
         &self,
-        mut layers: Layers<'_>,
+        mut spec_layers: SpecLayers<'_>,
         option: &'static str,
     ) -> Result<CheckedSpec> {
         let origin = Origin::Option(format!("{option} {}", self.name));
         let is_independent = Overlay::from_option(option, "tying.initial", "independent")?;
-        layers.over_method.splice(0..0, [self.overlay(&origin, &self.keys())?, is_independent]);
-        layers.over_method.extend(self.normalised(&origin)?);
+        spec_layers
+            .over_method
+            .splice(0..0, [self.overlay(&origin, &self.keys())?, is_independent]);
+        spec_layers.over_method.extend(self.normalised(&origin)?);
 
         if let Some(tokenizer) = &self.tokenizer {
-            layers.over_method.push(Overlay::from_option(option, "data.tokenizer", tokenizer)?);
-        } else if has_tokens(&self.spec) && !layers.sets("data.tokenizer")? {
+            spec_layers.over_method.push(Overlay::from_option(
+                option,
+                "data.tokenizer",
+                tokenizer,
+            )?);
+        } else if has_tokens(&self.spec) && !spec_layers.sets("data.tokenizer")? {
             return Err(self.asks_for_tokenizer());
         }
 
         if has_tokens(&self.spec) {
-            let wanted = layers.assembled()?;
-            let tokenizer = tokens::tokenizer(&wanted.data.tokenizer)?;
+            let wanted = spec_layers.assembled()?;
+            let tokenizer = loading::tokenizer(&wanted.data.tokenizer)?;
             let marks = self.marks(&tokenizer)?;
 
-            layers.over_method.push(Overlay::from_option(option, "data.marks", word(marks))?);
+            spec_layers.over_method.push(Overlay::from_option(option, "data.marks", word(marks))?);
             if wanted.model.start_vocabulary == StartVocabulary::Grow {
                 let rows = self.rows_for(&tokenizer).to_string();
-                layers.over_method.push(Overlay::from_option(option, "model.vocabulary", &rows)?);
+                spec_layers.over_method.push(Overlay::from_option(
+                    option,
+                    "model.vocabulary",
+                    &rows,
+                )?);
             } else {
                 self.check_table(&tokenizer)?;
             }
         }
 
-        layers.options.push((option, "model.start", self.name.clone()));
+        spec_layers.options.push((option, "model.start", self.name.clone()));
         let positions = self.spec.longest_window();
         if has_tokens(&self.spec)
-            && layers.assembled()?.model.context > positions
-            && !layers.sets("model.context")?
+            && spec_layers.assembled()?.model.context > positions
+            && !spec_layers.sets("model.context")?
         {
             let positions = positions.to_string();
-            layers.over_method.push(Overlay::from_option(option, "model.context", &positions)?);
+            spec_layers.over_method.push(Overlay::from_option(
+                option,
+                "model.context",
+                &positions,
+            )?);
         }
 
-        let spec = layers.assembled()?;
+        let spec = spec_layers.assembled()?;
         // First what is wrong with regard to the model: rules of a spec would only say that
         // something is.
         self.fits(&spec)?;
@@ -271,7 +292,7 @@ impl Start {
             // Llama's positions are no weights: a longer context is only one that it was not
             // trained for.
             .filter(|key| {
-                **key != "model.positions" || self.spec.model.architecture != Family::Llama
+                **key != "model.positions" || self.spec.model.architecture != Architecture::Llama
             })
             .filter(|key| **key != "model.vocabulary" || !self.grows_to(spec))
             .filter_map(|key| {
@@ -373,9 +394,11 @@ impl Start {
         ];
 
         keys.extend::<&[_]>(match model.architecture {
-            Family::Gpt2 | Family::Bert => &["model.positions", "model.vocabulary", "model.gelu"],
-            Family::Vit => &["model.picture", "model.patch", "model.gelu"],
-            Family::Llama => &[
+            Architecture::Gpt2 | Architecture::Bert => {
+                &["model.positions", "model.vocabulary", "model.gelu"]
+            }
+            Architecture::Vit => &["model.picture", "model.patch", "model.gelu"],
+            Architecture::Llama => &[
                 "model.positions",
                 "model.vocabulary",
                 "model.key_heads",
@@ -416,7 +439,7 @@ impl Start {
 
 /// Whether a model reads tokens.
 pub(crate) fn has_tokens(spec: &Spec) -> bool {
-    spec.model.architecture != Family::Vit
+    spec.model.architecture != Architecture::Vit
 }
 
 /// The plain spec of a model whose layers are independent and stay so, whatever their number.
@@ -506,7 +529,7 @@ pub(crate) fn normalise_in(content: &[u8], path: &Path) -> Result<Option<Normali
 fn sized(spec: &CheckedSpec, extents: Extents) -> Result<CheckedSpec> {
     let mut sized = Spec::clone(spec);
     let model = &mut sized.model;
-    if model.architecture == Family::Llama {
+    if model.architecture == Architecture::Llama {
         model.key_heads = Size::Fixed(spec.key_heads());
         model.head_width = Size::Fixed(spec.head_width());
         model.attention_bias = spec.attention_bias();
@@ -516,7 +539,7 @@ fn sized(spec: &CheckedSpec, extents: Extents) -> Result<CheckedSpec> {
     model.feed_forward = Size::Fixed(spec.feed_forward());
     model.positions = Size::Fixed(spec.positions());
 
-    if extents.vocabulary > 0 && model.architecture != Family::Vit {
+    if extents.vocabulary > 0 && model.architecture != Architecture::Vit {
         model.vocabulary = Size::Fixed(extents.vocabulary);
     }
 
