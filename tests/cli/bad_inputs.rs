@@ -43,7 +43,7 @@ const TABLE: &[Row] = &[
     ("train pipe.toml", BadSpec, &["pipe.toml: it is a pipe"]),
     ("train latin.txt", BadData, &["latin.txt is not UTF-8", "0xe9", "offset 3"]),
     ("train pipe", BadData, &["pipe: it is a pipe"]),
-    ("train run", Usage, &["run is a run folder", "--resume run continues it"]),
+    ("train run", Usage, &["got a run folder", "--resume run to continue it"]),
     ("train text.txt short.txt", Usage, &["data may be named once, got text.txt and short.txt"]),
     // Assignments.
     ("TRAIN --set model.layers", Usage, &["--set model.layers: expected key=value"]),

@@ -89,7 +89,7 @@ fn regression_a_flipped_bit_of_a_model_is_found_and_the_model_is_repaired() {
 
     let said = place.dlt(&["doctor", "run", "--repair"]).ok();
     assert!(
-        said.err.contains("is written again from") && said.err.contains("model.damaged"),
+        said.err.contains("was written again from") && said.err.contains("model.damaged"),
         "{said:?}"
     );
     assert!(fs::read(place.path(MODEL)).unwrap() == good);

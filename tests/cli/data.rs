@@ -258,7 +258,7 @@ fn a_tokenizer_of_ones_own_is_made_and_trained_with() {
         "--out",
         "t.json",
     ]);
-    assert!(again.err.contains("is there already"), "{}", again.err);
+    assert!(again.err.contains("already exists"), "{}", again.err);
 
     let run = ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "3", "--out", "run"];
     world.dlt(&[&run[..], &["--set", "data.tokenizer=t.json"]].concat()).ok();

@@ -205,7 +205,8 @@ fn what_killed_processes_left_is_named_and_a_repair_removes_it() {
     assert!(left.iter().all(|name| place.path(name).exists()));
     let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
     assert!(
-        said.out.contains(".run.partial") && said.err.contains("summary.json.partial is removed"),
+        said.out.contains(".run.partial")
+            && said.err.contains("summary.json.partial, which a killed process had left"),
         "{said:?}"
     );
     assert!(left.iter().all(|name| !place.path(name).exists()));
@@ -362,5 +363,5 @@ fn what_killed_processes_left_in_the_caches_is_named_and_a_repair_removes_it() {
     assert!(left.iter().all(|name| !place.path(name).exists()));
     assert!(kept.iter().all(|name| place.path(name).exists()));
     fs::remove_file(place.path(kept[1])).unwrap();
-    assert_eq!(doctor(&[]).out, "nothing of a killed process is left in the caches\n");
+    assert_eq!(doctor(&[]).out, "killed processes have left nothing in the caches\n");
 }

@@ -450,7 +450,7 @@ fn rejects_what_cannot_leave_or_come() {
     }
 
     for (arguments, code, word) in [
-        (&["export", "run", "--format", "hf", "--out", "out"][..], 2, "out is there already"),
+        (&["export", "run", "--format", "hf", "--out", "out"][..], 2, "out already exists"),
         (&["export", "gone", "--format", "hf", "--out", "new"], 4, "gone: no such run folder"),
         (&["export", "empty", "--format", "tied", "--out", "new"], 4, "empty: not a run folder"),
         (&["export", "run", "--out", "new"], 2, "--format"),
@@ -461,7 +461,7 @@ fn rejects_what_cannot_leave_or_come() {
         (
             &["import", "out", "--out", "new", "--set", "model.width=32"],
             3,
-            "`model.width` is 32, its own 16",
+            "`model.width` is 32, but the model has 16",
         ),
         (
             &["generate", "run", "--prompt", "a"],

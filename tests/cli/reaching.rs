@@ -224,7 +224,7 @@ fn rejects_arguments_that_say_two_things() {
         ),
         (vec!["train", "text.txt", "other.txt"], "data may be named once"),
         (vec!["train", "a.toml", "b.toml"], "a spec may be named once"),
-        (vec!["train", "run"], "--resume run continues it"),
+        (vec!["train", "run"], "--resume run to continue it"),
         (vec!["train", "text.txt", "--epochs", "1", "--steps", "2"], "cannot be used with"),
     ] {
         let said = place.dlt(&arguments);

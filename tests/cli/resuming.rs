@@ -62,7 +62,7 @@ fn a_signal_saves_the_run_and_says_how_to_go_on() {
 
         let more = (steps + 4).to_string();
         let said = place.dlt(&["train", "--resume", &run, "--steps", &more]).ok();
-        assert!(said.err.contains(&format!("going on after step {steps}")), "{}", said.err);
+        assert!(said.err.contains(&format!("resuming after step {steps}")), "{}", said.err);
         assert!(said.err.contains("changed: `training.steps`: 100000 became"), "{}", said.err);
 
         let rows = place.read(&format!("{run}/metrics.jsonl")).matches("\"kind\":\"step\"").count();
@@ -110,7 +110,7 @@ fn a_second_process_is_told_who_holds_the_folder() {
     let said = place.dlt(&["train", "--resume", "run", "--steps", "3"]).ok();
 
     assert!(
-        said.err.contains("no checkpoint was made yet"),
+        said.err.contains("there is no checkpoint yet"),
         "a killed process holds nothing: {}",
         said.err
     );
@@ -238,7 +238,7 @@ fn law_a_run_made_longer_is_the_long_run() {
     assert_eq!(place.read("long/states.jsonl"), place.read("short/states.jsonl"));
 
     let said = place.dlt(&["train", "--resume", "short", "--threads", "2", "--steps", "13"]).ok();
-    assert!(said.err.contains("began with threads 1, now it is 2"), "{}", said.err);
+    assert!(said.err.contains("began with threads 1, and now has 2"), "{}", said.err);
 }
 
 #[test]
@@ -310,8 +310,7 @@ fn a_run_that_diverges_names_step_loss_tensor_and_what_is_left() {
     let said = place.dlt(&arguments);
     assert_eq!(said.code, Some(6), "{said:?}");
 
-    for part in ["training diverged at step 1", "loss", "tensor", "no checkpoint had been made yet"]
-    {
+    for part in ["training diverged at step 1", "loss", "tensor", "there is no checkpoint yet"] {
         assert!(said.err.contains(part), "{part} is missing in {}", said.err);
     }
 

@@ -222,12 +222,16 @@ fn rejects_what_contradicts_the_model() {
     fs::remove_file(place.path("hf/spec.toml")).unwrap();
 
     for (arguments, code, word) in [
-        (&["--from", "run", "--set", "model.width=32"][..], 3, "`model.width` is 32, its own 16"),
-        (&["--from", "run", "wide.toml"], 3, "`model.width` is 32, its own 16"),
+        (
+            &["--from", "run", "--set", "model.width=32"][..],
+            3,
+            "`model.width` is 32, but the model has 16",
+        ),
+        (&["--from", "run", "wide.toml"], 3, "`model.width` is 32, but the model has 16"),
         (
             &["--from", "run", "--set", "model.gelu=erf"],
             3,
-            "`model.gelu` is \"erf\", its own \"tanh\"",
+            "`model.gelu` is \"erf\", but the model has \"tanh\"",
         ),
         (&["--from", "run", "--set", "model.context=64"], 3, "at least model.context = 64"),
         (&["--from", "run", "--set", "tying.initial=frozen"], 3, "`tying.initial`"),
@@ -236,7 +240,11 @@ fn rejects_what_contradicts_the_model() {
         (&["--from", "hf"], 3, "it has no tokenizer.json"),
         (&["--from", "hf:a/b/c"], 4, "OWNER/NAME"),
         (&["--from", "run", "--resume", "run"], 2, "--resume"),
-        (&["--set", "model.start=run", "--set", "tying.initial=tied"], 3, "is not that of run"),
+        (
+            &["--set", "model.start=run", "--set", "tying.initial=tied"],
+            3,
+            "the spec contradicts run",
+        ),
     ] {
         let said =
             place.dlt(&[&["train", "--data", "text.txt", "--out", "new"], arguments].concat());

@@ -160,8 +160,8 @@ fn rejects_to_convert_what_is_no_run_or_to_write_over_what_is_there() {
     for (arguments, code, says) in [
         (&["convert", "there", "--to", "csv"][..], 4, "there: not a run folder"),
         (&["convert", "there", "--to", "tensorboard"], 4, "there: not a run folder"),
-        (&["convert", "run", "--to", "csv", "--out", "there"], 2, "there is there already"),
-        (&["convert", "run", "--to", "tensorboard", "--out", "text.txt"], 2, "is there already"),
+        (&["convert", "run", "--to", "csv", "--out", "there"], 2, "there already exists"),
+        (&["convert", "run", "--to", "tensorboard", "--out", "text.txt"], 2, "already exists"),
         (&["convert", "run", "--to", "excel"], 2, "possible values: tensorboard, csv"),
         (&["convert", "run"], 2, "--to"),
     ] {

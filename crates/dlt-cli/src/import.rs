@@ -23,11 +23,17 @@ use crate::saved::locate;
 use crate::{hub, loading, output, paths, provenance};
 
 pub(crate) const HELP: &str = "\
-MODEL is what `dlt export` wrote, in either form, any folder in Hugging Face's layout of a GPT-2, BERT, ViT, Llama, Mistral
-or Qwen2 with weights as safetensors or pytorch_model.bin, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION. Layers whose weights are equal to the last bit share them again. The
-run folder is one of no steps: eval, generate, inspect, export, finetune and `train --from` take it, and
-`train --resume` would begin training there. It keeps the files that come with the model, and an export gives them back; a
-tokenizer that the folder lacks is asked for.
+MODEL is one of:
+  - a folder that `dlt export` wrote, in either form;
+  - a folder in Hugging Face's layout of a GPT-2, BERT, ViT, Llama, Mistral or Qwen2, with weights
+    as safetensors or pytorch_model.bin;
+  - hf:OWNER/NAME or hf:OWNER/NAME@REVISION.
+Layers whose weights are equal to the last bit share them again.
+
+The result is a run of no steps. eval, generate, inspect, export, finetune and `train --from` accept
+it, and `train --resume` would begin training there.
+It keeps the files that belong to the model, and an export writes them back.
+If the folder has no tokenizer, you have to name one.
 
 Examples:
   dlt import exported --out runs/back

@@ -1,4 +1,5 @@
-//! The tokenizer of a run: its own copy, or the very one that it was trained with.
+//! The tokenizer of a run: its own copy, or else the one that it names, which must still be the one
+//! that it was trained with.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use dlt_train::RunFolder;
 use crate::failure::{Failure, Result};
 use crate::hub;
 
-/// How many digits of a checksum tell one from another for a person.
+/// Digits of a checksum that are shown: enough to distinguish tokenizers by eye.
 const DIGITS: usize = 12;
 
 /// The tokenizer of a run.
@@ -19,23 +20,24 @@ pub(crate) struct OfRun {
     /// What opens it, as `data.tokenizer` names it.
     name: String,
     origin: TokenizerOrigin,
-    /// What its provenance says that it was trained with.
+    /// Checksum or built-in name of the tokenizer that the run was trained with, by its provenance.
     trained_with: Option<String>,
     run: PathBuf,
 }
 
+/// Where the tokenizer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TokenizerOrigin {
-    /// The run has a copy of it.
+    /// The run has its own copy.
     Copy,
-    /// It is in this program.
+    /// It is built into this program.
     BuiltIn,
-    /// The run names it, and has no copy.
+    /// The run only names it, and has no copy.
     Named,
 }
 
 impl OfRun {
-    /// Finds the tokenizer of a run folder or of a model file in one, whose spec is `noted`.
+    /// Finds the tokenizer of a run folder, or of a model file in one, whose spec is `noted`.
     pub(crate) fn find(path: &Path, noted: &Spec) -> Result<Self> {
         let run = folder(path);
         let trained_with =
@@ -58,19 +60,23 @@ impl OfRun {
         &self.name
     }
 
-    /// Whether the run has neither a copy of it nor a note.
+    /// Whether the run has neither a copy of it nor a note of a built-in one.
     pub(crate) fn is_unkept(&self) -> bool {
         matches!(Kept::of_run(&self.run), Ok(Kept::Nothing))
     }
 
-    /// The same spec with this tokenizer in the place of the one that it names.
+    /// The same spec with this tokenizer instead of the one that it names.
     pub(crate) fn in_place(&self, spec: &CheckedSpec) -> Result<CheckedSpec> {
         let mut read = Spec::clone(spec);
         read.data.tokenizer = self.name.clone();
         Ok(read.check()?)
     }
 
-    /// Refuses another tokenizer than the one that the run was trained with; says which one it is.
+    /// Checks that this is the tokenizer that the run was trained with. Returns a line that says
+    /// which one it is.
+    ///
+    /// # Errors
+    /// If it is another one, or cannot be read.
     pub(crate) fn verify(&self) -> Result<String> {
         let name = &self.name;
         let run = self.run.display();
@@ -85,9 +91,9 @@ impl OfRun {
         match &self.trained_with {
             Some(trained_with) if *trained_with != id => {
                 let advice = match self.origin {
-                    TokenizerOrigin::Copy => "put the file back that the run was trained with",
+                    TokenizerOrigin::Copy => "restore the file that the run was trained with",
                     TokenizerOrigin::BuiltIn | TokenizerOrigin::Named => {
-                        "put the file back as it was, or a copy of it into the run as companions/tokenizer.json"
+                        "restore the file, or put a copy of the original into the run as companions/tokenizer.json"
                     }
                 };
 
@@ -107,7 +113,7 @@ impl OfRun {
                 }
                 (TokenizerOrigin::Named, None) => {
                     format!(
-                        "tokenizer: {name} ({}); nothing says whether the model was trained with it",
+                        "tokenizer: {name} ({}); it is not known whether the model was trained with it",
                         short(&id)
                     )
                 }
@@ -116,16 +122,13 @@ impl OfRun {
     }
 }
 
-/// The folder of a run, of which a model file may be named.
+/// The run folder of a path that is a run folder, or a model file in one.
 pub(crate) fn folder(path: &Path) -> PathBuf {
-    match path.is_file() {
-        true => path.parent().unwrap_or(Path::new("")).to_owned(),
-        false => path.to_owned(),
-    }
+    if path.is_file() { path.parent().unwrap_or(Path::new("")).to_owned() } else { path.to_owned() }
 }
 
-/// Whether a text tells a tokenizer from others; of imports by earlier versions the provenance has
-/// a path.
+/// Whether a text identifies a tokenizer. For imports, earlier versions wrote a path into the
+/// provenance, which identifies nothing.
 fn is_id(text: &str) -> bool {
     text.starts_with("sha256:") || text == GPT2 || text == BYTES
 }

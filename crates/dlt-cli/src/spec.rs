@@ -1,4 +1,4 @@
-//! `dlt spec`: presets in full, and a spec before it is trained.
+//! `dlt spec`: prints a preset in full, or the spec of a run that is not trained yet.
 
 use dlt_spec::fields;
 use dlt_spec::presets::{DEFAULT_PRESET, METHODS, PRESETS, Preset, preset};
@@ -28,14 +28,12 @@ pub(crate) fn run(task: &SpecTask) -> Result {
     };
 
     let spec = spec_layers.spec()?;
-    // What the preset's header says holds for the preset as it is.
-    let header = match task.method.is_none() && task.set.is_empty() {
-        true => preset(name)?
-            .header()
-            .lines()
-            .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
-            .collect(),
-        false => String::new(),
+    // The preset's header describes the unchanged preset only.
+    let header: String = if task.method.is_none() && task.set.is_empty() {
+        let lines = preset(name)?.header().lines();
+        lines.map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect()
+    } else {
+        String::new()
     };
 
     let gap = if header.is_empty() { "" } else { "\n" };

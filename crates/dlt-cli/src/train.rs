@@ -1,4 +1,4 @@
-//! `dlt train`: one run from its spec to its result.
+//! `dlt train`: one run, from its spec to its result. `dlt finetune` uses the same path.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -62,15 +62,15 @@ pub(crate) fn run(task: &TrainTask) -> Result {
     Beginning { spec, pretrained, options, folder }.carry_out(progress)
 }
 
-/// A run that is about to begin.
+/// A run that is about to begin, with everything that the command line decides.
 pub(crate) struct Beginning<'a> {
-    /// What it is to be.
+    /// Its checked spec.
     pub(crate) spec: CheckedSpec,
-    /// The model that it starts from.
+    /// The model whose weights it starts with; `None` if it starts from scratch.
     pub(crate) pretrained: Option<Pretrained>,
-    /// What else was said about it.
+    /// Machine, output folder and other options that are not in the spec.
     pub(crate) options: &'a RunOptions,
-    /// Its folder where `--out` names none; the next number where that is taken.
+    /// Its folder if `--out` names none; [`naming::free`] adds a number if it is in use.
     pub(crate) folder: PathBuf,
 }
 
@@ -102,9 +102,10 @@ impl Beginning<'_> {
         progress.note(&format!("run folder: {}", quoted(&folder.path().to_string_lossy())));
         let trainer =
             Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
-                // What is left to fail is memory and weights that do not fit; a run that never
-                // began leaves nothing behind.
+                // Memory or weights that do not fit are found only here, after the folder was made.
+                // A run that never began must leave nothing behind.
                 .inspect_err(|_| held.remove())?;
+        // The model holds its weights now; the source would only take memory during training.
         drop(weights);
         drop(pretrained);
 
@@ -113,8 +114,7 @@ impl Beginning<'_> {
     }
 }
 
-/// Makes the folder that was named, or the first free one; another run that begins meanwhile may
-/// take that.
+/// Makes the folder `out`, or else the first free one of the names that begin with `folder`.
 fn create(
     out: Option<&Path>,
     folder: &Path,
@@ -131,14 +131,18 @@ fn create(
 
     loop {
         match create(&naming::free(folder)) {
+            // Another run has made this folder since it was seen to be free: try the next name.
             Err(TrainError::RunExists { .. }) => {}
             made => return Ok(made?),
         }
     }
 }
 
-/// What a run keeps beside its weights: the tokenizer that it is trained with, and of the model
-/// that it starts from what goes with that.
+/// The files that a run keeps next to its weights: the tokenizer that it is trained with, and the
+/// files that belong to the model that it starts from.
+///
+/// # Errors
+/// If the tokenizer's file has changed since the text was tokenized.
 fn companions(
     spec: &CheckedSpec,
     pretrained: Option<&Pretrained>,
@@ -167,7 +171,7 @@ fn companions(
         Some(kept) if kept != *trained_with => {
             let name = &spec.data.tokenizer;
             let message = format!(
-                "{name} changed while the text was read: it was {trained_with}, now it is {kept}"
+                "{name} changed while the text was read: it was {trained_with}, and is now {kept}"
             );
             Err(Failure::refused(ExitCode::BadData, message))
         }
@@ -175,7 +179,8 @@ fn companions(
     }
 }
 
-/// Opens the weights of the model that a run starts from, and says what is new.
+/// Opens the weights of the model that a run starts from, and says which parameters are drawn at
+/// random instead.
 fn weights<'a>(
     pretrained: Option<&'a Pretrained>,
     spec: &CheckedSpec,
@@ -187,7 +192,7 @@ fn weights<'a>(
     let weights = pretrained.weights(spec, material.extents(), device)?;
     let drawn = match weights.drawn() {
         [] => String::new(),
-        drawn => format!("; drawn anew: {}", drawn.join(", ")),
+        drawn => format!("; new and drawn at random: {}", drawn.join(", ")),
     };
 
     progress.note(&format!("weights: {}{drawn}", pretrained.name));
@@ -220,22 +225,24 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     progress.note(&format!("run folder: {}", quoted(&run.to_string_lossy())));
     changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
 
-    let hangs_on_steps = spec.optimizer.schedule == Schedule::Cosine
+    let depends_on_steps = spec.optimizer.schedule == Schedule::Cosine
         || spec.tying.decide_until < 1.0
         || !spec.tying.grow.is_empty()
         || spec.optimizer.warmup_steps > resumption.step();
 
-    if hangs_on_steps && changed.iter().any(|change| change.key == "training.steps") {
-        progress
-            .note("the learning rate and the times of decisions follow the new number of steps from here on");
+    if depends_on_steps && changed.iter().any(|change| change.key == "training.steps") {
+        progress.note(
+            "from here on, learning rate and times of decisions follow the new number of steps",
+        );
     }
 
-    progress.note(&match is_saved {
-        true => format!("going on after step {}", whole(step)),
-        false => "no checkpoint was made yet: beginning anew at step 0".to_owned(),
+    progress.note(&if is_saved {
+        format!("resuming after step {}", whole(step))
+    } else {
+        "there is no checkpoint yet: beginning again at step 0".to_owned()
     });
 
-    // A checkpoint has all weights, so that the model that they came from may be gone.
+    // A checkpoint has all weights, so the model that the run started from need not exist any more.
     let pretrained = if is_saved { None } else { Pretrained::of_spec(&spec, &progress)? };
     let weights = weights(pretrained.as_ref(), &spec, &material, &device, &progress)?;
     let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
@@ -249,7 +256,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     notices.iter().for_each(|notice| progress.note(notice));
 
     if has_tokens(&spec) && tokenizer.is_unkept() {
-        // Of a run from before copies were kept.
+        // Earlier versions kept no copy of the tokenizer. `verify` has just confirmed that this is
+        // the one of the run.
         trainer.folder().keep(&Companions::named(
             tokenizer.name(),
             hub::config()?.as_ref(),
@@ -262,7 +270,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     carry_out(trainer, &spec, progress, events)
 }
 
-/// Bits are the same only where program and threads are.
+/// Warns if program, threads or machine differ from those that the run began with: only with the
+/// same ones are results equal bit for bit.
 fn warn_of_other_bits(run: &Path, now: &Provenance) {
     let Ok(then) = RunFolder::read_provenance(run) else { return };
 
@@ -275,13 +284,13 @@ fn warn_of_other_bits(run: &Path, now: &Provenance) {
     ] {
         if then != now {
             tracing::warn!(
-                "the run began with {what} {then}, now it is {now}: its last bits may differ"
+                "the run began with {what} {then}, and now has {now}: last bits may differ"
             );
         }
     }
 }
 
-/// Trains to the end and prints the result.
+/// Trains to the end, evaluates the best model and prints the result.
 fn carry_out(
     mut trainer: Trainer,
     spec: &CheckedSpec,
@@ -299,7 +308,7 @@ fn carry_out(
     let trainer = advance(trainer, &progress, &mut events)?;
     let done = trainer.steps();
     let bounded = match spec.evaluation.final_windows {
-        Size::Fixed(windows) => format!(", {} windows of each at most", whole(windows)),
+        Size::Fixed(windows) => format!(", at most {} windows of each split", whole(windows)),
         Size::Auto(_) => String::new(),
     };
 
@@ -310,6 +319,7 @@ fn carry_out(
     let binding = trainer.model().binding().clone();
     let summary = trainer.finish();
 
+    // Before a failure is returned, so that the event file has the last rows of the metrics too.
     events.follow();
     let summary = summary?;
     progress.borrow().end();
@@ -344,12 +354,12 @@ fn spec_layers(task: &TrainTask) -> Result<SpecLayers<'_>> {
     Ok(spec_layers)
 }
 
-/// What stands on the command line without an option.
+/// The arguments of the command line that belong to no option.
 #[derive(Default)]
 struct Named<'a> {
-    /// A spec: what ends in `.toml`.
+    /// A spec: an argument that ends in `.toml`.
     spec: Option<&'a Path>,
-    /// What to train on: everything else.
+    /// What to train on: any other argument.
     data: Option<&'a str>,
 }
 
@@ -365,8 +375,8 @@ impl<'a> Named<'a> {
             } else if path.join(SPEC_FILE).is_file() {
                 let run = quoted(argument);
                 let message = format!(
-                    "{argument} is a run folder, expected data or a SPEC.toml: --resume {run} continues it, --from {run} \
-                     begins with its weights, and {} trains the same again",
+                    "{argument}: expected data or a SPEC.toml, got a run folder; use --resume {run} to continue it, \
+                     --from {run} to start with its weights, or {} to train the same run again",
                     quoted(&path.join(SPEC_FILE).to_string_lossy())
                 );
                 return Err(Failure::refused(ExitCode::Usage, message));
@@ -387,7 +397,8 @@ fn steps(spec: &CheckedSpec, material: &Material) -> usize {
     spec.steps(material.examples(Split::Train).count())
 }
 
-/// What a replaying policy follows; the path of a run folder stands for its recording.
+/// The recording that a replaying policy follows, if the spec names one. If the path is a run
+/// folder, its own recording is used.
 fn recording(spec: &CheckedSpec) -> Result<Option<Recording>> {
     if spec.agent.recording.is_empty() {
         return Ok(None);
@@ -403,7 +414,7 @@ fn recording(spec: &CheckedSpec) -> Result<Option<Recording>> {
     Ok(Some(RunFolder::read_recording(&file)?))
 }
 
-/// Steps until all are made or the user has enough.
+/// Makes steps until all are done or the user interrupts the run.
 fn advance(
     mut trainer: Trainer,
     progress: &RefCell<Progress>,
@@ -437,29 +448,31 @@ fn advance(
             let step = report.step;
             let steps = report.steps;
             let message =
-                format!("after step {step} of {steps}; all of it is saved, go on with: {again}");
+                format!("after step {step} of {steps}; everything is saved; resume with: {again}");
 
             return Err(Failure::Interrupted { message });
         }
     }
 }
 
-/// What is left of a run that has stopped by itself, and what to do.
+/// What a run that stopped by itself has left, and what to do. `last` is the step of its last good
+/// checkpoint, `again` the command that resumes it.
 fn advice(error: &TrainError, last: Option<usize>, again: &str) -> String {
     match (last, error) {
-        (None, _) => "no checkpoint had been made yet".to_owned(),
+        (None, _) => "there is no checkpoint yet".to_owned(),
+        // The run's folder is at another path now, so `again` would name the wrong one.
         (Some(step), TrainError::Moved { .. }) => format!("its checkpoint of step {step} is whole"),
         (Some(step), TrainError::Diverged { .. }) => format!(
-            "the last good checkpoint is of step {step}; to go on from there and leave out steps that are not \
-             finite: {again} --set training.non_finite=skip"
+            "the last good checkpoint is of step {step}; to resume from it and skip steps that are not finite: \
+             {again} --set training.non_finite=skip"
         ),
         (Some(step), _) => {
-            format!("the checkpoint of step {step} is whole; to go on from there: {again}")
+            format!("the checkpoint of step {step} is whole; resume from it with: {again}")
         }
     }
 }
 
-/// Says what is about to be trained, and on what.
+/// Notes what is about to be trained, on which data and device, and how much memory it will need.
 fn introduce(
     progress: &Progress,
     spec: &CheckedSpec,
@@ -488,9 +501,10 @@ fn introduce(
         None => whole(material.examples(split).count()),
     };
 
-    let test = match material.has(Split::Test) {
-        true => format!("{} to test", amount(Split::Test)),
-        false => "no test split".to_owned(),
+    let test = if material.has(Split::Test) {
+        format!("{} to test", amount(Split::Test))
+    } else {
+        "no test split".to_owned()
     };
 
     progress.note(&format!(
@@ -526,7 +540,7 @@ fn introduce(
     };
 
     progress.note(&format!(
-        "memory: about {} MB at the start, {} MB {when}, beside the program and its data",
+        "memory: about {} MB at the start, {} MB {when}, without the program and its data",
         predict(&initial_binding(spec))?,
         predict(&Binding::of_state(&most))?,
     ));
@@ -534,7 +548,7 @@ fn introduce(
     Ok(())
 }
 
-/// Says what a run of so few steps leaves out.
+/// Notes what a run of so few steps leaves out: warm-up, splits, or all decisions.
 fn forewarn(
     progress: &Progress,
     spec: &CheckedSpec,
@@ -555,7 +569,7 @@ fn forewarn(
         let splits = groups - spec.initial_state().n_independent();
         if splits < times {
             progress.note(&format!(
-                "tying.groups and tying.budget leave out {} of {times} splits: {groups} groups at the end",
+                "tying.groups and tying.budget prevent {} of {times} splits: there are {groups} groups at the end",
                 times - splits
             ));
         }
@@ -571,7 +585,7 @@ fn forewarn(
             .iter()
             .filter_map(|key| Some(format!("{key} = {}", fields::find(key)?.value(spec))));
         progress.note(&format!(
-            "no decision is due in {} steps ({}): every layer stays as it begins, so this is no dynamic tying",
+            "no decision is due in {} steps ({}): no layer is tied or untied, so this is no dynamic tying",
             whole(steps),
             settings.collect::<Vec<_>>().join(", ")
         ));

@@ -24,8 +24,9 @@ use crate::{interrupt, output};
 use request::{Refusal, Request, Wanted};
 
 pub(crate) const HELP: &str = "\
-Prints the address of the page. The page asks for news every two seconds; the run may be going on, be resumed, or have
-finished. Nothing is computed while nobody looks, and nothing is written. Ctrl-C ends it.
+Prints the address of the page. The page asks for news every two seconds.
+The run may be training, be resumed later, or have finished.
+Nothing is computed while nobody looks, and nothing is written. Ctrl-C ends it.
 
 Examples:
   dlt watch runs/shakespeare-12-1

@@ -1,12 +1,12 @@
-//! Factors of residual branches: weights that were trained with some compute something else with
-//! others.
+//! Factors of residual branches. Weights that were trained with some factors compute something else
+//! with others.
 
 use dlt_spec::{CheckedSpec, ExitCode};
 
 use crate::failure::{Failure, Result};
 
-/// Refuses a spec whose layers multiply their residual branches by other factors than the weights
-/// were trained with.
+/// Refuses a spec whose layers multiply their residual branches by factors other than those that
+/// the weights were trained with.
 pub(super) fn check(name: &str, trained: &CheckedSpec, spec: &CheckedSpec) -> Result {
     let own = trained.residual_factors();
     let theirs = spec.residual_factors();
@@ -15,7 +15,7 @@ pub(super) fn check(name: &str, trained: &CheckedSpec, spec: &CheckedSpec) -> Re
     }
 
     let message = format!(
-        "`tying.residual_scale`: {name} has factors of residual branches of {own:?}, and the spec says {theirs:?}: set it \
+        "`tying.residual_scale`: expected the residual factors of {name}, {own:?}, but the spec gives {theirs:?}; set it \
          and `tying.initial` as in the run that made the weights, or put the factors into the weights with `dlt export \
          --format hf` and `dlt import`"
     );
@@ -23,9 +23,9 @@ pub(super) fn check(name: &str, trained: &CheckedSpec, spec: &CheckedSpec) -> Re
     Err(Failure::refused(ExitCode::BadSpec, message))
 }
 
-/// The word of a spec whose layers start in the groups of the weights: `none` where all factors are
-/// 1. Where the groups are no longer those of the start, `uses` gives other factors and [`check`]
-/// refuses it.
+/// The value of `tying.residual_scale` for layers that start in the groups of the weights: `none` if
+/// all factors are 1, or else `uses`. If the groups are no longer those that training began with,
+/// `uses` gives other factors, and [`check`] refuses them.
 pub(super) fn word(trained: &CheckedSpec) -> &'static str {
     if trained.residual_factors().iter().all(|&factor| factor == 1.0) { "none" } else { "uses" }
 }
