@@ -1,4 +1,4 @@
-//! `dlt train`: the run folder, the result, and that a seed settles everything.
+//! `dlt train`: the run folder, the result, and that the seed decides everything.
 
 use dlt_spec::Spec;
 use dlt_spec::record::{Summary, without_times};
@@ -153,7 +153,7 @@ fn progress_is_plain_lines_where_nobody_watches_and_quiet_has_none() {
     assert!(!said.err.contains('\u{1b}') && !said.out.contains('\u{1b}'), "{said:?}");
     assert!(!said.out.contains("step 12/12"), "{}", said.out);
 
-    // By name: a program with CUDA warns where it looks for a GPU and finds none.
+    // The device is named because a program with CUDA would warn if it looked for a GPU in vain.
     let said = place.train("quiet", &["--quiet", "--device", "cpu"]);
     assert_eq!(said.err, "");
     assert!(said.out.contains("validation perplexity"), "{}", said.out);

@@ -13,6 +13,9 @@ use crate::run_options::RunOptions;
 const ABOUT: &str =
     "Trains transformers whose layers learn to share their weights (dynamic layer tying).";
 
+/// Columns of a line of help, at most.
+const HELP_COLUMNS: usize = 100;
+
 const TRAIN_HELP: &str = "\
 The spec of a run is made from these parts. Each one overrides those before it:
   --preset      shakespeare-12 by default, but none if SPEC.toml is given
@@ -130,7 +133,7 @@ Example:
   dlt doctor runs/shakespeare-12-1";
 
 #[derive(Debug, Parser)]
-#[command(name = "dlt", version = LONG_VERSION, about = ABOUT, after_help = crate::guide::guide(), max_term_width = 100)]
+#[command(name = "dlt", version = LONG_VERSION, about = ABOUT, after_help = crate::guide::guide(), max_term_width = HELP_COLUMNS)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -501,5 +504,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// clap would break longer lines anywhere, also in the middle of an example.
+    #[test]
+    fn lines_below_the_options_fit_the_width_of_the_help() {
+        let mut commands = vec![Arguments::command()];
+        while let Some(command) = commands.pop() {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines() {
+                assert!(line.chars().count() <= HELP_COLUMNS, "{}: {line}", command.get_name());
+            }
+
+            commands.extend(command.get_subcommands().cloned());
+        }
     }
 }

@@ -10,7 +10,7 @@ const RECORDED: &str = include_str!("../../../data/baselines/recorded.json");
 /// The results recorded for the same budget. A run with another method or seed has the same budget.
 /// A run with another model, other data, another number of steps, another batch, or an evaluation
 /// of fewer windows has not.
-pub(crate) fn beside(spec: &CheckedSpec) -> Vec<Baseline> {
+pub(crate) fn recorded_for(spec: &CheckedSpec) -> Vec<Baseline> {
     let recorded: Vec<Baseline> = serde_json::from_str(RECORDED).unwrap_or_default();
     recorded
         .into_iter()

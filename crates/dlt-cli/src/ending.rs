@@ -61,7 +61,7 @@ impl Ending<'_> {
         text += &self.machine();
         text += "\nWho uses whose weights at the end\n\n";
         text += &map::draw(self.state, Some(self.binding));
-        text += &self.beside(&baselines::beside(self.spec));
+        text += &self.recorded_results(&baselines::recorded_for(self.spec));
         text += "\nWhat to try next\n";
         self.next().iter().for_each(|(why, command)| text += &format!("  {why}\n    {command}\n"));
 
@@ -100,7 +100,8 @@ impl Ending<'_> {
         table.render()
     }
 
-    /// Lines about why the figures are not comparable with those of other runs, if there is a reason.
+    /// Lines about why the figures are not comparable with those of other runs, if there is a
+    /// reason.
     fn reservations(&self) -> String {
         let mut text = String::new();
         if let Some(windows) = self.summary.final_windows {
@@ -207,7 +208,7 @@ impl Ending<'_> {
     }
 
     /// A table of recorded results for the same budget, and the commands that made them.
-    fn beside(&self, recorded: &[Baseline]) -> String {
+    fn recorded_results(&self, recorded: &[Baseline]) -> String {
         if recorded.is_empty() {
             return String::new();
         }
@@ -434,8 +435,8 @@ mod tests {
         let ending =
             Ending { spec: &spec, summary: &summary, state: &state, binding: &binding, run };
 
-        assert_eq!(ending.beside(&[]), "");
-        let text = ending.beside(&[baseline]);
+        assert_eq!(ending.recorded_results(&[]), "");
+        let text = ending.recorded_results(&[baseline]);
         let cells = |label: &str| {
             let line = text.lines().find(|line| line.trim_start().starts_with(label)).unwrap();
             line.trim_start()

@@ -7,9 +7,9 @@ use dlt_spec::ExitCode;
 
 use crate::failure::{Failure, Result};
 
-/// The folder that a variable names, if it is set. A service manager or a container may pass a value
-/// that no shell has expanded. So `~` is the home folder here too, and `$NAME` or `${NAME}` is another
-/// variable.
+/// The folder that a variable names, if it is set. A service manager or a container may pass a
+/// value that no shell has expanded. So `~` is the home folder here too, and `$NAME` or `${NAME}`
+/// is another variable.
 ///
 /// # Errors
 /// If the value begins with `~` and the home folder is somebody else's or unknown.

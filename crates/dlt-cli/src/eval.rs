@@ -44,8 +44,8 @@ struct Measured {
 
 impl Measured {
     fn new(evaluation: Evaluation, split: Option<Split>, tokens: &TokenStream) -> Result<Self> {
-        // Not all tokens are predicted, the first one never is. The bytes are counted in proportion,
-        // so that bits per byte stay comparable.
+        // Not all tokens are predicted, the first one never is. The bytes are counted in
+        // proportion, so that bits per byte stay comparable.
         let share = (evaluation.tokens as f64 / tokens.len().max(1) as f64).min(1.0);
         let bytes = (tokens.bytes() as f64 * share).round() as usize;
         Ok(Self { evaluation, split, bytes, unigram_perplexity: unigram_perplexity_of(tokens)? })

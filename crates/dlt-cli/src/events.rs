@@ -28,8 +28,8 @@ impl Events {
         events
     }
 
-    /// Writes the metrics that are new since the last call. After the first failure, which gives one
-    /// warning, nothing more is written.
+    /// Writes the metrics that are new since the last call. After the first failure, which gives
+    /// one warning, nothing more is written.
     pub(crate) fn follow(&mut self) {
         if let Some(file) = &mut self.file
             && let Err(error) = file.follow()

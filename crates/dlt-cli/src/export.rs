@@ -116,8 +116,8 @@ pub(crate) fn run(task: &ExportTask) -> Result {
     output::print(&sizes(&model, task)?)
 }
 
-/// The model as it is written, and its spec. Other programs know no factors of residual branches, so
-/// the factors are multiplied into the weights that end the branches.
+/// The model as it is written, and its spec. Other programs know no factors of residual branches,
+/// so the factors are multiplied into the weights that end the branches.
 fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
     let model = saved.model(&Device::Cpu)?;
     if !model.has_residual_factors() {
@@ -209,8 +209,8 @@ fn write_hf(
     let annotations = Annotations { labels, begin: special.begin, ends: special.ends, padding };
     huggingface::export(model, spec, &annotations, folder)?;
 
-    // The companions of the model are written as they came, except tokenizer and processor, which
-    // must agree with the training.
+    // The companions of the model are written unchanged, except tokenizer and processor, which must
+    // agree with the training.
     let mut files = Companions::default();
     for (name, content) in companions.published() {
         files.put(name, content.to_vec());

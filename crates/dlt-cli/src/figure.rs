@@ -17,13 +17,13 @@ The ending of --out, .svg or .png, chooses the format.
 map, events, independent and correlations are Figures 1 to 4 of the paper. The others are ours.
 loss and memory show several runs in one figure.
 correlations shows one run, or two next to each other. It shows the layers that are independent in
-the first run, for every run.
+the first run, for every run. --save keeps them, so that they can be drawn without the model.
 
 Examples:
   dlt figure map runs/shakespeare-12-1 --out map.svg
   dlt figure loss runs/a runs/conventional runs/random --out loss.png
   dlt figure correlations runs/a runs/conventional --out correlations.svg
-  dlt figure correlations runs/a --save      keep them in runs/a/correlations.json, without the model";
+  dlt figure correlations runs/a --save      keep them in runs/a/correlations.json";
 
 #[derive(Args, Debug)]
 pub(crate) struct FigureTask {

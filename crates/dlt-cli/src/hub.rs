@@ -92,7 +92,8 @@ pub(crate) struct Fetching {
 impl Fetching {
     /// Shows an event.
     pub(crate) fn show(&self, event: FetchEvent) {
-        // A poisoned lock is harmless: whatever a panicking thread left, the bars can still be moved.
+        // A poisoned lock is harmless: whatever a panicking thread left, the bars can still be
+        // moved.
         let mut bars = self.bars.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
 
         match event {

@@ -1,4 +1,4 @@
-//! `dlt import`: a run folder of a model from elsewhere.
+//! `dlt import`: makes a run folder from an exported model, or from a model of another program.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf, absolute};
@@ -45,13 +45,13 @@ pub(crate) struct ImportTask {
     /// hf:OWNER/NAME@REVISION
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
-    /// Run folder, which must not be there yet
+    /// Run folder to write, which must not exist yet
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// What `dlt eval` is to measure it on: a name of `dlt data list`, hf:OWNER/NAME, or files
+    /// Data on which `dlt eval` will measure it: a name of `dlt data list`, hf:OWNER/NAME, or files
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) data: Option<String>,
-    /// Say another thing that the model's files do not, as data.normalise=half; may be given
+    /// Set a field that the model's files do not give, as in data.normalise=half; may be given
     /// several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -70,7 +70,7 @@ pub(crate) fn run(task: &ImportTask) -> Result {
     let device = Device::Cpu;
     let (parameters, owners) = match &pretrained.location {
         WeightsLocation::Saved(saved) => {
-            // Read once, so that a damaged file is told before a folder is made.
+            // Reads the whole file, so that a damaged one is refused before a folder is made.
             let parameters = Parameters::of(&saved.model(&device)?);
             let owners = saved.binding().partition();
             let spec = spec(task, &pretrained, &fields::render(&saved.spec), &owners)?;
@@ -106,7 +106,7 @@ pub(crate) fn run(task: &ImportTask) -> Result {
     ))
 }
 
-/// Which layers share weights, if some do.
+/// A line about which layers share weights, if any do.
 fn shared(owners: &[usize]) -> String {
     let own = owners.iter().enumerate().filter(|(layer, owner)| layer == *owner).count();
     if own == owners.len() {
@@ -117,7 +117,8 @@ fn shared(owners: &[usize]) -> String {
     format!("tied layers found (the owner of each layer): {}\n", each.join(" "))
 }
 
-/// What the run folder says: what the model noted, what it is, and what the person says.
+/// The spec of the run folder. `noted` is the spec in the model's own folder, or empty. The sizes
+/// of the model override it, and the user's settings override both.
 fn spec(
     task: &ImportTask,
     pretrained: &Pretrained,
@@ -169,14 +170,17 @@ fn spec(
     Ok(spec)
 }
 
-/// The tokenizer that the person names, else the model's own.
+/// The tokenizer that the user names, or else the model's own.
+///
+/// # Errors
+/// If there is neither.
 fn tokenizer_name(task: &ImportTask, pretrained: &Pretrained) -> Result<String> {
     given_tokenizer(task)?
         .or_else(|| pretrained.tokenizer.clone())
         .ok_or_else(|| pretrained.asks_for_tokenizer())
 }
 
-/// The tokenizer that the person names.
+/// The tokenizer that the user names with `--set`, if any.
 fn given_tokenizer(task: &ImportTask) -> Result<Option<String>> {
     let mut overlays = Vec::new();
     for set in &task.set {
@@ -187,8 +191,8 @@ fn given_tokenizer(task: &ImportTask) -> Result<Option<String>> {
     Ok(if is_given { Some(Spec::assemble(&overlays)?.data.tokenizer) } else { None })
 }
 
-/// What the run folder keeps: the model's own files, with the tokenizer that the person names in
-/// place of its own.
+/// The files that the run folder keeps: those of the model, with the user's tokenizer instead of
+/// its own if the user names one.
 fn companions(
     task: &ImportTask,
     pretrained: &Pretrained,
@@ -205,7 +209,7 @@ fn companions(
     Ok(companions)
 }
 
-/// The spec as the run folder has it: its tokenizer is the copy there.
+/// The spec as the run folder has it: its tokenizer is the copy in the folder.
 fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
     if !has_tokens(spec) || spec.data.tokenizer == GPT2 || spec.data.tokenizer == BYTES {
         return Ok(spec.clone());
@@ -216,7 +220,7 @@ fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
     let Some(copy) = absolute(&copy).unwrap_or(copy).to_str().map(str::to_owned) else {
         let out = task.out.display();
         let message =
-            format!("--out {out}: expected a name in UTF-8, as a spec cannot hold another");
+            format!("--out {out}: expected a name in UTF-8, because a spec cannot hold any other");
         return Err(Failure::refused(ExitCode::Usage, message));
     };
 
@@ -224,12 +228,13 @@ fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
     Ok(spec.check()?)
 }
 
+/// Whether a key describes the model itself, not where it comes from.
 fn is_of_model(key: &str) -> bool {
     key.starts_with("model.") && key != "model.start"
 }
 
-/// Makes the run folder with all that is in it: it has its name once the model is there too.
-/// `model` writes that.
+/// Makes the run folder with everything in it. It gets its name only once the model is in it, which
+/// `model` writes to the path that it is given.
 fn fill(
     task: &ImportTask,
     pretrained: &Pretrained,
@@ -248,6 +253,7 @@ fn fill(
     folder.map(drop)
 }
 
+/// Makes the run folder of a model that is not one of this program's files.
 fn write(
     task: &ImportTask,
     pretrained: &Pretrained,
@@ -255,7 +261,7 @@ fn write(
     weights: &Weights<'_>,
     owners: &[usize],
 ) -> Result<Parameters> {
-    // Nothing is drawn: a model that lacks its head is refused.
+    // `find`, not `lookup`: nothing may be drawn at random, so a model without its head is refused.
     let lookup = |name: &str| weights.find(name);
     let model = model_for(spec, pretrained.extents, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
     let state = State::new(owners.to_vec()).map_err(TrainError::from)?;
@@ -266,7 +272,7 @@ fn write(
     Ok(Parameters::of(&model))
 }
 
-/// For each layer the lowest one that has the same weights, to the last bit.
+/// For each layer, the lowest layer that has the same weights, to the last bit.
 fn equal_layers(
     architecture: &dyn Architecture,
     lookup: &dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>,
@@ -299,6 +305,7 @@ fn equal_layers(
     Ok(owners)
 }
 
+/// The bits of a tensor's numbers. Comparing f32 values would call -0.0 equal to 0.0.
 fn bits(tensor: Option<Tensor>) -> Result<Option<Vec<u32>>> {
     let Some(tensor) = tensor else { return Ok(None) };
     let numbers = tensor

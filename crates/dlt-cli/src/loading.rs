@@ -1,5 +1,5 @@
-//! Loads what a run learns from (texts, sentences, pictures) and its tokenizer, and finds the folder
-//! in which tokens are kept between runs.
+//! Loads what a run learns from (texts, sentences, pictures) and its tokenizer, and finds the
+//! folder in which tokens are kept between runs.
 
 use std::env;
 use std::path::PathBuf;
@@ -55,8 +55,8 @@ pub(crate) fn cache() -> Result<Option<PathBuf>> {
     in_user_cache("dlt")
 }
 
-/// Bytes of tokens that a split may become, by `DLT_CACHE_LIMIT`, as in `100GB`; `None` if it is not
-/// set.
+/// Bytes of tokens that a split may become, by `DLT_CACHE_LIMIT`, as in `100GB`; `None` if it is
+/// not set.
 pub(crate) fn limit() -> Result<Option<u64>> {
     let Some(text) = env::var_os("DLT_CACHE_LIMIT").filter(|value| !value.is_empty()) else {
         return Ok(None);
@@ -71,8 +71,8 @@ pub(crate) fn limit() -> Result<Option<u64>> {
     })
 }
 
-/// A whole number of bytes, with or without a unit that is a power of a thousand; `None` if it is no
-/// such number or too large.
+/// A whole number of bytes, with or without a unit that is a power of a thousand; `None` if it is
+/// no such number or too large.
 fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {

@@ -1,8 +1,8 @@
 //! `dlt`: trains, evaluates and inspects transformers with dynamic layer tying.
 //!
-//! Results go to standard output and everything else to standard error. Nothing below this crate
-//! prints or reads the environment: here are the arguments, the progress, the messages and the exit
-//! codes, and no logic of training.
+//! Results go to standard output, everything else to standard error. This crate has the arguments,
+//! the progress, the messages and the exit codes, but no logic of training. No library below it
+//! prints or reads the environment.
 
 mod arguments;
 mod baselines;
@@ -63,11 +63,12 @@ fn main() -> std::process::ExitCode {
         Err(error) => {
             let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok };
             match error.kind() {
-                // Where even this cannot be written, nobody is left to tell.
+                // If even this cannot be written, there is nobody to tell.
                 ErrorKind::DisplayHelp
                 | ErrorKind::DisplayVersion
                 | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
-                // What was typed may hold what moves a cursor.
+                // It repeats what the user typed, which may have control characters, so `note`
+                // escapes it.
                 _ => output::note(error.render().to_string().trim_end()),
             }
 
@@ -83,6 +84,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(arguments: &Arguments) -> failure::Result {
     log::start(arguments.verbose)?;
+    // May start the program again, so it comes before anything is read or written.
     threads::bound_environment();
     interrupt::outlive_file_limits();
     check_addresses(&arguments.command)?;
@@ -106,7 +108,8 @@ fn run(arguments: &Arguments) -> failure::Result {
     }
 }
 
-/// Whether the process may use as many addresses as a task of this kind takes at least.
+/// Refuses a task if the process may not use the addresses that it needs at least. Tasks that
+/// compute nothing are not checked.
 fn check_addresses(command: &Command) -> failure::Result {
     let machine = match command {
         Command::Train(task) => Some(&task.options.machine),

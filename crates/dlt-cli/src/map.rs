@@ -1,4 +1,4 @@
-//! The replication map (Fig. 1 of the paper) in text: an arc from each layer to the owner of its
+//! The replication map (Fig. 1 of the paper) as text: an arc from each layer to the owner of its
 //! weights.
 
 use dlt_models::binding::Binding;
@@ -8,21 +8,21 @@ use dlt_state::State;
 const INDENT: &str = "    ";
 /// Columns of a line of text.
 const COLUMNS: usize = 100;
-/// Layers up to which a map with four columns a layer fits a terminal.
+/// Most layers for which a map with four columns a layer fits a terminal.
 const WIDE: usize = 20;
 
-/// What a layer is in the map.
+/// The role of a layer in the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LayerRole {
-    /// It trains weights of its own.
+    /// It trains its own weights.
     Independent,
-    /// It uses those of this layer.
+    /// It uses the weights of this layer.
     Tied(usize),
     /// It uses its own initial weights, untrained.
     Frozen,
 }
 
-/// The map of a state, with its legend and groups.
+/// The map of a state, with its legend and groups. Without a binding, no layer is shown as frozen.
 pub(crate) fn draw(state: &State, binding: Option<&Binding>) -> String {
     let is_frozen = |layer| binding.is_some_and(|binding: &Binding| binding.is_frozen(layer));
     let roles: Vec<LayerRole> = (0..state.n_layers())
@@ -38,7 +38,7 @@ pub(crate) fn draw(state: &State, binding: Option<&Binding>) -> String {
 
 /// One group of layers that share weights, in columns of the drawing.
 struct Comb {
-    /// The owner's, then those of the members, rising.
+    /// The column of the owner, then those of the members, in rising order.
     columns: Vec<usize>,
     /// Height of its line, from 0.
     track: usize,
@@ -50,6 +50,7 @@ impl Comb {
     }
 }
 
+/// The arcs, the marks of the layers and their numbers.
 fn arcs(roles: &[LayerRole]) -> String {
     let spacing = if roles.len() <= WIDE { 4 } else { 2 };
     let combs = combs(roles, spacing);
@@ -89,8 +90,8 @@ fn arcs(roles: &[LayerRole]) -> String {
     lines.iter().map(|line| format!("{INDENT}{}\n", line.trim_end())).collect()
 }
 
-/// Groups of at least two layers, each on the lowest line where it meets no other, short ones
-/// first.
+/// Groups of at least two layers. Each is on the lowest line on which it meets no other; short ones
+/// come first, so that long arcs pass over them.
 fn combs(roles: &[LayerRole], spacing: usize) -> Vec<Comb> {
     let mut combs: Vec<Comb> = (0..roles.len())
         .map(|owner| {
@@ -121,7 +122,7 @@ fn combs(roles: &[LayerRole], spacing: usize) -> Vec<Comb> {
     combs
 }
 
-/// The numbers of the layers; in narrow maps digit below digit.
+/// The numbers of the layers; in narrow maps their digits are written below each other.
 fn labels(n_layers: usize, spacing: usize) -> Vec<String> {
     let most = (n_layers - 1).to_string().len();
     if spacing > most {
@@ -137,9 +138,10 @@ fn labels(n_layers: usize, spacing: usize) -> Vec<String> {
 }
 
 fn legend(roles: &[LayerRole]) -> String {
-    let frozen = match roles.contains(&LayerRole::Frozen) {
-        true => "   ◌ frozen: its own first weights, untrained",
-        false => "",
+    let frozen = if roles.contains(&LayerRole::Frozen) {
+        "   ◌ frozen: its own initial weights, untrained"
+    } else {
+        ""
     };
 
     format!(
@@ -147,6 +149,7 @@ fn legend(roles: &[LayerRole]) -> String {
     )
 }
 
+/// The groups of layers that share weights, as wrapped text.
 fn groups(roles: &[LayerRole]) -> String {
     let independent = (0..roles.len()).filter(|&layer| roles[layer] == LayerRole::Independent);
     let groups: Vec<String> = independent
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_cross_are_told_from_lines_that_meet() {
+    fn lines_that_cross_differ_from_lines_that_meet() {
         let lines = map(&[0, 1, 0, 1, 0]);
         let drawn = ["╭───────┬───────╮", "│   ╭───┼───╮   │", "●   ●   ○   ○   ○"];
         assert_eq!(lines[..3], drawn);

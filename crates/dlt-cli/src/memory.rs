@@ -35,8 +35,8 @@ pub(crate) fn run(task: &InspectTask) -> Result {
     output::print(&if task.json { lines(&rows) } else { text(&spec, &rows) })
 }
 
-/// The sizes that depend on the data, without reading the data. The number of classes is guessed from
-/// the name of the data set: 2 for GLUE, else 10.
+/// The sizes that depend on the data, without reading the data. The number of classes is guessed
+/// from the name of the data set: 2 for GLUE, else 10.
 pub(crate) fn extents(spec: &CheckedSpec) -> Result<Extents> {
     let model = &spec.model;
     let vocabulary = match (model.vocabulary, model.architecture) {

@@ -20,10 +20,10 @@ It also shows curves, the settings next to the paper's, and how to make the run 
 The page of an unfinished run says so; `dlt watch RUN` serves a page that stays up to date.
 
 Examples:
-  dlt report runs/shakespeare-12-1                                writes runs/shakespeare-12-1/report.html
-  dlt report runs/a runs/conventional runs/random --out compared.html     runs compared
-  dlt report runs/a --figures figures                             each figure as SVG and PNG
-  dlt report runs/a runs/b --json                                 outcomes, for scripts
+  dlt report runs/shakespeare-12-1                  writes runs/shakespeare-12-1/report.html
+  dlt report runs/a runs/b --out compared.html      compares runs
+  dlt report runs/a --figures figures               writes each figure as SVG and PNG
+  dlt report runs/a runs/b --json                   prints the outcomes, for scripts
 
 With --json or --figures, a page is written only if --out is given.
 Differences are to the first run of conventional training among those given.";

@@ -105,8 +105,8 @@ impl Pretrained {
             })?;
 
             let own = path.join(TOKENIZER_FILE);
-            // A folder without tokenizer.json may have the older vocab.json and merges.txt, which are
-            // found by the name of the folder.
+            // A folder without tokenizer.json may have the older vocab.json and merges.txt, which
+            // are found by the name of the folder.
             let tokenizer = if file::is_there(&own) {
                 own.to_string_lossy().into_owned()
             } else {
@@ -269,8 +269,8 @@ impl Pretrained {
         }
 
         let spec = spec_layers.assembled()?;
-        // Before `check`: `fits` names the model and its value, while the rules of a spec would only
-        // say that some combination is wrong.
+        // Before `check`: `fits` names the model and its value, while the rules of a spec would
+        // only say that some combination is wrong.
         self.fits(&spec)?;
 
         let spec = spec.check()?;

@@ -94,8 +94,8 @@ fn with_data(spec: &CheckedSpec, data: DataProvenance, device: &str) -> Provenan
     }
 }
 
-/// The provenance of a run folder, or of the run that a file is in; `None` if there is none that can
-/// be read.
+/// The provenance of a run folder, or of the run that a file is in; `None` if there is none that
+/// can be read.
 pub(crate) fn of_run(run: &Path) -> Option<Provenance> {
     let folder = if run.is_file() { run.parent()? } else { run };
     let text = file::read_text(&folder.join(PROVENANCE_FILE), file::CONFIGURATION_BYTES).ok()?;

@@ -84,8 +84,8 @@ pub(crate) fn shrink(spec: &mut Spec) -> Result {
     Ok(())
 }
 
-/// An overlay for a run that is resumed: if the user asks for more steps than `run` has, it gets only
-/// [`STEPS_MORE`] more. `None` if rehearsals are off.
+/// An overlay for a run that is resumed: if the user asks for more steps than `run` has, it gets
+/// only [`STEPS_MORE`] more. `None` if rehearsals are off.
 pub(crate) fn over(run: &Spec, wanted: &Spec) -> Result<Option<Overlay>> {
     let (Size::Fixed(has), Size::Fixed(wants)) = (run.training.steps, wanted.training.steps) else {
         return Ok(None);

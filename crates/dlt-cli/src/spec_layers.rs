@@ -33,7 +33,7 @@ pub(crate) struct SpecLayers<'a> {
     pub(crate) method: Option<&'a str>,
     /// The user's file.
     pub(crate) file: Option<&'a Path>,
-    /// Options that stand for one key: the option, the key, the value.
+    /// Options that set one key each: the option, the key, the value.
     pub(crate) options: Vec<(&'static str, &'static str, String)>,
     /// `--set`, in order.
     pub(crate) set: &'a [String],

@@ -23,9 +23,9 @@ pub(super) fn check(name: &str, trained: &CheckedSpec, spec: &CheckedSpec) -> Re
     Err(Failure::refused(ExitCode::BadSpec, message))
 }
 
-/// The value of `tying.residual_scale` for layers that start in the groups of the weights: `none` if
-/// all factors are 1, or else `uses`. If the groups are no longer those that training began with,
-/// `uses` gives other factors, and [`check`] refuses them.
+/// The value of `tying.residual_scale` for layers that start in the groups of the weights: `none`
+/// if all factors are 1, or else `uses`. If the groups are no longer those that training began
+/// with, `uses` gives other factors, and [`check`] refuses them.
 pub(super) fn word(trained: &CheckedSpec) -> &'static str {
     if trained.residual_factors().iter().all(|&factor| factor == 1.0) { "none" } else { "uses" }
 }

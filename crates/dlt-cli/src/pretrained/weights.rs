@@ -86,8 +86,8 @@ impl Weights<'_> {
         }
     }
 
-    /// Names of the head's parameters if any of them does not fit: half a head of another task would
-    /// be useless, so either all of it is used or all of it is new.
+    /// Names of the head's parameters if any of them does not fit: half a head of another task
+    /// would be useless, so either all of it is used or all of it is new.
     fn unfit(&self) -> dlt_models::Result<Vec<String>> {
         let layout = self.architecture.shared_layout();
         let prefix = self.architecture.shared_prefix();
