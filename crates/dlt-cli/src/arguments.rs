@@ -340,9 +340,9 @@ pub(crate) struct DoctorTask {
     /// List what killed processes left in the token cache and in the cache of the hub
     #[arg(long)]
     pub(crate) caches: bool,
-    /// Write a damaged or missing model again from the newest checkpoint that holds it, and keep
-    /// the damaged file under another name. Also remove what killed processes left of this run,
-    /// but no folder with files that dlt does not write
+    /// Write a damaged or missing model again from the newest checkpoint that holds it. The damaged
+    /// file is kept under another name. Also remove what killed processes left of this run, but no
+    /// folder with files that dlt does not write
     #[arg(long)]
     pub(crate) repair: bool,
 }

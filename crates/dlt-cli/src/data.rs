@@ -26,12 +26,13 @@ pub(crate) const HELP: &str = "\
 NAME is one of:
   - a name of `dlt data list`;
   - hf:OWNER/NAME[:CONFIG][:COLUMN], any data set of the hub with a column of text;
-  - a path of text, JSON, CSV, TSV or Parquet, plain or in gzip or zstd, or a folder of such files.
+  - the path of a file of text, JSON, CSV, TSV or Parquet, plain or in gzip or zstd;
+  - the path of a folder of such files.
 PATH::COLUMN names the column of a table.
 NAME@REVISION, or --revision, pins a commit, a tag or a branch.
 
-Files of a folder belong to the split that a word in their name or a folder says (train,
-validation, test). Files that say no split are one text, which data.split cuts.
+Files of a folder belong to the split (train, validation or test) that their name, or the name of
+a folder, contains. Files that say no split are one text, which data.split cuts.
 `dlt data info FOLDER` shows which file goes where. What is ambiguous is refused.
 
 Examples:

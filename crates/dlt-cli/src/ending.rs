@@ -272,6 +272,7 @@ impl Ending<'_> {
 
     /// Three commands, each after a line that says what it is for.
     fn next(&self) -> [(&'static str, String); 3] {
+        // As the user has called it, so that the commands can be typed as they are.
         let program =
             quoted(&std::env::args_os().next().unwrap_or_else(|| "dlt".into()).to_string_lossy());
         let run = quoted(&self.run.to_string_lossy());

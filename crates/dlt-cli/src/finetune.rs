@@ -86,6 +86,7 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
         check_kind(&pretrained, entry)?;
     }
 
+    // The name of the run ends in that of the task, or in that of the file with the user's data.
     let goal = entry.map_or_else(
         || {
             let data = options

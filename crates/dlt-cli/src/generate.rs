@@ -222,6 +222,7 @@ impl Replies<'_> {
     /// Takes an event of text `number`. Breaks off that text once it has ended.
     fn take(&mut self, number: usize, event: Event) -> ControlFlow<()> {
         self.speed.take(event, self.replies[number].prompt_tokens);
+        // After a failure, such as a closed pipe, the other texts are not worth computing.
         if self.outcome.is_ok() {
             match self.follow(number, event) {
                 Ok(true) => return ControlFlow::Continue(()),

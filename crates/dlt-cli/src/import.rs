@@ -83,6 +83,8 @@ pub(crate) fn run(task: &ImportTask) -> Result {
             let text =
                 noted_spec(folder)?.map_or_else(String::new, |noted| fields::render(&noted.spec));
             let layers: Vec<_> = (0..pretrained.spec.model.layers).collect();
+            // Which layers share weights is known only after reading them, and reading needs a
+            // spec: the first one calls all layers independent.
             let spec_of = |owners: &[usize]| spec(task, &pretrained, &text, owners);
             let first = spec_of(&layers)?;
             let architecture = of_spec(&first, pretrained.extents);
@@ -284,6 +286,7 @@ fn equal_layers(
 
     for layer in 0..architecture.n_layers() {
         let mut owner = layer;
+        // Comparing with owners is enough: other layers are equal to one of them.
         for earlier in (0..layer).filter(|&earlier| owners[earlier] == earlier) {
             let mut is_equal = true;
             for entry in layout.entries() {

@@ -209,6 +209,8 @@ impl Progress {
             Display::Nothing => {}
             Display::Bar(bar) => bar.set_message(line),
             Display::Lines => {
+                // Without a bar, a short evaluation writes nothing and a long one only now and
+                // then.
                 let is_first = evaluation.noted == evaluation.began;
                 if is_first || evaluation.noted.elapsed().as_secs_f64() >= BETWEEN_S {
                     evaluation.noted = Instant::now();

@@ -73,6 +73,7 @@ impl SpecLayers<'_> {
         overlays.extend(self.over_method.iter().cloned());
         if let Some(path) = self.file {
             let file = read(path)?;
+            // The file comes after the method, so it may undo all of it unnoticed.
             if let Some(method) = method {
                 warn_of_overrides(method, &file)?;
             }

@@ -40,6 +40,7 @@ pub(crate) fn run(task: &TrainTask) -> Result {
     }
 
     let mut spec_layers = spec_layers(task)?;
+    // Without options and --set: the name of the run folder says what differs from this spec.
     let usual = spec_layers.usual()?;
     let wanted = spec_layers.assembled()?;
     let is_from_weights = task.from.is_some() || !wanted.model.start.is_empty();
@@ -86,6 +87,8 @@ impl Beginning<'_> {
         let recording = recording(&spec)?;
         let material = loading::load(&spec, &mut |loading| progress.loading(loading))?;
 
+        // Everything that can be refused is checked before the folder is made, so that a refused
+        // start leaves nothing behind.
         Trainer::check(&spec, &material, recording.as_ref(), &device)?;
         let weights = weights(pretrained.as_ref(), &spec, &material, &device, &progress)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
@@ -105,6 +108,7 @@ impl Beginning<'_> {
                 // Memory or weights that do not fit are found only here, after the folder was made.
                 // A run that never began must leave nothing behind.
                 .inspect_err(|_| held.remove())?;
+
         // The model holds its weights now; the source would only take memory during training.
         drop(weights);
         drop(pretrained);
@@ -152,17 +156,20 @@ fn companions(
         return Ok(pretrained.map(|pretrained| pretrained.companions.clone()).unwrap_or_default());
     }
 
-    let is_own =
+    let with_own_tokenizer =
         pretrained.filter(|pretrained| pretrained.tokenizer.as_ref() == Some(&spec.data.tokenizer));
-    let mut companions =
-        match is_own.filter(|pretrained| pretrained.companions.get(TOKENIZER_FILE).is_some()) {
-            Some(pretrained) => pretrained.companions.clone(),
-            None => Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?,
-        };
+    let mut companions = match with_own_tokenizer
+        .filter(|pretrained| pretrained.companions.get(TOKENIZER_FILE).is_some())
+    {
+        Some(pretrained) => pretrained.companions.clone(),
+        None => Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?,
+    };
 
     if let Some(pretrained) = pretrained {
         let others = pretrained.companions.clone().without_tokenizer();
-        companions.add(if is_own.is_some() { others } else { others.without_ids() });
+        // With another tokenizer, the token ids in the model's files mean other tokens.
+        let is_own = with_own_tokenizer.is_some();
+        companions.add(if is_own { others } else { others.without_ids() });
     }
 
     let trained_with = &material.provenance().tokenizer;
@@ -199,6 +206,7 @@ fn weights<'a>(
     Ok(Some(weights))
 }
 
+/// Continues a run from its last checkpoint, or begins it again if there is none yet.
 fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let mut resumption = Resumption::open(run)?;
     resumption.notices().iter().for_each(|notice| output::note(notice));
@@ -217,6 +225,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
 
     let as_trained = provenance::as_trained(&tokenizer.in_place(&spec)?, run)?;
     let material = loading::load(&as_trained, &mut |loading| progress.loading(loading))?;
+    // Nothing in the folder is changed before this has passed: a refused resume leaves the run as it
+    // was.
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
 
     let step = resumption.step();
@@ -225,6 +235,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     progress.note(&format!("run folder: {}", quoted(&run.to_string_lossy())));
     changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
 
+    // Cosine, a shortened warm-up and the times of decisions depend on the number of steps. The steps
+    // so far had other values than a run of the new length would have had.
     let depends_on_steps = spec.optimizer.schedule == Schedule::Cosine
         || spec.tying.decide_until < 1.0
         || !spec.tying.grow.is_empty()
@@ -300,6 +312,7 @@ fn carry_out(
     let out = trainer.folder().path().to_owned();
     progress.begin(trainer.step(), trainer.steps(), spec);
 
+    // Shared: the trainer shows evaluations through it, and `advance` shows steps.
     let progress = Rc::new(RefCell::new(progress));
     let watched = Rc::clone(&progress);
     trainer
@@ -315,6 +328,8 @@ fn carry_out(
     progress
         .borrow()
         .note(&format!("{} steps done; evaluating the best model{bounded}", whole(done)));
+
+    // `finish` consumes the trainer, so what the ending shows of it is copied first.
     let state = trainer.recording().state_at(done).clone();
     let binding = trainer.model().binding().clone();
     let summary = trainer.finish();
@@ -328,6 +343,7 @@ fn carry_out(
     output::print(&ending.text())
 }
 
+/// The layers of the spec, as the command line gives them.
 fn spec_layers(task: &TrainTask) -> Result<SpecLayers<'_>> {
     let Named { spec, data } = Named::of(&task.named)?;
     if let (Some(first), Some(second)) = (data, &task.options.data) {
@@ -364,6 +380,8 @@ struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
+    /// # Errors
+    /// If there are two specs or two data, or an argument is a run folder.
     fn of(arguments: &'a [String]) -> Result<Self> {
         let mut named = Self::default();
         for argument in arguments {
@@ -375,8 +393,8 @@ impl<'a> Named<'a> {
             } else if path.join(SPEC_FILE).is_file() {
                 let run = quoted(argument);
                 let message = format!(
-                    "{argument}: expected data or a SPEC.toml, got a run folder; use --resume {run} to continue it, \
-                     --from {run} to start with its weights, or {} to train the same run again",
+                    "{argument}: expected data or a SPEC.toml, got a run folder; use --resume {run} to continue it; \
+                     use --from {run} to start with its weights; use {} to train the same run again",
                     quoted(&path.join(SPEC_FILE).to_string_lossy())
                 );
                 return Err(Failure::refused(ExitCode::Usage, message));
@@ -389,10 +407,12 @@ impl<'a> Named<'a> {
     }
 }
 
+/// The error for something that is named twice.
 fn twice(what: &str, first: &str, second: &str) -> Failure {
     Failure::refused(ExitCode::Usage, format!("{what} may be named once, got {first} and {second}"))
 }
 
+/// Number of steps of the whole run.
 fn steps(spec: &CheckedSpec, material: &Material) -> usize {
     spec.steps(material.examples(Split::Train).count())
 }
@@ -441,6 +461,9 @@ fn advance(
         };
 
         progress.borrow().step(&report);
+
+        // Between two steps, so that the checkpoint is one from which the run continues bit for
+        // bit.
         if interrupt::is_asked() {
             progress.borrow().end();
             trainer.save_checkpoint()?;
@@ -534,6 +557,7 @@ fn introduce(
         Ok(decimal(peak as f64 / 1e6, 0))
     };
 
+    // The state with the most groups, so the most memory, that the run can reach.
     let (most, when) = match grown_groups(spec) {
         Some(groups) => (pattern::leading(layers, groups), "after the last split"),
         None => (State::independent(layers), "with no layer tied"),

@@ -16,8 +16,8 @@ pub(super) fn check(name: &str, trained: &CheckedSpec, spec: &CheckedSpec) -> Re
 
     let message = format!(
         "`tying.residual_scale`: expected the residual factors of {name}, {own:?}, but the spec gives {theirs:?}; set it \
-         and `tying.initial` as in the run that made the weights, or put the factors into the weights with `dlt export \
-         --format hf` and `dlt import`"
+         and `tying.initial` as in the run that made the weights, or move the factors into the weights: use `dlt export \
+         --format hf` and then `dlt import`"
     );
 
     Err(Failure::refused(ExitCode::BadSpec, message))
