@@ -108,15 +108,20 @@ fn write(task: &FigureTask, figure: &Figure) -> Result {
         }
     };
 
-    match task.force {
-        true => output::replace(out, &bytes)?,
-        false => output::create(out, &bytes)?,
+    if task.force {
+        output::replace(out, &bytes)?;
+    } else {
+        output::create(out, &bytes)?;
     }
 
     output::note(&format!("wrote {}", out.display()));
     Ok(())
 }
 
+/// Draws a figure of this kind.
+///
+/// # Errors
+/// If it shows one run and several were given, or a run lacks what it needs.
 fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
     let all: Vec<&Run> = runs.iter().collect();
     let one = || match runs {
@@ -156,6 +161,7 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
 fn correlations(runs: &[Run]) -> Result<Vec<Correlations>> {
     let mut all: Vec<Correlations> = Vec::new();
     for run in runs {
+        // Saved ones first: the model may have been removed since.
         let found = match Correlations::saved(&run.path)? {
             Some(saved) => saved,
             None => of_model(&run.path, all.first().map(Correlations::layers))?,

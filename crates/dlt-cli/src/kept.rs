@@ -81,6 +81,7 @@ impl OfRun {
         let name = &self.name;
         let run = self.run.display();
         let id = match self.origin {
+            // A built-in tokenizer cannot change, so its name identifies it.
             TokenizerOrigin::BuiltIn => name.clone(),
             TokenizerOrigin::Copy | TokenizerOrigin::Named => {
                 let companions = Companions::named(name, hub::config()?.as_ref(), &|_| ())?;

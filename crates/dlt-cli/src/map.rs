@@ -68,6 +68,7 @@ fn arcs(roles: &[LayerRole]) -> String {
         (line[first], line[last]) = ('╭', '╮');
     }
 
+    // The lines down from each arc to its layers, after all arcs: they have to cross lower arcs.
     for comb in &combs {
         for &column in &comb.columns {
             for line in &mut grid[height - comb.track..] {

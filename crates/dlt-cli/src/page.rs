@@ -76,16 +76,14 @@ pub(crate) fn run(task: &ReportTask) -> Result {
         task.runs.iter().map(|run| Run::read(run)).collect::<dlt_report::Result<_>>()?;
 
     if let Some(folder) = &task.figures {
-        let written = match folder.exists() {
-            true => draw(&runs, folder)?,
+        let written = if folder.exists() {
+            draw(&runs, folder)?
+        } else {
             // A new folder gets its name only once it has all figures.
-            false => {
-                let mut written = 0;
-                output::new_folder(folder, |folder| {
-                    draw(&runs, folder).map(|files| written = files)
-                })?;
-                written
-            }
+            let mut written = 0;
+            output::new_folder(folder, |folder| draw(&runs, folder).map(|files| written = files))?;
+
+            written
         };
 
         output::note(&format!("wrote {written} files into {}", folder.display()));
