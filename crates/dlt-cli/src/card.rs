@@ -213,7 +213,6 @@ impl Card<'_> {
         }
 
         let factors: Vec<_> = factors.into_iter().map(|factor| decimal(factor, 3)).collect();
-
         format!(
             "\n\nIn training, each layer multiplied its residual branches by a factor (`tying.residual_scale = \"uses\"`): \
              {}. The weights of the projections that end the branches contain these factors, so `spec.toml` says \"none\".",

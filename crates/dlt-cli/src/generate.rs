@@ -67,7 +67,6 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     }
 
     let model = saved.model(&device)?;
-
     let wanted = Continuation {
         prompts: &ids,
         tokens: task.tokens,

@@ -98,7 +98,6 @@ pub(crate) fn run(task: &ImportTask) -> Result {
     };
 
     let Parameters { stored, expanded } = parameters;
-
     output::print(&format!(
         "{}: {} parameters, {} with every layer written out\n{}",
         task.out.display(),

@@ -120,7 +120,6 @@ impl Pretrained {
         saved.verify_tokenizer(|line| progress.note(line))?;
 
         let spec = sized(&saved.spec, saved.extents)?;
-
         Ok(Self {
             name: name.to_owned(),
             tokenizer: has_tokens(&spec).then(|| spec.data.tokenizer.clone()),

@@ -149,7 +149,6 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     }
 
     let model = path.join(MODEL_FILE);
-
     if !path.is_dir() {
         Err(refuse("no such run folder or model file"))
     } else if model.is_file() {

@@ -173,7 +173,6 @@ fn companions(
     }
 
     let trained_with = &material.provenance().tokenizer;
-
     match companions.tokenizer_id() {
         Some(kept) if kept != *trained_with => {
             let name = &spec.data.tokenizer;

@@ -281,7 +281,6 @@ impl Watch {
         };
 
         let version = format!("\"{}\"", snapshot.version);
-
         match wanted {
             Wanted::Page => (snapshot.page.clone(), "text/html; charset=utf-8", version),
             Wanted::News => (snapshot.news.clone(), "application/json", version),

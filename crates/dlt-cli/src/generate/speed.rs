@@ -50,7 +50,6 @@ impl Speed {
         }
 
         self.writing.seconds += seconds;
-
         if let Event::Token(_) = event {
             self.writing.tokens += usize::from(!std::mem::take(&mut self.is_first));
         }

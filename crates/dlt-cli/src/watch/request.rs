@@ -131,7 +131,6 @@ fn is_ours(host: &str, local: SocketAddr) -> bool {
     }
 
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-
     match bare.unwrap_or(name).parse::<IpAddr>() {
         Ok(address) => {
             address.is_ipv6() == bare.is_some()
