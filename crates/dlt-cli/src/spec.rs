@@ -30,8 +30,8 @@ pub(crate) fn run(task: &SpecTask) -> Result {
     let spec = spec_layers.spec()?;
     // The preset's header describes the unchanged preset only.
     let header: String = if task.method.is_none() && task.set.is_empty() {
-        let lines = preset(name)?.header().lines();
-        lines.map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect()
+        let header = preset(name)?.header();
+        header.lines().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect()
     } else {
         String::new()
     };
