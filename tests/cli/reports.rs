@@ -37,7 +37,7 @@ fn a_page_is_one_file_that_needs_nothing_else() {
         .collect();
     assert_eq!(shown, recorded.iter().collect::<Vec<_>>());
 
-    // A page in a run folder is none of the doctor's business.
+    // `dlt doctor` does not object to a page in a run folder.
     place.dlt(&["doctor", "run"]).ok();
 }
 
@@ -67,7 +67,7 @@ fn a_page_replaces_a_page_and_nothing_else() {
     assert!(said.err.contains("is no page of dlt report; --force"), "{said:?}");
     assert_eq!(place.read("mine.html"), "<!doctype html> my own");
 
-    // Nor a run's own files.
+    // It does not replace a run's own files either.
     let spec = place.read("run/spec.toml");
     assert_eq!(place.dlt(&["report", "run", "--out", "run/spec.toml"]).code, Some(2));
     assert_eq!(place.read("run/spec.toml"), spec);
