@@ -14,7 +14,7 @@ pub(crate) enum Corpus {
 
 /// The tasks of Table 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Task {
+pub(crate) enum GlueTask {
     Sst2,
     Cola,
     Qnli,
@@ -38,7 +38,7 @@ pub(crate) enum Subject {
     /// Table 5: ViT on CIFAR-10.
     Vision,
     /// Table 6.
-    Glue(Task),
+    Glue(GlueTask),
     /// Where tying pays: learning rate, steps between decisions, share of training in which they
     /// are made.
     Regime,
@@ -80,7 +80,7 @@ impl Corpus {
     }
 }
 
-impl Task {
+impl GlueTask {
     pub(crate) const ALL: [Self; 5] = [Self::Sst2, Self::Cola, Self::Qnli, Self::Mrpc, Self::Rte];
 
     /// Its name in the catalogue of data sets.
@@ -176,7 +176,7 @@ impl Subject {
                     "agent.reward=accuracy",
                 ],
             )),
-            Self::Glue(Task::Sst2 | Task::Cola | Task::Rte) => Ok(ground(
+            Self::Glue(GlueTask::Sst2 | GlueTask::Cola | GlueTask::Rte) => Ok(ground(
                 "smoke",
                 None,
                 &["training.steps=6", "training.batch=8", "evaluation.every_steps=3"],
@@ -251,11 +251,13 @@ impl Subject {
                     often,
                 ],
             ),
-            Self::Glue(Task::Sst2) => {
+            Self::Glue(GlueTask::Sst2) => {
                 ground("smoke", None, &[FINETUNING_RATE, "model.context=64", "training.steps=800"])
             }
-            Self::Glue(Task::Cola) => ground("smoke", None, &[FINETUNING_RATE, "model.context=64"]),
-            Self::Glue(Task::Rte) => ground("smoke", None, &[FINETUNING_RATE]),
+            Self::Glue(GlueTask::Cola) => {
+                ground("smoke", None, &[FINETUNING_RATE, "model.context=64"])
+            }
+            Self::Glue(GlueTask::Rte) => ground("smoke", None, &[FINETUNING_RATE]),
             Self::Glue(_) => return Err(NOT_HERE),
         })
     }
