@@ -36,7 +36,7 @@ pub(crate) struct Drawing {
 /// Every figure.
 pub(crate) fn drawings() -> Vec<Drawing> {
     let wikitext = Subject::Gpt2(Corpus::WikiText2);
-    let beside = [Row::Full, Row::Conventional, Row::Random, Row::Short, Row::Reference];
+    let compared = [Row::Full, Row::Conventional, Row::Random, Row::Short, Row::Reference];
     let drawing = |number, name, kind, subject, rows: &[Row]| Drawing {
         number,
         name,
@@ -47,7 +47,7 @@ pub(crate) fn drawings() -> Vec<Drawing> {
 
     let walk = |what| [Row::Method(Point { what, pace: Pace::Once })];
     let shakespeare = Subject::Shakespeare;
-    let full = &beside[..1];
+    let full = &compared[..1];
 
     vec![
         drawing(Some(1), "figure-1-a-map-wikitext-2", "map", wikitext, full),
@@ -60,12 +60,12 @@ pub(crate) fn drawings() -> Vec<Drawing> {
         ),
         drawing(Some(2), "figure-2-events", "events", wikitext, full),
         drawing(Some(3), "figure-3-steps-independent", "independent", wikitext, full),
-        drawing(Some(4), "figure-4-correlations", CORRELATIONS, wikitext, &beside[..2]),
+        drawing(Some(4), "figure-4-correlations", CORRELATIONS, wikitext, &compared[..2]),
         drawing(None, "map-shakespeare", "map", shakespeare, full),
-        drawing(None, "loss", "loss", shakespeare, &beside),
+        drawing(None, "loss", "loss", shakespeare, &compared),
         drawing(None, "states", "states", shakespeare, full),
         drawing(None, "agent", "agent", shakespeare, full),
-        drawing(None, "memory", "memory", shakespeare, &beside[..3]),
+        drawing(None, "memory", "memory", shakespeare, &compared[..3]),
         drawing(None, "method-walk", "walk", Subject::Method, &walk(What::Grow)),
         drawing(None, "method-walk-swaps", "walk", Subject::Method, &walk(What::Conflict)),
         Drawing {

@@ -104,14 +104,15 @@ impl Store {
     }
 
     pub(crate) fn log(&self, id: &CellId) -> PathBuf {
-        self.beside(id, "log")
+        self.next_to(id, "log")
     }
 
     pub(crate) fn prediction(&self, id: &CellId) -> PathBuf {
-        self.beside(id, "memory.jsonl")
+        self.next_to(id, "memory.jsonl")
     }
 
-    fn beside(&self, id: &CellId, ending: &str) -> PathBuf {
+    /// The path of a file next to a cell's run folder.
+    fn next_to(&self, id: &CellId, ending: &str) -> PathBuf {
         self.root.join(format!("{id}.{ending}"))
     }
 
@@ -127,7 +128,7 @@ impl Store {
     }
 
     fn note_path(&self, id: &CellId) -> PathBuf {
-        self.beside(id, "cell.json")
+        self.next_to(id, "cell.json")
     }
 
     /// Notes the arguments that a run is started with.
@@ -257,7 +258,7 @@ impl Store {
     /// that outlives its parent is therefore never run twice, not even before it has made its run
     /// folder.
     pub(crate) fn claim(&self, id: &CellId) -> Result<Option<File>> {
-        let path = self.beside(id, LOCK_FILE);
+        let path = self.next_to(id, LOCK_FILE);
         make_parent(&path)?;
 
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path);
@@ -272,7 +273,7 @@ impl Store {
     /// Whether a process runs the cell: one that a launcher has started, or one that a person has
     /// started by hand.
     fn is_held(&self, id: &CellId) -> bool {
-        is_locked(&self.beside(id, LOCK_FILE)) || self.is_written(id)
+        is_locked(&self.next_to(id, LOCK_FILE)) || self.is_written(id)
     }
 
     /// Whether a process writes into the run folder.
@@ -305,7 +306,7 @@ impl Store {
             return Ok(None);
         }
 
-        let name = |number: usize| self.beside(&cell.id, &format!("before-{number}"));
+        let name = |number: usize| self.next_to(&cell.id, &format!("before-{number}"));
         let aside = (1..)
             .map(name)
             .find(|path| !path.exists())

@@ -1,4 +1,4 @@
-//! What is trained, and on what: a column of a table, at each scale.
+//! What is trained, and on which data, at each scale: a column of a table.
 
 use super::excerpt;
 use super::scale::Scale;
@@ -31,7 +31,7 @@ pub(crate) enum Subject {
     Gpt2(Corpus),
     /// Table 2.
     Bert(Corpus),
-    /// Table 3, at a size that a laptop holds without tying.
+    /// Table 3, at a size that a laptop can hold without tying.
     Memory,
     /// Table 3, at the paper's size.
     MemoryPaper,
@@ -39,15 +39,15 @@ pub(crate) enum Subject {
     Vision,
     /// Table 6.
     Glue(GlueTask),
-    /// Where tying pays: learning rate, steps between decisions, share of training in which they
-    /// are made.
+    /// Where tying pays, by learning rate, steps between decisions, and share of training with
+    /// decisions.
     Regime,
     /// Our method compared with conventional training, fixed patterns, chance and the paper's
     /// method.
     Method,
 }
 
-/// The command of a subject at a scale, before a row changes it.
+/// The settings of a subject at a scale, before a row changes them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ground {
     pub(crate) preset: &'static str,
@@ -105,11 +105,11 @@ impl GlueTask {
     }
 }
 
-/// Too much text for minutes, or nothing to train on at hand.
+/// Why a scale leaves out a subject: too much text for minutes, or no data.
 const NOT_HERE: &str = "not at this scale";
 
 impl Subject {
-    /// Its folder.
+    /// Its name, which is also its folder.
     pub(crate) fn name(self) -> String {
         match self {
             Self::Shakespeare => "shakespeare".to_owned(),
@@ -132,7 +132,11 @@ impl Subject {
         }
     }
 
-    /// What it is at a scale; an error says why it is not there.
+    /// Its settings at a scale.
+    ///
+    /// # Errors
+    ///
+    /// The reason, if the scale does not have the subject.
     pub(crate) fn ground(self, scale: Scale) -> Result<Ground, &'static str> {
         match scale {
             Scale::Smoke => self.smoke(),
@@ -186,7 +190,7 @@ impl Subject {
     }
 
     fn laptop(self) -> Result<Ground, &'static str> {
-        // A cell that is killed goes on from two minutes before.
+        // A killed cell loses at most two minutes of work.
         let often = "checkpoint.every_minutes=2.0";
         let rate = "optimizer.learning_rate=1e-3";
         let wikitext = [
@@ -200,7 +204,7 @@ impl Subject {
         Ok(match self {
             Self::Shakespeare => ground("shakespeare-12", None, &[rate, often]),
             Self::Regime => ground("shakespeare-12", None, &["training.steps=400", often]),
-            // The rate is the row's.
+            // Each row sets its own rate.
             Self::Method => ground("shakespeare-12", None, &[often]),
             Self::Gpt2(Corpus::WikiText2) => {
                 let size = ["name=gpt2-wikitext-2", "model.layers=48", "model.width=64"];
@@ -262,7 +266,7 @@ impl Subject {
         })
     }
 
-    /// The regime in which the paper says that tying pays, at a size that fits beside other work.
+    /// The regime in which the paper says that tying pays, at a size that runs in minutes.
     fn long(self) -> Result<Ground, &'static str> {
         if self != Self::Method {
             return Err(NOT_HERE);
