@@ -140,6 +140,7 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
             .iter()
             .map(|side| arguments.child(&workload, side, &dlt, peer.as_ref()))
             .collect();
+
         let done =
             rounds::run(workload, &children, arguments.rounds.get(), arguments.limit(), out)?;
         writeln!(out, "{}", page::section(&done))?;

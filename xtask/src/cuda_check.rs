@@ -53,8 +53,8 @@ pub(crate) fn run(root: &Path, arguments: &CudaCheckArguments) -> Result<ExitCod
     };
 
     steps.command("build", cargo("build").arg("--all-targets"))?;
-    let mut tests = cargo("test");
 
+    let mut tests = cargo("test");
     if STARTS_ALONE {
         // No library path, so the tests prove that a program starts without NVIDIA's libraries.
         tests.env_remove("LD_LIBRARY_PATH");

@@ -92,7 +92,6 @@ impl Steps {
         writeln!(out, "{name}: {what}")?;
 
         let start = Instant::now();
-
         match work() {
             Ok(done) => {
                 writeln!(out, "{name}: done, {} s", start.elapsed().as_secs())?;

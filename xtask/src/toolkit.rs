@@ -45,8 +45,8 @@ impl Toolkit {
         })?;
 
         self.install(steps)?;
-        let what = "link-time stubs from the names that cudarc declares";
 
+        let what = "link-time stubs from the names that cudarc declares";
         steps.work("stubs", what, || {
             stubs::make(&cudarc(root)?, &self.home().join("lib").join("stubs"))
         })

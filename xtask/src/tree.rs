@@ -127,8 +127,8 @@ fn found_below(root: &Path) -> Result<Vec<String>> {
             let entry = entry?;
             let name = entry.file_name().into_string().ok().context("a file name is not UTF-8")?;
             let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-            let kind = entry.file_type()?;
 
+            let kind = entry.file_type()?;
             if kind.is_file() {
                 found.push(path);
             } else if kind.is_dir()

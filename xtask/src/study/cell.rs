@@ -137,7 +137,7 @@ impl Cell {
         needs
     }
 
-    /// The data set that a `--data` of the command names, where it has one.
+    /// The data set that the command names with `--data`; `None` if it names none.
     pub(crate) fn data(&self) -> Option<&'static str> {
         match self.job {
             Job::Train { data, .. } => data,

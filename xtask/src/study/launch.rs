@@ -301,6 +301,7 @@ impl Launcher<'_> {
 
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         let known = code.and_then(ExitCode::from_number);
+
         if known == Some(ExitCode::Interrupted) {
             // A person who interrupts one run means the whole study. The run resumes from its last
             // checkpoint the next time.

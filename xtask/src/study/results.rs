@@ -211,6 +211,7 @@ impl Results<'_> {
         let strangers = basis::strangers(records.all()).into_iter();
         stale.extend(strangers.map(|why| format!("{}: {why}", self.folder.display())));
 
+        // A record whose needs are unknown is not compared, because its arguments depend on them.
         let known = OfRecords(&records);
         for cell in grid::cells(&Part::all(self.plan.scale), self.plan) {
             let Some(record) = records.get(&cell.id) else { continue };

@@ -266,7 +266,8 @@ impl Subject {
         })
     }
 
-    /// The regime in which the paper says that tying pays, at a size that runs in minutes.
+    /// The regime in which the paper says that tying pays, small enough to run while the machine does
+    /// other work.
     fn long(self) -> Result<Ground, &'static str> {
         if self != Self::Method {
             return Err(NOT_HERE);

@@ -18,8 +18,8 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     // The check of the crate edges reports a missing document.
     let Some(text) = tree.text(PATH) else { return Vec::new() };
     let mut findings = Vec::new();
-    let lines = text.lines().count();
 
+    let lines = text.lines().count();
     if lines > MAX_LINES {
         let advice = format!(
             "has {lines} lines, at most {MAX_LINES}: move detail into the documentation of the crates"

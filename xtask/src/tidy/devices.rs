@@ -93,15 +93,16 @@ const READS_BACK: &[AllowedFile] = &[
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
+
     let main_memory = found(tree, &MAIN_MEMORY);
     let advice = "works in main memory only: compute on the device of the tensors";
-
     compare(&main_memory, IN_MAIN_MEMORY, advice, &mut findings);
+
     let read_back = found(tree, &READ_BACK);
     let advice =
         "copies between a device and main memory, and waits for it: keep the tensor where it is";
-
     compare(&read_back, READS_BACK, advice, &mut findings);
+
     findings
 }
 
