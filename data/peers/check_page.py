@@ -54,7 +54,7 @@ class Browser:
             if request.url == url or request.url in allowed or request.url.startswith("data:"):
                 route.continue_()
             else:
-                self.complaints.append(f"{url}: asked for {request.url}")
+                self.complaints.append(f"{url}: requested {request.url}")
                 route.abort()
 
         page.route("**/*", route)

@@ -39,7 +39,7 @@ struct BaselineRow {
 /// The rows that the main job is compared with.
 fn baseline_rows(records: &Records, plan: Plan<'_>) -> Vec<BaselineRow> {
     let chosen = Chosen::of(&View { records, plan });
-    let kind = |choice: &Choice<'_>, label: &str| BaselineRow {
+    let of_choice = |choice: &Choice<'_>, label: &str| BaselineRow {
         subject: Subject::Method,
         row: Row::Method(Point { what: choice.what, pace: choice.pace }),
         label: label.to_owned(),
@@ -55,10 +55,11 @@ fn baseline_rows(records: &Records, plan: Plan<'_>) -> Vec<BaselineRow> {
         return ROWS.map(of_table).into();
     }
 
-    let of_row = |what: What, label: &str| chosen.of_row(what).map(|choice| kind(choice, label));
+    let of_row =
+        |what: What, label: &str| chosen.of_row(what).map(|choice| of_choice(choice, label));
     let fixed = chosen
         .best_fixed(f64::INFINITY)
-        .map(|best| kind(best, &format!("best fixed sharing ({})", best.what.name())));
+        .map(|best| of_choice(best, &format!("best fixed sharing ({})", best.what.name())));
 
     [
         of_row(What::Conventional, "conventional training"),
@@ -184,8 +185,8 @@ mod tests {
         let baseline_rows = baseline_rows(&records, plan);
 
         for baseline in baselines {
-            let kind = baseline_rows.iter().find(|kind| kind.label == baseline.label).unwrap();
-            let cell = grid::grid_entry(kind.subject, kind.row, baseline.seed, Scale::Laptop)
+            let row = baseline_rows.iter().find(|row| row.label == baseline.label).unwrap();
+            let cell = grid::grid_entry(row.subject, row.row, baseline.seed, Scale::Laptop)
                 .cell()
                 .unwrap();
             let Outcome::Done(done) = &records.get(&cell.id).unwrap().outcome else {

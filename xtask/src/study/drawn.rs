@@ -96,7 +96,7 @@ impl Drawn {
 
         for file in files {
             if fingerprint(&results.join(file)).ok().as_ref() != origin.files.get(file) {
-                stale.push(format!("drawn from an older {file}"));
+                stale.push(format!("drawn from another version of {file}"));
             }
         }
 
@@ -141,7 +141,7 @@ mod tests {
         fs::write(&figure, "c").unwrap();
 
         let stale = drawn.stale(&figure, results, &files);
-        assert_eq!(stale, ["changed since it was drawn", "drawn from an older b"]);
+        assert_eq!(stale, ["changed since it was drawn", "drawn from another version of b"]);
 
         let stale = drawn.stale(&figure, results, &files[..1]);
         assert_eq!(stale, ["changed since it was drawn", "drawn from b, which is gone"]);

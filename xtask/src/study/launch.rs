@@ -232,8 +232,8 @@ impl Launcher<'_> {
             _ => {}
         }
 
-        let goes_on = status != CellStatus::Stale && self.store.has_begun(&cell.id);
-        if !goes_on && let Some(aside) = self.store.set_aside(cell)? {
+        let resumes = status != CellStatus::Stale && self.store.has_begun(&cell.id);
+        if !resumes && let Some(aside) = self.store.set_aside(cell)? {
             let why = match status {
                 CellStatus::Stale => "the old result has other settings",
                 _ => "the old result has no first step",
@@ -248,17 +248,17 @@ impl Launcher<'_> {
         self.store.note_begun(cell, by_name)?;
 
         // The child inherits the claim as its standard input, and keeps it even if this process dies.
-        let child = self.command(cell, goes_on)?.stdin(claim).spawn();
+        let child = self.command(cell, resumes)?.stdin(claim).spawn();
         let child = child.with_context(|| format!("cannot start {}", self.dlt.display()))?;
 
-        Ok(StartOutcome::Begun(Running { cell, child, resumed: goes_on }))
+        Ok(StartOutcome::Begun(Running { cell, child, resumed: resumes }))
     }
 
-    fn command(&self, cell: &Cell, goes_on: bool) -> Result<Command> {
+    fn command(&self, cell: &Cell, resumes: bool) -> Result<Command> {
         let run = self.store.run(&cell.id);
         let mut command = Command::new(&self.dlt);
 
-        match (&cell.job, goes_on) {
+        match (&cell.job, resumes) {
             (Job::Predict { .. }, _) => {
                 let to =
                     File::create(self.partial(&cell.id)).context("cannot write the prediction")?;

@@ -38,7 +38,7 @@ impl Scale {
             Self::Laptop => {
                 "Scale laptop: small models, trained for a few passes over their data. A run takes \
                  minutes on two cores. The paper's models, run lengths and texts are different, so \
-                 its perplexities cannot be compared with these. Differences between rows can."
+                 its perplexities cannot be compared with these. Differences between rows are comparable."
             }
             Self::Long => {
                 "Scale long: the paper's regime at a small size. A model with 12 layers of width 64 \

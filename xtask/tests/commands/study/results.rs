@@ -145,7 +145,7 @@ fn a_check_names_what_is_not_up_to_date_and_changes_nothing() {
         (
             &states,
             &|text| text.to_owned() + "\n",
-            "kept/figures/loss.svg: drawn from an older runs/shakespeare/full-1/states.jsonl",
+            "kept/figures/loss.svg: drawn from another version of runs/shakespeare/full-1/states.jsonl",
         ),
         (&figure, &|_| String::new(), "kept/figures/loss.png: changed since it was drawn"),
     ];
