@@ -82,7 +82,7 @@ mod tests {
     fn short_files_with_nouns_have_no_findings() {
         let text = format!(
             "mod bank;\n{}#[cfg(test)]\nmod tests {{\n{}}}\n",
-            "\n".repeat(499),
+            "\n".repeat(MAX_PRODUCT_LINES - 1),
             "\n".repeat(97)
         );
         assert!(findings("crates/a/src/block_bank.rs", &text).is_empty());
@@ -90,17 +90,16 @@ mod tests {
 
     #[test]
     fn rejects_long_files() {
-        let product = findings("crates/a/src/bank.rs", &"\n".repeat(501));
+        let product = findings("crates/a/src/bank.rs", &"\n".repeat(MAX_PRODUCT_LINES + 1));
         assert!(
-            product.len() == 1 && product[0].contains("501 lines without tests"),
+            product.len() == 1 && product[0].contains("601 lines without tests"),
             "{product:?}"
         );
-        assert!(findings("crates/a/tests/laws.rs", &"\n".repeat(600)).is_empty());
+        assert!(findings("crates/a/tests/laws.rs", &"\n".repeat(MAX_LINES)).is_empty());
 
-        let all = findings("crates/a/tests/laws.rs", &"\n".repeat(601));
-
+        let all = findings("crates/a/tests/laws.rs", &"\n".repeat(MAX_LINES + 1));
         assert!(
-            all.len() == 1 && all[0].starts_with("crates/a/tests/laws.rs:601: the file has"),
+            all.len() == 1 && all[0].starts_with("crates/a/tests/laws.rs:701: the file has"),
             "{all:?}"
         );
     }
