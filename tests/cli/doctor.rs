@@ -136,6 +136,20 @@ fn law_every_damage_is_found_and_what_still_works_is_told() {
 }
 
 #[test]
+fn a_repair_is_named_only_where_a_checkpoint_holds_the_model() {
+    let place = Workplace::new();
+    place.train("run", &["--set", "checkpoint.every_steps=4"]);
+    fs::remove_file(place.path("run/model.safetensors")).unwrap();
+
+    let said = place.dlt(&["doctor", "run"]);
+    assert!(said.out.contains("a resume, or `dlt doctor RUN --repair`, writes it again"));
+
+    fs::remove_dir_all(place.path("run/checkpoint")).unwrap();
+    let said = place.dlt(&["doctor", "run"]);
+    assert!(said.out.contains("a model was validated; a resume writes it again"), "{}", said.out);
+}
+
+#[test]
 fn an_unfinished_run_and_its_writer_are_told() {
     let place = Workplace::new();
     place.train("run", &[]);

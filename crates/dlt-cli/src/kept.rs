@@ -43,7 +43,9 @@ impl OfRun {
         let trained_with =
             RunFolder::read_provenance(&run).ok().map(|provenance| provenance.data.tokenizer);
         let (name, origin) = match KeptTokenizer::of_run(&run)? {
-            KeptTokenizer::Copy(copy) => (copy.to_string_lossy().into_owned(), TokenizerOrigin::Copy),
+            KeptTokenizer::Copy(copy) => {
+                (copy.to_string_lossy().into_owned(), TokenizerOrigin::Copy)
+            }
             KeptTokenizer::BuiltIn(name) => (name.to_owned(), TokenizerOrigin::BuiltIn),
             KeptTokenizer::Nothing => {
                 let name = noted.data.tokenizer.clone();

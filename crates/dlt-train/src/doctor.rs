@@ -304,11 +304,17 @@ fn states(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
 fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mut Report) {
     let path = run.join(MODEL_FILE);
     if !path.exists() {
-        let (verdict, says) = match validations {
-            0 => (Verdict::Note, "none yet; the first validation writes it"),
-            _ => (
+        // Only a checkpoint holds the weights that a repair writes.
+        let has_checkpoint = CheckpointFolder::of(run).list().is_ok_and(|list| !list.is_empty());
+        let (verdict, says) = match (validations, has_checkpoint) {
+            (0, _) => (Verdict::Note, "none yet; the first validation writes it"),
+            (_, false) => {
+                (Verdict::Wrong, "missing, though a model was validated; a resume writes it again")
+            }
+            (_, true) => (
                 Verdict::Wrong,
-                "missing, though a model was validated; a resume, or `dlt doctor RUN --repair`, writes it again",
+                "missing, though a model was validated; a resume, or `dlt doctor RUN --repair`, \
+                 writes it again",
             ),
         };
 

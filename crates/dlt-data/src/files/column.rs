@@ -302,14 +302,21 @@ impl Seen {
             return format!("{name} ({kind})");
         }
 
-        format!("{name} ({kind}, as {:?})", self.example)
+        format!("{name} ({kind}, as \"{}\")", self.example)
     }
 }
 
-/// A value as a message shows it.
+/// A name or a value as a message shows it: shortened, on one line, and with control characters
+/// written out.
 fn shortened(text: &str) -> String {
-    let mut short: String = text.chars().take(SHOWN_CHARACTERS).collect();
-    short = short.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let mut short = String::new();
+    for letter in text.chars().take(SHOWN_CHARACTERS) {
+        match letter {
+            letter if letter.is_whitespace() => short.push(' '),
+            letter if letter.is_control() => short += &format!("\\u{:04x}", u32::from(letter)),
+            letter => short.push(letter),
+        }
+    }
 
     if text.chars().nth(SHOWN_CHARACTERS).is_some() {
         short.push('…');
@@ -383,6 +390,14 @@ mod tests {
     fn chosen(columns: Columns<'_>) -> Result<String, String> {
         let chosen = sample(columns).choose(Path::new("rows"), None);
         chosen.map(|column| column.name).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn control_characters_of_names_and_values_are_written_out() {
+        let error = chosen(&[("\u{1b}[2Ja", &["one\ttwo \u{7}"]), ("b", &["three four"])]);
+        let message = error.unwrap_err();
+        assert!(message.contains(r"\u001b[2Ja (words, as "), "{message}");
+        assert!(message.contains(r"one two \u0007"), "{message}");
     }
 
     #[test]
