@@ -402,8 +402,8 @@ fn rejects_or_survives_every_strange_environment() {
     let table: &[(&str, &str, i32, &str)] = &[
         ("DLT_LOG", "=,=", 2, "DLT_LOG: not a log filter"),
         ("DLT_LOG", "dlt_data=loudly", 2, "DLT_LOG: not a log filter"),
-        ("DLT_CACHE", "text.txt", 0, "tokens cannot be cached and stay in memory"),
-        ("DLT_CACHE", "/proc/none", 0, "tokens cannot be cached and stay in memory"),
+        ("DLT_CACHE", "text.txt", 0, "tokens cannot be cached and are kept in memory"),
+        ("DLT_CACHE", "/proc/none", 0, "tokens cannot be cached and are kept in memory"),
         ("RAYON_NUM_THREADS", "many", 0, ""),
         ("CANDLE_NUM_THREADS", "-3", 0, ""),
         ("GLIBC_TUNABLES", "nonsense", 0, ""),

@@ -117,7 +117,7 @@ fn a_folder_is_shown_before_it_is_trained_on() {
     {
         let refused = place.dlt(arguments);
         assert_eq!(refused.code, Some(4), "{refused:?}");
-        assert!(refused.err.contains("more.txt say none"), "{refused:?}");
+        assert!(refused.err.contains("more.txt name none"), "{refused:?}");
     }
 }
 

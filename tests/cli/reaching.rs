@@ -155,7 +155,7 @@ fn regression_what_is_in_the_cache_whole_needs_no_hub() {
     let said = away(&["import", "hf:someone/tiny", "--out", "away"]).ok();
 
     assert!(
-        said.err.contains("cannot reach the hub") && said.err.contains("of the cache"),
+        said.err.contains("cannot reach the hub") && said.err.contains("from the cache"),
         "{}",
         said.err
     );

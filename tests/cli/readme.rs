@@ -28,7 +28,7 @@ const LOOKS: [&str; 1] = ["status"];
 
 /// Commands of `cargo xtask` that ask `dlt` how much runs would need, and build it unless `--dlt`
 /// names one.
-const STUDIES: [&str; 3] = ["ablation", "table", "all"];
+const STUDIES: [&str; 4] = ["ablation", "table", "method", "all"];
 
 /// A command of README.
 #[derive(Debug)]

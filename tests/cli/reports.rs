@@ -132,9 +132,7 @@ fn a_run_that_was_stopped_gives_a_page_that_says_so() {
     place.dlt(&["report", "run"]).ok();
 
     assert!(
-        place
-            .read("run/report.html")
-            .contains("Not finished when this page was made: step 12 of 12")
+        place.read("run/report.html").contains("Unfinished when this page was made: step 12 of 12")
     );
 }
 

@@ -396,7 +396,7 @@ mod tests {
     fn control_characters_of_names_and_values_are_written_out() {
         let error = chosen(&[("\u{1b}[2Ja", &["one\ttwo \u{7}"]), ("b", &["three four"])]);
         let message = error.unwrap_err();
-        assert!(message.contains(r"\u001b[2Ja (words, as "), "{message}");
+        assert!(message.contains(r"\u001b[2Ja (text, as "), "{message}");
         assert!(message.contains(r"one two \u0007"), "{message}");
     }
 
