@@ -1,4 +1,5 @@
-//! Notes what the program is built from, for `dlt --version` and for the provenance of runs.
+//! Sets variables for the compiler that say what the program is built from. `dlt --version` and the
+//! provenance of runs show them.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ fn main() {
         output(Command::new(compiler).arg("--version")).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=DLT_TOOLCHAIN={toolchain}");
 
-    // A path that does not exist would have this script run every time.
+    // Only paths that exist: for a missing one, cargo would run this script every time.
     let log =
         output(git(root).args(["rev-parse", "--git-path", "logs/HEAD"])).map(|log| root.join(log));
     let sources = ["build.rs", "..", "../../data/presets", "../../Cargo.lock"].map(PathBuf::from);
@@ -29,8 +30,8 @@ fn main() {
     }
 }
 
-/// The revision of the checkout, with `-dirty` after it where tracked files were changed; nothing
-/// without git or where the sources lie inside somebody else's repository.
+/// The revision of the checkout, with `-dirty` at its end if tracked files were changed. `None`
+/// without git, or if the sources are inside another repository.
 fn revision(root: &Path) -> Option<String> {
     let top = PathBuf::from(output(git(root).args(["rev-parse", "--show-toplevel"]))?);
     if top.canonicalize().ok()? != root.canonicalize().ok()? {
@@ -46,12 +47,12 @@ fn revision(root: &Path) -> Option<String> {
 
 fn git(root: &Path) -> Command {
     let mut git = Command::new("git");
-    // A build must not take git's locks: somebody may be committing.
+    // A build must not take the locks of git, because somebody may be committing.
     git.env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(root);
     git
 }
 
-/// What a command prints, if it succeeds.
+/// What a command prints to standard output, if it succeeds.
 fn output(command: &mut Command) -> Option<String> {
     let done = command.output().ok().filter(|done| done.status.success())?;
     Some(String::from_utf8_lossy(&done.stdout).trim().to_owned())

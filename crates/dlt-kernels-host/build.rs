@@ -1,6 +1,6 @@
 //! Compiles the sources of the CUDA kernels as C++ for the CPU.
 
-/// Seen from the folder of this crate, where build scripts run.
+/// Relative to the folder of this crate, where build scripts run.
 const KERNELS: &str = "../dlt-kernels/cuda";
 
 fn main() {
@@ -14,7 +14,8 @@ fn main() {
         .include("host")
         .include(KERNELS)
         .file("host/host.cpp")
-        // The arithmetic as it is written: no contraction, which nvcc is told too.
+        // Without contraction into fused multiply-adds, the arithmetic is that of the source. nvcc
+        // gets `--fmad=false` for the same reason.
         .flag("-ffp-contract=off")
         .opt_level(2)
         .compile("dlt_kernels_host");

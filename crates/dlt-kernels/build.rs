@@ -1,5 +1,5 @@
-//! With the feature `cuda`: compiles the kernels to PTX, which the driver turns into code for the
-//! GPU that it finds.
+//! With the feature `cuda`, compiles the kernels to PTX. The driver turns PTX into code for the GPU
+//! that it finds.
 
 use std::env;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::process::Command;
 /// The files of `cuda/` that hold kernels.
 const SOURCES: [&str; 8] =
     ["attention", "elementwise", "embedding", "loss", "norm", "optimizer", "sketch", "sums"];
-/// The oldest GPUs that today's nvcc compiles for; newer ones take the same PTX, and nothing here
+/// The oldest GPUs that today's nvcc compiles for. Newer GPUs run the same PTX, and no kernel here
 /// needs more.
 const ARCHITECTURE: &str = "compute_75";
 
@@ -39,13 +39,14 @@ fn compile(nvcc: &str, source: &str, to: &Path) -> Result<(), String> {
     let mut command = Command::new(nvcc);
     command.args(["--ptx", "--std=c++17", "--gpu-architecture", ARCHITECTURE]);
 
-    // The arithmetic as it is written: no contraction, so it is that of the build for the CPU,
-    // which the tests check.
+    // Without contraction into fused multiply-adds, the arithmetic is that of the source. The tests
+    // check the build for the CPU, which computes the same.
     command.arg("--fmad=false").arg(source).arg("-o").arg(to);
     let output = command.output().map_err(|error| {
         format!(
-            "expected nvcc of the CUDA toolkit, which the feature `cuda` needs to compile {source}, got no program \
-             {nvcc:?} ({error}): put it on PATH, or name it in NVCC"
+            "expected nvcc of the CUDA toolkit, which the feature `cuda` needs \
+             to compile {source}, got no program {nvcc:?} ({error}): \
+             put it on PATH, or name it in NVCC"
         )
     })?;
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Reads the compact model file of dlt, model.safetensors, with every layer written out. Python alone is needed.
+"""Reads the compact model file of dlt, model.safetensors, with every layer written out. It needs only Python.
 
-    python3 read_tied_model.py compact/model.safetensors     # names and shapes, and who uses whose weights
+    python3 read_tied_model.py compact/model.safetensors     # prints names and shapes, and which layers share weights
 
-`read(path)` gives the metadata and a dictionary from names to (shape, numbers). Layers that share weights have the
-very same numbers. The format is described in crates/dlt-models/src/file.rs: safetensors, each distinct block under
-the number of the lowest layer that uses it, and `storage` in the metadata naming that layer for each one.
+`read(path)` returns the metadata and a dictionary from names to (shape, numbers). Layers that share weights have the same
+`numbers` object. crates/dlt-models/src/file.rs describes the format. It is safetensors, with each distinct block under the
+number of the lowest layer that uses it. For each layer, `storage` in the metadata gives that lowest layer.
 
-No test runs this file, as none needs Python. It was tried on a file of `dlt export --format tied` by
-data/peers/check_exports.py, which compares what it reads with the export for transformers.
+No test runs this file, because no test needs Python. data/peers/check_exports.py uses it on files of
+`dlt export --format tied`, and compares what it reads with the export for transformers.
 """
 
 import array

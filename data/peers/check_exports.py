@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Loads what `dlt export --format hf` writes in transformers, and compares its losses with those of `dlt eval`.
+"""Loads exports of `dlt export --format hf` in transformers, and compares their losses with those of `dlt eval`.
 
     cargo build --release
     python3 -m venv .venv-peer && .venv-peer/bin/pip install torch transformers
     .venv-peer/bin/python data/peers/check_exports.py --dlt target/release/dlt > data/results/exports/README.md
 
-Small models of every family are trained with tied layers, exported and loaded by the Auto classes, with no code of ours.
-Language models read the same text in the same windows, classifiers the same validation split, by the exported tokenizer or image
-processor's numbers. A cross-entropy is a function of all logits: where both agree, so do these. BertForMaskedLM is asked for what
-`dlt` predicts at hidden tokens only through a classifier that was tuned from it; of itself every weight has to be found.
-The compact export of each model is read by data/examples/read_tied_model.py and compared number by number.
+It trains small models of every family with tied layers, exports them, and loads them by the Auto classes, without our code.
+Language models read the same text in the same windows. Classifiers read the same validation split, with the exported tokenizer
+or the numbers of the exported image processor. A cross-entropy is a function of all logits, so equal losses mean equal logits.
+For BertForMaskedLM the script has no such loss. It checks that every weight is found, and compares a classifier that was tuned
+from that model. data/examples/read_tied_model.py reads the compact export of each model, and the script compares it number by
+number.
 
-Prints the outcome with versions as Markdown; the exit code is 1 where a loss differs by more than 1e-5.
+It prints the outcome with versions as Markdown. The exit code is 1 if a loss differs by more than 1e-5.
 """
 
 import argparse
@@ -62,11 +63,11 @@ FAMILIES = {
 
 
 def write_data(folder):
-    """A text, pictures whose brightness tells their class, and sentences one word of which does."""
+    """Writes a text, pictures whose brightness shows their class, and sentences where one word shows the class."""
     words = "the layer copies another of weights and learns a model in time with few numbers".split()
     text = " ".join(words[(at * at * 7 + at * 3 + at // 11) % len(words)] for at in range(9000))
     (folder / "text.txt").write_text(text)
-    # Whole windows: transformers goes on with the frequencies of the longest text that it has seen.
+    # Only whole windows: transformers keeps the rotary frequencies of the longest text that it has seen.
     (folder / "said.txt").write_text(text[5000:5705])
     rows = numpy.arange(PICTURES)[:, None]
     pixels = ((rows % 10) * 24 + (numpy.arange(RECORD - 1)[None] * 7 + rows) % 13) % 256
@@ -110,7 +111,7 @@ def sentence_loss(model, tokenizer, file):
     total = 0.0
     for text, label in rows:
         ids = tokenizer(text)["input_ids"]
-        # What a model saw around a text its exported tokenizer puts there.
+        # The exported tokenizer may already end a text as the model saw it in training.
         ids += [tokenizer.eos_token_id] if ids[-1:] != [tokenizer.eos_token_id] else []
         total += nll(model(input_ids=torch.tensor([ids])).logits, torch.tensor([int(label)]))
     return total / len(rows)
@@ -119,7 +120,7 @@ def sentence_loss(model, tokenizer, file):
 def picture_loss(model, folder, export):
     processor = json.loads((export / "preprocessor_config.json").read_text())
     records = numpy.frombuffer((folder / "pictures.bin").read_bytes(), numpy.uint8).reshape(-1, RECORD)
-    # The second of 0.9, 0.05 and 0.05 of the file.
+    # The validation split: the second of 0.9, 0.05 and 0.05 of the file.
     records = records[PICTURES * 90 // 100:PICTURES * 95 // 100]
     pixels = torch.tensor(records[:, 1:].reshape(-1, 3, 32, 32).astype(numpy.float32)) * processor["rescale_factor"]
     mean, std = (torch.tensor(processor[key]).view(3, 1, 1) for key in ["image_mean", "image_std"])
@@ -128,7 +129,7 @@ def picture_loss(model, folder, export):
 
 
 def load(export):
-    """The model by the Auto class of its config, and whether every weight was there and none too many."""
+    """The model by the Auto class of its config. Ends the program unless the file has exactly the model's weights."""
     architecture = json.loads((export / "config.json").read_text())["architectures"][0]
     automatic = {"ForMaskedLM": "AutoModelForMaskedLM", "ForSequenceClassification": "AutoModelForSequenceClassification",
                  "ForImageClassification": "AutoModelForImageClassification"}
@@ -143,26 +144,26 @@ def load(export):
 
 
 def check_compact(dlt, run, folder):
-    """Ends the program unless the compact export holds the weights of the other one."""
+    """Ends the program unless the compact export holds the same weights as the other export."""
     dlt("export", run, "--format", "tied", "--out", f"{run}-tied")
     _, tensors = read(folder / f"{run}-tied" / "model.safetensors")
     theirs = safetensors.numpy.load_file(folder / f"{run}-hf" / "model.safetensors")
     compared = 0
     for name, (shape, numbers) in tensors.items():
         ours, there = numpy.asarray(numbers, numpy.float32).reshape(shape), theirs.get(name)
-        # Packed matrices have other names there, and some of GPT-2's are (in, out).
+        # Packed matrices have other names in the other file, and some of GPT-2's are (in, out).
         if there is None:
             continue
         compared += 1
         is_turned = ours.T.shape == there.shape and (ours.T == there).all()
         if ours.size != there.size or not ((ours.ravel() == there.ravel()).all() or is_turned):
-            sys.exit(f"{run}: {name} of the compact file is another one")
+            sys.exit(f"{run}: {name} of the compact file differs")
     if compared < 4 * 4:
-        sys.exit(f"{run}: expected some tensors of each layer, got {compared} that both files have")
+        sys.exit(f"{run}: expected tensors of each layer in both files, got {compared} in all")
 
 
 def rows(dlt, folder):
-    """Name, class, loss by dlt, loss by transformers; of a model without such a loss nothing."""
+    """Yields name, class, loss by dlt and loss by transformers; None for both of a model without such a loss."""
     for name, sets in FAMILIES.items():
         data = "pictures.bin" if name == "vit" else "text.txt"
         sets = [word for one in SETS + sets for word in ("--set", one)]

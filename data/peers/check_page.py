@@ -1,17 +1,18 @@
-"""Opens pages of `dlt report` and `dlt watch` in a browser without a window and checks what a person would see.
+"""Opens pages of `dlt report` and `dlt watch` in a browser without a window, and checks what a person would see.
 
-    pip install playwright==1.65.*        (no browser has to be fetched: --chromium names one that is installed)
+    pip install playwright==1.65.*        (it needs no browser download: --chromium names an installed one)
     python data/peers/check_page.py --dlt target/release/dlt --chromium /usr/bin/chromium [--out screenshots] [--work DIR]
 
-It trains small runs in a folder of its own, writes their pages and looks at them:
+It trains small runs in a separate folder, writes their pages and checks:
 
-- a page of one run and one of three, from file://, and the live page of a run under way;
-- no message on the console, no error in a script, no request but for the document itself (and /data.json of the live page);
-- at every place of the slider the arcs are those of that line of states.jsonl, and moving it moves them;
-- the play button, the arrow keys, light and dark, print, a phone's width without sideways scrolling of the page;
-- the live page keeps up with the run, says so when it has finished, and says what is wrong when the run is gone.
+- a page of one run and a page of three, from file://, and the live page of a running run;
+- that there is no message on the console, no script error, and no request except for the document (the live page also
+  requests /data.json);
+- that at every place of the slider the arcs are those of that line of states.jsonl, and that moving the slider moves them;
+- the play button, the arrow keys, light and dark, print, and that the page does not scroll sideways at a phone's width;
+- that the live page follows the run, says when the run has finished, and says what is wrong when the run is gone.
 
-With --out it leaves pictures: light, dark, phone, print. The exit code is 0 only where everything holds.
+With --out it leaves pictures: light, dark, phone, print. The exit code is 0 only if every check passes.
 """
 
 import argparse
@@ -28,12 +29,12 @@ from playwright.sync_api import sync_playwright
 
 STEPS = 200
 TRAIN = ["--preset", "smoke", "--set", "model.layers=12", "--set", "tying.decide_every=5", "--quiet"]
-# Time of the longest animation of the map, and some more.
+# A little longer than the longest animation of the map.
 SETTLED_MS = 700
 
 
 class Browser:
-    """A browser whose pages may load nothing but what is expected, and say nothing."""
+    """A browser that collects every unexpected request, console message and dialog of its pages."""
 
     def __init__(self, chromium):
         self.chromium = chromium
@@ -53,7 +54,7 @@ class Browser:
             if request.url == url or request.url in allowed or request.url.startswith("data:"):
                 route.continue_()
             else:
-                self.complaints.append(f"{url}: asked for {request.url}")
+                self.complaints.append(f"{url}: requested {request.url}")
                 route.abort()
 
         page.route("**/*", route)
@@ -73,7 +74,7 @@ def states(run):
 
 
 def arcs(page, index=0):
-    """What the map of a run shows: the owner that each arc leads to, and whether it is drawn."""
+    """The arcs of a run's map: the layer and the owner of each, and its path if it is drawn."""
     return page.evaluate(
         """index => [...document.querySelectorAll(".map")[index].querySelectorAll(".arc")].map(
             arc => [Number(arc.dataset.layer), Number(arc.dataset.owner), arc.getAttribute("d")])""",
@@ -82,7 +83,7 @@ def arcs(page, index=0):
 
 
 def ends(page, index=0):
-    """Where the arcs that are drawn begin and end, as layers: reckoned from their paths alone."""
+    """The layers where the drawn arcs start and end, computed only from their paths."""
     return page.evaluate(
         """index => {
             const map = document.querySelectorAll(".map")[index];
@@ -112,7 +113,7 @@ def move(page, place, index=0):
 def check_map(page, run, index=0, frozen_at_start=True):
     recorded = states(run)
     last = int(page.locator(".map").nth(index).locator("input[type=range]").get_attribute("max"))
-    assert last == len(recorded) - 1, f"{last} places of the slider, {len(recorded)} states"
+    assert last == len(recorded) - 1, f"the slider has {last + 1} places, the run {len(recorded)} states"
     seen = set()
     for place, (step, owners) in enumerate(recorded):
         move(page, place, index)
@@ -149,7 +150,7 @@ def check_controls(page):
         play.click()
     held = slider.input_value()
     page.wait_for_timeout(1000)
-    assert slider.input_value() == held, "it stops when asked"
+    assert slider.input_value() == held, "the pause button stops it"
     page.keyboard.press("Tab")
     frame.get_by_label("One decision back").click()
     assert int(slider.input_value()) == int(held) - 1
@@ -183,7 +184,7 @@ def check_widths(browser, url):
 
 
 def check_names(page):
-    """Everything that can be used has a name, every figure words, and headings do not skip a level."""
+    """Checks that every control has a name, every figure has a text, and headings do not skip a level."""
     nameless = page.evaluate(
         """[...document.querySelectorAll("button, input, a, summary, figure")].filter(element =>
             !(element.getAttribute("aria-label") || element.innerText || "").trim()).map(element => element.outerHTML)"""
@@ -195,7 +196,7 @@ def check_names(page):
         """(ids => ids.filter((id, index) => ids.indexOf(id) !== index))(
             [...document.querySelectorAll("[id]")].map(element => element.id))"""
     )
-    assert not twice, f"used twice: {twice}"
+    assert not twice, f"ids used twice: {twice}"
 
 
 def picture(page, out, name):
@@ -228,16 +229,16 @@ def check_files(browser, dlt, work, out):
     check_themes(browser, url)
     check_widths(browser, url)
     pictures(browser, url, "report", out)
-    beside = work / "beside.html"
-    subprocess.run([dlt, "report", *runs, "--out", beside], check=True, capture_output=True)
-    page = browser.page(beside.as_uri())
+    together = work / "beside.html"
+    subprocess.run([dlt, "report", *runs, "--out", together], check=True, capture_output=True)
+    page = browser.page(together.as_uri())
     assert page.locator("article.run").count() == 3
     check_map(page, runs[2], index=2)
     check_names(page)
-    check_widths(browser, beside.as_uri())
-    pictures(browser, beside.as_uri(), "beside", out)
+    check_widths(browser, together.as_uri())
+    pictures(browser, together.as_uri(), "beside", out)
     browser.check_silent()
-    for file in (runs[0] / "report.html", beside):
+    for file in (runs[0] / "report.html", together):
         assert file.stat().st_size < 1_000_000, f"{file}: {file.stat().st_size} bytes"
 
 
@@ -247,7 +248,7 @@ def train(dlt, run, *more):
 
 def check_live(browser, dlt, work, out):
     run = work / "live"
-    # Long enough for the page to be opened while it goes on.
+    # Long enough that the page opens while the run is still training.
     training = subprocess.Popen(
         [dlt, "train", *TRAIN, "--steps", "1500", "--out", run, "--set", "evaluation.every_steps=100"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -261,15 +262,15 @@ def check_live(browser, dlt, work, out):
         steps = lambda: int(page.evaluate("document.documentElement.dataset.steps || 0"))
         wait_for(lambda: steps() > 0, page)
         first = steps()
-        assert training.poll() is None, "the run ended before it could be watched: make it longer"
+        assert training.poll() is None, "the run ended before the page opened: make it longer"
         page.locator("details").first.locator("summary").click()
         wait_for(lambda: steps() > first, page)
-        assert page.locator("details").first.get_attribute("open") is not None, "what was unfolded stays so"
+        assert page.locator("details").first.get_attribute("open") is not None, "an unfolded section stays unfolded"
         assert "Step" in page.locator(".status").inner_text()
         picture(page, out, "live")
         training.send_signal(signal.SIGINT)
         training.wait(60)
-        # A run that is resumed cuts its metrics back to the checkpoint and goes on.
+        # A resumed run cuts its metrics back to the checkpoint and continues.
         subprocess.run(
             [dlt, "train", "--resume", run, "--steps", str(steps() + 120), "--quiet"], check=True, capture_output=True
         )
@@ -279,7 +280,7 @@ def check_live(browser, dlt, work, out):
         browser.check_silent()
         shutil.rmtree(run)
         wait_for(lambda: "cannot be read" in page.locator("#notice").inner_text(), page)
-        assert page.locator(".arc").count() == 12, "the last known state stays"
+        assert page.locator(".arc").count() == 12, "the last known state stays on the page"
         picture(page, out, "live-gone")
         browser.check_silent()
         watching.send_signal(signal.SIGINT)
@@ -304,7 +305,7 @@ def main():
     parser.add_argument("--dlt", type=Path, required=True, help="the program")
     parser.add_argument("--chromium", required=True, help="an installed Chromium or Chrome")
     parser.add_argument("--out", type=Path, help="folder for pictures")
-    parser.add_argument("--work", type=Path, help="folder for the runs, which is kept [default: a temporary one]")
+    parser.add_argument("--work", type=Path, help="folder for the runs, which is kept [default: a temporary folder]")
     given = parser.parse_args()
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)
@@ -312,7 +313,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         work = (given.work or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        # Chromium's own sandbox needs rights that containers lack; only pages of this project are opened.
+        # Chromium's sandbox needs rights that containers lack. It is safe to switch off, because only our pages are opened.
         chromium = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
         for check in (check_files, check_live):
             check(Browser(chromium), dlt, work, given.out)

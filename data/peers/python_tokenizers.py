@@ -4,15 +4,15 @@
     python3 -m venv .venv-peer && .venv-peer/bin/pip install tokenizers
     .venv-peer/bin/python data/peers/python_tokenizers.py TEXT tokenizer.json --threads 2
 
-The text is read line by line, line ends included, and encoded so many lines at a time with all threads; the ids are
-counted and let go, nothing is written. Seconds begin before the file is opened and end after the last line; the
-tokenizer is loaded before, and a few lines are encoded, so that its threads are there.
+The script reads the text line by line, with line ends, and encodes `--rows` lines per call with all threads. It counts the
+ids and discards them; nothing is written. Time starts before the file is opened and ends after the last line. Before that,
+the script loads the tokenizer and encodes a few lines, so that the threads have started.
 
---method encode_batch        what most programs call: ids with offsets, words and masks
+--method encode_batch        the usual call: ids with offsets, words and masks
          encode_batch_fast   ids without offsets
---rows   lines of a call
+--rows   lines per call
 
-Prints one line of JSON: `peer`, `bytes`, `tokens`, `seconds`, `mb_per_s` and `peak_rss_mb` (both in units of 10^6 bytes).
+It prints one line of JSON: `peer`, `bytes`, `tokens`, `seconds`, `mb_per_s` and `peak_rss_mb` (both in units of 10^6 bytes).
 """
 
 import argparse
@@ -35,7 +35,7 @@ def arguments():
 
 def main():
     args = arguments()
-    # Read when the package first starts its threads.
+    # The package reads these when it first starts its threads, so they are set before the import.
     os.environ["RAYON_NUM_THREADS"] = str(args.threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     import tokenizers

@@ -1,26 +1,26 @@
 #!/usr/bin/env python3
-"""One training step of GPT-2 in PyTorch: the peer of `dlt bench step`, on its terms.
+"""Measures a training step of GPT-2 in PyTorch: the peer of `dlt bench step`, under the same conditions.
 
     python3 -m venv .venv-peer && .venv-peer/bin/pip install torch numpy
     .venv-peer/bin/python data/peers/pytorch_step.py --layers 12 --width 384 --heads 6 --seq 256 --batch 8
 
-A step is forward, loss, backward, clipping of the global norm at 1.0 and AdamW (rate 1e-4, weight decay 0.01),
-on random tokens: it measures speed and memory, and trains nothing. The model has pre-norm blocks, biases, the tanh
+A step is forward, loss, backward, clipping of the global norm at 1.0 and AdamW (rate 1e-4, weight decay 0.01). It runs
+on random tokens, so it measures speed and memory, and trains nothing. The model has pre-norm blocks, biases, the tanh
 GELU, 1024 learned positions, a head tied to the token table, and no dropout.
 
---mode   eager | compile   compile is torch.compile and needs a C++ compiler (g++)
+--mode   eager | compile   compile is torch.compile, which needs a C++ compiler (g++)
 --dtype  f32 | bf16        bf16 is autocast: weights, gradients and moments stay f32
---tying  none              every layer trains weights of its own
-         sum               a layer uses its owner's weights; the gradients of all members are summed
+--tying  none              every layer trains its own weights
+         sum               a layer uses its owner's weights, and the gradients of all members are summed
          owner             the same, but only the owner's own position gives the weights a gradient
---owners 0,0,2,...         the owner of each layer; without it all layers belong to layer 0
---device cpu | cuda[:N]    a GPU; its work is waited for before a step's time is taken
+--owners 0,0,2,...         the owner of each layer; by default layer 0 owns all layers
+--device cpu | cuda[:N]    on a GPU, a step ends when the GPU has finished its work
 --tf32                     on a GPU, products of f32 may round their factors to TF32
 
-Prints one line of JSON: `peer`, `params` (distinct trainable numbers), `step_ms_median` (the first step, which
-allocates and compiles, is left out), `tokens_per_s`, `peak_rss_mb` (in units of 1024 KiB), `peak_device_mb` (what
-PyTorch held of a GPU's memory at most, in the same units; null on the CPU), `peak_device_used_mb` (what its tensors took
-of it), `loss` of the last step.
+It prints one line of JSON: `peer`, `params` (distinct trainable numbers), `step_ms_median` (without the first step, which
+allocates and compiles), `tokens_per_s`, `peak_rss_mb` (in units of 1024 KiB), `peak_device_mb` (the most GPU memory that
+PyTorch held, in the same units; null on the CPU), `peak_device_used_mb` (the most of it that tensors used), and the `loss`
+of the last step.
 """
 
 import argparse
@@ -54,14 +54,14 @@ def arguments():
     if chosen.device.split(":")[0] not in ("cpu", "cuda"):
         parser.error(f"--device: expected cpu, cuda or cuda:N, got {chosen.device}")
     if chosen.device != "cpu" and not torch.cuda.is_available():
-        parser.error("--device: PyTorch finds no GPU, or is a build without CUDA")
+        parser.error("--device: PyTorch finds no GPU, or was built without CUDA")
     if chosen.tf32 and chosen.device == "cpu":
         parser.error("--tf32: expected a GPU, got cpu")
     for flag in sizes:
         if getattr(chosen, flag) < 1:
             parser.error(f"--{flag}: expected 1 or more")
     if chosen.steps < 2:
-        parser.error("--steps: expected 2 or more, because the first is left out")
+        parser.error("--steps: expected 2 or more, because the first step is left out")
     if chosen.width % chosen.heads or chosen.seq > POSITIONS:
         parser.error(f"expected a width that is a multiple of --heads and a --seq of at most {POSITIONS}")
     try:
@@ -89,7 +89,7 @@ def matrix(rows, columns):
 
 
 class Weights(nn.ParameterDict):
-    """Those of one block, under the name of what they do. A vector of biases ends in `_b`."""
+    """The weights of one block, named for what they do. A vector of biases ends in `_b`."""
 
     def __init__(self, width):
         super().__init__()
@@ -107,7 +107,7 @@ class Weights(nn.ParameterDict):
 
 
 def block(weights, hidden, heads, contributes):
-    """A position that does not contribute passes the gradient on and gives the weights none."""
+    """One block. A position that does not contribute passes the gradient on, but gives the weights none."""
 
     def pair(name):
         both = weights[name], weights[name + "_b"]

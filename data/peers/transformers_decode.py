@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Generation by GPT-2 in transformers on the CPU: the peer of `dlt bench decode`, on its terms.
+"""Measures generation by GPT-2 in transformers on the CPU: the peer of `dlt bench decode`, under the same conditions.
 
     python3 -m venv .venv-peer && .venv-peer/bin/pip install torch transformers
     .venv-peer/bin/python data/peers/transformers_decode.py --layers 12 --width 384 --heads 6
 
-A model with random weights (`GPT2LMHeadModel`, f32, no dropout) continues prompts with the most likely token each
-time and cached keys and values, by `generate`. Prefill is the time to the first new token; decode counts the tokens
-behind it and the time that they add. The first run is left out, figures are medians over the others.
+A model with random weights (`GPT2LMHeadModel`, f32, no dropout) continues prompts by `generate`, with the most likely token
+each time and with cached keys and values. Prefill is the time to the first new token. Decode counts the tokens after it and
+the time that they add. The first run is left out, and figures are medians over the others.
 
-Prints one line of JSON: `peer`, `params`, `decode_tokens_per_s`, `prefill_ms`, `peak_rss_mb` (in units of 1024 KiB).
+It prints one line of JSON: `peer`, `params`, `decode_tokens_per_s`, `prefill_ms`, `peak_rss_mb` (in units of 1024 KiB).
 """
 
 import argparse
@@ -67,7 +67,7 @@ def seconds(model, prompts, new_tokens):
             use_cache=True,
         )
     elapsed = perf_counter() - start
-    assert text.shape[1] == prompts.shape[1] + new_tokens, "fewer tokens than wanted"
+    assert text.shape[1] == prompts.shape[1] + new_tokens, "generate returned fewer tokens than requested"
     return elapsed
 
 

@@ -1,5 +1,5 @@
-//! A checkpoint: its header alone, and the whole file, with a true length in front so that the
-//! reader gets further.
+//! A checkpoint: its header alone, and the whole file. A correct length in front lets the reader get
+//! further.
 #![no_main]
 
 use std::path::PathBuf;

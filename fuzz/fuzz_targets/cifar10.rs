@@ -1,4 +1,4 @@
-//! CIFAR-10's binary files, as they come and filled up to whole records, so that the reader gets
+//! CIFAR-10's binary files, unchanged, and filled up to whole records, so that the reader gets
 //! further.
 #![no_main]
 
@@ -18,7 +18,7 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-/// Pictures as the file has them.
+/// Pictures as bytes of the file.
 fn written(pictures: &Pictures) -> Vec<u8> {
     assert_eq!(pictures.pixels.len(), pictures.len() * PICTURE);
     let records = pictures.labels.iter().zip(pictures.pixels.chunks(PICTURE));
@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(splits.test.labels, [7]);
     assert!([written(&splits.train), written(&splits.validation)].concat() == whole);
 
-    // What is drawn and resized stays within the picture.
+    // Random crops and resized pictures must stay within the range of pixels.
     let [side, crop, flip, seed] = [1, 2, 3, 4].map(|at| whole[at]);
     let settings = PictureSettings {
         side: usize::from(side) % 80,

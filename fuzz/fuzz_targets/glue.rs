@@ -1,4 +1,4 @@
-//! GLUE's original files, and batches of what is read from them.
+//! GLUE's original files, and the examples that are read from them.
 #![no_main]
 
 use std::fs;
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
     let data = DataSpec { source: FOLDER.display().to_string(), ..DataSpec::default() };
     let Ok(splits) = load_sentences(&data, None, None, &mut |_| {}) else { return };
 
-    // Columns of another name are read as a table of the user's own, which has a target of its own.
+    // Other column names make it a table of the user, which the target `labelled` covers.
     if splits.plan.is_some() {
         return;
     }

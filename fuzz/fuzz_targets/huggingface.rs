@@ -1,5 +1,4 @@
-//! A folder in Hugging Face's layout: what its config and its tensors say never brings the reader
-//! down.
+//! A folder in Hugging Face's layout: no config and no tensors make the reader panic.
 
 #![no_main]
 
@@ -14,7 +13,7 @@ use dlt_spec::Spec;
 use dlt_spec::size::Extents;
 use libfuzzer_sys::fuzz_target;
 
-/// Largest model that is looked up: what a config says may be as large as numbers go.
+/// Largest model that is looked up, because a config may ask for any size.
 const MOST_PARAMETERS: usize = 1 << 16;
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -23,8 +22,8 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-// A line of config, and the rest as every kind of file: the tensors of safetensors behind a header
-// of one line, an index, and the bytes of a pytorch_model.bin.
+// The first line is the config. The rest is used as every kind of file: tensors of safetensors after
+// a header of one line, an index, and the bytes of a pytorch_model.bin.
 fuzz_target!(|bytes: &[u8]| {
     let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     let config = &bytes[..line];

@@ -1,4 +1,4 @@
-//! Labelled texts of a user: the first byte says in which format, the others are the file.
+//! Labelled texts of a user: the first byte selects the format, and the others are the file.
 #![no_main]
 
 use std::fs;
@@ -23,14 +23,14 @@ fuzz_target!(|bytes: &[u8]| {
     let path = FOLDER.join(format!("rows.{}", FORMATS[usize::from(first % 4)]));
 
     fs::write(&path, bytes).expect("a temporary file");
-    let plan = plan_folder(&path).expect("the file is there");
+    let plan = plan_folder(&path).expect("the file exists");
     assert_eq!(plan.train.len(), 1);
 
     let source = format!("{}{columns}", path.display());
     let data = DataSpec { source, split: [0.5, 0.25, 0.25], ..DataSpec::default() };
     let splits = match load_sentences(&data, None, None, &mut |_| {}) {
         Ok(splits) => splits,
-        Err(DataError::NoSuchSource { .. }) => panic!("the file is there"),
+        Err(DataError::NoSuchSource { .. }) => panic!("the file exists"),
         Err(_) => return,
     };
 
@@ -38,7 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
     for split in Split::ALL {
         for example in splits.split(split) {
             assert!(example.label.is_none_or(|label| (label as usize) < splits.classes));
-            // Equal texts are in one split.
+            // Equal texts must be in the same split, or a model would be tested on what it has seen.
             for other in Split::ALL.into_iter().filter(|other| *other != split) {
                 let is_same =
                     |one: &dlt_data::Example| one.first == example.first && one.second == example.second;

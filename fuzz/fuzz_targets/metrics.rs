@@ -1,4 +1,4 @@
-//! Lines of metrics, summaries and provenance.
+//! Lines of metrics, summaries and provenance: a row that is read is written and read back equal.
 #![no_main]
 
 use dlt_spec::record::{MetricRow, Provenance, Summary, without_times};

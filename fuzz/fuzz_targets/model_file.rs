@@ -1,4 +1,4 @@
-//! A model file, with a true length in front so that the reader gets further.
+//! A model file. A correct length in front lets the reader get further.
 #![no_main]
 
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(binding.partition().len(), binding.n_layers());
             assert!(binding.n_distinct() <= binding.n_layers());
 
-            // What is accepted is whole: a file of this layout holds the checksum of its bytes.
+            // An accepted file is whole: this layout has the checksum of its bytes.
             let version = model.metadata()["dlt-model"].as_str();
             assert_eq!(model.has_checksum(), version == LAYOUT);
         }

@@ -1,5 +1,5 @@
-//! A recording's text form: whatever is accepted is written and read back equal, and what was
-//! refused changes nothing.
+//! A recording's text form: every accepted text is written and read back equal, and a refused
+//! decision changes nothing.
 #![no_main]
 
 use dlt_state::Recording;

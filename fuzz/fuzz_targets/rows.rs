@@ -1,4 +1,4 @@
-//! Files of text and of rows: the first byte says as what the others are read.
+//! Files of text and of rows: the first byte selects how the others are read.
 #![no_main]
 
 use std::fs;
@@ -37,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
 
     let splits = match load(&DataRequest::new(&data, 1), &mut |_| {}) {
         Ok(splits) => splits,
-        Err(DataError::NoSuchSource { .. }) => panic!("the file is there"),
+        Err(DataError::NoSuchSource { .. }) => panic!("the file exists"),
         Err(_) => return,
     };
 

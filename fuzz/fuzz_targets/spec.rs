@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
             Overlay::from_toml(Origin::File("printed".into()), &printed).expect("a printed spec is read");
 
         assert_eq!(Spec::assemble(&[again]).expect("and is whole"), spec);
-        // What is derived from a checked spec is there without a panic.
+        // Nothing that is derived from a checked spec may panic.
         let _ =
             (checked.feed_forward(), checked.positions(), checked.initial_state(), checked.fixed_pattern());
         let _ = (checked.size(Extents::of_text(50_257)), checked.steps(1_000), checked.micro_batches());

@@ -1,4 +1,4 @@
-//! States, actions and recordings as JSON: only what the constructors allow is accepted.
+//! States, actions and recordings as JSON: the reader accepts only what the constructors allow.
 #![no_main]
 
 use dlt_state::{Action, Recording, State};

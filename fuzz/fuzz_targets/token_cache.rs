@@ -1,4 +1,4 @@
-//! The token cache: whatever stands in a cached file, the tokens are those of the text.
+//! The token cache: whatever a cached file holds, the tokens are those of the text.
 #![no_main]
 
 use std::fs;
@@ -17,7 +17,7 @@ const TOKENIZER: &str = r#"{"version":"1.0","truncation":null,"padding":null,"ad
 struct Place {
     data: DataSpec,
     cache: PathBuf,
-    /// The cached file of the training split, and what is whole in it.
+    /// The cached file of the training split, and its undamaged contents.
     file: PathBuf,
     whole: Vec<u8>,
     tokens: Vec<u32>,
@@ -47,13 +47,13 @@ static PLACE: LazyLock<Place> = LazyLock::new(|| {
 
 fuzz_target!(|bytes: &[u8]| {
     let place = &*PLACE;
-    // The first byte says how much of the whole file stays in front.
+    // The first byte is the number of undamaged bytes in front.
     let kept = bytes.first().map_or(0, |&byte| (byte as usize).min(place.whole.len()));
     let damaged = [&place.whole[..kept], bytes.get(1..).unwrap_or_default()].concat();
 
     fs::write(&place.file, damaged).expect("a temporary file");
     let request = DataRequest { cache: Some(&place.cache), ..DataRequest::new(&place.data, 4) };
-    let splits = load(&request, &mut |_| {}).expect("a cache decides nothing");
+    let splits = load(&request, &mut |_| {}).expect("a damaged cache is no error");
 
     assert_eq!(splits.split(Split::Train).tokens().expect("readable"), place.tokens);
 });

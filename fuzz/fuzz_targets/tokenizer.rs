@@ -1,11 +1,11 @@
-//! A `tokenizer.json`: whatever is in it, it is read or refused, and what is read encodes and
+//! A `tokenizer.json`: whatever it holds, it is read or refused. A tokenizer that is read encodes and
 //! decodes.
 #![no_main]
 
 use dlt_data::Tokenizer;
 use libfuzzer_sys::fuzz_target;
 
-/// Characters that tokenizers treat each in their own way.
+/// Characters that tokenizers treat in different ways.
 const TEXT: &str = "To be, or  not\n\nto be: <s> </s> 12 é 中 😀 \u{0}";
 
 fuzz_target!(|bytes: &[u8]| {

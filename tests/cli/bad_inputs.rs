@@ -1,5 +1,5 @@
-//! The table of bad inputs: each gives one message that says what is wrong where, and its exit
-//! code.
+//! The table of bad inputs. Each one gives a message that says what is wrong and where, and the
+//! right exit code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,17 +14,18 @@ use crate::workplace::Workplace;
 /// A bad input is answered at once; far more than this is a hang.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Command line, exit code, and parts of the message.
+/// A row: command line, exit code, and parts of the message.
 type Row = (&'static str, ExitCode, &'static [&'static str]);
 
-/// Short for what a start needs beside what is wrong.
+/// A correct start of a small run; the rows add what is wrong.
 const TRAIN: &str = "train --preset smoke --steps 2";
 
-/// The same of pictures, and of texts with classes.
+/// The same for pictures, and for texts with classes.
 const SEE: &str = "train --preset vit-cifar --steps 2";
 const SORT: &str = "train --preset smoke --set model.objective=classes --steps 2";
 
-/// `TRAIN` stands for a start of a small run on `text.txt`.
+/// In a row, `TRAIN`, `SEE`, `SORT` and `REPLAY` are replaced by the start of a small run. `TRAIN`
+/// gets `--data text.txt` if the row has no `--data`.
 const TABLE: &[Row] = &[
     // Specs.
     ("train gone.toml", BadSpec, &["cannot read the spec gone.toml"]),
@@ -43,7 +44,7 @@ const TABLE: &[Row] = &[
     ("train pipe.toml", BadSpec, &["pipe.toml: it is a pipe"]),
     ("train latin.txt", BadData, &["latin.txt is not UTF-8", "0xe9", "offset 3"]),
     ("train pipe", BadData, &["pipe: it is a pipe"]),
-    ("train run", Usage, &["run is a run folder", "--resume run continues it"]),
+    ("train run", Usage, &["got a run folder", "--resume run to continue it"]),
     ("train text.txt short.txt", Usage, &["data may be named once, got text.txt and short.txt"]),
     // Assignments.
     ("TRAIN --set model.layers", Usage, &["--set model.layers: expected key=value"]),
@@ -99,7 +100,7 @@ const TABLE: &[Row] = &[
     ("TRAIN --set checkpoint.every_steps=0", BadSpec, &["`checkpoint.every_steps` is 0"]),
     ("TRAIN --set checkpoint.every_minutes=-1", BadSpec, &["`checkpoint.every_minutes` is -1.0"]),
     ("TRAIN --set name=../up", BadSpec, &["`name` is \"../up\"", "letters, digits"]),
-    ("TRAIN --set name=.hidden", BadSpec, &["the first no dot"]),
+    ("TRAIN --set name=.hidden", BadSpec, &["not starting with a dot"]),
     (
         "TRAIN --set evaluation.select_on=test",
         BadSpec,
@@ -109,7 +110,7 @@ const TABLE: &[Row] = &[
     ("TRAIN --data gone.txt", BadData, &["no text at \"gone.txt\"", "shakespeare"]),
     ("TRAIN --data empty.txt", BadData, &["empty.txt holds no text"]),
     ("TRAIN --data latin.txt", BadData, &["latin.txt is not UTF-8", "0xe9", "offset 3"]),
-    ("TRAIN --data short.txt", BadData, &["short.txt has", "too few for one window", "takes 33"]),
+    ("TRAIN --data short.txt", BadData, &["short.txt has", "but one window", "takes 33"]),
     ("TRAIN --data images", BadData, &["no text files in images", ".txt"]),
     (
         "TRAIN --data halves",
@@ -128,7 +129,7 @@ const TABLE: &[Row] = &[
     (
         "TRAIN --data leading",
         BadData,
-        &["leading/train.txt: it is a link to gone, which is not there"],
+        &["leading/train.txt: it is a link to gone, which does not exist"],
     ),
     ("SEE --data pipe", BadData, &["pipe: it is a pipe, expected a file or a folder"]),
     ("SEE --data seen", BadData, &["seen/data_batch_1.bin: it is a pipe, expected a file"]),
@@ -176,7 +177,7 @@ const TABLE: &[Row] = &[
     ("train --resume text.txt", BadData, &["text.txt: no such run folder"]),
     ("train --resume images", Usage, &["cannot resume images: it has no spec.toml"]),
     ("train --resume run", Usage, &["cannot resume run: it has finished after 2 steps"]),
-    ("train --resume run --steps 1", Usage, &["2 steps are done, training.steps = 1 is fewer"]),
+    ("train --resume run --steps 1", Usage, &["2 steps are done, but training.steps is only 1"]),
     (
         "train --resume run --seed 9",
         BadSpec,
@@ -228,7 +229,7 @@ const TABLE: &[Row] = &[
     ("TRAIN --device cpu --tf32", Resources, &["device cpu", "expected a GPU"]),
     ("TRAIN --seed nine", Usage, &["--seed", "nine"]),
     ("TRAIN --nonsense", Usage, &["unexpected argument '--nonsense'"]),
-    ("TRAIN --out run", Usage, &["run is there already", "--resume run"]),
+    ("TRAIN --out run", Usage, &["run already exists", "--resume run"]),
     ("TRAIN --out text.txt/below", Resources, &["cannot create text.txt"]),
     ("generate run", Usage, &["--prompt"]),
     ("generate run --prompt x --temperature -1", Usage, &["temperature"]),
@@ -239,7 +240,7 @@ const TABLE: &[Row] = &[
     ("spec --list smoke", Usage, &["cannot be used with"]),
 ];
 
-/// What stands in the way, by name.
+/// Writes the bad files, folders and runs that the table names.
 fn clutter(place: &Workplace) {
     for (name, content) in [
         ("empty.txt", &b""[..]),
@@ -334,7 +335,7 @@ fn answer(mut command: Command, what: &str) -> (Option<i32>, String, String) {
             Some(status) => break status,
             None if began.elapsed() > LIMIT => {
                 child.kill().unwrap();
-                panic!("{what}: it hangs");
+                panic!("{what}: no answer within {LIMIT:?}");
             }
             None => std::thread::sleep(Duration::from_millis(2)),
         }
@@ -364,7 +365,7 @@ fn rejects_every_input_of_the_table_with_its_message_and_code() {
     assert_eq!(
         TABLE.iter().map(|row| row.0).collect::<BTreeSet<_>>().len(),
         TABLE.len(),
-        "a row stands twice"
+        "there is a row twice"
     );
 
     let mut wrong = Vec::new();
@@ -423,7 +424,7 @@ fn rejects_or_survives_every_strange_environment() {
     }
 }
 
-/// A cache that somebody has damaged decides nothing.
+/// A damaged cache does not change the result.
 #[test]
 fn a_damaged_cache_is_made_again() {
     let place = Workplace::new();

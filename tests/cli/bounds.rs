@@ -1,4 +1,4 @@
-//! Files that would take all memory or never end, under a limit on the process.
+//! Files that would fill all memory or never end, read under a limit on the process.
 #![cfg(unix)]
 
 use std::fs;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::workplace::{Said, Workplace};
 
-/// Address space of the process, in KiB: a multiple of what tokenizing takes, and a fraction of
-/// what these files would take if they were held in memory.
+/// Address space of the process, in KiB: a multiple of what tokenizing needs, and a fraction of
+/// what these files would need if they were held in memory.
 const LIMIT_KIB: u64 = 2_500_000;
 
 /// An endless file is refused at once; far more than this is a hang.
@@ -104,7 +104,7 @@ fn rejects_rows_that_are_longer_than_the_bound_before_they_fill_the_memory() {
     }
 }
 
-/// Every kind of file that is read, as a pipe that nobody writes into and as a device without end.
+/// Every kind of file that is read: as a pipe that nobody writes into, and as a device without end.
 #[test]
 fn rejects_pipes_and_devices_wherever_a_file_is_read() {
     let place = Workplace::new();
@@ -228,6 +228,6 @@ fn a_small_limit_on_addresses_is_an_error_and_no_abort() {
         }
     }
 
-    // What computes nothing needs no more.
+    // A command that computes nothing works with so few addresses.
     assert_eq!(with_addresses(&place, 60_000, &["spec", "smoke"]).code, Some(0));
 }

@@ -1,12 +1,11 @@
-//! How the method and the program are cited: CITATION.cff, README and model cards name the same
-//! work.
+//! The citation of method and program: CITATION.cff, README and model cards name the same work.
 
 use std::collections::BTreeMap;
 
 const CITATION: &str = include_str!("../../CITATION.cff");
 const README: &str = include_str!("../../README.md");
 
-/// Keys at the margin of a YAML file, with what stands behind them on their line.
+/// Keys at the margin of a YAML file, with the rest of their line.
 fn keys(text: &str) -> BTreeMap<&str, &str> {
     let at_margin = text.lines().filter(|line| !line.starts_with([' ', '-', '#']));
     at_margin
@@ -15,7 +14,7 @@ fn keys(text: &str) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-/// Those that the Citation File Format 1.2.0 demands, and those that it knows.
+/// Has the keys that the Citation File Format 1.2.0 demands, and no key that it does not know.
 #[test]
 fn the_citation_file_has_what_its_format_demands() {
     let found = keys(CITATION);
@@ -47,7 +46,7 @@ fn the_citation_file_has_what_its_format_demands() {
 
     assert!(
         include_str!("../../Cargo.toml").contains(&version),
-        "another version than Cargo.toml's"
+        "the version differs from that in Cargo.toml"
     );
 }
 

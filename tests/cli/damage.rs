@@ -1,5 +1,5 @@
-//! Damaged, foreign and hostile files of models: each is named, none is used, and what a process
-//! left that was killed is removed by the next one.
+//! Damaged, foreign and hostile model files: each is named and none is used. What a killed process
+//! left is removed by the next one.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn joined(header: &Value, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), &header[..], data].concat()
 }
 
-/// Puts other bytes in the place of a file, and leaves what shares the old ones.
+/// Replaces a file by other bytes. Hard links to the old file keep its bytes.
 fn replace(path: &Path, bytes: &[u8]) {
     fs::remove_file(path).unwrap();
     fs::write(path, bytes).unwrap();
@@ -38,7 +38,7 @@ fn flipped(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What everybody who reads a model says of a damaged one.
+/// Checks the message of every command that reads a model about a damaged one.
 fn refused(place: &Workplace, says: &[&str]) {
     for arguments in [
         &["eval", "run"][..],
@@ -89,7 +89,7 @@ fn regression_a_flipped_bit_of_a_model_is_found_and_the_model_is_repaired() {
 
     let said = place.dlt(&["doctor", "run", "--repair"]).ok();
     assert!(
-        said.err.contains("is written again from") && said.err.contains("model.damaged"),
+        said.err.contains("was written again from") && said.err.contains("model.damaged"),
         "{said:?}"
     );
     assert!(fs::read(place.path(MODEL)).unwrap() == good);
@@ -106,8 +106,8 @@ fn regression_a_flipped_bit_of_a_model_is_found_and_the_model_is_repaired() {
     assert!(fs::read(place.path(MODEL)).unwrap() == good);
 }
 
-/// The file that the checkpoints keep is often the same one under a second name: its bits flip with
-/// it.
+/// The copy of the model next to the checkpoints is often a hard link to the same file, so its bits
+/// flip too.
 #[test]
 fn regression_a_model_whose_second_name_is_damaged_too_is_made_from_a_checkpoint() {
     let place = Workplace::new();
@@ -135,7 +135,7 @@ fn rejects_models_that_contradict_themselves() {
 
     let name = "transformer.wte.weight";
     let first = |header: &mut Value| {
-        // As files were before they had a checksum: then the checkpoint knows it.
+        // Earlier files had no checksum. Then the checkpoint has it.
         header["__metadata__"].as_object_mut().unwrap().remove("checksum");
         header["__metadata__"]["dlt-model"] = "1".into();
     };
@@ -161,7 +161,7 @@ fn rejects_models_that_contradict_themselves() {
             "its checksum differs",
         ),
         ([&(twice.len() as u64).to_le_bytes(), twice.as_bytes(), data].concat(), "is there twice"),
-        (changed(&first), "its checksum differs from the one that run/checkpoint/step-"),
+        (changed(&first), "its checksum differs from the one recorded in run/checkpoint/step-"),
     ] {
         replace(&place.path(MODEL), &bytes);
         let said = place.dlt(&["eval", "run"]);
@@ -169,8 +169,8 @@ fn rejects_models_that_contradict_themselves() {
     }
 }
 
-/// An export with one weight that is no number, as a model from elsewhere has it: without a
-/// checksum.
+/// Puts weights that are not finite into an export, and removes the checksum, which models of other
+/// programs do not have.
 fn with_nan(place: &Workplace, folder: &str) {
     let path = place.path(folder).join("model.safetensors");
     let bytes = fs::read(&path).unwrap();
@@ -236,7 +236,7 @@ fn what_stands_in_the_place_of_a_model_is_named() {
     assert!(said.code == Some(4) && said.err.contains("Git LFS pointer"), "{said:?}");
 }
 
-/// Names that are hard to write in TOML.
+/// Folder names that are hard to write in TOML.
 #[test]
 fn a_model_is_imported_from_a_folder_of_any_name() {
     let place = place();
@@ -258,7 +258,7 @@ fn a_model_is_imported_from_a_folder_of_any_name() {
     }
 }
 
-/// Kills a command at many moments of its life, and lets it end at last.
+/// Kills a command at many moments of its life, and finally lets it end.
 fn killed(place: &Workplace, arguments: &[&str], mut check: impl FnMut()) {
     let began = Instant::now();
     place.dlt(arguments).ok();
@@ -380,9 +380,10 @@ mod unix {
             assert_eq!(mode(&folder), 0o750, "{}", folder.display());
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                match path.is_dir() {
-                    true => folders.push(path),
-                    false => assert_eq!(mode(&path), 0o640, "{}", path.display()),
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    assert_eq!(mode(&path), 0o640, "{}", path.display());
                 }
             }
         }
@@ -400,7 +401,7 @@ mod unix {
         fs::create_dir(place.path("folder")).unwrap();
         place.write("folder/precious.partial", "precious");
 
-        // Those that are changed in place are refused, with the others the link is replaced.
+        // Links in place of files that are changed in place are refused. Other links are replaced.
         for (file, code) in [
             ("lock", Some(5)),
             ("metrics.jsonl", Some(5)),
@@ -417,9 +418,10 @@ mod unix {
             copy(&place.path("good"), &place.path(&run));
 
             let path = place.path(&run).join(file);
-            match path.is_dir() {
-                true => fs::remove_dir_all(&path).unwrap(),
-                false => drop(fs::remove_file(&path)),
+            if path.is_dir() {
+                fs::remove_dir_all(&path).unwrap();
+            } else {
+                drop(fs::remove_file(&path));
             }
 
             symlink(place.path(if file == "checkpoint" { "folder" } else { "precious" }), &path)
@@ -438,7 +440,7 @@ mod unix {
         }
     }
 
-    /// As `cp -al` makes a backup.
+    /// `cp -al` makes such a backup: of hard links.
     #[test]
     fn a_backup_by_second_names_stays_what_it_was() {
         let place = Workplace::new();

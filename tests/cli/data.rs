@@ -1,4 +1,4 @@
-//! `dlt data`, and training on data sets that are fetched, against the stand-in of the hub.
+//! `dlt data`, and training on data sets that are fetched, with a local server instead of the hub.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use dlt_data::catalogue::{CATALOGUE, Task};
-use dlt_hub_stand_in::{Column, Fault, Place, Repository, StandIn, catalogue, parquet};
+use dlt_data::catalogue::{CATALOGUE, LearningTask};
+use dlt_hub_stand_in::{Column, Fault, Repository, RequestKind, StandIn, catalogue, parquet};
 
 use crate::workplace::{Said, Workplace};
 
-/// Variables that lead a client elsewhere.
+/// Variables that would lead the client to another place.
 const ELSEWHERE: [&str; 14] = [
     "HF_ENDPOINT",
     "HF_HUB_CACHE",
@@ -30,7 +30,7 @@ const ELSEWHERE: [&str; 14] = [
     "XDG_CACHE_HOME",
 ];
 
-/// A folder, a hub with the whole catalogue, and caches of their own.
+/// A folder, a hub with the whole catalogue, and separate caches.
 pub(crate) struct World {
     pub(crate) place: Workplace,
     pub(crate) hub: StandIn,
@@ -65,8 +65,8 @@ fn said(command: &mut Command) -> Said {
     Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// Every file below a folder with its content; links are what they lead to; locks, and notes of
-/// what a file's number is, are left out.
+/// Every file below a folder with its content. Links are followed. Locks are left out, and so are
+/// notes of inode numbers, which differ between folders.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -108,13 +108,13 @@ fn every_task_with_classes_of_the_catalogue_is_fetched_and_trained_on() {
     let world = World::new();
     let mut trained = 0;
 
-    for entry in CATALOGUE.iter().filter(|entry| entry.task != Task::LanguageModel) {
+    for entry in CATALOGUE.iter().filter(|entry| entry.task != LearningTask::LanguageModel) {
         let name = entry.name;
         let out = entry.name.replace('/', "-");
         let mut arguments = vec!["train", "--steps", "3", "--data", name, "--out", &out, "--quiet"];
 
         arguments.extend(match entry.task {
-            Task::Images => ["--preset", "vit-cifar", "--set", "model.width=32"],
+            LearningTask::Images => ["--preset", "vit-cifar", "--set", "model.width=32"],
             _ => ["--preset", "smoke", "--set", "model.objective=classes"],
         });
 
@@ -145,7 +145,7 @@ fn every_task_with_classes_of_the_catalogue_is_fetched_and_trained_on() {
 #[test]
 fn every_text_of_the_catalogue_is_fetched_and_trained_on() {
     let world = World::new();
-    for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::LanguageModel) {
+    for entry in CATALOGUE.iter().filter(|entry| entry.task == LearningTask::LanguageModel) {
         let name = entry.name;
         let small =
             ["--set", "data.tokenizer=bytes", "--set", "evaluation.every_steps=3", "--quiet"];
@@ -154,7 +154,7 @@ fn every_text_of_the_catalogue_is_fetched_and_trained_on() {
 
         arguments.extend(small);
         if name == "shakespeare" {
-            // It is trained on by every other test, and long to evaluate.
+            // Every other test trains on it, and it takes long to evaluate.
             continue;
         }
 
@@ -166,7 +166,7 @@ fn every_text_of_the_catalogue_is_fetched_and_trained_on() {
         assert!(commit.starts_with(&format!("{}@", entry.repository.unwrap())), "{commit}");
     }
 
-    // Once it is here, nothing is asked any more.
+    // Once it is in the cache, the hub gets no more requests.
     let asked = world.hub.requests().len();
     world.dlt(&["data", "tokenize", "ptb", "--tokenizer", "bytes"]).ok();
     assert_eq!(world.hub.requests().len(), asked);
@@ -232,7 +232,7 @@ fn a_revision_is_pinned_and_a_fetch_shows_the_commit() {
         .out;
     assert!(out.contains(&commit) && out.contains(" 270"), "{out}");
 
-    // Offline, what was fetched is enough, and the rest says so.
+    // Offline, cached data work, and other data give a message that says why not.
     let offline = |arguments: &[&str]| said(world.command(arguments).env("HF_HUB_OFFLINE", "1"));
     offline(&["data", "tokenize", "ptb", "--tokenizer", "bytes"]).ok();
 
@@ -258,7 +258,7 @@ fn a_tokenizer_of_ones_own_is_made_and_trained_with() {
         "--out",
         "t.json",
     ]);
-    assert!(again.err.contains("is there already"), "{}", again.err);
+    assert!(again.err.contains("already exists"), "{}", again.err);
 
     let run = ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "3", "--out", "run"];
     world.dlt(&[&run[..], &["--set", "data.tokenizer=t.json"]].concat()).ok();
@@ -284,7 +284,7 @@ fn regression_rows_without_text_give_one_warning_and_the_column_is_said() {
     );
 
     let said = world.dlt(&["data", "tokenize", "rows.parquet", "--tokenizer", "bytes"]).ok();
-    assert_eq!(said.err.matches("taken as empty").count(), 1, "{}", said.err);
+    assert_eq!(said.err.matches("count as empty").count(), 1, "{}", said.err);
     assert!(said.err.contains("row 41: no text"), "{}", said.err);
     assert!(said.out.contains("the text is the column \"body\", found"), "{}", said.out);
 
@@ -347,12 +347,12 @@ fn a_proxy_is_used_and_no_token_is_told() {
     );
     assert!(!format!("{through:?}").contains(secret));
 
-    // A token that was saved by another program is found, and told as little.
+    // A token that another program has saved is found, and never shown either.
     fs::create_dir_all(world.place.path("hf")).unwrap();
     fs::write(world.place.path("hf/token"), format!("{secret}2\n")).unwrap();
 
     for code in [401, 403, 404] {
-        world.hub.misbehave(Place::Listing, 1, Fault::Status { code, retry_after: None });
+        world.hub.misbehave(RequestKind::Listing, 1, Fault::Status { code, retry_after: None });
         let refused = world.dlt(&["-vv", "data", "fetch", "ptb"]);
         assert_eq!(refused.code, Some(4), "{refused:?}");
         assert!(
@@ -366,14 +366,14 @@ fn a_proxy_is_used_and_no_token_is_told() {
     assert_eq!(last.as_deref(), Some("Bearer hf_verysecret2"));
 }
 
-/// Runs the command, killing it after each of these pauses before it is let run to its end.
+/// Runs the command and kills it after each of these pauses, then runs it to its end.
 fn killed_after(world: &World, arguments: &[&str], pauses: &[u64]) {
     for pause in pauses {
         let mut child =
             world.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         thread::sleep(Duration::from_millis(*pause));
 
-        // It may be done already; then there is nothing to kill.
+        // An error means that it has already ended.
         drop(child.kill());
         child.wait().unwrap();
     }
@@ -399,7 +399,7 @@ fn a_process_that_is_killed_anywhere_ends_with_the_same_files_byte_for_byte() {
 
     for world in [&undisturbed, &killed] {
         world.hub.serve(repository());
-        world.hub.misbehave(Place::Content, usize::MAX, drip());
+        world.hub.misbehave(RequestKind::Content, usize::MAX, drip());
     }
 
     undisturbed.dlt(&arguments).ok();
@@ -418,7 +418,7 @@ fn a_process_that_is_killed_anywhere_ends_with_the_same_files_byte_for_byte() {
         .requests()
         .iter()
         .any(|request| request.range.is_some_and(|(first, _)| first > 0));
-    assert!(resumed, "no download was taken up where it was cut");
+    assert!(resumed, "no download was resumed where it had been cut");
 }
 
 #[test]

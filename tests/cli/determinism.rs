@@ -4,9 +4,9 @@ use dlt_spec::record::{MetricRow, without_times};
 
 use crate::workplace::Workplace;
 
-/// How far a loss of about 10 may lie apart between numbers of threads after twelve steps. Sums of
-/// f32 are then made in another order, which moves the last digits, 6e-7 of 10, and AdamW carries
-/// them on; a real difference, such as another batch, is in the first digits.
+/// Largest difference of a loss of about 10 between numbers of threads after twelve steps. Other
+/// threads add f32 numbers in another order, which changes the last digits, 6e-7 of 10, and AdamW
+/// carries them along. A real difference, such as another batch, shows in the first digits.
 const TOLERANCE: f64 = 1e-3;
 
 fn rows(place: &Workplace, run: &str) -> Vec<MetricRow> {

@@ -1,18 +1,19 @@
-//! `dlt doctor`: every damage is found, named, and nothing in the folder is touched.
+//! `dlt doctor`: every damage is found and named, and nothing in the folder is changed.
 
 use std::fs;
 use std::path::Path;
 
 use crate::workplace::{Said, Workplace};
 
-/// Every file below a folder with its content, the lock apart.
+/// Every file below a folder with its content.
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(contents(&path)),
-            false => found.push((path.display().to_string(), fs::read(&path).unwrap())),
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.push((path.display().to_string(), fs::read(&path).unwrap()));
         }
     }
 
@@ -135,6 +136,20 @@ fn law_every_damage_is_found_and_what_still_works_is_told() {
 }
 
 #[test]
+fn a_repair_is_named_only_where_a_checkpoint_holds_the_model() {
+    let place = Workplace::new();
+    place.train("run", &["--set", "checkpoint.every_steps=4"]);
+    fs::remove_file(place.path("run/model.safetensors")).unwrap();
+
+    let said = place.dlt(&["doctor", "run"]);
+    assert!(said.out.contains("a resume, or `dlt doctor RUN --repair`, writes it again"));
+
+    fs::remove_dir_all(place.path("run/checkpoint")).unwrap();
+    let said = place.dlt(&["doctor", "run"]);
+    assert!(said.out.contains("a model was validated; a resume writes it again"), "{}", said.out);
+}
+
+#[test]
 fn an_unfinished_run_and_its_writer_are_told() {
     let place = Workplace::new();
     place.train("run", &[]);
@@ -154,25 +169,25 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &to.join(entry.file_name())),
-            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     }
 }
 
-/// Files and folders as processes leave them that are killed.
+/// Makes files and folders as killed processes leave them.
 fn half_made(place: &Workplace, names: &[&str]) {
     for name in names {
         let path = place.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
 
-        match name.contains("/.") {
-            true => {
-                fs::create_dir(&path).unwrap();
-                fs::write(path.join("config.json"), "{").unwrap();
-            }
-            false => fs::write(path, "half").unwrap(),
+        if name.contains("/.") {
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("config.json"), "{").unwrap();
+        } else {
+            fs::write(path, "half").unwrap();
         }
     }
 }
@@ -182,12 +197,12 @@ fn what_killed_processes_left_is_named_and_a_repair_removes_it() {
     let place = Workplace::new();
     place.train("runs/run", &[]);
 
-    // No process has a number as large.
+    // No process has an id as large as the one in the second name.
     let left =
         ["runs/.run.partial", "runs/.run.4294967295.partial", "runs/run/summary.json.partial"];
     half_made(&place, &left);
 
-    // As a run has them whose process was killed before it had its name.
+    // Files of a run whose process was killed before the folder got its name.
     for name in
         ["spec.toml", "metrics.jsonl", "lock", "model.safetensors.partial", "companions/merges.txt"]
     {
@@ -205,7 +220,8 @@ fn what_killed_processes_left_is_named_and_a_repair_removes_it() {
     assert!(left.iter().all(|name| place.path(name).exists()));
     let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
     assert!(
-        said.out.contains(".run.partial") && said.err.contains("summary.json.partial is removed"),
+        said.out.contains(".run.partial")
+            && said.err.contains("summary.json.partial, which a killed process had left"),
         "{said:?}"
     );
     assert!(left.iter().all(|name| !place.path(name).exists()));
@@ -235,7 +251,7 @@ fn law_a_repair_removes_no_folder_of_others() {
     half_made(&place, &["runs/.export.partial", "runs/.run-2.partial", "runs/.run.partial"]);
 
     let before = contents(&place.path("runs"));
-    // What dlt never puts there is somebody's, and the whole folder with it.
+    // A file that dlt never puts there belongs to the user, so the whole folder is left.
     for name in [
         "thesis.tex",
         "checkpoint/step-000000000012.safetensors",
@@ -247,10 +263,8 @@ fn law_a_repair_removes_no_folder_of_others() {
         fs::write(&path, "precious").unwrap();
 
         let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
-        let top = match name.starts_with("companions") {
-            true => name,
-            false => name.split('/').next().unwrap(),
-        };
+        let is_companion = name.starts_with("companions");
+        let top = if is_companion { name } else { name.split('/').next().unwrap() };
 
         for (folder, reason) in [
             (".export.partial", "left as it is: it is not named after runs/run"),
@@ -362,5 +376,5 @@ fn what_killed_processes_left_in_the_caches_is_named_and_a_repair_removes_it() {
     assert!(left.iter().all(|name| !place.path(name).exists()));
     assert!(kept.iter().all(|name| place.path(name).exists()));
     fs::remove_file(place.path(kept[1])).unwrap();
-    assert_eq!(doctor(&[]).out, "nothing of a killed process is left in the caches\n");
+    assert_eq!(doctor(&[]).out, "killed processes have left nothing in the caches\n");
 }

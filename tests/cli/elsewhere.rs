@@ -1,5 +1,5 @@
-//! Folders in Hugging Face's layout as other programs leave them: other names, other files, other
-//! configs.
+//! Folders in Hugging Face's layout as other programs write them: with other names, other files and
+//! other configs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::models::{Kind, loss, place, train};
 use crate::workplace::{Said, Workplace};
 
-/// What a safetensors file holds of each tensor: its entry in the header without the place, and its
-/// bytes.
+/// The tensors of a safetensors file: for each its entry in the header, without the offsets, and
+/// its bytes.
 type Tensors = BTreeMap<String, (Value, Vec<u8>)>;
 
 fn tensors(place: &Workplace, file: &str) -> Tensors {
@@ -45,7 +45,7 @@ fn write(place: &Workplace, file: &str, tensors: &Tensors, metadata: &BTreeMap<S
     place.write(file, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat());
 }
 
-/// A trained model of this kind in a folder `out`, without what tells that it was made here.
+/// A trained model of this kind, exported into a folder `out`.
 fn exported(kind: Kind, more: &[&str]) -> Workplace {
     let place = place();
     train(&place, kind, "run", more);
@@ -87,8 +87,8 @@ fn names_that_a_compiler_wrapped_are_read_and_said() {
     }
 }
 
-/// A shared tensor is there once, and the metadata list its other names: the layers are tied, and
-/// stay so.
+/// A shared tensor is in the file once, and the metadata list its other names. The layers are tied,
+/// and stay tied.
 #[test]
 fn shared_tensors_of_the_metadata_are_tied_layers() {
     let place =
@@ -119,7 +119,7 @@ fn shared_tensors_of_the_metadata_are_tied_layers() {
     let map = place.dlt(&["inspect", "back"]).ok().out;
     assert!(map.contains("0 0 2 0"), "{map}");
 
-    // What tuning holds fixed is the tying of the file.
+    // Fine-tuning keeps the tying of the file.
     let tune = [
         "finetune",
         "out",
@@ -172,7 +172,7 @@ fn what_only_training_reads_does_not_stop_an_import() {
     );
 }
 
-/// Each difference of a Llama is trained, leaves, comes back and leaves again as it was.
+/// Each variant of a Llama is trained, exported, imported and exported again unchanged.
 #[test]
 fn law_every_kind_of_llama_comes_back_bit_for_bit() {
     for (sets, kind, key) in [

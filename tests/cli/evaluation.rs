@@ -1,4 +1,4 @@
-//! `dlt eval`: the numbers of the summary again, and any other text.
+//! `dlt eval`: the same numbers as in the summary, and the loss on any other text.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! `dlt export` and `dlt import`: models leave and come back, bit for bit.
+//! `dlt export` and `dlt import`: models are written and read back, bit for bit.
 
 use std::fs;
 #[cfg(unix)]
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::models::{Kind, SCALED, loss, place, train};
 use crate::workplace::Workplace;
 
-/// Files of an export that the weights and the config decide.
+/// Files of an export that depend only on the weights and the config.
 const DECIDED: [&str; 6] = [
     "model.safetensors",
     "config.json",
@@ -23,7 +23,7 @@ fn export(place: &Workplace, run: &str, format: &str, out: &str) -> String {
     place.dlt(&["export", run, "--format", format, "--out", out]).ok().out
 }
 
-/// The bytes of every file that weights and config decide; `None` for one that is not there.
+/// The bytes of each of these files; `None` for one that does not exist.
 fn decided(place: &Workplace, folder: &str) -> Vec<Option<Vec<u8>>> {
     DECIDED.iter().map(|file| fs::read(place.path(&format!("{folder}/{file}"))).ok()).collect()
 }
@@ -36,8 +36,8 @@ fn files(place: &Workplace, folder: &str) -> Vec<String> {
     files
 }
 
-/// The state calls layers tied that have weights of their own: those are what leaves and what comes
-/// back.
+/// The state calls layers tied although they have their own weights. These weights are exported and
+/// imported.
 #[test]
 fn law_a_model_of_replicated_layers_comes_back_bit_for_bit() {
     let place = place();
@@ -76,7 +76,7 @@ fn law_models_of_every_family_come_back_bit_for_bit() {
             assert_eq!(files(&place, &out), files(&place, &again), "{kind:?} {format}");
         }
 
-        // Equal layers share their weights again, so that one form leads to the other.
+        // Equal layers share their weights again, so the forms can be converted into each other.
         export(&place, "back-hf", "tied", "crossed");
         place.dlt(&["import", "crossed", "--out", "back-crossed"]).ok();
         assert_eq!(loss(&place, "back-crossed"), expected, "{kind:?}");
@@ -86,7 +86,8 @@ fn law_models_of_every_family_come_back_bit_for_bit() {
     }
 }
 
-/// Readers know no factors of residual branches: what leaves has them in its weights, and says so.
+/// Other programs know no factors of residual branches. An export has them in its weights, and says
+/// so.
 #[test]
 fn law_scaled_branches_leave_in_the_weights() {
     for kind in Kind::ALL {
@@ -187,7 +188,7 @@ fn an_export_holds_what_its_reader_asks_for() {
     assert_eq!(processor["image_mean"], serde_json::json!([0.5, 0.5, 0.5]));
     assert!(place.read("seen-hf/README.md").contains("accuracy"));
 
-    // What others wrote of it is enough to see pictures as the model did.
+    // Without spec.toml, preprocessor_config.json is enough to prepare pictures as in training.
     fs::remove_file(place.path("seen-hf/spec.toml")).unwrap();
     place.dlt(&["import", "seen-hf", "--out", "back", "--data", "pictures.bin"]).ok();
     assert_eq!(loss(&place, "back"), loss(&place, "seen"));
@@ -216,7 +217,7 @@ fn the_compact_form_is_smaller_by_the_share_of_tied_weights() {
         fs::read(place.path("run/model.safetensors")).unwrap()
     );
 
-    // Width 16: a block has 12 C^2 + 13 C, what is outside of blocks (V + T + 2) C.
+    // Width C = 16: a block has 12 C^2 + 13 C parameters, the rest of the model (V + T + 2) C.
     let block = 12 * 256 + 13 * 16;
     let shared = (257 + 40 + 2) * 16;
     let stored = 4 * (shared + block);
@@ -254,8 +255,8 @@ fn an_imported_model_is_a_run_for_every_task() {
     };
 
     assert_eq!(write("back"), write("run"));
-    // Going on with it begins with its weights: a step that learns nothing leaves the loss as it
-    // is.
+    // A run that starts from it begins with its weights: after a step that learns nothing, the loss
+    // is the same.
     let still = ["--set", "optimizer.learning_rate=1e-30", "--set", "optimizer.weight_decay=0"];
 
     place
@@ -358,7 +359,7 @@ fn a_model_of_others_is_refused_with_the_command_that_makes_a_run_of_it() {
         );
 
         let command = said.err.split('`').nth(1).unwrap();
-        // As a shell reads it, with the program of this test.
+        // The words as a shell would split them, for the program of this test.
         let words = command.replace("'an export'", "an_export");
         let words: Vec<_> = words.split(' ').skip(1).map(|word| word.replace('_', " ")).collect();
 
@@ -418,7 +419,7 @@ fn companions_that_are_no_files_are_refused_by_name() {
         refused(name, &[name, "it is a folder, expected a file"]);
         fs::remove_dir(&path).unwrap();
         std::os::unix::fs::symlink("gone", &path).unwrap();
-        refused(name, &[name, "it is a link to gone, which is not there"]);
+        refused(name, &[name, "it is a link to gone, which does not exist"]);
         fs::remove_file(&path).unwrap();
 
         if let Some(before) = before {
@@ -450,7 +451,7 @@ fn rejects_what_cannot_leave_or_come() {
     }
 
     for (arguments, code, word) in [
-        (&["export", "run", "--format", "hf", "--out", "out"][..], 2, "out is there already"),
+        (&["export", "run", "--format", "hf", "--out", "out"][..], 2, "out already exists"),
         (&["export", "gone", "--format", "hf", "--out", "new"], 4, "gone: no such run folder"),
         (&["export", "empty", "--format", "tied", "--out", "new"], 4, "empty: not a run folder"),
         (&["export", "run", "--out", "new"], 2, "--format"),
@@ -461,7 +462,7 @@ fn rejects_what_cannot_leave_or_come() {
         (
             &["import", "out", "--out", "new", "--set", "model.width=32"],
             3,
-            "`model.width` is 32, its own 16",
+            "`model.width` is 32, but the model has 16",
         ),
         (
             &["generate", "run", "--prompt", "a"],
@@ -475,7 +476,7 @@ fn rejects_what_cannot_leave_or_come() {
         assert!(!place.path("new").exists(), "{arguments:?}");
     }
 
-    // A file that was cut short is told, and nothing is left.
+    // A file that was cut short is named, and nothing is left behind.
     let file = place.path("out/model.safetensors");
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() - 100]).unwrap();

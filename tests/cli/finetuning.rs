@@ -1,4 +1,4 @@
-//! `dlt finetune`: a model learns the classes of a task, its tying held fixed.
+//! `dlt finetune`: a model learns the classes of a task while its tying stays fixed.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use dlt_spec::spec::{Initial, ResidualScale};
 use crate::models::{Kind, SCALED, loss, place, train};
 use crate::workplace::{Said, Workplace};
 
-/// Layers share weights and nothing is decided.
+/// Settings with which layers share weights, and no decision is made.
 const TIED: [&str; 4] = ["--set", "tying.initial=[0,0,2,2]", "--set", "agent.policy=none"];
 
 fn finetune(place: &Workplace, run: &str, out: &str, more: &[&str]) -> Said {
@@ -56,7 +56,7 @@ fn texts_are_told_apart_with_the_tying_held() {
             assert!(said.out.contains(part), "{part} is missing in\n{}", said.out);
         }
 
-        assert!(said.err.contains("drawn anew"), "{}", said.err);
+        assert!(said.err.contains("new and drawn at random"), "{}", said.err);
         let scores = place.json("tuned/summary.json")["validation_scores"].clone();
         assert_eq!(scores["majority_accuracy"], 0.5);
         assert!(scores["accuracy"].as_f64().unwrap() > 0.9, "{kind:?} {scores}");
@@ -74,17 +74,17 @@ fn texts_are_told_apart_with_the_tying_held() {
         assert!(map.contains("0 0 2 2"), "{map}");
 
         for text in [&said.err, &said.out, &map] {
-            assert!(!text.contains("perplexity"), "there is none of classes:\n{text}");
+            assert!(!text.contains("perplexity"), "classes have no perplexity:\n{text}");
         }
 
-        // What was tuned leaves and comes back as what was trained does.
+        // A fine-tuned model can be exported and imported like any other.
         place.dlt(&["export", "tuned", "--format", "hf", "--out", "out"]).ok();
         place.dlt(&["import", "out", "--out", "back"]).ok();
         assert_eq!(loss(&place, "back"), loss(&place, "tuned"));
     }
 }
 
-/// Layers go on with the factors that their weights were trained with, or the run is refused.
+/// Layers keep the factors that their weights were trained with, or the run is refused.
 #[test]
 fn scaled_branches_are_held_with_the_tying() {
     let place = place();
@@ -111,7 +111,7 @@ fn scaled_branches_are_held_with_the_tying() {
     }
 
     assert!(!place.path("none").exists());
-    // What the message says helps.
+    // What the message advises works.
     place.dlt(&["export", "grown", "--format", "hf", "--out", "out"]).ok();
     place.dlt(&["import", "out", "--out", "plain"]).ok();
     finetune(&place, "plain", "tuned-plain", &["--steps", "2"]);
@@ -242,7 +242,7 @@ fn rejects_what_cannot_be_learnt() {
         (
             &["run", "--task", "glue/sst2", "--data", "SST", "--set", "model.layers=3"],
             3,
-            "its own 4",
+            "but the model has 4",
         ),
         (
             &["run", "--task", "glue/sst2", "--data", "SST", "--set", "model.pooling=first"],

@@ -1,5 +1,4 @@
-//! `dlt generate`: seeded, the prompt first, several prompts beside each other, and where texts
-//! end.
+//! `dlt generate`: seeds, several prompts at the same time, and where texts end.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -128,8 +127,7 @@ fn a_text_ends_before_a_stop_text() {
     assert_eq!((&whole["end"], &whole["tokens"]), (&"length".into(), &12.into()), "{whole}");
 
     let text = whole["continuation"].as_str().unwrap();
-    // The last character of the text and the one before it: wherever they come first, there it
-    // ends.
+    // The last two characters of the text are the stop text. The text ends where they first occur.
     let (at, _) = text.char_indices().rev().nth(1).unwrap();
     let stop = &text[at..];
     let ended =

@@ -1,4 +1,4 @@
-//! `dlt inspect`: of a run, of a model file, of a recording.
+//! `dlt inspect` of a run, of a model file and of a recording.
 
 use crate::workplace::Workplace;
 
@@ -51,7 +51,7 @@ fn frozen_layers_are_told_from_tied_ones() {
     assert!(shown.contains("●   ◌   ◌") && shown.contains("1 group, 2 frozen"), "{shown}");
 }
 
-/// Replicated layers are tied in the state and have blocks of their own.
+/// Replicated layers are tied in the state, but have their own blocks.
 #[test]
 fn replicated_layers_are_tied_in_the_state_and_blocks_of_their_own() {
     let place = Workplace::new();

@@ -1,4 +1,4 @@
-//! Runs that are killed at random, without a word, come out as the runs that were left alone.
+//! Runs that are killed at random moments, without warning, end as the runs that were left alone.
 
 use std::fs;
 use std::io;
@@ -17,10 +17,10 @@ const KILLS: usize = 50;
 /// Kills of a run that grows.
 const KILLS_OF_GROWTH: usize = 16;
 
-/// Seeds the moments of the kills; when a kill really lands hangs on the machine.
+/// Seed of the moments of the kills. What a process is doing at that moment depends on the machine.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Letters instead of words, so that the model is tiny and a process is at work in no time.
+/// A tokenizer of letters instead of words: the model is then tiny, and a process starts quickly.
 fn tokenizer() -> String {
     let letters: Vec<_> = (0..26u8).map(|i| format!("\"{}\":{i}", char::from(b'a' + i))).collect();
     format!(
@@ -56,8 +56,8 @@ every_steps = 2
 decide_every = 3
 "#;
 
-/// Splits and swaps by what gradients say, averaged and gated, with rewards that wait for a loss
-/// measured before.
+/// Splits and swaps that gradients decide, averaged and gated, with rewards that need a loss
+/// measured earlier.
 const GROWTH: &str = r#"
 decision = "swap"
 initial = "tied"
@@ -107,7 +107,7 @@ impl Moments {
     }
 }
 
-/// What two runs with one result share.
+/// Everything that two runs with the same result have in common.
 fn outcome(place: &Workplace, run: &str) -> (Vec<String>, String, String, Vec<u8>) {
     let lines = place.read(&format!("{run}/metrics.jsonl")).lines().map(without_times).collect();
     let summary = without_times(&place.read(&format!("{run}/summary.json")));
@@ -128,8 +128,8 @@ fn end(place: &Workplace, run: &str) -> Vec<u8> {
     bytes[header..header + tensors].to_vec()
 }
 
-/// Waits for a process for so long, or until a file is being written in `aim`; whether it ended by
-/// itself, and how.
+/// Waits for a process for so long, or until a file is being written in the folder `aim`. Returns
+/// the status if the process ended by itself.
 fn wait(child: &mut Child, limit: Duration, aim: Option<&Path>) -> Option<ExitStatus> {
     let is_partial = |entry: io::Result<fs::DirEntry>| {
         entry.is_ok_and(|entry| entry.path().extension() == Some("partial".as_ref()))
@@ -141,7 +141,8 @@ fn wait(child: &mut Child, limit: Duration, aim: Option<&Path>) -> Option<ExitSt
             return Some(status);
         }
 
-        // What a process before left there is removed when the run is taken up.
+        // In the first half of the time, the files may be remains of an earlier process, which a
+        // resume removes.
         let entries = aim.filter(|_| began.elapsed() > limit / 2).map(fs::read_dir);
         if entries.is_some_and(|entries| entries.is_ok_and(|mut entries| entries.any(is_partial))) {
             return None;
@@ -164,8 +165,8 @@ fn law_fifty_kills_at_random_change_nothing() {
     kill(&place(SPEC), KILLS);
 }
 
-/// What is gathered of gradients, the gate's losses and the loss that a reward waits for are there
-/// again after each kill.
+/// Collected gradients, the losses of the gate, and the loss that a reward needs all survive a
+/// kill.
 #[test]
 fn law_kills_at_random_change_nothing_of_a_run_that_grows() {
     let place = place(&format!("{SPEC}{GROWTH}"));
@@ -194,8 +195,8 @@ fn decisions(place: &Workplace, run: &str) -> Vec<DecisionRow> {
     place.read(&format!("{run}/metrics.jsonl")).lines().filter_map(row).collect()
 }
 
-/// Kills runs of the spec of a place so many times in all, and compares each with the run that is
-/// left alone.
+/// Kills runs of the place's spec until there were `most` kills, and compares each run with one
+/// that is left alone.
 fn kill(place: &Workplace, most: usize) {
     let began = Instant::now();
     let mut alone = spawn(place, &["train", "spec.toml", "--out", "alone"]);
@@ -210,24 +211,25 @@ fn kill(place: &Workplace, most: usize) {
         let run = format!("killed-{rounds}");
         rounds += 1;
 
-        // A kill may come when everything has just been done.
+        // A kill may also come after the run has finished.
         while !place.path(&run).join("summary.json").is_file() {
-            // A folder that was not even made, or without a spec, is not a run yet.
+            // Without a spec there is no run yet that could be resumed.
             let is_begun = place.path(&run).join("spec.toml").is_file();
             if !is_begun {
                 let _ = fs::remove_dir_all(place.path(&run));
             }
 
-            let mut child = match is_begun {
-                true => spawn(place, &["train", "--resume", &run]),
-                false => spawn(place, &["train", "spec.toml", "--out", &run]),
+            let mut child = if is_begun {
+                spawn(place, &["train", "--resume", &run])
+            } else {
+                spawn(place, &["train", "spec.toml", "--out", &run])
             };
 
-            // At first anywhere in what a process does; from the last kill on it is left alone.
+            // A random moment; but once there were enough kills, the run is left alone.
             let limit = Duration::from_micros(moments.next(whole.as_micros() as u64 / 6));
             let limit = if kills < most { limit } else { Duration::from_secs(120) };
 
-            // Every third kill is aimed at a save: it comes as soon as one is seen.
+            // Every third kill is aimed at a save: it happens as soon as one is seen.
             let aim = (kills % 3 == 0).then(|| place.path(&run).join("checkpoint"));
             match wait(&mut child, limit, aim.as_deref()) {
                 Some(status) => {
@@ -239,12 +241,12 @@ fn kill(place: &Workplace, most: usize) {
                     child.kill().unwrap();
                     child.wait().unwrap();
                     kills += 1;
-                    assert!(kills < 10 * most, "the run does not come to its end");
+                    assert!(kills < 10 * most, "the run never finishes");
                 }
             }
         }
 
-        assert!(outcome(place, "alone") == outcome(place, &run), "{run} came out otherwise");
+        assert!(outcome(place, "alone") == outcome(place, &run), "{run} has another result");
         assert!(end(place, "alone") == end(place, &run), "{run} ended with other weights");
         place.dlt(&["doctor", &run]).ok();
     }

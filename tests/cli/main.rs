@@ -1,8 +1,8 @@
 //! The program from outside: what a person types, reads and finds on disk.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test, which is its purpose")]
 
-// Linked for what it brings along: candle with CUDA, which the tests read files with, starts
-// without NVIDIA's libraries.
+// Linked for a side effect: the tests read files with candle, and with this crate a candle that has
+// CUDA starts without NVIDIA's libraries.
 use dlt_models as _;
 
 mod bad_inputs;

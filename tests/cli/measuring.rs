@@ -1,15 +1,15 @@
-//! `dlt bench` and `dlt inspect --memory`: what is measured, what is predicted, and that both
-//! agree.
+//! `dlt bench` and `dlt inspect --memory`: measurements and predictions, and that both agree.
 
 use serde_json::Value;
 
 use crate::workplace::{Said, Workplace};
 
-/// Prediction and measurement of a step's peak. In a process of a hundred megabytes one gap between
-/// buffers is a tenth; from half a gigabyte on they agree to a few hundredths.
+/// Largest relative difference between prediction and measurement of a step's peak. In a process of
+/// a hundred megabytes, one gap between buffers is a tenth. From half a gigabyte on they agree to a
+/// few hundredths.
 const MEMORY_TOLERANCE: f64 = 0.2;
-/// The program's own settings of the allocator, and one arena: with one for each thread, how many
-/// gaps there are is chance.
+/// The program's own settings of the allocator, but with one arena. With an arena for each thread,
+/// the number of gaps would be chance.
 const ONE_ARENA: &str = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:\
                          glibc.malloc.top_pad=67108864:glibc.malloc.arena_max=1";
 
@@ -22,13 +22,14 @@ fn number(line: &Value, key: &str) -> f64 {
     line[key].as_f64().unwrap_or_else(|| panic!("{key} in {line}"))
 }
 
-/// Our kernels' memory is what is predicted; candle's own operations take more.
+/// The prediction is for our kernels; candle's own operations need more memory.
 fn assert_predicted(figures: &Value) {
     let peak = number(figures, "peak_rss_mb");
     let predicted = number(figures, "predicted_peak_mb");
-    match cfg!(feature = "composed") {
-        true => assert!(predicted < (1.0 + MEMORY_TOLERANCE) * peak, "{figures}"),
-        false => assert!((predicted / peak - 1.0).abs() < MEMORY_TOLERANCE, "{figures}"),
+    if cfg!(feature = "composed") {
+        assert!(predicted < (1.0 + MEMORY_TOLERANCE) * peak, "{figures}");
+    } else {
+        assert!((predicted / peak - 1.0).abs() < MEMORY_TOLERANCE, "{figures}");
     }
 }
 
@@ -248,8 +249,8 @@ fn a_step_of_every_architecture_is_measured() {
             "{preset}"
         );
 
-        // What is not counted is the same for all: libraries, stacks, buffers that are kept for the
-        // next step.
+        // The prediction leaves out the same for all: libraries, stacks, and buffers that are kept
+        // for the next step.
         let apart = if cfg!(feature = "composed") {
             predicted - measured
         } else {

@@ -1,4 +1,4 @@
-//! Small models of every family, and data for them, for tests of what goes in and out.
+//! Small models of every family, and data for them, for tests of import, export and fine-tuning.
 
 use std::fs;
 
@@ -32,7 +32,8 @@ const SMALL: [&str; 21] = [
     "evaluation.every_steps=3",
 ];
 
-/// Growth from one block whose branches count by a quarter, which is exact in any weight.
+/// Growth from one block, whose residual branches have a factor of a quarter: multiplying a weight
+/// by it is exact.
 pub(crate) const SCALED: [&str; 10] = [
     "--set",
     "tying.initial=tied",
@@ -46,7 +47,7 @@ pub(crate) const SCALED: [&str; 10] = [
     "tying.residual_scale=uses",
 ];
 
-/// A family with the objective that its models are trained for.
+/// A model family with an objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Gpt2,
@@ -60,7 +61,7 @@ impl Kind {
     pub(crate) const ALL: [Self; 5] =
         [Self::Gpt2, Self::BertCausal, Self::BertMasked, Self::Vit, Self::Llama];
 
-    /// What a spec says of it.
+    /// Its settings in a spec.
     fn sets(self) -> &'static [&'static str] {
         match self {
             Self::Gpt2 => &["model.dropout=0.1", "model.positions=40"],
@@ -122,7 +123,7 @@ pub(crate) fn loss(place: &Workplace, run: &str) -> String {
     line["loss"].to_string()
 }
 
-/// Pictures whose brightness tells their class.
+/// Pictures whose brightness depends on their class.
 fn pictures(count: usize) -> Vec<u8> {
     let record = |row: usize| {
         let class = row % 10;
@@ -133,7 +134,7 @@ fn pictures(count: usize) -> Vec<u8> {
     (0..count).flat_map(record).collect()
 }
 
-/// Rows as SST-2's files have them; a word tells the class.
+/// Rows as in the files of SST-2; the first word depends on the class.
 fn sentences(count: usize) -> String {
     let row = |row: usize| {
         let word = if row.is_multiple_of(2) { "bad" } else { "good" };

@@ -1,4 +1,4 @@
-//! Data of the user's own: folders with splits, tables, labels, and caches that do not last.
+//! The user's own data: folders with splits, tables and labels; and caches that fail.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -140,8 +140,8 @@ fn rows_are_evaluated_as_they_are_trained_on() {
     assert_eq!(train(&place, "rows.jsonl::body", &["--out", "of-rows"]).ok().code, Some(0));
     assert_eq!(place.json("of-rows/provenance.json")["data"]["boundary"], "end-of-text");
 
-    // One that was trained on rows puts the end of text between them: a token for each line end, so
-    // as many.
+    // A run that was trained on rows puts the end of text between them. It is one token, like a
+    // line end, so the number of tokens is the same.
     let documents = rows.iter().filter(|row| !row.is_empty()).count();
     let bytes: usize = rows.iter().map(String::len).sum();
     assert_eq!(eval("of-rows", "rows.jsonl::body")["tokens"], bytes + documents - 2);
@@ -222,7 +222,7 @@ fn tokens_beyond_the_limit_are_refused_with_the_setting() {
     assert!(refused.code == Some(2) && refused.err.contains("as in 100GB"), "{refused:?}");
 }
 
-/// The limit of the shell on the size of a file stands in for a disk that is full.
+/// The limit of the shell on the size of a file has the same effect as a full disk.
 #[cfg(unix)]
 #[test]
 fn a_file_that_cannot_grow_is_an_error_and_not_a_signal() {

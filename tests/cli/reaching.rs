@@ -1,4 +1,4 @@
-//! What reaches the program and what of it reaches the terminal: options, folders in the
+//! Inputs from outside, and how much of them reaches the terminal: options, folders in the
 //! environment, the hub's cache, control characters.
 
 use std::fs;
@@ -8,10 +8,10 @@ use dlt_hub_stand_in::{Repository, StandIn};
 use crate::data::World;
 use crate::workplace::{Said, Workplace};
 
-/// What clears a screen and renames a window.
+/// Control characters that clear a screen and rename a window.
 const ESCAPE: &str = "\u{1b}[2J\u{1b}]0;pwned\u{7}\u{9b}2J";
 
-/// Nothing but line feeds and tabs does anything to a terminal.
+/// Checks that line feeds and tabs are the only control characters.
 fn is_harmless(said: &Said) {
     for text in [&said.out, &said.err] {
         let raw: Vec<char> = text
@@ -73,7 +73,7 @@ fn regression_control_characters_in_a_run_are_shown_as_digits() {
         is_harmless(&place.dlt(&arguments));
     }
 
-    // The log too.
+    // The log is harmless too.
     let mut command = place.command(&["eval", &run, "-vv"]);
     is_harmless(&Said::by(command.env("DLT_LOG", "trace")));
 }
@@ -162,7 +162,7 @@ fn regression_what_is_in_the_cache_whole_needs_no_hub() {
     let loss = |run: &str| world.place.dlt(&["eval", run, "--text", "text.txt", "--json"]).ok().out;
     assert_eq!(loss("away"), loss("online"));
 
-    // Without the lock file, as where Python fetched it, and with it.
+    // Without the lock file, as after a fetch by Python, and with it.
     let mut command = world.command(&["data", "tokenize", "wikitext-2"]);
     Said::by(command.env("HF_ENDPOINT", &gone).env("DLT_CACHE", world.place.path("fresh"))).ok();
     away(&["data", "tokenize", "wikitext-2"]).ok();
@@ -224,7 +224,7 @@ fn rejects_arguments_that_say_two_things() {
         ),
         (vec!["train", "text.txt", "other.txt"], "data may be named once"),
         (vec!["train", "a.toml", "b.toml"], "a spec may be named once"),
-        (vec!["train", "run"], "--resume run continues it"),
+        (vec!["train", "run"], "--resume run to continue it"),
         (vec!["train", "text.txt", "--epochs", "1", "--steps", "2"], "cannot be used with"),
     ] {
         let said = place.dlt(&arguments);

@@ -1,8 +1,8 @@
-//! Every command of README.md, in the order in which it stands there, in one folder: each ends with
-//! code 0.
+//! Runs every command of README.md, in its order and in one folder. Each must end with code 0.
 //!
-//! `dlt` runs under `DLT_REHEARSAL=1`, which README explains, and fetches from a stand-in of the
-//! hub. `cargo xtask` says what it would do (`--dry-run`), and `cargo test` is what runs this.
+//! `dlt` runs with `DLT_REHEARSAL=1`, which README explains, and fetches from a local server
+//! instead of the hub. `cargo xtask` only says what it would do (`--dry-run`). `cargo test` is not
+//! run again: it runs this test.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -16,28 +16,28 @@ use crate::workplace::Said;
 
 const README: &str = include_str!("../../README.md");
 
-/// What README leaves to the reader, and what stands for it here.
+/// Words that README leaves to the reader, and what replaces them here.
 const PLACEHOLDERS: [(&str, &str); 3] = [
     ("hf:OWNER/NAME:CONFIG:COLUMN", "hf:someone/books:english:body"),
     ("PATH", "python3"),
     ("FOLDER", "package"),
 ];
 
-/// Commands of `cargo xtask` that only look, and have no `--dry-run`.
+/// Commands of `cargo xtask` that change nothing, and have no `--dry-run`.
 const LOOKS: [&str; 1] = ["status"];
 
-/// Commands of `cargo xtask` that ask a `dlt` what runs would take, and build one unless it is
-/// named.
+/// Commands of `cargo xtask` that ask `dlt` how much runs would need, and build it unless `--dlt`
+/// names one.
 const STUDIES: [&str; 3] = ["ablation", "table", "all"];
 
 /// A command of README.
 #[derive(Debug)]
 enum Step {
-    /// `cargo run --release -- ARGUMENTS`, with whatever features.
+    /// `cargo run --release -- ARGUMENTS`, with any features.
     Dlt(Vec<String>),
     /// `cargo xtask ARGUMENTS`.
     Task(Vec<String>),
-    /// `cargo test --workspace`, of which this is a part.
+    /// `cargo test --workspace`, which runs this test.
     Tests,
 }
 
@@ -123,11 +123,11 @@ fn replaced(word: &str) -> String {
     PLACEHOLDERS
         .iter()
         .find(|(placeholder, _)| *placeholder == word)
-        .map_or(word, |(_, stands)| stands)
+        .map_or(word, |(_, replacement)| replacement)
         .to_owned()
 }
 
-/// What README takes for granted: texts of the reader's own, and what the hub has.
+/// What README expects to exist: the reader's own texts, and data sets of the hub.
 fn world() -> World {
     let world = World::new();
     let text = world.place.read("text.txt");
@@ -153,7 +153,7 @@ fn world() -> World {
     world
 }
 
-/// A tiny GPT-2 under the published one's name.
+/// Serves a tiny GPT-2 under the name of the published one.
 fn serve_gpt2(world: &World) {
     run(world, &["train", "--preset", "smoke", "--data", "my.txt", "--out", "gpt2"]).unwrap();
     run(world, &["export", "gpt2", "--format", "hf", "--out", "gpt2-hf"]).unwrap();
@@ -185,7 +185,7 @@ fn outcome(said: &Said) -> Outcome {
     if said.code == Some(0) { Ok(()) } else { Err(format!("{:?}: {}", said.code, said.err)) }
 }
 
-/// Serves until it is ended, so that it is asked for its page and ended.
+/// Runs `dlt watch`, which serves until it is ended: gets its page, and ends it.
 fn watch(world: &World, arguments: &[&str]) -> Outcome {
     let mut process = dlt(world, arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
@@ -207,7 +207,7 @@ fn watch(world: &World, arguments: &[&str]) -> Outcome {
     }
 }
 
-/// Says what it would do, from the root of the repository.
+/// Runs a command of `cargo xtask` in the root of the repository, with `--dry-run`.
 fn task(mut arguments: Vec<String>) -> Outcome {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     if STUDIES.contains(&arguments[0].as_str()) {
@@ -222,8 +222,8 @@ fn task(mut arguments: Vec<String>) -> Outcome {
     outcome(&Said::by(xtask().args(&arguments).current_dir(root)))
 }
 
-/// The program behind `cargo xtask`: the one that was built with `dlt`, as with the whole
-/// workspace, else by cargo.
+/// The program behind `cargo xtask`: the one that was built together with `dlt`, if there is one,
+/// or else through cargo.
 fn xtask() -> Command {
     let built = Path::new(env!("CARGO_BIN_EXE_dlt"))
         .with_file_name(format!("xtask{}", std::env::consts::EXE_SUFFIX));
@@ -273,7 +273,7 @@ fn every_command_of_the_readme_works_in_its_order() {
     assert!(failures.is_empty(), "{failures}");
     assert!(of_dlt >= 30 && of_tasks >= 10 && of_tests == 1, "{of_dlt} {of_tasks} {of_tests}");
 
-    // Each run of the preset has a folder of its own, named for what is different about it.
+    // Each run of the preset has its own folder, whose name says what differs from the preset.
     for run in [
         "shakespeare-12-1",
         "shakespeare-12-1-2",

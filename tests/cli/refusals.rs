@@ -4,8 +4,8 @@ use dlt_spec::ExitCode;
 
 use crate::workplace::Workplace;
 
-/// Runs the program and holds it to one message that has all `parts`, to the code, and to no run
-/// folder.
+/// Runs the program and checks its exit code, that it gives one message with all `parts`, and that
+/// it leaves no run folder.
 fn refused(place: &Workplace, arguments: &[&str], code: ExitCode, parts: &[&str]) {
     let said = place.dlt(arguments);
     assert_eq!(said.code, Some(i32::from(code.number())), "{said:?}");
@@ -22,7 +22,7 @@ fn refused(place: &Workplace, arguments: &[&str], code: ExitCode, parts: &[&str]
     assert!(!place.path("runs").exists(), "a refused start left a folder");
 }
 
-/// `dlt train --preset smoke` with more, which is refused.
+/// Checks that `dlt train --preset smoke` with more arguments is refused.
 fn train_refused(place: &Workplace, more: &[&str], code: ExitCode, parts: &[&str]) {
     let mut arguments = vec!["train", "--preset", "smoke"];
     arguments.extend(more);
@@ -146,7 +146,7 @@ fn rejects_a_folder_that_is_there_already() {
     let place = Workplace::new();
     place.train("run", &[]);
     let before = place.read("run/summary.json");
-    train_refused(&place, &["--out", "run"], ExitCode::Usage, &["run is there already", "--out"]);
+    train_refused(&place, &["--out", "run"], ExitCode::Usage, &["run already exists", "--out"]);
     assert_eq!(place.read("run/summary.json"), before);
 }
 

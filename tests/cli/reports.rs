@@ -37,7 +37,7 @@ fn a_page_is_one_file_that_needs_nothing_else() {
         .collect();
     assert_eq!(shown, recorded.iter().collect::<Vec<_>>());
 
-    // A page in a run folder is none of the doctor's business.
+    // `dlt doctor` does not object to a page in a run folder.
     place.dlt(&["doctor", "run"]).ok();
 }
 
@@ -67,7 +67,7 @@ fn a_page_replaces_a_page_and_nothing_else() {
     assert!(said.err.contains("is no page of dlt report; --force"), "{said:?}");
     assert_eq!(place.read("mine.html"), "<!doctype html> my own");
 
-    // Nor a run's own files.
+    // It does not replace a run's own files either.
     let spec = place.read("run/spec.toml");
     assert_eq!(place.dlt(&["report", "run", "--out", "run/spec.toml"]).code, Some(2));
     assert_eq!(place.read("run/spec.toml"), spec);
@@ -91,7 +91,10 @@ fn several_runs_stand_beside_each_other() {
     place.dlt(&["report", "tied", "plain", "--out", "both.html"]).ok();
 
     let page = place.read("both.html");
-    assert!(page.contains("2 runs compared") && page.contains("Differences are to <b>plain</b>"));
+    assert!(
+        page.contains("2 runs compared")
+            && page.contains("Differences are relative to <b>plain</b>")
+    );
 
     let said = place.dlt(&["report", "tied", "plain", "--json"]).ok();
     let runs: Value = serde_json::from_str(&said.out).unwrap();

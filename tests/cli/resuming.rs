@@ -1,4 +1,4 @@
-//! `dlt train --resume`, and how a run is stopped.
+//! `dlt train --resume`, and the ways to stop a run.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -8,7 +8,8 @@ use dlt_spec::record::without_times;
 
 use crate::workplace::{Said, Workplace};
 
-/// A run without a near end, and its standard error after the first step.
+/// Starts a run of very many steps. Returns it after its first step, with the rest of its standard
+/// error.
 fn started(place: &Workplace, run: &str, more: &[&str]) -> (Child, BufReader<ChildStderr>) {
     let mut arguments =
         vec!["train", "--preset", "smoke", "--data", "text.txt", "--steps", "100000", "--out", run];
@@ -62,7 +63,7 @@ fn a_signal_saves_the_run_and_says_how_to_go_on() {
 
         let more = (steps + 4).to_string();
         let said = place.dlt(&["train", "--resume", &run, "--steps", &more]).ok();
-        assert!(said.err.contains(&format!("going on after step {steps}")), "{}", said.err);
+        assert!(said.err.contains(&format!("resuming after step {steps}")), "{}", said.err);
         assert!(said.err.contains("changed: `training.steps`: 100000 became"), "{}", said.err);
 
         let rows = place.read(&format!("{run}/metrics.jsonl")).matches("\"kind\":\"step\"").count();
@@ -80,7 +81,7 @@ fn a_signal_saves_the_run_and_says_how_to_go_on() {
 #[test]
 fn a_second_signal_ends_at_once_and_leaves_the_last_checkpoint() {
     let place = Workplace::new();
-    // Steps so long that the second signal comes within one.
+    // Steps so long that both signals arrive during one step.
     let more = ["--set", "training.batch=256", "--set", "checkpoint.every_steps=1"];
     let (child, lines) = started(&place, "run", &more);
 
@@ -110,7 +111,7 @@ fn a_second_process_is_told_who_holds_the_folder() {
     let said = place.dlt(&["train", "--resume", "run", "--steps", "3"]).ok();
 
     assert!(
-        said.err.contains("no checkpoint was made yet"),
+        said.err.contains("there is no checkpoint yet"),
         "a killed process holds nothing: {}",
         said.err
     );
@@ -134,8 +135,8 @@ fn files(place: &Workplace, run: &str) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// The first process is stopped while its folder changes, so that it meets the other one at any
-/// place of its loop.
+/// The first process is paused while its folder is replaced, each time at another point of its
+/// loop.
 #[cfg(unix)]
 #[test]
 fn law_a_run_whose_folder_was_moved_stops_and_leaves_the_one_in_its_place_alone() {
@@ -195,7 +196,8 @@ fn a_run_whose_folder_was_removed_says_so_and_stops() {
     assert!(!place.path("run").exists(), "it is not made again");
 }
 
-/// The second process needs less memory than the first: the peak of the run is that of the first.
+/// The second process needs less memory than the first, so the peak of the run is that of the
+/// first.
 #[cfg(target_os = "linux")]
 #[test]
 fn law_peaks_of_memory_survive_a_stop() {
@@ -220,7 +222,7 @@ fn law_peaks_of_memory_survive_a_stop() {
     let now = serde_json::from_str::<serde_json::Value>(last).unwrap()["current_rss_mb"]
         .as_f64()
         .unwrap();
-    assert!(now < 0.9 * before[0], "the second process is to need less: {now} of {}", before[0]);
+    assert!(now < 0.9 * before[0], "the second process should need less: {now} of {}", before[0]);
     assert!(figure("peak_rss_mb") >= figure("mean_rss_mb"));
 }
 
@@ -238,7 +240,7 @@ fn law_a_run_made_longer_is_the_long_run() {
     assert_eq!(place.read("long/states.jsonl"), place.read("short/states.jsonl"));
 
     let said = place.dlt(&["train", "--resume", "short", "--threads", "2", "--steps", "13"]).ok();
-    assert!(said.err.contains("began with threads 1, now it is 2"), "{}", said.err);
+    assert!(said.err.contains("began with threads 1, and now has 2"), "{}", said.err);
 }
 
 #[test]
@@ -255,7 +257,7 @@ fn rejects_what_would_be_another_run_and_leaves_it_alone() {
     for (more, code, says) in [
         (&["--seed", "7"][..], 3, "`seed`: 1 became 7"),
         (&["--set", "model.layers=4"], 3, "`model.layers`: 3 became 4"),
-        (&["--steps", "5"], 2, "12 steps are done, training.steps = 5 is fewer"),
+        (&["--steps", "5"], 2, "12 steps are done, but training.steps is only 5"),
         (&[], 2, "finished after 12 steps; raise --steps"),
         (&["--set", "model.heads=5"], 3, "`model.heads` is 5"),
         (&["--preset", "smoke"], 2, "cannot be used with"),
@@ -290,7 +292,7 @@ fn a_spec_that_was_edited_in_the_folder_is_compared_with_the_checkpoint() {
     assert!(said.err.contains("`optimizer.learning_rate`: 0.001 became 0.1"), "{}", said.err);
 }
 
-/// A rate after one step of which nothing is finite any more.
+/// A learning rate with which nothing is finite after one step.
 const DIVERGES: [&str; 6] = [
     "--set",
     "optimizer.learning_rate=1e30",
@@ -310,8 +312,7 @@ fn a_run_that_diverges_names_step_loss_tensor_and_what_is_left() {
     let said = place.dlt(&arguments);
     assert_eq!(said.code, Some(6), "{said:?}");
 
-    for part in ["training diverged at step 1", "loss", "tensor", "no checkpoint had been made yet"]
-    {
+    for part in ["training diverged at step 1", "loss", "tensor", "there is no checkpoint yet"] {
         assert!(said.err.contains(part), "{part} is missing in {}", said.err);
     }
 
@@ -329,6 +330,6 @@ fn a_loss_that_explodes_is_warned_of_while_it_is_still_finite() {
     arguments.extend(["--set", "evaluation.every_steps=1000", "--quiet"]);
 
     let said = place.dlt(&arguments);
-    assert!(said.err.contains("the loss has left the last ones far behind"), "{said:?}");
-    assert!(!place.train("calm-too", &["--quiet"]).err.contains("far behind"));
+    assert!(said.err.contains("the loss is far above the median of recent losses"), "{said:?}");
+    assert!(!place.train("calm-too", &["--quiet"]).err.contains("far above the median"));
 }

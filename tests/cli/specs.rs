@@ -1,4 +1,4 @@
-//! `dlt spec` and the help.
+//! `dlt spec`, and the help.
 
 use dlt_spec::presets::{METHODS, PRESETS};
 use dlt_spec::{ExitCode, Overlay, Spec, presets};

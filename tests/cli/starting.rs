@@ -1,4 +1,4 @@
-//! `dlt train --from`: runs that begin with the weights of a model.
+//! `dlt train --from`: runs that start with the weights of a model.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use dlt_spec::spec::{Initial, InitialName};
 use crate::models::{Kind, loss, place, train};
 use crate::workplace::{Said, Workplace};
 
-/// A step that changes no weight that is not tiny.
+/// Settings for one step that changes no weight, except tiny ones.
 const STILL: [&str; 10] = [
     "--set",
     "optimizer.learning_rate=1e-30",
@@ -56,8 +56,8 @@ fn every_family_begins_with_the_weights_of_a_model() {
     }
 }
 
-/// Weights that were trained with factors of residual branches compute the same with these factors
-/// only.
+/// Weights that were trained with factors of residual branches compute the same only with these
+/// factors.
 #[test]
 fn a_start_has_the_factors_of_its_weights() {
     let place = place();
@@ -117,14 +117,14 @@ fn a_run_from_a_model_goes_on_as_if_never_stopped() {
     from(&place, "run", "text.txt", "whole", &[&more[..], &["--steps", "6"]].concat()).ok();
     from(&place, "run", "text.txt", "parts", &[&more[..], &["--steps", "3"]].concat()).ok();
 
-    // With a checkpoint the model that it began with is not needed.
+    // With a checkpoint, the model that it started from is not needed.
     fs::rename(place.path("run"), place.path("moved")).unwrap();
     place.dlt(&["train", "--resume", "parts", "--steps", "6", "--quiet", "--threads", "1"]).ok();
 
     let end = |run: &str| place.json(&format!("{run}/summary.json"))["validation_loss"].to_string();
     assert_eq!(end("parts"), end("whole"));
 
-    // Without one it is.
+    // Without a checkpoint, it is needed.
     fs::remove_dir_all(place.path("parts/checkpoint")).unwrap();
     let said = place.dlt(&["train", "--resume", "parts", "--steps", "7"]);
     assert!(said.code == Some(4) && said.err.contains("run: no such run folder"), "{said:?}");
@@ -203,7 +203,7 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
     assert!(place.path("back/companions/tokenizer.json").is_file());
     assert_eq!(loss(&place, "back"), loss(&place, "run"));
 
-    // What this program has exported says by itself on what it was trained.
+    // An export of this program says itself what it was trained on, so no `--data` is needed.
     dlt(&["import", "hf:someone/whole", "--out", "whole"], false).ok();
     assert_eq!(loss(&place, "whole"), loss(&place, "run"));
 
@@ -222,12 +222,16 @@ fn rejects_what_contradicts_the_model() {
     fs::remove_file(place.path("hf/spec.toml")).unwrap();
 
     for (arguments, code, word) in [
-        (&["--from", "run", "--set", "model.width=32"][..], 3, "`model.width` is 32, its own 16"),
-        (&["--from", "run", "wide.toml"], 3, "`model.width` is 32, its own 16"),
+        (
+            &["--from", "run", "--set", "model.width=32"][..],
+            3,
+            "`model.width` is 32, but the model has 16",
+        ),
+        (&["--from", "run", "wide.toml"], 3, "`model.width` is 32, but the model has 16"),
         (
             &["--from", "run", "--set", "model.gelu=erf"],
             3,
-            "`model.gelu` is \"erf\", its own \"tanh\"",
+            "`model.gelu` is \"erf\", but the model has \"tanh\"",
         ),
         (&["--from", "run", "--set", "model.context=64"], 3, "at least model.context = 64"),
         (&["--from", "run", "--set", "tying.initial=frozen"], 3, "`tying.initial`"),
@@ -236,7 +240,11 @@ fn rejects_what_contradicts_the_model() {
         (&["--from", "hf"], 3, "it has no tokenizer.json"),
         (&["--from", "hf:a/b/c"], 4, "OWNER/NAME"),
         (&["--from", "run", "--resume", "run"], 2, "--resume"),
-        (&["--set", "model.start=run", "--set", "tying.initial=tied"], 3, "is not that of run"),
+        (
+            &["--set", "model.start=run", "--set", "tying.initial=tied"],
+            3,
+            "the spec contradicts run",
+        ),
     ] {
         let said =
             place.dlt(&[&["train", "--data", "text.txt", "--out", "new"], arguments].concat());

@@ -13,14 +13,14 @@ mod reader;
 
 use reader::{Event, read};
 
-/// What hangs on the clock or on the machine.
+/// Values that depend on the clock or on the machine.
 const TIMES: [&str; 2] = ["train/tokens_per_s", "memory/resident_mb"];
 
 /// The one event file of a run.
 fn event_file(place: &Workplace, run: &str) -> PathBuf {
     let mut files = fs::read_dir(place.path(&format!("{run}/tensorboard"))).unwrap();
     let file = files.next().unwrap().unwrap().path();
-    assert!(files.next().is_none(), "one event file, or steps are there twice");
+    assert!(files.next().is_none(), "there must be one event file, or steps are shown twice");
     file
 }
 
@@ -79,7 +79,7 @@ fn law_a_killed_and_resumed_run_has_the_events_of_one_that_was_left_alone() {
 
     assert!(seen >= Some(9), "events come while a run is under way: {seen:?}");
 
-    // A run that has an event file goes on with it.
+    // A run that has an event file continues it.
     place.dlt(&["train", "--resume", "killed", "--threads", "1", "--quiet"]).ok();
     assert_eq!(event_file(&place, "killed"), before);
 
@@ -89,7 +89,7 @@ fn law_a_killed_and_resumed_run_has_the_events_of_one_that_was_left_alone() {
     assert!(whole[1].wall_time > whole[0].wall_time);
     assert_eq!(timeless(whole), timeless(killed));
 
-    // It says what the metrics say, and nothing else.
+    // It depends only on the metrics.
     let said = place.dlt(&["convert", "killed", "--to", "tensorboard", "--out", "again"]).ok();
     let again = fs::read(place.path(said.out.trim())).unwrap();
     assert_eq!(fs::read(before).unwrap(), again);
@@ -106,7 +106,11 @@ fn only_who_asks_gets_event_files_but_may_ask_later() {
     assert!(losses >= 14, "the steps before are there too");
 
     let said = place.dlt(&["convert", "run", "--to", "tensorboard"]).ok();
-    assert_eq!(place.path(said.out.trim()), event_file(&place, "run"), "written anew in its place");
+    assert_eq!(
+        place.path(said.out.trim()),
+        event_file(&place, "run"),
+        "it is replaced by the new one"
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -160,8 +164,8 @@ fn rejects_to_convert_what_is_no_run_or_to_write_over_what_is_there() {
     for (arguments, code, says) in [
         (&["convert", "there", "--to", "csv"][..], 4, "there: not a run folder"),
         (&["convert", "there", "--to", "tensorboard"], 4, "there: not a run folder"),
-        (&["convert", "run", "--to", "csv", "--out", "there"], 2, "there is there already"),
-        (&["convert", "run", "--to", "tensorboard", "--out", "text.txt"], 2, "is there already"),
+        (&["convert", "run", "--to", "csv", "--out", "there"], 2, "there already exists"),
+        (&["convert", "run", "--to", "tensorboard", "--out", "text.txt"], 2, "already exists"),
         (&["convert", "run", "--to", "excel"], 2, "possible values: tensorboard, csv"),
         (&["convert", "run"], 2, "--to"),
     ] {

@@ -1,5 +1,5 @@
-//! The tokenizer of a model goes where the model goes: runs keep it, imports take what a folder
-//! has, exports give it back.
+//! The tokenizer of a model goes where the model goes: runs keep it, imports read it from the
+//! folder, exports write it back.
 
 use std::fs;
 use std::path::Path;
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use crate::models::{Kind, loss, place, train};
 use crate::workplace::{Said, Workplace};
 
-/// Makes a tokenizer of a text.
+/// Trains a tokenizer on a text.
 fn make_tokenizer(place: &Workplace, text: &str, vocabulary: &str, out: &str) {
     let _ = fs::remove_file(place.path(out));
     place.dlt(&["data", "tokenizer", "train", text, "--vocabulary", vocabulary, "--out", out]).ok();
 }
 
-/// A small GPT-2 with a tokenizer of its own, `run` and `tok.json`.
+/// A small GPT-2, `run`, with its own tokenizer, `tok.json`.
 fn own_tokenizer() -> Workplace {
     let place = place();
     place.write("other.txt", "zebras quickly vex jumping foxes; wizards box. ".repeat(400));
@@ -25,7 +25,8 @@ fn own_tokenizer() -> Workplace {
     place
 }
 
-/// A folder in Hugging Face's layout of a model of bytes, without what this program alone writes.
+/// A folder in Hugging Face's layout of a model of bytes, without the files that only this program
+/// writes.
 fn published(kind: Kind, out: &str) -> Workplace {
     let place = place();
     train(&place, kind, "run", &[]);
@@ -38,7 +39,7 @@ fn published(kind: Kind, out: &str) -> Workplace {
     place
 }
 
-/// Begins with the weights of a model, and learns nothing.
+/// Starts a run with the weights of a model; it learns nothing.
 fn from(place: &Workplace, model: &str, out: &str, more: &[&str]) -> Said {
     let arguments = [
         "train",
@@ -58,7 +59,7 @@ fn from(place: &Workplace, model: &str, out: &str, more: &[&str]) -> Said {
     place.dlt(&[&arguments[..], &still, more].concat())
 }
 
-/// Windows as in training: others have other losses.
+/// Windows as long as in training; with others the loss differs.
 const WINDOWS: [&str; 2] = ["--set", "model.context=24"];
 
 fn loss_of_text(place: &Workplace, run: &str, text: &str) -> Value {
@@ -101,7 +102,7 @@ fn regression_a_run_keeps_its_tokenizer() {
     assert_eq!(fs::read(place.path("hf/tokenizer.json")).unwrap(), made);
     assert!(place.dlt(&["doctor", "run"]).ok().out.contains("companions/tokenizer.json"));
 
-    // What begins with the run gets the same one, and a resumed run goes on with it.
+    // A run that starts from it gets the same tokenizer, and a resumed run keeps it.
     from(&place, "run", "on", &[]).ok();
     assert_eq!(fs::read(place.path("on/companions/tokenizer.json")).unwrap(), made);
     fs::remove_file(place.path("tok.json")).unwrap();
@@ -125,7 +126,7 @@ fn a_built_in_tokenizer_is_noted() {
     }
 }
 
-/// What each command that uses the tokenizer says.
+/// The output of each command that uses the tokenizer.
 fn users(place: &Workplace, run: &str) -> Vec<(&'static str, Said)> {
     let commands: [(&str, Vec<&str>); 6] = [
         ("eval", vec!["eval", run, "--threads", "1"]),
@@ -187,7 +188,7 @@ fn rejects_another_tokenizer_than_the_runs() {
     place.write("run/companions/tokenizer.json", &other);
     refused("another copy");
 
-    // A run from before copies were kept knows its tokenizer by the checksum alone.
+    // Earlier versions kept no copy. Such a run knows its tokenizer only by the checksum.
     fs::remove_dir_all(place.path("run/companions")).unwrap();
     place.write("tok.json", &other);
     refused("no copy");
@@ -279,7 +280,7 @@ fn a_folder_without_a_tokenizer_asks_for_it() {
     assert!(said.code == Some(3) && said.err.contains("--set data.tokenizer=PATH"), "{said:?}");
     assert!(!place.path("new").exists());
 
-    // One that is another model's is told by its size.
+    // A tokenizer of another model is recognised by its size.
     let said = place.dlt(&["import", "hf", "--out", "new", "--set", "data.tokenizer=gpt2"]);
     assert!(said.code == Some(3) && said.err.contains("has 257 rows"), "{said:?}");
 
@@ -288,7 +289,7 @@ fn a_folder_without_a_tokenizer_asks_for_it() {
     place.dlt(&[&given[..], &WINDOWS].concat()).ok();
     assert_eq!(loss_of_text(&place, "back", "text.txt"), loss_of_text(&place, "run", "text.txt"));
 
-    // How the model generates is not what the tokenizer says.
+    // Settings for generation do not depend on the tokenizer, so they are kept.
     assert!(place.path("back/companions/generation_config.json").is_file());
 }
 
@@ -330,7 +331,7 @@ fn the_end_of_a_text_is_what_the_model_s_files_say() {
     let said = place.dlt(&["generate", "back", "--prompt", "To be", "--temperature", "0"]).ok();
     assert!(said.err.contains("the end of the text"), "{}", said.err);
 
-    // It stays so through training and leaving.
+    // It stays so after training and after an export.
     place.dlt(&["export", "back", "--format", "hf", "--out", "again"]).ok();
     assert_eq!(place.json("again/config.json")["eos_token_id"], 256, "as the config said");
     assert_eq!(place.read("again/generation_config.json"), place.read("hf/generation_config.json"));
@@ -364,7 +365,7 @@ fn the_marks_of_a_template_go_with_the_model() {
 
     assert_eq!((prompt("marked"), prompt("bare")), (3.into(), 2.into()));
 
-    // What leaves agrees with what was trained.
+    // An export agrees with the training.
     place.dlt(&["export", "marked", "--format", "hf", "--out", "marked-hf"]).ok();
     assert_eq!(place.read("marked-hf/tokenizer.json"), place.read("hf/tokenizer.json"));
     place.dlt(&["export", "bare", "--format", "hf", "--out", "bare-hf"]).ok();
@@ -447,7 +448,7 @@ fn a_vocabulary_that_has_grown_gets_rows() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6))]
 
-    /// Whatever a folder says that this program does not compute from leaves as it came in.
+    /// Everything in a folder that this program does not compute with is exported unchanged.
     #[test]
     fn law_import_and_export_are_the_identity_for_what_is_not_computed(
         template in "[ -~é\n]{0,60}",
@@ -491,7 +492,7 @@ proptest! {
 
         for (name, content) in &files {
             fs::write(path("hf").join(name), content).unwrap();
-            // What may only be read where it lies may be written where it is copied to.
+            // A file that is read-only in the folder must be writable where it is copied to.
             let mut permissions = fs::metadata(path("hf").join(name)).unwrap().permissions();
             permissions.set_readonly(true);
             fs::set_permissions(path("hf").join(name), permissions).unwrap();

@@ -1,4 +1,4 @@
-//! `dlt train`: the run folder, the result, and that a seed settles everything.
+//! `dlt train`: the run folder, the result, and that the seed decides everything.
 
 use dlt_spec::Spec;
 use dlt_spec::record::{Summary, without_times};
@@ -153,7 +153,7 @@ fn progress_is_plain_lines_where_nobody_watches_and_quiet_has_none() {
     assert!(!said.err.contains('\u{1b}') && !said.out.contains('\u{1b}'), "{said:?}");
     assert!(!said.out.contains("step 12/12"), "{}", said.out);
 
-    // By name: a program with CUDA warns where it looks for a GPU and finds none.
+    // The device is named because a program with CUDA would warn if it looked for a GPU in vain.
     let said = place.train("quiet", &["--quiet", "--device", "cpu"]);
     assert_eq!(said.err, "");
     assert!(said.out.contains("validation perplexity"), "{}", said.out);
@@ -191,8 +191,8 @@ fn the_last_evaluation_is_bounded_on_request_and_says_so() {
     place.train("all", &["--threads", "1"]);
 
     let said = place.train("some", &["--threads", "1", "--set", "evaluation.final_windows=4"]);
-    assert!(said.err.contains("4 windows of each at most"), "{}", said.err);
-    assert!(said.out.contains("of the first 4 windows of each split only"), "{}", said.out);
+    assert!(said.err.contains("at most 4 windows of each split"), "{}", said.err);
+    assert!(said.out.contains("only for the first 4 windows of each split"), "{}", said.out);
 
     let last = |run: &str| {
         let metrics = place.read(&format!("{run}/metrics.jsonl"));
@@ -282,7 +282,7 @@ fn the_reference_method_reports_what_choosing_on_test_would_have_given() {
     let said = place.train("run", &["--method", "reference"]);
     let summary = place.json("run/summary.json");
     assert!(summary["test_perplexity_selected_on_test"].is_f64(), "{summary}");
-    assert!(said.out.contains("had the model been chosen on test"), "{}", said.out);
+    assert!(said.out.contains("if the model were chosen on test"), "{}", said.out);
 }
 
 #[test]
@@ -303,8 +303,11 @@ fn a_file_stands_over_a_method_and_the_program_says_so() {
 
     let said =
         place.train("run", &["spec.toml", "--method", "reference", "--set", "agent.gamma=0.5"]);
-    assert!(said.err.contains("spec.toml stands over --method reference"), "{}", said.err);
-    assert!(said.err.contains("otherwise about tying.decide_every\n"), "{}", said.err);
+    assert!(
+        said.err.contains("spec.toml overrides --method reference in tying.decide_every\n"),
+        "{}",
+        said.err
+    );
 
     let spec: Spec = toml::from_str(&place.read("run/spec.toml")).unwrap();
     let gradient = serde_json::to_value(spec.tying.gradient).unwrap();
@@ -313,7 +316,7 @@ fn a_file_stands_over_a_method_and_the_program_says_so() {
     assert_eq!(
         (gradient.as_str(), spec.tying.decide_every),
         (Some("owner"), 2),
-        "--set stands over all"
+        "--set overrides the file"
     );
 }
 

@@ -1,4 +1,4 @@
-//! `dlt watch`: what it answers, to whom, and that nobody keeps it from answering others.
+//! `dlt watch`: what it answers and to whom, and that no client can keep it from answering others.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,7 +13,7 @@ use crate::workplace::Workplace;
 /// Longer than anything here takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A server, ended with the test.
+/// A server that ends with the test.
 struct Watching {
     process: Child,
     address: SocketAddr,
@@ -201,11 +201,11 @@ fn slow_clients_do_not_keep_others_waiting_and_are_sent_away() {
     assert_eq!(watching.ask("GET", "/data.json", "").status, 200);
     assert!(
         begin.elapsed() < Duration::from_secs(4),
-        "before any of them was given up: {:?}",
+        "this was before any of them was given up: {:?}",
         begin.elapsed()
     );
 
-    // A byte now and then wins no time.
+    // A client that sends a byte now and then gains no time.
     let mut dripping = slow.pop().unwrap();
     let end = loop {
         if dripping.write_all(b"x").is_err() || begin.elapsed() > Duration::from_secs(30) {
@@ -234,7 +234,7 @@ fn more_connections_than_it_takes_are_told_to_come_later() {
     let begin = Instant::now();
 
     while watching.ask("GET", "/data.json", "").status != 200 {
-        assert!(begin.elapsed() < LIMIT, "places that were left are free again");
+        assert!(begin.elapsed() < LIMIT, "connections that were closed must be free again");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -261,7 +261,7 @@ fn the_news_grow_while_the_run_goes_on_and_it_outlives_the_run() {
         place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
     while !place.path("run/states.jsonl").is_file() {
-        assert!(begin.elapsed() < LIMIT, "the run begins");
+        assert!(begin.elapsed() < LIMIT, "the run does not begin");
         std::thread::sleep(Duration::from_millis(20));
     }
 
@@ -314,7 +314,7 @@ fn an_interruption_ends_it_well() {
             break status;
         }
 
-        assert!(begin.elapsed() < LIMIT, "it ends");
+        assert!(begin.elapsed() < LIMIT, "it does not end");
         std::thread::sleep(Duration::from_millis(20));
     };
 

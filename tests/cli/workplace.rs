@@ -1,4 +1,4 @@
-//! An empty folder in which the program is run, and what it said.
+//! A folder in which the program is run, and its output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use tempfile::TempDir;
 /// Bytes of the text that most tests train on: enough for windows of 32 tokens in every split.
 const TEXT_BYTES: usize = 40_000;
 
-/// A folder of its own for each test.
+/// A temporary folder; each test has its own.
 pub(crate) struct Workplace(TempDir);
 
-/// What the program said and how it ended.
+/// The output of the program and its exit code.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
@@ -29,7 +29,7 @@ impl Said {
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
 
-    /// The same, where the program succeeded.
+    /// The same output, after checking that the program succeeded.
     pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:?}");
         self
@@ -64,7 +64,7 @@ impl Workplace {
         serde_json::from_str(&self.read(name)).unwrap()
     }
 
-    /// The program with these arguments, in this folder, away from the user's cache and settings.
+    /// The program with these arguments, in this folder, without the user's cache and settings.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dlt"));
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());

@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: a training step beside its peer, and the kernels beside their floors.
-//! Everything that is measured runs in a process of its own.
+//! `cargo xtask bench`: compares a training step with its peer, and the kernels with their floors.
+//! Everything that is measured runs in its own process.
 
 use std::fs;
 use std::io::{self, Write};
@@ -30,32 +30,32 @@ mod page;
 pub(crate) mod peer;
 mod rounds;
 
-/// A resource is missing: the same number as the program `dlt` gives.
+/// Exit code for a missing resource, the same as that of `dlt`.
 const MISSING_RESOURCE: u8 = 5;
 
-/// glibc gives large buffers back to the system after each use, and fetching fresh pages for them
-/// would be most of what a small kernel takes. `dlt` sets the same for itself.
+/// By default glibc returns large buffers to the system after each use. Getting fresh pages for them
+/// would take most of the time of a small kernel. `dlt` sets the same for itself.
 const ALLOCATOR: (&str, &str) = (
     "GLIBC_TUNABLES",
     "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864",
 );
 
-/// How a measurement is made.
+/// Options of `cargo xtask bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArguments {
-    /// Measure the kernels of dlt-kernels instead: fused, composed, floor
+    /// Measure the kernels of dlt-kernels instead, as fused, composed and floor
     #[arg(long, conflicts_with_all = ["python", "peer_script", "dlt", "only", "ours_only", "steps"])]
     kernels: bool,
-    /// Measure generation instead: ours with and without tying, and transformers
+    /// Measure generation instead, ours with and without tying, and that of transformers
     #[arg(long, conflicts_with_all = ["kernels", "only", "steps"])]
     decode: bool,
     /// Only these workloads
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = PossibleValuesParser::new(grid::NAMES))]
     only: Vec<String>,
-    /// How often each side runs; the sides of a workload take turns
+    /// How often each side runs. The sides of a workload take turns
     #[arg(long, value_name = "N", default_value = "3")]
     rounds: NonZeroUsize,
-    /// Training steps of a run, the first of which is not counted
+    /// Training steps of a run. The first one is not counted
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..))]
     steps: u32,
     /// Threads of each side
@@ -70,13 +70,13 @@ pub(crate) struct BenchArguments {
     /// Leave the peer out
     #[arg(long, conflicts_with_all = ["python", "peer_script"])]
     ours_only: bool,
-    /// A built dlt [default: build it in the release profile]
+    /// A built dlt [default: cargo builds it in the release profile]
     #[arg(long, value_name = "PATH")]
     dlt: Option<PathBuf>,
-    /// A built example kernel_times [default: build it in the release profile]
+    /// A built example kernel_times [default: cargo builds it in the release profile]
     #[arg(long, value_name = "PATH", requires = "kernels")]
     kernel_times: Option<PathBuf>,
-    /// A run that takes longer than this many seconds is stopped and counts as failed
+    /// Stop a run after this many seconds. It counts as failed
     #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..))]
     limit_s: u64,
     /// Print the commands in the order in which they would run, and run nothing
@@ -90,7 +90,7 @@ pub(crate) struct BenchArguments {
     json: Option<PathBuf>,
 }
 
-/// 0: every run gave figures, whatever they say; 1: one failed; 5: the peer cannot run.
+/// Exit code 0: every run gave figures, whatever they are. 1: a run failed. 5: the peer cannot run.
 pub(crate) fn run(root: &Path, arguments: &BenchArguments) -> Result<ExitCode> {
     let out = &mut io::stdout().lock();
     if arguments.decode {
@@ -113,17 +113,16 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
         .flat_map(|workload| &workload.sides)
         .any(|side| side.program == Program::PyTorch);
 
-    let peer = match needs_peer {
-        false => None,
-        true => {
-            match peer::find(root, arguments.python.as_deref(), arguments.peer_script.as_deref()) {
-                Ok(peer) => Some(peer),
-                Err(message) => {
-                    writeln!(io::stderr(), "{message}")?;
-                    return Ok(ExitCode::from(MISSING_RESOURCE));
-                }
+    let peer = if needs_peer {
+        match peer::find(root, arguments.python.as_deref(), arguments.peer_script.as_deref()) {
+            Ok(peer) => Some(peer),
+            Err(message) => {
+                writeln!(io::stderr(), "{message}")?;
+                return Ok(ExitCode::from(MISSING_RESOURCE));
             }
         }
+    } else {
+        None
     };
 
     let heading = arguments.heading(root, peer.as_ref());
@@ -141,12 +140,13 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
             .iter()
             .map(|side| arguments.child(&workload, side, &dlt, peer.as_ref()))
             .collect();
+
         let done =
             rounds::run(workload, &children, arguments.rounds.get(), arguments.limit(), out)?;
         writeln!(out, "{}", page::section(&done))?;
         measured.push(done);
 
-        // After each workload, so that an interrupted run leaves what it has.
+        // The files are written after each workload, so that an interrupted run leaves its results.
         arguments.write(&page::markdown(&heading, &measured), &page::json(&heading, &measured))?;
     }
 
@@ -328,7 +328,7 @@ impl BenchArguments {
         Duration::from_secs(self.limit_s)
     }
 
-    /// What runs a side. Without a peer there is no side that needs one.
+    /// The command that runs a side. Without a peer, no side needs one.
     fn child(&self, workload: &Workload, side: &Side, dlt: &Path, peer: Option<&Peer>) -> Child {
         let child = match (side.program, peer) {
             (Program::PyTorch, Some(peer)) => {
@@ -372,15 +372,11 @@ impl BenchArguments {
         }
     }
 
-    /// Makes the folders of what is to be written, before anything is measured, since a measurement
-    /// takes long.
+    /// Makes the folders of the output files. It runs before anything is measured, so that a wrong
+    /// path does not cost a long measurement.
     fn prepare_destinations(&self) -> Result<()> {
         for path in [&self.out, &self.json].into_iter().flatten() {
-            ensure!(
-                !path.is_dir(),
-                "cannot write {}: expected a file, it is a folder",
-                path.display()
-            );
+            ensure!(!path.is_dir(), "cannot write {}: it is a folder, name a file", path.display());
 
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder).with_context(|| {

@@ -1,4 +1,4 @@
-//! A child process: started, watched, and answered for in words.
+//! A child process: started with a time limit, with its failure described in words.
 
 use std::fmt::{self, Write as _};
 use std::io::Read;
@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often a running child is asked whether it has ended; small beside any measurement.
+/// Time between two checks whether a child has ended. It is short compared with any measurement.
 const POLL: Duration = Duration::from_millis(5);
-/// How long the streams of an ended child may stay open: a grandchild can hold on to them.
+/// How long the streams of an ended child may stay open: a grandchild can keep them open.
 const GRACE: Duration = Duration::from_secs(2);
-/// Of a failed child's diagnostics, the end is what tells why.
+/// Only the last lines of a failed child's diagnostics are kept, because they show the reason.
 const DIAGNOSTIC_LINES: usize = 12;
 
 /// What to start.
@@ -23,7 +23,7 @@ pub(crate) struct Child {
     environment: Vec<(String, String)>,
 }
 
-/// What came of a child that ended well.
+/// The outcome of a child that succeeded.
 #[derive(Clone, Debug)]
 pub(crate) struct Finished {
     pub(crate) stdout: String,
@@ -60,7 +60,8 @@ impl Child {
         self
     }
 
-    /// As one would type it; a program by its name alone, since its folder is one machine's.
+    /// The command as one would type it. The program is shown by its name alone, because its folder is
+    /// that of one machine.
     pub(crate) fn command_line(&self) -> String {
         let name = self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy();
         let mut line = String::new();
@@ -76,7 +77,7 @@ impl Child {
         line
     }
 
-    /// Runs it to its end, or stops it when `limit` is over.
+    /// Runs it to its end, or stops it after `limit`.
     pub(crate) fn run(&self, limit: Duration) -> Result<Finished, Failure> {
         let start = Instant::now();
         let mut process = Command::new(&self.program)
@@ -96,7 +97,7 @@ impl Child {
             match process.try_wait() {
                 Ok(Some(status)) => break Ok(status),
                 Ok(None) if start.elapsed() > limit => {
-                    // It may have ended by itself in between; either way it is gone afterwards.
+                    // It may have ended in between, so errors do not matter: either way it is gone.
                     process.kill().ok();
                     process.wait().ok();
                     break Err(format!("stopped: it took more than {} s", limit.as_secs()));
@@ -136,7 +137,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An argument as it reads on another machine: of an absolute path only the last part.
+/// An argument that is the same on every machine: an absolute path is reduced to its last part.
 pub(crate) fn portable(argument: &str) -> String {
     let (flag, value) = match argument.split_once('=') {
         Some((flag, value)) if flag.starts_with('-') => (format!("{flag}="), value),
@@ -150,7 +151,7 @@ pub(crate) fn portable(argument: &str) -> String {
     }
 }
 
-/// A word as a shell reads it.
+/// A word, quoted for a shell if necessary.
 fn quoted(word: &str) -> String {
     let plain = |character: char| character.is_alphanumeric() || "-_=.,/:+@%".contains(character);
     if !word.is_empty() && word.chars().all(plain) {
@@ -177,7 +178,7 @@ fn last_lines(text: &str) -> String {
     lines[lines.len().saturating_sub(DIAGNOSTIC_LINES)..].join("\n")
 }
 
-/// Reads a stream beside the process, so that neither waits for the other.
+/// Reads a stream in a thread. Without it, a child that fills the pipe would wait for ever.
 struct Collector {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,

@@ -1,5 +1,5 @@
-//! `cargo xtask cuda-check`: builds everything with CUDA on a machine without a GPU, and tests
-//! there what needs none.
+//! `cargo xtask cuda-check`: builds everything with CUDA on a machine without a GPU, and runs the
+//! tests that need none.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,23 +12,24 @@ use crate::steps::{Attempt, Steps};
 use crate::toolkit::Toolkit;
 use crate::workspace;
 
-/// All that is behind a feature.
+/// All cargo features that need CUDA.
 const FEATURES: &str = "cuda,nccl";
 
-/// Whether a program with CUDA starts without NVIDIA's libraries here, as it loads them itself.
+/// Whether a program with CUDA starts without NVIDIA's libraries on this platform, because it loads
+/// them itself.
 const STARTS_ALONE: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
 
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub(crate) struct CudaCheckArguments {
     /// Only make the toolkit, and print what a shell has to export to build with it
     #[arg(long)]
     toolkit: bool,
-    /// Print the steps and take none
+    /// Print the steps and run none
     #[arg(long)]
     dry_run: bool,
 }
 
-pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(root: &Path, arguments: &CudaCheckArguments) -> Result<ExitCode> {
     let target = workspace::target_directory(root)?;
     let steps = Steps::new("cuda-check", &target, arguments.dry_run)?;
     let toolkit = Toolkit::at(target.join("cuda-toolkit"));
@@ -42,7 +43,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    // A folder of its own, so that the build without CUDA stays as it is.
+    // A separate folder, so that the build without CUDA stays as it is.
     let folder = target.join("cuda");
     let cargo = |task: &str| {
         let mut cargo = Command::new("cargo");
@@ -52,10 +53,10 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     };
 
     steps.command("build", cargo("build").arg("--all-targets"))?;
-    let mut tests = cargo("test");
 
+    let mut tests = cargo("test");
     if STARTS_ALONE {
-        // No library of NVIDIA's is where a program looks for it.
+        // No library path, so the tests prove that a program starts without NVIDIA's libraries.
         tests.env_remove("LD_LIBRARY_PATH");
     } else {
         tests.envs([toolkit.running()]);
@@ -86,20 +87,20 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
 
     let attempt = steps.trial("driver without a GPU", dlt.current_dir(root))?;
     if !steps.is_dry() && !finds_no_gpu(&attempt) {
-        bail!("expected exit code 5 and that there is no GPU, got {attempt:?}")
+        bail!("expected exit code 5 and the message that there is no GPU, got {attempt:?}")
     }
 
     steps.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether readelf says in this line that the system loads a library of NVIDIA's with the program.
+/// Whether this line of readelf says that the system loads a library of NVIDIA with the program.
 fn is_of_nvidia(line: &str) -> bool {
     line.contains("(NEEDED)")
         && ["[libcu", "[libnv", "[libnccl"].iter().any(|name| line.contains(name))
 }
 
-/// Whether a program called the stub of the driver, and passed on what it said.
+/// Whether a program called the stub of the driver, and reported its answer.
 fn finds_no_gpu(attempt: &Attempt) -> bool {
     attempt.failure.as_deref() == Some("exit status: 5")
         && attempt.written.contains("the driver finds no GPU")
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_that_a_program_needs_are_told_by_whose_they_are() {
+    fn libraries_of_nvidia_are_recognised_among_those_that_a_program_needs() {
         let line = |name: &str| {
             format!(" 0x0000000000000001 (NEEDED)             Shared library: [{name}]")
         };
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_that_ran_are_told_from_none() {
+    fn a_run_without_tests_is_recognised() {
         assert!(has_run_tests("test result: ok. 12 passed; 0 failed; 0 ignored"));
         assert!(!has_run_tests("test result: ok. 0 passed; 0 failed; 0 ignored"));
         assert!(!has_run_tests("test result: FAILED. 2 passed; 1 failed"));

@@ -1,4 +1,4 @@
-//! Something that a check asks a person to mend.
+//! Something that a check asks a person to fix.
 
 use std::fmt;
 

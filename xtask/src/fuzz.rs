@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub(crate) struct FuzzArguments {
     /// Minutes for each target
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = minutes)]
     minutes: f64,
-    /// This target only; may be given several times
+    /// Only this target. Can be given several times
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
 }
@@ -29,13 +29,13 @@ fn minutes(text: &str) -> Result<f64, String> {
     clippy::print_stderr,
     reason = "a command line tool answers on its streams"
 )]
-pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(root: &Path, arguments: &FuzzArguments) -> Result<ExitCode> {
     let folder = root.join("fuzz");
     let all = targets(&folder)?;
     let chosen = if arguments.target.is_empty() { all.clone() } else { arguments.target.clone() };
 
     if let Some(unknown) = chosen.iter().find(|target| !all.contains(target)) {
-        bail!("no target `{unknown}` in {}: there are {}", folder.display(), all.join(", "));
+        bail!("no target `{unknown}` in {}, expected one of {}", folder.display(), all.join(", "));
     }
 
     let toolchain = Toolchain::find(&folder)?;
@@ -54,7 +54,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     }
 
     eprintln!(
-        "fuzz: {} failed; what was found is in {}: mend it and add a regression test",
+        "fuzz: {} failed; the inputs are in {}: fix the cause and add a regression test",
         failed.join(", "),
         folder.join("artifacts").display()
     );
@@ -62,7 +62,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Targets by name, sorted: one file each.
+/// The names of the targets, sorted. Each is one file.
 fn targets(folder: &Path) -> Result<Vec<String>> {
     let folder = folder.join("fuzz_targets");
     let entries =
@@ -80,7 +80,8 @@ fn targets(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// A way to run cargo-fuzz, whose flags only a nightly compiler takes, or one that is told to.
+/// A way to run cargo-fuzz. Its flags need a nightly compiler, or `RUSTC_BOOTSTRAP=1` with another
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Toolchain {
     Nightly,
@@ -94,7 +95,7 @@ impl Toolchain {
         }
 
         for toolchain in [Self::Nightly, Self::Bootstrap] {
-            // Printing the targets needs a compiler that takes unstable flags, and builds nothing.
+            // Printing the targets shows whether a compiler accepts unstable flags, and builds nothing.
             if succeeds(toolchain.cargo(folder).args([
                 "rustc",
                 "-Zunstable-options",
@@ -106,13 +107,13 @@ impl Toolchain {
         }
 
         bail!(
-            "neither a nightly toolchain nor RUSTC_BOOTSTRAP=1 with the present one works for fuzzing: \
-             `rustup toolchain install nightly --profile minimal`"
+            "fuzzing needs a nightly toolchain, and RUSTC_BOOTSTRAP=1 with the present one fails too: \
+             run `rustup toolchain install nightly --profile minimal`"
         )
     }
 
     fn cargo(self, folder: &Path) -> Command {
-        // What this process was started with by cargo would fix the toolchain.
+        // cargo and rustup set these for `cargo xtask`. They would force the workspace's toolchain.
         let mut command = Command::new("cargo");
         for variable in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "RUSTDOC", "CARGO_TARGET_DIR"] {
             command.env_remove(variable);
@@ -127,7 +128,8 @@ impl Toolchain {
         command
     }
 
-    /// Whether a target ran to its end. New inputs go to a folder that is not committed.
+    /// Runs a target, and returns whether it found nothing. New inputs go to a folder that is not
+    /// committed.
     fn run(self, folder: &Path, target: &str, minutes: f64) -> Result<bool> {
         let fresh = PathBuf::from("target").join("corpus").join(target);
         fs::create_dir_all(folder.join(&fresh))?;
@@ -143,8 +145,8 @@ impl Toolchain {
             "-rss_limit_mb=2048".into(),
         ]);
 
-        // A thread that has been waited for may still be letting go of what was its own when leaks
-        // are looked for. Memory that is lost for good meets the limit above.
+        // A joined thread may still be freeing its own memory when libFuzzer looks for leaks, which
+        // gives false findings. A real leak reaches the memory limit above.
         command.args(["-print_final_stats=1", "-max_len=16384", "-detect_leaks=0"]);
         let status = command.status().context("cannot start cargo fuzz")?;
 

@@ -1,5 +1,6 @@
-//! `cargo xtask gpu-check`: for whoever has a GPU. Compares it with the CPU, trains the main job on
-//! it, measures memory and speed beside PyTorch, and writes all that into one file for a report.
+//! `cargo xtask gpu-check`, for a machine with a GPU: compares the GPU with the CPU, trains the main
+//! job on it, and compares memory and speed with PyTorch. It writes everything into one file for a
+//! report.
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,11 +22,11 @@ mod measurements;
 mod programs;
 
 #[derive(Args)]
-pub(crate) struct Arguments {
+pub(crate) struct GpuCheckArguments {
     /// Steps of the main job
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// Which GPU
+    /// Number of the GPU
     #[arg(long, value_name = "N", default_value_t = 0)]
     gpu: usize,
     /// Python with a PyTorch that was built with CUDA
@@ -35,23 +36,23 @@ pub(crate) struct Arguments {
     /// Leave PyTorch out
     #[arg(long, conflicts_with = "python")]
     ours_only: bool,
-    /// Only build, and put the programs into a folder for a machine without Rust; needs no GPU
+    /// Only build, and put the programs into a folder for a machine without Rust. Needs no GPU
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["programs", "steps", "gpu", "python", "ours_only", "out"])]
     package: Option<PathBuf>,
-    /// Take the programs from a folder that --package made, and build nothing; run it in a copy of
-    /// the repository
+    /// Use the programs in a folder that --package made, and build nothing. Run it in a copy of the
+    /// repository
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
-    /// Where the results go
+    /// File for the results
     #[arg(long, value_name = "FILE.json", default_value = "gpu-check.json")]
     out: PathBuf,
-    /// Print the steps and take none
+    /// Print the steps and run none
     #[arg(long)]
     dry_run: bool,
 }
 
-/// 0: everything ran and agreed; 1: something did not, and the file says what.
-pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
+/// Exit code 0: everything ran and agreed. 1: something did not; the file lists what.
+pub(crate) fn run(root: &Path, arguments: &GpuCheckArguments) -> Result<ExitCode> {
     if let Some(folder) = &arguments.package {
         let target = workspace::target_directory(root)?;
         let steps = Steps::new("gpu-check", &target, arguments.dry_run)?;
@@ -61,14 +62,14 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     }
 
     match &arguments.programs {
-        // Where the workspace lay when they were built says nothing about this machine.
+        // The root was compiled in where the programs were built, and may not exist here.
         Some(folder) => check(&std::env::current_dir()?, arguments, folder),
         None => check(root, arguments, &workspace::target_directory(root)?.join("gpu")),
     }
 }
 
-/// The whole check, in a working tree; what it writes goes to `folder`.
-fn check(root: &Path, arguments: &Arguments, folder: &Path) -> Result<ExitCode> {
+/// The whole check, in a working tree. Its files go to `folder`.
+fn check(root: &Path, arguments: &GpuCheckArguments, folder: &Path) -> Result<ExitCode> {
     let folder = std::path::absolute(folder)?;
     let steps = Steps::new("gpu-check", &folder, arguments.dry_run)?;
     let check = Check { root, arguments, python: arguments.python(root)?, steps, folder };
@@ -76,7 +77,7 @@ fn check(root: &Path, arguments: &Arguments, folder: &Path) -> Result<ExitCode> 
     check.finish(&report)
 }
 
-impl Arguments {
+impl GpuCheckArguments {
     /// The Python of the peer, unless it is left out.
     fn python(&self, root: &Path) -> Result<Option<PathBuf>> {
         match (self.ours_only, self.dry_run) {
@@ -92,10 +93,10 @@ impl Arguments {
 
 struct Check<'a> {
     root: &'a Path,
-    arguments: &'a Arguments,
+    arguments: &'a GpuCheckArguments,
     python: Option<PathBuf>,
     steps: Steps,
-    /// Where what is made along the way goes.
+    /// Folder for the files that the check makes on its way.
     folder: PathBuf,
 }
 
@@ -124,7 +125,7 @@ impl Check<'_> {
         }))
     }
 
-    /// What the driver says of the GPU.
+    /// What the driver reports about the GPU.
     fn gpu(&self) -> Result<String> {
         let fields =
             ["--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"];
@@ -132,14 +133,14 @@ impl Check<'_> {
         driver.args(fields).arg(format!("--id={}", self.arguments.gpu));
 
         let gpu = self.steps.command("driver", &mut driver).context(
-            "no GPU to check: nvidia-smi, which comes with the NVIDIA driver, finds none. Without one, \
-             `cargo xtask cuda-check` builds and tests what can be",
+            "no GPU to check: nvidia-smi, which is part of the NVIDIA driver, finds none. \
+             `cargo xtask cuda-check` builds and tests without a GPU",
         )?;
 
         Ok(gpu.trim().to_owned())
     }
 
-    /// What nvcc says of itself.
+    /// The version that nvcc reports.
     fn compiler(&self) -> Result<String> {
         let mut nvcc = Command::new("nvcc");
         let compiler = self.steps.command("compiler", nvcc.arg("--version")).context(
@@ -154,11 +155,11 @@ impl Check<'_> {
         format!("cuda:{}", self.arguments.gpu)
     }
 
-    /// Every operation, every architecture, training and generation against the CPU: a line of JSON
-    /// each.
+    /// Compares every operation, every architecture, training and generation with the CPU. Returns one
+    /// line of JSON per comparison.
     fn parity(&self, programs: &Programs, failed: &mut Vec<String>) -> Result<Vec<Value>> {
         let mut tests = programs.command(PARITY, self.root);
-        // `auto` takes the first GPU that it sees.
+        // `auto` uses the first GPU that it sees, so the tests may only see this one.
         tests.env("CUDA_VISIBLE_DEVICES", self.arguments.gpu.to_string());
         tests.args(["--nocapture", "--test-threads", "1"]);
 
@@ -179,7 +180,7 @@ impl Check<'_> {
         Ok(lines)
     }
 
-    /// The main job, shortened; its summary.
+    /// Trains the main job for fewer steps. Returns its summary and provenance.
     fn training(&self, programs: &Programs, failed: &mut Vec<String>) -> Result<Value> {
         let run = self.folder.join(format!("run-{}", std::process::id()));
         let mut dlt = programs.command(DLT, self.root);
@@ -229,7 +230,7 @@ impl Check<'_> {
     fn finish(self, report: &Value) -> Result<ExitCode> {
         let out = &self.arguments.out;
         if self.steps.is_dry() {
-            println!("then everything is written to {}", out.display());
+            println!("then all results are written to {}", out.display());
             self.steps.finish()?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -251,9 +252,9 @@ impl Check<'_> {
     }
 }
 
-/// What the parity tests say of each comparison.
+/// The lines of JSON that the parity tests print, one per comparison.
 fn parity_lines(written: &str) -> Vec<Value> {
-    // The harness writes the name of a test before the first line of it.
+    // The test harness writes the name of a test before its first line.
     let lines = written.lines().filter_map(|line| line.split_once("parity: "));
     lines.filter_map(|(_, line)| serde_json::from_str(line).ok()).collect()
 }
@@ -271,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comparisons_are_read_wherever_they_stand_in_a_line() {
+    fn comparisons_are_read_anywhere_in_a_line() {
         let written = "running 1 test\ntest a ... parity: {\"what\":\"linear\",\"apart\":1e-7}\nparity: {\"what\":\
                        \"norm\",\"apart\":2e-7}\nok\nparity: broken\n";
         let lines = parity_lines(written);

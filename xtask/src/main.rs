@@ -32,40 +32,40 @@ mod workspace;
 /// The checks, benchmarks and experiments of this repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Arguments {
+struct XtaskArguments {
     #[command(subcommand)]
-    command: Task,
+    command: XtaskCommand,
 }
 
 #[derive(Subcommand)]
-enum Task {
+enum XtaskCommand {
     /// Run every check: format, tidy, clippy, documentation, tests. The same as `bash .ci/run`.
     Ci,
-    /// Check what the compiler does not: edges between crates, documents, presets, layout of the
-    /// sources.
+    /// Check what the compiler does not: edges between crates, documents, presets and the layout of
+    /// the sources.
     Tidy,
-    /// Measure a training step beside PyTorch, or the kernels beside their floors: medians of
+    /// Compare a training step with PyTorch, or the kernels with their floors. Prints medians over
     /// rounds, and ratios.
     Bench(BenchArguments),
-    /// Run the fuzz targets: everything that reads bytes from outside.
-    Fuzz(fuzz::Arguments),
+    /// Run the fuzz targets, which cover everything that reads bytes from outside.
+    Fuzz(fuzz::FuzzArguments),
     #[command(flatten)]
-    Study(study::Task),
-    /// Build with CUDA on a machine without a GPU, and run the tests that need none.
-    CudaCheck(cuda_check::Arguments),
+    Study(study::StudyCommand),
+    /// Build with CUDA on a machine without a GPU, and run the tests that need no GPU.
+    CudaCheck(cuda_check::CudaCheckArguments),
     /// Compare a GPU with the CPU, train and measure on it, and write a report.
-    GpuCheck(gpu_check::Arguments),
+    GpuCheck(gpu_check::GpuCheckArguments),
 }
 
 fn main() -> Result<ExitCode> {
-    match Arguments::parse().command {
-        Task::Ci => ci(&root()),
-        Task::Tidy => report_tidiness(&root()),
-        Task::Bench(arguments) => bench::run(&root(), &arguments),
-        Task::Fuzz(arguments) => fuzz::run(&root(), &arguments),
-        Task::Study(task) => study::run(&root(), &task),
-        Task::CudaCheck(arguments) => cuda_check::run(&root(), &arguments),
-        Task::GpuCheck(arguments) => gpu_check::run(&root(), &arguments),
+    match XtaskArguments::parse().command {
+        XtaskCommand::Ci => ci(&root()),
+        XtaskCommand::Tidy => report_tidiness(&root()),
+        XtaskCommand::Bench(arguments) => bench::run(&root(), &arguments),
+        XtaskCommand::Fuzz(arguments) => fuzz::run(&root(), &arguments),
+        XtaskCommand::Study(command) => study::run(&root(), &command),
+        XtaskCommand::CudaCheck(arguments) => cuda_check::run(&root(), &arguments),
+        XtaskCommand::GpuCheck(arguments) => gpu_check::run(&root(), &arguments),
     }
 }
 
@@ -86,7 +86,7 @@ fn ci(root: &Path) -> Result<ExitCode> {
 )]
 fn report_tidiness(root: &Path) -> Result<ExitCode> {
     let tree = Tree::read(root)?;
-    let command = Arguments::command();
+    let command = XtaskArguments::command();
     let commands: Vec<_> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
     let report = tidy::check(&tree, &Workspace::read(root)?, &commands);
 
@@ -99,15 +99,15 @@ fn report_tidiness(root: &Path) -> Result<ExitCode> {
     }
 
     if report.findings.is_empty() {
-        println!("tidy: {} files, nothing to mend", tree.paths().count());
+        println!("tidy: {} files, nothing to fix", tree.paths().count());
         return Ok(ExitCode::SUCCESS);
     }
 
-    eprintln!("tidy: {} to mend", report.findings.len());
+    eprintln!("tidy: {} to fix", report.findings.len());
     Ok(ExitCode::FAILURE)
 }
 
-/// The folder of the workspace: the parent of this crate's.
+/// The folder of the workspace, which is the parent of this crate's folder.
 fn root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     root.pop();

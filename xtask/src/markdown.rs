@@ -1,4 +1,4 @@
-//! What a Markdown text points at: code spans and links, outside code blocks.
+//! Code spans and links of a Markdown text, outside code blocks.
 
 /// The lines of a text that are not inside a fenced code block, counted from 1.
 pub(crate) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -69,7 +69,8 @@ fn item_text(line: &str) -> Option<&str> {
     is_number.then_some(text)
 }
 
-/// The text as it is read aloud: spans of code are one word, which may begin a sentence, links and images are what they show.
+/// The text as it is read aloud: a span of code is one word, which may begin a sentence, and a link or
+/// an image is its text.
 fn spoken(text: &str) -> String {
     let pieces: Vec<&str> = text.split('`').collect();
     let last = pieces.len() - 1;
@@ -87,7 +88,7 @@ fn spoken(text: &str) -> String {
     spoken.replace(['[', ']'], "")
 }
 
-/// What stands between single backticks in a line.
+/// The texts between single backticks in a line.
 pub(crate) fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     let pieces: Vec<&str> = line.split('`').collect();
     // A last backtick without a partner opens nothing.
@@ -126,7 +127,8 @@ pub(crate) fn links(line: &str) -> Vec<&str> {
     targets.iter().filter_map(|target| target.split_whitespace().next()).collect()
 }
 
-/// The line with code spans blanked out, byte for byte as long.
+/// The line with spaces in place of code spans. It keeps its length in bytes, so that positions in it
+/// are valid in the line too.
 fn without_code_spans(line: &str) -> String {
     let pieces: Vec<&str> = line.split('`').collect();
     let last = pieces.len() - 1;

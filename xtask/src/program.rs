@@ -1,4 +1,4 @@
-//! Programs of this workspace, built by cargo, and files that replace others whole.
+//! Builds programs of this workspace with cargo, and replaces files atomically.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,15 +7,15 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace;
 
-/// With which profile a program is built.
+/// The cargo profile of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// That of the tests: nothing has to be built twice.
+    /// The profile of the tests, so that nothing has to be built twice.
     Dev,
     Release,
 }
 
-/// Builds with cargo, whose progress is shown, and says where the program lies.
+/// Builds a program with cargo, shows cargo's progress, and returns the program's path.
 pub(crate) fn build(
     root: &Path,
     profile: Profile,
@@ -44,7 +44,8 @@ pub(crate) fn build(
     Ok(path)
 }
 
-/// Writes beside the file and renames, so that an old one is never half gone.
+/// Writes a temporary file next to `path` and renames it, so that an old file is never left half
+/// written.
 pub(crate) fn replace(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     dlt_spec::durable::replace(path, contents.as_ref())
         .with_context(|| format!("cannot write {}", path.display()))

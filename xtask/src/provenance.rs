@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::tree::git_in;
 
-/// Read before the first measurement.
+/// The provenance of a measurement, read before it starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Provenance {
     pub(crate) date: String,
@@ -17,8 +17,7 @@ pub(crate) struct Provenance {
     pub(crate) cores: usize,
     pub(crate) memory_mb: Option<u64>,
     pub(crate) system: String,
-    /// Processes that ran or waited, in the mean over a minute; what else is busy spoils a
-    /// measurement.
+    /// Load average over one minute. Other work on the machine makes measurements worse.
     pub(crate) load: Option<String>,
     pub(crate) rustc: String,
     pub(crate) commit: String,
@@ -56,7 +55,7 @@ impl Provenance {
         }
     }
 
-    /// Two sentences for a page.
+    /// Two sentences for the top of a page.
     pub(crate) fn sentences(&self) -> String {
         let memory = self.memory_mb.map_or(String::new(), |mb| format!(", {mb} MB of memory"));
         let load =
@@ -89,7 +88,7 @@ fn entry(file: &str, key: &str) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
-/// `1024 kB`, as Linux writes it, in 10^6 bytes.
+/// Converts `1024 kB`, as Linux writes it, to 10^6 bytes.
 fn megabytes(text: &str) -> Option<u64> {
     Some(text.strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024 / 1_000_000)
 }
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn uncommitted_changes_are_said() {
+    fn uncommitted_changes_are_shown() {
         let mut provenance =
             Provenance::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")));
         provenance.is_dirty = true;

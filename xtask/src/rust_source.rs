@@ -1,4 +1,4 @@
-//! Which lines of a Rust file are product code and which are tests.
+//! Distinguishes product code from tests in Rust files.
 
 /// Whether the whole file is test or benchmark code.
 pub(crate) fn is_test_file(path: &str) -> bool {
@@ -8,7 +8,7 @@ pub(crate) fn is_test_file(path: &str) -> bool {
         || path.ends_with("/tests.rs")
 }
 
-/// How many lines stand before the file's test module, which comes last by convention.
+/// Number of lines before the file's test module, which is at the end by convention.
 pub(crate) fn product_lines(path: &str, text: &str) -> usize {
     if is_test_file(path) {
         return 0;
@@ -35,8 +35,8 @@ pub(crate) fn declares_function(text: &str, name: &str) -> bool {
     })
 }
 
-/// The lines in which `word` stands by itself, counted from 1. Ends that are no letters match
-/// anywhere.
+/// Numbers of the lines that contain `word` as a separate word, counted from 1. An end of `word` that
+/// is no letter matches anywhere.
 pub(crate) fn lines_with_word(text: &str, word: &str) -> Vec<usize> {
     text.lines()
         .zip(1..)
@@ -47,9 +47,10 @@ pub(crate) fn lines_with_word(text: &str, word: &str) -> Vec<usize> {
 
 fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
-        let goes_on_before = word.starts_with(is_word) && line[..at].ends_with(is_word);
-        let goes_on_after = word.ends_with(is_word) && line[at + word.len()..].starts_with(is_word);
-        !goes_on_before && !goes_on_after
+        let continues_before = word.starts_with(is_word) && line[..at].ends_with(is_word);
+        let continues_after =
+            word.ends_with(is_word) && line[at + word.len()..].starts_with(is_word);
+        !continues_before && !continues_after
     })
 }
 
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn words_stand_by_themselves() {
+    fn only_separate_words_match() {
         assert_eq!(lines_with_word("MASTODON\nTOD_S TODS\n// TOD: x", "TOD"), [3]);
         assert_eq!(lines_with_word("my_stop!()\nstop!()", "stop!("), [2]);
         assert_eq!(lines_with_word("#[skip]\n#[skip = \"x\"]", "#[skip"), [1, 2]);

@@ -11,7 +11,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of at least one figure.
+    /// The spread of figures; `None` without a figure.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -27,7 +27,7 @@ impl Spread {
     }
 }
 
-/// `12.5 (12.1 to 13.0)`, with as many decimals as asked for, one where nothing is asked.
+/// `12.5 (12.1 to 13.0)`, with the precision of the format, or one decimal.
 impl fmt::Display for Spread {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = out.precision().unwrap_or(1);

@@ -1,6 +1,6 @@
-//! Steps of a long command, one after the other: each says its name, what it does and its seconds,
-//! on the error stream, since the other one is for results. What a step writes is shown where it
-//! fails, and only there.
+//! Steps of a long command, one after the other. Each prints its name, its command and its seconds on
+//! standard error, because standard output is for results. The output of a step is shown only if
+//! the step fails.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -18,17 +18,17 @@ pub(crate) struct Steps {
     is_dry: bool,
 }
 
-/// What came of a program.
+/// The outcome of a program.
 #[derive(Debug, Default)]
 pub(crate) struct Attempt {
-    /// On both streams, in order.
+    /// Its output on both streams, in order.
     pub(crate) written: String,
-    /// How it ended, where not well.
+    /// How it failed; `None` if it succeeded.
     pub(crate) failure: Option<String>,
 }
 
 impl Steps {
-    /// Steps of `cargo xtask NAME`; what they write goes to a file in `folder`. Dry ones are only
+    /// Steps of `cargo xtask NAME`. Their output goes to a file in `folder`. Dry steps are only
     /// printed.
     pub(crate) fn new(name: &'static str, folder: &Path, is_dry: bool) -> Result<Self> {
         if !is_dry {
@@ -38,23 +38,27 @@ impl Steps {
         Ok(Self { name, log: folder.join(format!("{name}.log")), start: Instant::now(), is_dry })
     }
 
-    /// Whether steps are printed and not taken.
+    /// Whether steps are only printed.
     pub(crate) fn is_dry(&self) -> bool {
         self.is_dry
     }
 
-    /// A step that is a program; it fails where the program does. Returns what it wrote.
+    /// Runs a program as a step, and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// If the program fails. Its output is shown before.
     pub(crate) fn command(&self, name: &str, command: &mut Command) -> Result<String> {
         self.work(name, &command_line(command), || match self.attempt(command)? {
             Attempt { written, failure: None } => Ok(written),
             Attempt { written, failure: Some(why) } => {
                 io::stderr().write_all(written.as_bytes())?;
-                bail!("{name} failed ({why}); all that it wrote is above")
+                bail!("{name} failed ({why}); its output is above")
             }
         })
     }
 
-    /// A step that is a program whose failure is a result like others.
+    /// Runs a program as a step. A failure of the program is a result, not an error.
     pub(crate) fn trial(&self, name: &str, command: &mut Command) -> Result<Attempt> {
         self.work(name, &command_line(command), || self.attempt(command))
     }
@@ -72,7 +76,7 @@ impl Steps {
         Ok(Attempt { written, failure: (!status.success()).then(|| status.to_string()) })
     }
 
-    /// A step of our own; a dry one gives nothing.
+    /// Runs `work` as a step. A dry step returns the default value.
     pub(crate) fn work<T: Default>(
         &self,
         name: &str,
@@ -88,7 +92,6 @@ impl Steps {
         writeln!(out, "{name}: {what}")?;
 
         let start = Instant::now();
-
         match work() {
             Ok(done) => {
                 writeln!(out, "{name}: done, {} s", start.elapsed().as_secs())?;
@@ -102,7 +105,7 @@ impl Steps {
         }
     }
 
-    /// Says that all is done.
+    /// Prints that all steps are done.
     pub(crate) fn finish(self) -> Result<()> {
         if self.is_dry {
             return Ok(writeln!(io::stdout(), "{}: nothing was run", self.name)?);
@@ -111,13 +114,13 @@ impl Steps {
     }
 }
 
-/// As one would type it, with what it adds to the environment.
+/// The command as one would type it, with the variables that it adds to the environment.
 fn command_line(command: &Command) -> String {
     let environment = command.get_envs().filter_map(|(name, value)| {
         let name = name.to_string_lossy();
         let value = value?.to_string_lossy();
 
-        // The rest of the search path is the machine's own.
+        // Only the first folder of PATH is ours; the others are those of this machine.
         let value =
             if name == "PATH" { value.split(':').next().unwrap_or_default().into() } else { value };
         Some(format!("{name}={value}"))
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn dry_steps_are_not_taken() {
+    fn dry_steps_do_not_run() {
         let folder = tempfile::tempdir().unwrap();
         let steps = Steps::new("trial", &folder.path().join("none"), true).unwrap();
         let mut command = Command::new("sh");

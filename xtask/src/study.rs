@@ -1,8 +1,8 @@
 //! The experiments: tables, ablations and figures as a grid of runs, each a child process.
 //!
-//! `grid` says which cells there are, `store` what has become of them, `launch` runs those that are
-//! open. Whatever is asked for, it is idempotent: finished cells are skipped, stopped ones go on
-//! where they were saved, failed ones are tried again and stand in the table as FAILED until they
+//! `grid` lists the cells, `store` knows the status of each, and `launch` runs those that are not
+//! done. Every command is idempotent: finished cells are skipped, and stopped cells resume from
+//! their last checkpoint. Failed cells are tried again, and the table shows FAILED until they
 //! succeed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,24 +56,24 @@ mod view;
 
 /// Experiments.
 #[derive(Subcommand)]
-pub(crate) enum Task {
+pub(crate) enum StudyCommand {
     /// Run Table 4's ablations and print the table
     Ablation(AblationArguments),
     /// Run what a table of the paper needs, and print it
     Table(TableArguments),
-    /// Run the study of where tying pays: learning rate, steps between decisions, share of training
-    /// with decisions
+    /// Run the study of where tying pays, over the learning rate, the steps between decisions and the
+    /// share of training with decisions
     Regime(StudyArguments),
-    /// Run the study of our method: conventional training, fixed patterns, chance and the paper's
-    /// method at equal tokens
+    /// Run the study of our method against conventional training, fixed patterns, chance and the
+    /// paper's method, all on the same number of tokens
     Method(MethodArguments),
     /// Run what a figure of the paper needs, and draw it
     Figure(FigureArguments),
     /// Run every table, the regime study, the study of our method, and every figure
     All(StudyArguments),
-    /// Show what has become of every cell
+    /// Show the status of every cell
     Status(StudyArguments),
-    /// Take over what has been run into results/: records, tables, figures
+    /// Copy what has been run into results/ as records, tables and figures
     Report(ReportArguments),
 }
 
@@ -82,8 +82,8 @@ pub(crate) struct AblationArguments {
     /// All rows
     #[arg(long, conflicts_with = "only", required_unless_present = "only")]
     all: bool,
-    /// Only these rows, and what they need: i to ix, conventional, full, random, and the others by
-    /// their names
+    /// Only these rows and what they need: i to ix, conventional, full, random, or the name of
+    /// another row
     #[arg(long, value_name = "ROW,...", value_delimiter = ',')]
     only: Vec<String>,
     #[command(flatten)]
@@ -92,12 +92,12 @@ pub(crate) struct AblationArguments {
 
 #[derive(Args)]
 pub(crate) struct MethodArguments {
-    /// Only these rows, and what they need: conventional, grow, grow-random, one-block, sizes and
-    /// the others by their names
+    /// Only these rows and what they need: conventional, grow, grow-random, one-block, sizes, or the
+    /// name of another row
     #[arg(long, value_name = "ROW,...", value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these learning rates, as in 5e-4,1e-3; best: of each row the one that is best on
-    /// validation so far. Rows with one rate ignore it
+    /// Only these learning rates, as in 5e-4,1e-3. With best, each row runs at the rate that is best
+    /// on validation so far. Rows with one rate ignore the option
     #[arg(long, value_name = "RATE,...", value_parser = parse_rates, default_value = "5e-4,1e-3,2e-3")]
     rates: Rates,
     #[command(flatten)]
@@ -124,49 +124,50 @@ pub(crate) struct FigureArguments {
 
 #[derive(Args)]
 pub(crate) struct ReportArguments {
-    /// Change nothing; say what is not as records and grid make it, and fail if anything is
+    /// Change nothing. List what differs from what the records and the grid give now, and fail if
+    /// anything does
     #[arg(long)]
     check: bool,
-    /// Where the results go [default: results/SCALE]
+    /// Folder for the results [default: results/SCALE]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
     study: StudyArguments,
 }
 
-/// What every study has.
+/// Options that every study has.
 #[derive(Args, Debug)]
 pub(crate) struct StudyArguments {
     /// Sizes of models and lengths of runs
     #[arg(long, value_enum, default_value = "laptop")]
     scale: Scale,
     /// Root seeds of every row, as in 1..3 or 1,4
-    /// [default: 1 to 3 for the rows that are compared most, else 1]
+    /// [default: 1 to 3 for the rows that are compared most, 1 for the others]
     #[arg(long, value_name = "SEEDS", value_parser = parse_seeds)]
     seeds: Option<Seeds>,
-    /// Cells that run at once; they share the threads
+    /// Cells that run at once. They share the threads
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroUsize,
-    /// Threads in all [default: all cores]
+    /// Threads of all cells together [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Begin no cell after this time, as in 90s, 30m or 2h
+    /// Start no cell after this time, as in 90s, 30m or 2h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     budget: Option<Duration>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
-    /// Data that lie on this machine, as in wikitext-2=FOLDER; may be given several times
+    /// Data that are on this machine, as in wikitext-2=FOLDER. Can be given several times
     #[arg(long, value_name = "NAME=PATH", value_parser = parse_source)]
     data: Vec<(String, String)>,
     /// Folder of the runs [default: runs/study/SCALE]
     #[arg(long, value_name = "DIR")]
     runs: Option<PathBuf>,
     /// A built dlt
-    /// [default: built here; at scale smoke and for --dry-run with the profile of the tests]
+    /// [default: cargo builds it; at scale smoke and for --dry-run with the profile of the tests]
     #[arg(long, value_name = "PATH")]
     dlt: Option<PathBuf>,
-    /// Keep checkpoints of finished runs, so that they can be made longer
+    /// Keep the checkpoints of finished runs, so that the runs can be made longer
     #[arg(long)]
     keep_checkpoints: bool,
     /// Print cells, cost and memory, and run nothing
@@ -176,7 +177,7 @@ pub(crate) struct StudyArguments {
 
 type Seeds = Vec<u64>;
 
-/// Folder of the data sets of scale smoke, below that of its runs.
+/// Folder of the data sets that a scale makes for itself, below the folder of its runs.
 const DATA: &str = "data";
 
 fn parse_source(text: &str) -> Result<(String, String), String> {
@@ -188,10 +189,10 @@ fn parse_source(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// 0: all that was asked for is done; 1: something failed, or was not begun for lack of time.
-pub(crate) fn run(root: &Path, task: &Task) -> Result<ExitCode> {
-    match task {
-        Task::Ablation(arguments) => {
+/// Exit code 0: everything that was requested is done. 1: a cell failed, or was not started in time.
+pub(crate) fn run(root: &Path, command: &StudyCommand) -> Result<ExitCode> {
+    match command {
+        StudyCommand::Ablation(arguments) => {
             let study = Study::new(root, &arguments.study)?;
             let rows = ablations(&arguments.only)?;
             let cells = study.cells(&[Part::Table(4)]);
@@ -199,19 +200,21 @@ pub(crate) fn run(root: &Path, task: &Task) -> Result<ExitCode> {
 
             study.carry_out(&with_needs(cells, is_wanted), &[Part::Table(4)])
         }
-        Task::Method(arguments) => {
+        StudyCommand::Method(arguments) => {
             let study = Study::new(root, &arguments.study)?;
             let cells = study.method(&arguments.only, &arguments.rates)?;
             study.carry_out(&cells, &[Part::Method])
         }
-        Task::Table(arguments) => {
+        StudyCommand::Table(arguments) => {
             Study::new(root, &arguments.study)?.parts(&[Part::Table(arguments.number)])
         }
-        Task::Regime(arguments) => Study::new(root, arguments)?.parts(&[Part::Regime]),
-        Task::Figure(arguments) => Study::new(root, &arguments.study)?.figure(arguments.number),
-        Task::All(arguments) => Study::new(root, arguments)?.all(),
-        Task::Report(arguments) => Study::new(root, &arguments.study)?.report(arguments),
-        Task::Status(arguments) => Study::new(root, arguments)?.status(),
+        StudyCommand::Regime(arguments) => Study::new(root, arguments)?.parts(&[Part::Regime]),
+        StudyCommand::Figure(arguments) => {
+            Study::new(root, &arguments.study)?.figure(arguments.number)
+        }
+        StudyCommand::All(arguments) => Study::new(root, arguments)?.all(),
+        StudyCommand::Report(arguments) => Study::new(root, &arguments.study)?.report(arguments),
+        StudyCommand::Status(arguments) => Study::new(root, arguments)?.status(),
     }
 }
 
@@ -230,10 +233,7 @@ impl<'a> Study<'a> {
         let mut sources = BTreeMap::new();
 
         for (name, path) in &arguments.data {
-            ensure!(
-                Path::new(path).exists(),
-                "--data {name}={path}: there is no such file or folder"
-            );
+            ensure!(Path::new(path).exists(), "--data {name}={path}: no such file or folder");
             sources.insert(name.clone(), path.clone());
         }
 
@@ -248,7 +248,7 @@ impl<'a> Study<'a> {
         }
 
         if let Some(dlt) = &arguments.dlt {
-            ensure!(dlt.is_file(), "--dlt {}: there is no such file", dlt.display());
+            ensure!(dlt.is_file(), "--dlt {}: no such file", dlt.display());
         }
 
         let study = Self { root, arguments, store: Store::new(runs, sources) };
@@ -274,7 +274,7 @@ impl<'a> Study<'a> {
         grid::cells(parts, self.plan())
     }
 
-    /// Those of every part that the scale has.
+    /// The cells of every part that the scale has.
     fn all_cells(&self) -> Vec<Cell> {
         self.cells(&Part::all(self.arguments.scale))
     }
@@ -284,7 +284,7 @@ impl<'a> Study<'a> {
     }
 
     fn dlt(&self) -> Result<PathBuf> {
-        // A forecast asks for shapes only: nobody should wait minutes for it.
+        // A dry run needs shapes only, so it does not wait minutes for a release build.
         let profile = match self.arguments.scale {
             Scale::Smoke => Profile::Dev,
             Scale::Laptop | Scale::Long | Scale::Paper if self.arguments.dry_run => Profile::Dev,
@@ -299,18 +299,18 @@ impl<'a> Study<'a> {
         }
     }
 
-    /// Threads of each cell.
+    /// Threads of each cell, at least 1.
     fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         (self.arguments.threads.map_or_else(cores, usize::from) / self.arguments.jobs.get()).max(1)
     }
 
-    /// What cells take, by what was recorded here and in the repository.
+    /// The expected time of cells, from what was recorded here and in the repository.
     fn costs(&self, cells: &[Cell]) -> Result<Costs> {
         Ok(Costs::new(cells, &self.records(cells)?, self.arguments.scale, self.threads()))
     }
 
-    /// What was recorded here and in the repository.
+    /// What was recorded here and in the repository. A record from here replaces the repository's.
     fn records(&self, cells: &[Cell]) -> Result<Records> {
         let kept = results::folder(self.root, self.arguments.scale).join(results::CELLS);
         let kept = if kept.is_file() { Records::read(&kept)? } else { Records::default() };
@@ -320,7 +320,7 @@ impl<'a> Study<'a> {
     fn carry_out(&self, cells: &[Cell], parts: &[Part]) -> Result<ExitCode> {
         let dlt = self.dlt()?;
         if self.arguments.dry_run {
-            self.foretell(&dlt, cells)?;
+            self.dry_run(&dlt, cells)?;
             return Ok(ExitCode::SUCCESS);
         }
 
@@ -348,7 +348,7 @@ impl<'a> Study<'a> {
         Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// Data that a scale makes for itself.
+    /// Writes the data that a scale makes for itself.
     fn write_data(&self, dlt: &Path) -> Result<()> {
         let folder = self.store.root().join(DATA);
         match self.arguments.scale {
@@ -382,7 +382,7 @@ impl<'a> Study<'a> {
             numbered.partition(|drawing| drawing.is_of(self.arguments.scale));
 
         for drawing in left {
-            writeln!(io::stderr().lock(), "{}: its data are not at this scale", drawing.name)?;
+            writeln!(io::stderr().lock(), "{}: this scale does not have its data", drawing.name)?;
         }
 
         let ids: Vec<_> = wanted.iter().flat_map(Drawing::cells).collect();
@@ -391,7 +391,7 @@ impl<'a> Study<'a> {
 
         ensure!(
             ids.iter().all(is_there),
-            "--seeds: figures show runs with seed 1, which is not among these"
+            "--seeds: figures show runs with seed 1, so include seed 1"
         );
         cells.retain(|cell| ids.contains(&cell.id));
 
@@ -421,8 +421,8 @@ impl<'a> Study<'a> {
             .clone()
             .unwrap_or_else(|| results::folder(self.root, self.arguments.scale));
 
-        // The program holds the baselines of the scale that its main job has, as they are in the
-        // repository.
+        // `dlt` is built with the baselines of scale laptop, at which its main job runs, from the
+        // results in the repository. Results in another folder must not change them.
         let is_ours = arguments.out.is_none() && self.arguments.scale == Scale::Laptop;
         let baselines = is_ours.then(|| baselines::path(self.root));
         let results = Results { folder, plan: self.plan(), baselines };
@@ -437,10 +437,10 @@ impl<'a> Study<'a> {
 
             let folder = results.folder.display();
             match stale.len() {
-                0 => writeln!(out, "{folder}: all is as it would be made now")?,
+                0 => writeln!(out, "{folder}: everything is up to date")?,
                 count => writeln!(
                     out,
-                    "{folder}: {count} not as it would be made now: `cargo xtask report` again"
+                    "{folder}: {count} not up to date: run `cargo xtask report` again"
                 )?,
             }
 
@@ -473,7 +473,7 @@ impl<'a> Study<'a> {
         Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// The command that makes a part.
+    /// The command that makes the page of a part.
     fn command(&self, part: Part) -> String {
         let scale = self.arguments.scale.name();
         match part {

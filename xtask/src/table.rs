@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Heads, and rows as wide as they are.
+/// Heads, and rows with as many cells.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     heads: Vec<String>,
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_keeps_its_columns_whatever_stands_in_a_cell() {
+    fn a_table_keeps_its_columns_whatever_a_cell_holds() {
         let mut table = Table::new(&["a", "b"]);
         table.push(["1|2", "x\ny"]);
         table.push(["3"]);

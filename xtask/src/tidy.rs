@@ -1,5 +1,5 @@
-//! What the compiler does not check. Every check reads a [`Tree`] and answers with findings; an
-//! empty answer is a pass.
+//! Checks that the compiler does not make. Every check reads a [`Tree`] and returns findings; no
+//! finding is a pass.
 
 use crate::finding::Finding;
 use crate::tree::Tree;
@@ -21,14 +21,14 @@ mod source_layout;
 mod source_words;
 mod unsafe_places;
 
-/// Everything that is to be mended, and what could not be checked yet.
+/// Everything that has to be fixed, and what could not be checked.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
     pub(crate) notes: Vec<String>,
 }
 
-/// Runs every check. `commands` are the names of those of `cargo xtask`.
+/// Runs every check. `commands` are the names of the commands of `cargo xtask`.
 pub(crate) fn check(tree: &Tree, workspace: &Workspace, commands: &[String]) -> Report {
     let mut report = Report::default();
     report.findings.extend(crate_edges::check(tree, workspace));
@@ -37,7 +37,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace, commands: &[String]) -> 
     match tree.text(deviations::PATH) {
         Some(text) => report.findings.extend(deviations::check(tree, text)),
         None => report.notes.push(format!(
-            "{} does not exist: its tests and switches are unchecked",
+            "{} does not exist, so its tests and switches are unchecked",
             deviations::PATH
         )),
     }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_list_of_deviations_is_said() {
+    fn a_missing_list_of_deviations_is_noted() {
         assert_eq!(check(&Tree::of(&[]), &Workspace::of(&[]), &[]).notes.len(), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! What CUDA code is compiled and linked with where no CUDA is installed: the compiler from
-//! Python's package index, and libraries that hold names only.
+//! Compiles and links CUDA code without an installed CUDA. The compiler is from Python's package
+//! index, and the libraries are stubs that hold only names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,7 @@ use crate::workspace;
 
 mod stubs;
 
-/// The compiler and its headers. Other versions than these were not tried; cudarc takes CUDA up to
-/// 13.4.
+/// The compiler and its headers. Other versions were not tried; cudarc supports CUDA up to 13.4.
 const WHEELS: [&str; 5] = [
     "nvidia-cuda-nvcc==13.0.88",
     "nvidia-cuda-crt==13.0.88",
@@ -22,8 +21,8 @@ const WHEELS: [&str; 5] = [
     "nvidia-cuda-cccl==13.0.85",
 ];
 
-/// Architecture of the GPUs that kernels are compiled for where none is there to ask: Ampere, which
-/// later ones run too.
+/// The GPU architecture that kernels are compiled for, because there is no GPU to ask: Ampere. Later
+/// GPUs run its code too.
 const COMPUTE_CAPABILITY: &str = "80";
 
 /// A toolkit of wheels and stubs.
@@ -32,22 +31,22 @@ pub(crate) struct Toolkit {
 }
 
 impl Toolkit {
-    /// The one in this folder, made or not.
+    /// The toolkit in this folder, whether it already exists or not.
     pub(crate) fn at(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// Makes what is not there yet.
+    /// Makes the parts that do not exist yet.
     pub(crate) fn make(&self, steps: &Steps, root: &Path) -> Result<()> {
-        steps.work("programs", "look for python3 with pip, gcc and g++", || {
+        steps.work("programs", "looks for python3 with pip, gcc and g++", || {
             need("python3", &["-m", "pip", "--version"], "python3 with pip", "python3-pip")?;
             need("gcc", &["--version"], "gcc", "build-essential")?;
             need("g++", &["--version"], "g++", "build-essential")
         })?;
 
         self.install(steps)?;
-        let what = "link-time stubs from the names that cudarc declares";
 
+        let what = "link-time stubs from the names that cudarc declares";
         steps.work("stubs", what, || {
             stubs::make(&cudarc(root)?, &self.home().join("lib").join("stubs"))
         })
@@ -73,7 +72,8 @@ impl Toolkit {
         .arg(&self.folder)
         .args(WHEELS);
         steps.command("wheels", &mut pip).context(
-            "pip cannot install NVIDIA's wheels: they need a way to the package index, 105 MB, and Linux on x86-64 or aarch64",
+            "pip cannot install NVIDIA's wheels: they need access to the package index, 105 MB, and \
+             Linux on x86-64 or aarch64",
         )?;
 
         if steps.is_dry() {
@@ -83,7 +83,7 @@ impl Toolkit {
         let home = self.home();
         if !home.join("bin").join("nvcc").is_file() {
             bail!(
-                "expected nvcc in {} after pip had installed it, got nothing",
+                "expected nvcc in {} after pip installed it, got nothing",
                 home.join("bin").display()
             )
         }
@@ -103,7 +103,7 @@ impl Toolkit {
         self.folder.join("nvidia").join("cu13")
     }
 
-    /// What a build reads.
+    /// Environment variables of a build.
     pub(crate) fn building(&self) -> Vec<(&'static str, String)> {
         let home = self.home();
         let path = std::env::var("PATH").unwrap_or_default();
@@ -112,13 +112,13 @@ impl Toolkit {
             ("CUDA_HOME", home.display().to_string()),
             ("PATH", format!("{}:{path}", home.join("bin").display())),
             ("CUDA_COMPUTE_CAP", COMPUTE_CAPABILITY.to_owned()),
-            // cudarc looks for folders of libraries only once, and then knows none that was made
-            // later.
+            // cudarc's build script looks for library folders only once, so it does not find the
+            // folder of the stubs by itself if that is made later.
             ("LIBRARY_PATH", home.join("lib").join("stubs").display().to_string()),
         ]
     }
 
-    /// What a program reads that is to load the stubs, as if they were the driver and its
+    /// The environment variable with which a program loads the stubs in place of the driver and its
     /// libraries.
     pub(crate) fn running(&self) -> (&'static str, String) {
         let libraries = self.home().join("lib");
@@ -127,7 +127,11 @@ impl Toolkit {
     }
 }
 
-/// Fails, with what helps, where a program does not run.
+/// Checks that a program runs.
+///
+/// # Errors
+///
+/// If it does not, with the command that installs it.
 fn need(program: &str, arguments: &[&str], what: &str, package: &str) -> Result<()> {
     match Command::new(program).args(arguments).output() {
         Ok(output) if output.status.success() => Ok(()),
@@ -135,17 +139,18 @@ fn need(program: &str, arguments: &[&str], what: &str, package: &str) -> Result<
     }
 }
 
-/// The sources of cudarc, which cargo fetches where they are not there yet.
+/// The folder of cudarc's sources, which cargo fetches if necessary.
 fn cudarc(root: &Path) -> Result<PathBuf> {
-    let metadata = workspace::metadata_of_all(root, &["dlt-cli/nccl"]).context(
-        "cargo cannot say where the sources of cudarc are: it needs the crate registry once",
-    )?;
+    let metadata = workspace::metadata_of_all(root, &["dlt-cli/nccl"])
+        .context("cargo cannot find the sources of cudarc: it needs the crate registry once")?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
 
     let manifest = packages
         .filter(|package| package["name"] == "cudarc")
         .find_map(|package| package["manifest_path"].as_str())
-        .context("cargo metadata names no crate cudarc: is the feature cuda still candle's?")?;
+        .context(
+            "cargo metadata has no crate cudarc: does the feature cuda still enable candle's?",
+        )?;
 
     Ok(Path::new(manifest).with_file_name("src"))
 }
@@ -178,12 +183,12 @@ fn link(to: &str, path: &Path) -> Result<()> {
 
 #[cfg(not(unix))]
 fn make_executable(_folder: &Path) -> Result<()> {
-    bail!("the wheels of CUDA are for Linux")
+    bail!("the wheels of CUDA are only for Linux")
 }
 
 #[cfg(not(unix))]
 fn link(_to: &str, _path: &Path) -> Result<()> {
-    bail!("the wheels of CUDA are for Linux")
+    bail!("the wheels of CUDA are only for Linux")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The files of the repository: those that git tracks, and new ones that it does not ignore.
+//! The files of the repository: those that git tracks, and new files that it does not ignore.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,10 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Files that are read as text; of every other file only the path is known.
+/// Endings of files that are read as text. Of every other file only the path is known.
 const TEXT_ENDINGS: [&str; 7] = [".md", ".py", ".rs", ".sh", ".toml", ".yml", "/run"];
 
-/// Never part of the repository, where there is no git to say so.
+/// Folders that are skipped without git, because git would ignore them.
 const IGNORED_FOLDERS: [&str; 4] = [".git", "target", "runs", "__pycache__"];
 
 /// Paths with their contents, relative to the root, with `/` between folders.
@@ -50,7 +50,7 @@ impl Tree {
         self.paths.iter().map(String::as_str)
     }
 
-    /// Paths and contents of text files whose path ends so.
+    /// Paths and contents of the text files with this ending.
     pub(crate) fn texts<'t>(&'t self, ending: &str) -> impl Iterator<Item = (&'t str, &'t str)> {
         self.texts
             .iter()
@@ -62,8 +62,7 @@ impl Tree {
         self.texts.get(path).map(String::as_str)
     }
 
-    /// Whether this is a file of the repository or a folder that holds one; the empty path is the
-    /// root.
+    /// Whether this is a file of the repository, or a folder with one. The empty path is the root.
     pub(crate) fn holds(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
         path.is_empty()
@@ -83,7 +82,7 @@ impl Tree {
 }
 
 fn listed_by_git(root: &Path) -> Result<Vec<String>> {
-    // A checkout may belong to another user than the one who checks it, as in a container.
+    // Without `safe.directory`, git refuses a checkout of another user, as in a container.
     let output = git_in(root)
         .args([
             "-c",
@@ -105,7 +104,8 @@ fn listed_by_git(root: &Path) -> Result<Vec<String>> {
     Ok(listed.split_terminator('\0').map(str::to_owned).collect())
 }
 
-/// Git for the checkout at `root`, whichever repository's hook this runs in.
+/// Git for the checkout at `root`. The variables that git sets in a hook are removed, because they
+/// would select the repository of the hook.
 pub(crate) fn git_in(root: &Path) -> Command {
     let mut git = Command::new("git");
     git.current_dir(root)
@@ -116,7 +116,7 @@ pub(crate) fn git_in(root: &Path) -> Command {
     git
 }
 
-/// For an unpacked archive, which has no git.
+/// All files below `root`, for an unpacked archive without git.
 fn found_below(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut folders = vec![String::new()];
@@ -127,8 +127,8 @@ fn found_below(root: &Path) -> Result<Vec<String>> {
             let entry = entry?;
             let name = entry.file_name().into_string().ok().context("a file name is not UTF-8")?;
             let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-            let kind = entry.file_type()?;
 
+            let kind = entry.file_type()?;
             if kind.is_file() {
                 found.push(path);
             } else if kind.is_dir()

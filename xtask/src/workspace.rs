@@ -1,4 +1,4 @@
-//! The crates of the workspace and who depends on whom, as cargo says it.
+//! The crates of the workspace and their dependencies, from cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// Every crate, with the crates of the workspace that it depends on outside tests and build
+/// Every crate, with its normal dependencies in the workspace, without those of tests and build
 /// scripts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Workspace {
@@ -15,7 +15,7 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// As the manifests say.
+    /// Reads the workspace from the manifests.
     pub(crate) fn read(root: &Path) -> Result<Self> {
         Self::from_metadata(&metadata(root)?)
     }
@@ -48,18 +48,17 @@ impl Workspace {
     }
 }
 
-/// Where cargo puts what it builds, whoever configured that.
+/// The folder of cargo's build output, as configured on this machine.
 pub(crate) fn target_directory(root: &Path) -> Result<PathBuf> {
     Ok(PathBuf::from(text(&metadata(root)?, "target_directory")?))
 }
 
-/// Asks cargo, which answers from the manifests alone: no network, no lock file.
+/// Cargo's metadata from the manifests alone, which needs no network and no lock file.
 fn metadata(root: &Path) -> Result<Value> {
     ask(root, &["--no-deps"])
 }
 
-/// All crates that the workspace builds on with these features, where they lie; cargo fetches what
-/// is not there yet.
+/// Cargo's metadata with all dependencies under these features. Cargo fetches missing crates.
 pub(crate) fn metadata_of_all(root: &Path, features: &[&str]) -> Result<Value> {
     ask(root, &["--locked", "--features", &features.join(",")])
 }

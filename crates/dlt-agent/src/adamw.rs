@@ -10,7 +10,8 @@ const BETA2: f64 = 0.999;
 /// Added to the root of the second moment.
 const EPSILON: f64 = 1e-8;
 
-/// Moments and step count of one Q-network. Weight decay is decoupled and applies to biases too.
+/// Moments and step count of one Q-network. Weight decay is decoupled; like PyTorch's default it
+/// applies to biases too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdamW {
@@ -23,7 +24,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// No step made yet.
+    /// An optimizer that has made no step.
     #[must_use]
     pub fn new(parameters: &Parameters) -> Self {
         Self { steps: 0, first_moment: parameters.zeros(), second_moment: parameters.zeros() }
@@ -38,6 +39,8 @@ impl AdamW {
         weight_decay: f64,
     ) {
         self.steps += 1;
+        // The scalars are computed in f64 and rounded once; the loop below is f32, as the
+        // parameters are.
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
         let step_size = (learning_rate / (1.0 - BETA1.powi(steps))) as f32;
         let second_root = (1.0 - BETA2.powi(steps)).sqrt() as f32;
@@ -54,6 +57,8 @@ impl AdamW {
                 *first += (1.0 - BETA1) as f32 * (slope - *first);
                 *second = BETA2 as f32 * *second + (1.0 - BETA2) as f32 * slope * slope;
 
+                // Epsilon is added after the bias correction of the root, as PyTorch does. Added
+                // before it, early steps would be of another size.
                 let root = second.sqrt() / second_root + EPSILON as f32;
                 *weight = kept * *weight - step_size * *first / root;
             }

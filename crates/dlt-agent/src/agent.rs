@@ -1,4 +1,4 @@
-//! The agent: decisions in turn, the action and state in force, and what is learned from rewards.
+//! The agent: it decides, keeps the current action and state, and learns from rewards.
 
 use crate::error::{AgentError, grouping, same_depth};
 use crate::exact;
@@ -11,8 +11,8 @@ use dlt_spec::spec::{Credit, Decision as Coverage, StateVector, TyingSpec};
 use dlt_state::{Action, State};
 use serde::{Deserialize, Serialize};
 
-/// Decides which layers are tied. [`Agent::decide`] and [`Agent::learn`] alternate; any amount of
-/// training may lie between them (row 18).
+/// Decides which layers are tied. [`Agent::decide`] and [`Agent::learn`] alternate, with any amount
+/// of training between them (DEVIATIONS row 18).
 ///
 /// ```
 /// # fn example(agent: &mut dlt_agent::Agent) -> Result<(), dlt_agent::AgentError> {
@@ -34,8 +34,8 @@ pub struct Agent {
     credit: Credit,
     action: Action,
     state: State,
-    /// The layer whose turn it is; none where decisions are joint or there is no layer to choose
-    /// for.
+    /// The layer whose turn it is; `None` if decisions are not per layer, or if no layer has a
+    /// choice.
     turn: Option<usize>,
     pending: Option<Decision>,
     /// Whether the pending decision was undone.
@@ -47,32 +47,32 @@ pub struct Agent {
 pub struct Decision {
     /// The whole action vector, raw.
     pub action: Action,
-    /// The state that it means, by Eq. 1.
+    /// The state that follows from the action by Eq. 1.
     pub state: State,
     /// The layers that it was made for.
     pub visit: Visit,
-    /// How it came about, where the policy explores.
+    /// How it was chosen, if the policy explores.
     pub exploration: Option<Exploration>,
-    /// Whether every layer has now had its turn; always so where decisions are joint.
+    /// Whether every layer has now had its turn; always true if layers do not take turns.
     pub sweep_ended: bool,
-    /// The disagreement that decided a split, where it was measured.
+    /// The disagreement that decided a split, if it was measured.
     pub conflict: Option<f64>,
-    /// How unlike the two groups were that became one, where it was measured; 0 for equals.
+    /// How unlike the two merged groups were, if it was measured; 0 if they were equal.
     pub unlikeness: Option<f64>,
 }
 
-/// All of an agent that changes over a run. Written as text and read again it is the same bit for
-/// bit.
+/// Everything in an agent that changes over a run. Written as text and read again, it is the same
+/// bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentSnapshot {
-    /// The action in force; the state follows from it.
+    /// The current action; the state follows from it.
     pub action: Vec<usize>,
-    /// The layer whose turn is next, where layers take turns.
+    /// The layer whose turn is next, if layers take turns.
     pub turn: Option<usize>,
     /// The decision that has not been rewarded yet.
     pub pending: Option<PendingSnapshot>,
-    /// The reward and what it remembers.
+    /// The kind of reward and the loss it remembers.
     pub rewarder: Rewarder,
     /// The policy's part.
     pub policy: PolicySnapshot,
@@ -86,14 +86,14 @@ pub struct PendingSnapshot {
     pub action: Vec<usize>,
     /// The layers that it was made for.
     pub visit: Visit,
-    /// How it came about.
+    /// How it was chosen, if the policy explores.
     pub exploration: Option<Exploration>,
-    /// Whether every layer had had its turn.
+    /// Whether every layer has had its turn.
     pub sweep_ended: bool,
     /// The disagreement that decided a split.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "exact::f64_option")]
     pub conflict: Option<f64>,
-    /// How unlike the two groups were that became one.
+    /// How unlike the two merged groups were.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "exact::f64_option")]
     pub unlikeness: Option<f64>,
     /// Whether the decision was undone.
@@ -102,9 +102,9 @@ pub struct PendingSnapshot {
 }
 
 impl Agent {
-    /// An agent that starts in state `initial` and asks `policy`. Of `tying` it reads what a
-    /// decision covers and what the state vector holds. [`Agent::new`] builds the policy that a
-    /// spec names.
+    /// An agent that starts in state `initial` and chooses by `policy`. From `tying` it reads which
+    /// layers a decision covers and what the state vector holds. [`Agent::new`] builds the policy
+    /// that a spec names.
     #[must_use]
     pub fn with_policy(
         policy: Box<dyn Policy>,
@@ -112,6 +112,7 @@ impl Agent {
         tying: &TyingSpec,
         initial: State,
     ) -> Self {
+        // Layer 0 never has a choice, so the turns start at layer 1 and need two layers.
         let turn = match tying.decision {
             Coverage::PerLayer if initial.n_layers() > 1 => Some(1),
             Coverage::PerLayer
@@ -135,25 +136,25 @@ impl Agent {
         }
     }
 
-    /// The same agent, whose rewards are for other layers; all decided ones unless this says
-    /// otherwise.
+    /// Sets which layers a reward is for (DEVIATIONS row 47). Without this call it is for all
+    /// decided layers.
     #[must_use]
     pub fn crediting(self, credit: Credit) -> Self {
         Self { credit, ..self }
     }
 
-    /// What the policy wants to know before it decides.
+    /// The evidence that the policy wants before it decides.
     #[must_use]
     pub fn wants(&self) -> Wants {
         self.policy.wants()
     }
 
-    /// The next decision. It takes effect in the agent once it has been learned from.
+    /// Makes the next decision. The agent enters its state only in [`learn`](Self::learn).
     ///
     /// # Errors
-    /// [`AgentError::DecisionPending`] where the last decision has not been learned from,
+    /// [`AgentError::DecisionPending`] if the agent has not learned from the last decision,
     /// [`AgentError::Mismatch`] and [`AgentError::NotFinite`] for evidence that does not fit, and
-    /// what the policy reports.
+    /// the errors of the policy.
     pub fn decide(&mut self, occasion: &Occasion<'_>) -> Result<Decision, AgentError> {
         if self.pending.is_some() {
             return Err(AgentError::DecisionPending);
@@ -179,6 +180,8 @@ impl Agent {
         let Choice { action, visit, exploration, conflict, unlikeness } = choice;
         same_depth("the policy's action", self.n_layers(), action.n_layers())?;
 
+        // The policy may narrow the visit (`Visit::Layer`, `Visit::Nothing`); only the layers in it
+        // learn from the reward.
         let decision = Decision {
             state: State::from_action(&action),
             action,
@@ -193,8 +196,8 @@ impl Agent {
         Ok(decision)
     }
 
-    /// Says that the pending decision was undone. [`Agent::learn`] then learns from its action and
-    /// its reward, and that it led nowhere: action and state stay.
+    /// Marks the pending decision as undone. [`Agent::learn`] still learns from its action and
+    /// reward, but with the old state as the one it led to. Action and state stay.
     ///
     /// # Errors
     /// [`AgentError::NoDecision`] without a pending decision.
@@ -209,27 +212,29 @@ impl Agent {
         self.refused
     }
 
-    /// The reward for a measurement, as the spec defines it: see [`Rewarder::reward`].
+    /// The reward for a measurement, as the spec defines it; see [`Rewarder::reward`].
     ///
     /// # Errors
-    /// [`AgentError::NotFinite`] where it is not finite.
+    /// As [`Rewarder::reward`].
     pub fn reward(&mut self, measured: Measured, before: Option<f64>) -> Result<f64, AgentError> {
         self.rewarder.reward(measured, before)
     }
 
     /// Learns from the reward of the pending decision, and enters its state unless it was refused.
-    /// The update is `None` where the policy does not learn, or had nothing to choose.
+    /// `None` if the policy does not learn, or if the reward is for no layer.
     ///
     /// # Errors
-    /// [`AgentError::NoDecision`] without a pending decision, [`AgentError::NotFinite`] where the
-    /// reward or the Q-network's loss is not finite; nothing changes then.
+    /// [`AgentError::NoDecision`] without a pending decision, [`AgentError::NotFinite`] if the
+    /// reward or the Q-network's loss is not finite. Nothing changes then.
     pub fn learn(&mut self, reward: f64) -> Result<Option<Update>, AgentError> {
         let decision = self.pending.as_ref().ok_or(AgentError::NoDecision)?;
         finite("the reward", reward)?;
 
-        let after = match self.refused {
-            true => (&self.action, &self.state),
-            false => (&decision.action, &decision.state),
+        // A refused decision led back to where it was made, so its target is that state's value.
+        let after = if self.refused {
+            (&self.action, &self.state)
+        } else {
+            (&decision.action, &decision.state)
         };
 
         let layers = self.credited(decision);
@@ -241,8 +246,12 @@ impl Agent {
             after: state_vector(self.vector, after.0, after.1),
         };
 
+        // Before anything changes: if the policy fails here, the decision is still pending and the
+        // agent is as before.
         let update = self.policy.learn(&experience, decision.sweep_ended)?;
         if let Some(decision) = self.pending.take() {
+            // A turn is used up by a refused decision too; otherwise the same layer would be asked
+            // until it is accepted.
             self.turn = self.turn.map(|layer| if decision.sweep_ended { 1 } else { layer + 1 });
             if !std::mem::take(&mut self.refused) {
                 self.action = decision.action;
@@ -253,38 +262,38 @@ impl Agent {
         Ok(update)
     }
 
-    /// The state in force: that of the last decision that was learned from and not refused.
+    /// The current state: that of the last decision that was learned from and not refused.
     #[must_use]
     pub fn current_state(&self) -> &State {
         &self.state
     }
 
-    /// The raw action in force.
+    /// The current raw action.
     #[must_use]
     pub fn current_action(&self) -> &Action {
         &self.action
     }
 
-    /// The decision that waits for its reward.
+    /// The decision that waits for its reward, if there is one.
     #[must_use]
     pub fn pending(&self) -> Option<&Decision> {
         self.pending.as_ref()
     }
 
-    /// Layers that are decided about, L.
+    /// Number of layers, L.
     #[must_use]
     pub fn n_layers(&self) -> usize {
         self.state.n_layers()
     }
 
-    /// Every Q value in the state in force, where there is a Q-network; see
-    /// [`crate::QLayout::slice`].
+    /// Every Q value in the current state, if there is a Q-network; see [`crate::QLayout::slice`]
+    /// for their order.
     #[must_use]
     pub fn q_values(&self) -> Option<Vec<f32>> {
         self.policy.q_values(state_vector(self.vector, &self.action, &self.state))
     }
 
-    /// All that changes over a run, for a checkpoint.
+    /// Everything that changes over a run, for a checkpoint.
     #[must_use]
     pub fn snapshot(&self) -> AgentSnapshot {
         let pending = self.pending.as_ref().map(|decision| PendingSnapshot {
@@ -306,11 +315,11 @@ impl Agent {
         }
     }
 
-    /// Goes on exactly where the snapshot was taken. The agent has to be built from the same spec.
+    /// Continues exactly where the snapshot was made. The agent must be built from the same spec.
     ///
     /// # Errors
-    /// [`AgentError::Depth`], [`AgentError::Grouping`] or [`AgentError::Mismatch`] where the
-    /// snapshot is of a differently built agent; nothing changes then.
+    /// [`AgentError::Depth`], [`AgentError::Grouping`] or [`AgentError::Mismatch`] if the snapshot
+    /// is of an agent that was built differently. Nothing changes then.
     pub fn restore(&mut self, snapshot: &AgentSnapshot) -> Result<(), AgentError> {
         let action = self.saved_action(&snapshot.action)?;
         let pending =
@@ -329,6 +338,8 @@ impl Agent {
             });
         }
 
+        // The last check that can fail. Everything after it only assigns, so a refused snapshot
+        // changes nothing.
         self.policy.restore(&snapshot.policy)?;
         self.state = State::from_action(&action);
         self.action = action;
@@ -340,8 +351,8 @@ impl Agent {
         Ok(())
     }
 
-    /// The decided layers whose values learn from the reward of `decision`. One that was refused
-    /// changed owners too, before it was undone.
+    /// The decided layers whose values learn from the reward of `decision`. A refused decision
+    /// counts as if it had changed the owners that it asked to change.
     fn credited(&self, decision: &Decision) -> Vec<usize> {
         let changed = |layer: &usize| self.state.owner(*layer) != decision.state.owner(*layer);
         let decided = decision.visit.layers(self.n_layers());
@@ -353,6 +364,8 @@ impl Agent {
         Action::new(entries.to_vec()).map_err(grouping("the action of the snapshot"))
     }
 
+    /// The pending decision of a snapshot. A file can hold anything, so its visit is checked: a
+    /// layer beyond the last one would be an index out of range.
     fn saved_decision(&self, saved: &PendingSnapshot) -> Result<Decision, AgentError> {
         let action = self.saved_action(&saved.action)?;
         if saved.visit.layers(self.n_layers()).end > self.n_layers() {
@@ -375,7 +388,7 @@ impl Agent {
     }
 }
 
-/// What a policy sees of an action and its state (row 17).
+/// The state vector, L entries: the state, or the raw action (DEVIATIONS row 17).
 fn state_vector<'a>(kind: StateVector, action: &'a Action, state: &'a State) -> &'a [usize] {
     match kind {
         StateVector::Canonical => state.owners(),

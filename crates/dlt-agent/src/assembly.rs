@@ -1,4 +1,4 @@
-//! From the words of a spec to an agent.
+//! The agent that a spec describes.
 
 use crate::agent::Agent;
 use crate::error::{AgentError, grouping, same_depth};
@@ -17,15 +17,15 @@ use dlt_state::{Recording, State, pattern};
 
 impl Agent {
     /// The agent that a spec describes, for a model of `n_layers` layers. It starts in
-    /// `tying.initial`; its draws come from the streams `q-network`, `policy`, `replay-memory` and
-    /// `permutation` of root seed `seed`. The recording is what `agent.recording` names, read by
-    /// the caller; the policies that replay need it.
+    /// `tying.initial`. Its draws use the streams `q-network`, `policy`, `replay-memory` and
+    /// `permutation` of root seed `seed`. `recording` holds the decisions that `agent.recording`
+    /// names; only the policies that replay need it.
     ///
     /// # Errors
     /// [`AgentError::Setting`] for a number outside its range, [`AgentError::Grouping`] or
     /// [`AgentError::Depth`] for groupings, recordings and permutations that do not fit `n_layers`,
     /// and [`AgentError::Recording`] or [`AgentError::OtherChoice`] for a recording that is missing
-    /// or cannot be followed.
+    /// or cannot be replayed.
     pub fn new(
         spec: &AgentSpec,
         tying: &TyingSpec,
@@ -35,6 +35,7 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let initial = grouping_state(&tying.initial, n_layers)?;
         let recording = || recording.ok_or(AgentError::Recording { reason: "none is given" });
+
         let policy: Box<dyn Policy> = match spec.policy {
             PolicyKind::None => Box::new(NoPolicy),
             PolicyKind::Q => Box::new(q_policy(spec, n_layers, seed)?),
@@ -57,12 +58,12 @@ impl Agent {
     }
 }
 
-/// The state that a grouping of the spec means for `n_layers` layers. `frozen` is the state in
-/// which all layers are tied: freezing is not part of a state.
+/// The state that a grouping of the spec means for `n_layers` layers. For `frozen` and `trainable`
+/// it is the state in which all layers are tied: whether weights train is not part of a state.
 ///
 /// # Errors
-/// [`AgentError::Grouping`] where the owners are no state, [`AgentError::Depth`] where they are
-/// another number, [`AgentError::Setting`] for a depth of 0.
+/// [`AgentError::Grouping`] if the owners are not a valid state, [`AgentError::Depth`] if their
+/// number is not `n_layers`, [`AgentError::Setting`] for a depth of 0.
 pub fn grouping_state(grouping_spec: &Initial, n_layers: usize) -> Result<State, AgentError> {
     in_range("model.layers", n_layers as f64, "at least 1", n_layers >= 1)?;
 
@@ -84,8 +85,8 @@ pub fn grouping_state(grouping_spec: &Initial, n_layers: usize) -> Result<State,
     })
 }
 
-/// The permutation of `permuted-replay`: the spec's, or where that is empty a uniform one from the
-/// stream `permutation` of root seed `seed`.
+/// The permutation of `permuted-replay`: that of the spec, or if it is empty, a uniform one from
+/// the stream `permutation` of root seed `seed`.
 #[must_use]
 pub fn replay_permutation(spec: &AgentSpec, n_layers: usize, seed: u64) -> Vec<usize> {
     if spec.permutation.is_empty() {
@@ -98,6 +99,8 @@ pub fn replay_permutation(spec: &AgentSpec, n_layers: usize, seed: u64) -> Vec<u
 fn q_policy(spec: &AgentSpec, n_layers: usize, seed: u64) -> Result<QPolicy, AgentError> {
     check_settings(spec)?;
     let layout = QLayout::new(spec.network, spec.state_scaling, n_layers);
+    // Each purpose has its own stream: with a replay memory, say, the agent still explores by the
+    // same draws.
     let network = QNetwork::new(layout, spec.hidden, &mut seeds::stream(seed, "q-network"));
     let settings = LearnerSettings {
         learning_rate: spec.learning_rate,

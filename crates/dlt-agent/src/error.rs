@@ -1,8 +1,8 @@
-//! What can go wrong in this crate.
+//! Errors of this crate.
 
 use thiserror::Error;
 
-/// Why an agent could not be built, decide, learn or be restored.
+/// Why an agent could not be built, decide, learn, or be restored.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AgentError {
@@ -16,31 +16,31 @@ pub enum AgentError {
         /// What was found instead.
         value: f64,
     },
-    /// A grouping, action or permutation that is none.
+    /// A grouping, action or permutation that is not valid.
     #[error("{place}: {source}")]
     Grouping {
-        /// Where it came from.
+        /// The part that it comes from.
         place: &'static str,
         /// What is wrong with it.
         source: dlt_state::StateError,
     },
-    /// Something made for another number of layers.
+    /// Something that was made for another number of layers.
     #[error("{place}: expected {expected} layers, got {got}")]
     Depth {
-        /// Where it came from.
+        /// The part that it comes from.
         place: &'static str,
         /// Layers of the agent.
         expected: usize,
         /// Layers that were found.
         got: usize,
     },
-    /// A replaying policy without anything to replay.
+    /// A policy that replays, without anything to replay.
     #[error("the policy replays a recording, but {reason}")]
     Recording {
         /// Why there is nothing to replay.
         reason: &'static str,
     },
-    /// A recorded decision for one layer that changes another one's choice.
+    /// A recorded decision for one layer that changes the choice of another one.
     #[error(
         "decision {row} of the recording is for layer {visited}, but changes the choice of layer {changed}"
     )]
@@ -52,9 +52,9 @@ pub enum AgentError {
         /// The other layer whose choice changed.
         changed: usize,
     },
-    /// A policy that is asked for a kind of decision that it does not make.
+    /// A policy that does not make the kind of decision that is due.
     #[error(
-        "the policy {policy} does not decide a turn {turn:?}; tying.decision does not fit agent.policy"
+        "the policy {policy} does not make decisions of kind {turn:?}: tying.decision does not fit agent.policy"
     )]
     OtherTurn {
         /// The policy.
@@ -62,9 +62,10 @@ pub enum AgentError {
         /// What was to be decided.
         turn: crate::Turn,
     },
-    /// A policy without what it decides by.
+    /// A policy without the evidence that it decides by.
     #[error(
-        "the policy {policy} decides by {quantity}: expected a training step since the last decision, got none"
+        "the policy {policy} decides by {quantity}: expected a training step since the last decision, \
+         got none"
     )]
     NoEvidence {
         /// The policy.
@@ -78,12 +79,12 @@ pub enum AgentError {
     /// A reward without a decision to assign it to.
     #[error("learn was called without a decision: expected decide first")]
     NoDecision,
-    /// A reward by gain without the loss before the decision.
+    /// A reward by gain, without the loss before the decision.
     #[error(
         "the reward is a gain: expected the loss before the decision on the same batches, got none"
     )]
     NoLossBefore,
-    /// A number that is infinite or not a number.
+    /// A value that is infinite or not a number.
     #[error("{quantity} should be finite, got {value}")]
     NotFinite {
         /// What it measures.
@@ -91,7 +92,7 @@ pub enum AgentError {
         /// What was found instead.
         value: f64,
     },
-    /// A snapshot or weights that belong to a differently shaped agent.
+    /// A snapshot or weights of an agent with another shape.
     #[error("{place}: expected {expected}, got {got}")]
     Mismatch {
         /// The part that does not fit.
@@ -108,7 +109,7 @@ pub(crate) fn grouping(place: &'static str) -> impl Fn(dlt_state::StateError) ->
     move |source| AgentError::Grouping { place, source }
 }
 
-/// Fails unless `got` is the number of layers that is `expected`.
+/// Fails unless `got` is the `expected` number of layers.
 pub(crate) fn same_depth(
     place: &'static str,
     expected: usize,

@@ -1,5 +1,5 @@
-//! Floats as text that loses no bit, in whatever format a snapshot is written: most text formats
-//! refuse or alter some of NaN, infinities and last digits.
+//! Floats as text that loses no bit, in any format that a snapshot is written in. Most text formats
+//! refuse or alter NaN, infinities or last digits.
 
 /// A list of f32 as one string, eight hexadecimal digits each.
 pub(crate) mod f32_list {
@@ -7,7 +7,7 @@ pub(crate) mod f32_list {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::fmt::Write;
 
-    /// Digits of a number.
+    /// Hexadecimal digits of one number.
     pub(crate) const DIGITS: usize = 8;
 
     pub(crate) fn serialize<S: Serializer>(
@@ -31,6 +31,7 @@ pub(crate) mod f32_list {
         }
 
         let number = |start: usize| {
+            // `get` and not an index: text that is not ASCII can have no character boundary here.
             let digits = text.get(start..start + DIGITS).ok_or_else(wrong)?;
             u32::from_str_radix(digits, 16).map(f32::from_bits).map_err(|_| wrong())
         };

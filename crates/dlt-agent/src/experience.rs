@@ -1,4 +1,4 @@
-//! What decisions have led to, and a memory of it.
+//! Experiences: decisions and what they led to, and a memory of them.
 
 use crate::error::AgentError;
 use crate::exact;
@@ -7,75 +7,78 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// One decision and what came of it. Both vectors have L entries.
+/// One decision and its result. Both vectors have L entries.
 #[derive(Clone, Debug)]
 pub struct Experience<'a> {
-    /// The state vector that was decided upon.
+    /// The state vector before the decision.
     pub before: &'a [usize],
-    /// The action: what each layer was asked to copy. Only `layers` of it counts.
+    /// The action: the layer that each layer was asked to copy. Only the entries of `layers` count.
     pub action: &'a [usize],
-    /// The layers whose values the reward is for, rising.
+    /// The layers whose values learn from the reward, rising.
     pub layers: &'a [usize],
-    /// Its reward.
+    /// The reward of the decision.
     pub reward: f64,
-    /// The state vector that it led to.
+    /// The state vector that the decision led to.
     pub after: &'a [usize],
 }
 
-/// An [`Experience`] that is kept.
+/// An [`Experience`] that owns its vectors, so that it can be kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Remembered {
-    /// The state vector that was decided upon.
+    /// The state vector before the decision.
     pub before: Vec<usize>,
-    /// What each layer was asked to copy.
+    /// The layer that each layer was asked to copy.
     pub action: Vec<usize>,
-    /// The layers whose values the reward is for, rising.
+    /// The layers whose values learn from the reward, rising.
     pub layers: Vec<usize>,
     /// The reward.
     #[serde(with = "exact::f64_bits")]
     pub reward: f64,
-    /// The state vector that it led to.
+    /// The state vector that the decision led to.
     pub after: Vec<usize>,
 }
 
-/// The last experiences, and draws from them.
+/// The last experiences, and random draws from them (DEVIATIONS row 48).
 #[derive(Clone, Debug)]
 pub struct ReplayMemory {
-    /// Most experiences that are kept.
+    /// Greatest number of experiences that are kept.
     capacity: usize,
-    /// Experiences in one draw.
+    /// Number of experiences in one draw.
     batch: usize,
     experiences: VecDeque<Remembered>,
     rng: ChaCha8Rng,
 }
 
-/// All of a [`ReplayMemory`] that changes.
+/// Everything in a [`ReplayMemory`] that changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemorySnapshot {
     /// The experiences, the oldest first.
     pub experiences: Vec<Remembered>,
-    /// The random stream of the draws.
+    /// The random stream for the draws.
     pub rng: ChaCha8Rng,
 }
 
 impl ReplayMemory {
-    /// Keeps the last `capacity` experiences, and draws `batch` of them with draws from `rng`.
+    /// A memory that keeps the last `capacity` experiences, and draws `batch` of them with random
+    /// numbers from `rng`.
     #[must_use]
     pub fn new(capacity: usize, batch: usize, rng: ChaCha8Rng) -> Self {
         Self { capacity, batch, experiences: VecDeque::new(), rng }
     }
 
-    /// A batch of different experiences, each set of them equally likely; all, the oldest first,
-    /// where there are no more than a batch. With it comes the stream after the draws, for
-    /// [`remember`](Self::remember).
+    /// A batch of different experiences, each set of them equally likely. If there are no more than
+    /// a batch, it is all of them, the oldest first. The second value is the stream after the
+    /// draws, for [`remember`](Self::remember).
     pub(crate) fn draw(&self) -> (Vec<Experience<'_>>, ChaCha8Rng) {
         let n = self.experiences.len();
+        // A copy: if the update then fails, the memory and its stream are unchanged.
         let mut rng = self.rng.clone();
         let mut numbers: Vec<usize> = (0..n).collect();
 
         if n > self.batch {
+            // The first steps of a Fisher-Yates shuffle, as many as are drawn.
             for place in 0..self.batch {
                 numbers.swap(place, rng.random_range(place..n));
             }
@@ -85,7 +88,8 @@ impl ReplayMemory {
         (numbers.into_iter().map(|number| self.experiences[number].as_experience()).collect(), rng)
     }
 
-    /// Keeps `newest`, and forgets the oldest one where there are too many.
+    /// Keeps `newest`, and forgets the oldest experience if there are too many. `rng` is the stream
+    /// that [`draw`](Self::draw) returned.
     pub(crate) fn remember(&mut self, newest: &Experience<'_>, rng: ChaCha8Rng) {
         self.rng = rng;
         self.experiences.push_back(Remembered::from(newest));
@@ -101,8 +105,8 @@ impl ReplayMemory {
         }
     }
 
-    /// The memory that `snapshot` was taken of. Fails where it has more experiences than are kept,
-    /// or one that no decision about `n_layers` layers leads to.
+    /// The memory that `snapshot` was made of. Fails if it has more experiences than are kept, or
+    /// one that is impossible for `n_layers` layers.
     pub(crate) fn restored(
         &self,
         snapshot: &MemorySnapshot,
@@ -133,7 +137,7 @@ impl ReplayMemory {
 }
 
 impl Remembered {
-    /// The experience, borrowed.
+    /// The experience, with borrowed vectors.
     #[must_use]
     pub fn as_experience(&self) -> Experience<'_> {
         Experience {
@@ -145,6 +149,8 @@ impl Remembered {
         }
     }
 
+    /// Whether the entries are possible for this number of layers. They index the Q-network's
+    /// outputs, so an impossible one would panic in a later update.
     fn fits(&self, n_layers: usize) -> bool {
         let bounded = |values: &[usize]| {
             values.len() == n_layers

@@ -1,4 +1,4 @@
-//! Which input and which output of the Q-network stands for what (method section 3, row 22).
+//! The meaning of each input and output of the Q-network (DEVIATIONS row 22).
 
 use dlt_spec::spec::{Network, Scaling};
 use dlt_state::ActionSpace;
@@ -31,41 +31,43 @@ impl QLayout {
         self.network
     }
 
-    /// Layers that are decided about, L.
+    /// Number of layers, L.
     #[must_use]
     pub fn n_layers(&self) -> usize {
         self.n_layers
     }
 
-    /// Numbers that the network reads.
+    /// Number of inputs of the network.
     #[must_use]
     pub fn n_inputs(&self) -> usize {
         self.n_layers - self.first_input()
     }
 
-    /// Numbers that the network gives.
+    /// Number of outputs of the network.
     #[must_use]
     pub fn n_outputs(&self) -> usize {
         self.space.n_q_values() + self.unused_outputs()
     }
 
-    /// Where the outputs of `layer` lie: one for each choice `0..=layer`.
+    /// Indices of the outputs of `layer`: one for each choice `0..=layer`.
     #[must_use]
     pub fn slice(&self, layer: usize) -> Range<usize> {
         let slice = self.space.slice(layer);
         slice.start + self.unused_outputs()..slice.end + self.unused_outputs()
     }
 
-    /// What the network reads when the state vector is `vector`, which has L entries.
+    /// The inputs of the network for the state vector `vector`, which has L entries.
     #[must_use]
     pub fn inputs(&self, vector: &[usize]) -> Vec<f32> {
         let unit = match self.scaling {
             Scaling::None => 1.0,
+            // With one layer the only entry is 0; the 1 avoids 0 / 0.
             Scaling::Unit => (self.n_layers - 1).max(1) as f32,
         };
         vector[self.first_input()..].iter().map(|&entry| entry as f32 / unit).collect()
     }
 
+    /// First entry of the state vector that is an input.
     fn first_input(&self) -> usize {
         match self.network {
             Network::Paper => 1,
@@ -73,6 +75,7 @@ impl QLayout {
         }
     }
 
+    /// Outputs before those of layer 1. The authors' network has one for layer 0, which has no choice.
     fn unused_outputs(&self) -> usize {
         match self.network {
             Network::Paper => 0,

@@ -7,12 +7,13 @@ use crate::layout::QLayout;
 use crate::network::{Activations, Parameters, QNetwork};
 use std::ops::Range;
 
-/// A Q-network that learns from one decision at a time, and again from remembered ones where they
+/// A Q-network that learns from one decision at a time, and from remembered ones with it if they
 /// are given.
 #[derive(Clone, Debug)]
 pub struct QLearner {
     network: QNetwork,
-    /// A copy of the network as it was some updates ago, whose values the targets are made of.
+    /// A copy of the network from some updates ago, which gives the maxima in targets (DEVIATIONS
+    /// row 49).
     target: Option<QNetwork>,
     optimizer: AdamW,
     settings: LearnerSettings,
@@ -27,12 +28,12 @@ pub struct LearnerSettings {
     pub weight_decay: f64,
     /// Discount factor.
     pub gamma: f64,
-    /// Updates between two copies of the network into the target network; 0 is none, and targets
-    /// come from the network that learns.
+    /// Updates between two copies of the network into the target network. 0 means that there is no
+    /// target network; the network that learns then gives the targets.
     pub target_every: usize,
 }
 
-/// What one update of the Q-network saw of its newest decision, before it.
+/// The values of the newest decision in one update of the Q-network, computed before the update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
     /// `Q(s, a)`: the sum of the chosen values over the decided layers.
@@ -44,18 +45,18 @@ pub struct Update {
 }
 
 impl QLearner {
-    /// Learns from scratch with the given network.
+    /// A learner with the given network and fresh moments.
     #[must_use]
     pub fn new(network: QNetwork, settings: LearnerSettings) -> Self {
         let target = (settings.target_every > 0).then(|| network.clone());
         Self { optimizer: AdamW::new(network.parameters()), network, target, settings }
     }
 
-    /// Continues with the given network, moments and target network.
+    /// A learner with the given network, target network and moments.
     ///
     /// # Errors
-    /// [`AgentError::Mismatch`] where a moment has another length than its parameter, or a target
-    /// network is missing or too many.
+    /// [`AgentError::Mismatch`] if a moment has another length than its parameter, or if there is a
+    /// target network where `settings` have none, or the reverse.
     pub fn resume(
         network: QNetwork,
         target: Option<QNetwork>,
@@ -86,20 +87,20 @@ impl QLearner {
         Ok(Self { network, target, optimizer, settings })
     }
 
-    /// One gradient step on `(predicted - target)^2` of one decision, or nothing where its reward
-    /// is for no layer. The maximum over actions is the sum of the maxima of the decided layers'
-    /// slices, because Q is a sum of independent terms; a per-layer decision so looks at its own
-    /// layer's slice only (row 13).
+    /// One gradient step on `(predicted - target)^2` of one decision; `None` if its reward is for
+    /// no layer. Q is a sum of independent terms. So the maximum over actions is the sum of the
+    /// maxima of the decided layers' slices, and a per-layer decision only looks at the slice of
+    /// its own layer (DEVIATIONS row 13).
     ///
     /// # Errors
-    /// [`AgentError::NotFinite`] where the reward, or the loss that follows from it, is not finite;
-    /// nothing changes then.
+    /// [`AgentError::NotFinite`] if the reward, or the loss that follows from it, is not finite.
+    /// Nothing changes then.
     pub fn learn(&mut self, experience: &Experience<'_>) -> Result<Option<Update>, AgentError> {
         self.learn_again(experience, &[])
     }
 
-    /// The same with the mean of the losses of `newest` and of each of `remembered`. The update is
-    /// that of `newest`.
+    /// [`learn`](Self::learn) on the mean of the losses of `newest` and of each of `remembered`.
+    /// The returned update is that of `newest`.
     ///
     /// # Errors
     /// As [`learn`](Self::learn).
@@ -114,6 +115,9 @@ impl QLearner {
         }
 
         let share = 1.0 / (1 + remembered.len()) as f32;
+
+        // Every gradient is computed, and can fail, before the optimizer step: a failed update
+        // changes nothing.
         let (update, mut gradient) = self.gradient(newest, share)?;
         for experience in remembered {
             gradient.add(&self.gradient(experience, share)?.1);
@@ -131,7 +135,7 @@ impl QLearner {
         Ok(Some(update))
     }
 
-    /// What the network sees of one decision, and the gradient of `share` times its loss.
+    /// The values of one decision, and the gradient of `share` times its loss.
     fn gradient(
         &self,
         experience: &Experience<'_>,
@@ -144,6 +148,8 @@ impl QLearner {
         let predicted: f32 = layers.clone().map(|layer| kept.outputs[chosen(layer)]).sum();
         let next = self.target.as_ref().unwrap_or(&self.network).values(experience.after);
 
+        // The target is a constant: no gradient flows into `next`, so that forward pass keeps
+        // nothing.
         let best_next: f32 =
             layers.clone().map(|layer| next[best_index(layout, &next, layer)]).sum();
         let target = experience.reward as f32 + self.settings.gamma as f32 * best_next;
@@ -151,6 +157,8 @@ impl QLearner {
 
         finite("the loss of the Q-network", f64::from(difference * difference))?;
 
+        // `predicted` is a plain sum of the chosen outputs, so each of them gets the whole slope
+        // and all others get none.
         let mut slopes = vec![0.0; kept.outputs.len()];
         for layer in layers {
             slopes[chosen(layer)] = 2.0 * difference * share;
@@ -165,7 +173,8 @@ impl QLearner {
         Ok((update, self.network.backward(&kept, &slopes)))
     }
 
-    /// The best choice of each of `layers` when the state vector is `vector`; the lowest of equals.
+    /// The best choice of each of `layers` for the state vector `vector`; of equal values the
+    /// lowest layer.
     #[must_use]
     pub fn best(&self, vector: &[usize], layers: Range<usize>) -> Vec<usize> {
         let layout = self.network.layout();
@@ -179,7 +188,7 @@ impl QLearner {
         &self.network
     }
 
-    /// The target network, where there is one.
+    /// The target network, if there is one.
     #[must_use]
     pub fn target(&self) -> Option<&QNetwork> {
         self.target.as_ref()
@@ -198,14 +207,14 @@ impl QLearner {
     }
 }
 
-/// Index of the greatest output of `layer`, the lowest of equals.
+/// Index of the greatest output of `layer`; of equal outputs the lowest.
 fn best_index(layout: &QLayout, values: &[f32], layer: usize) -> usize {
     let slice = layout.slice(layer);
     let first = slice.start;
     slice.fold(first, |best, index| if values[index] > values[best] { index } else { best })
 }
 
-/// Fails where `value` is infinite or not a number, or too great for f32.
+/// Fails if `value` is infinite, not a number, or too great for f32.
 pub(crate) fn finite(quantity: &'static str, value: f64) -> Result<(), AgentError> {
     if (value as f32).is_finite() { Ok(()) } else { Err(AgentError::NotFinite { quantity, value }) }
 }

@@ -1,12 +1,14 @@
 //! The Q-learning agent that decides which layers are tied, and the policies it is compared with.
 //!
-//! An [`Agent`] makes a [`Decision`], is told its reward, and learns. It sees states and rewards,
-//! and numbers about layers where its policy wants them, never a model. Who chooses is a
-//! [`Policy`]: epsilon-greedy under a Q-network ([`QPolicy`]), uniform ([`RandomPolicy`]), one
-//! pattern throughout ([`FixedPolicy`]), a recording, plain or permuted ([`ReplayPolicy`]), or
-//! nobody ([`NoPolicy`]). Groups are split where gradients disagree ([`GrowPolicy`]) or in their
-//! middle ([`EvenPolicy`]), or split and merged at a constant number ([`ConflictPolicy`]); such
-//! policies get [`Evidence`], numbers about layers.
+//! An [`Agent`] makes a [`Decision`], gets its reward, and learns. It sees states and rewards, and
+//! numbers about layers if its policy wants them, but never a model.
+//!
+//! A [`Policy`] chooses: epsilon-greedy under a Q-network ([`QPolicy`]), uniform
+//! ([`RandomPolicy`]), one fixed pattern ([`FixedPolicy`]), a recording, plain or permuted
+//! ([`ReplayPolicy`]), or no change at all ([`NoPolicy`]). Other policies split groups where
+//! gradients disagree ([`GrowPolicy`]) or in their middle ([`EvenPolicy`]), or split and merge at a
+//! constant number of groups ([`ConflictPolicy`]). Policies that look at gradients or weights get
+//! [`Evidence`].
 
 mod adamw;
 mod agent;

@@ -1,4 +1,4 @@
-//! What an agent takes in memory, told from its shapes before it is made.
+//! The memory that an agent takes, computed from its shapes before it is made.
 
 use crate::exact::f32_list::DIGITS;
 use crate::experience::{Experience, Remembered};
@@ -6,42 +6,42 @@ use crate::layout::QLayout;
 use crate::network::QNetwork;
 use dlt_spec::spec::{AgentSpec, PolicyKind};
 
-/// What a draw takes for each remembered experience: its number, and the borrowed experience where
-/// it is drawn.
+/// Bytes that a draw takes for each remembered experience: its index, and the borrowed experience
+/// if it is drawn.
 const DRAWN_BYTES: usize = size_of::<usize>() + size_of::<Experience<'_>>();
 
-/// Bytes of one remembered experience: three lists of all layers, and one of those that the reward
-/// is for.
+/// Bytes of one remembered experience: three lists of all layers, and one of the layers that the
+/// reward is for.
 fn experience_bytes(n_layers: usize) -> usize {
     let lists = n_layers.saturating_mul(4).saturating_mul(size_of::<usize>());
     lists.saturating_add(size_of::<Remembered>())
 }
 
-/// Most characters of one remembered experience: its lists, each number with a comma, and names and
-/// the reward.
+/// Upper bound of the characters of one remembered experience as text: its lists, each number with
+/// a comma, names and the reward.
 fn experience_text(n_layers: usize) -> usize {
     let number = n_layers.ilog10() as usize + 2;
     n_layers.saturating_mul(4).saturating_mul(number).saturating_add(100)
 }
 
-/// Bytes of an agent. The policies that do not learn have no numbers worth counting.
+/// Bytes of an agent. Policies that do not learn hold too little to count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgentMemory {
-    /// Q-network, both moments of its optimizer, target network and replay memory, once that is
-    /// full.
+    /// Bytes of the Q-network, both moments of its optimizer, the target network, and the replay
+    /// memory once it is full.
     pub held: usize,
-    /// What comes to that while the agent learns: the gradient, and values of a forward pass; with
-    /// a replay memory the sum of gradients besides, and the numbers of what is drawn.
+    /// Bytes on top of [`held`](Self::held) while the agent learns: the gradient and the values of
+    /// forward passes; with a replay memory also the sum of gradients and the drawn experiences.
     pub learning: usize,
-    /// What comes to [`held`](Self::held) while a snapshot is taken and written as text.
+    /// Bytes on top of [`held`](Self::held) while a snapshot is made and written as text.
     pub saving: usize,
     /// Length of that text.
     pub text: usize,
 }
 
 impl AgentMemory {
-    /// The memory of the agent that a spec describes, for a model of `n_layers` layers. Sizes
-    /// beyond all memory are told as the greatest number.
+    /// The memory of the agent that a spec describes, for a model of `n_layers` layers. Sizes that
+    /// overflow are given as the greatest number.
     #[must_use]
     pub fn of(spec: &AgentSpec, n_layers: usize) -> Self {
         if spec.policy != PolicyKind::Q || n_layers == 0 {
@@ -54,19 +54,21 @@ impl AgentMemory {
         let f32s = |numbers: usize| numbers.saturating_mul(size_of::<f32>());
         let text = |numbers: usize| numbers.saturating_mul(DIGITS);
 
+        // The network and two moments of it, and perhaps a target network.
         let networks = f32s(numbers).saturating_mul(if spec.target_every > 0 { 4 } else { 3 });
 
         let remembered = spec.replay_memory.saturating_mul(experience_bytes(n_layers));
         let held = networks.saturating_add(remembered);
 
-        // Two forward passes with the hidden values of one, and the slopes at the outputs.
+        // Two forward passes (hidden values and outputs of each), and the slopes at the outputs.
         let passes =
             spec.hidden.saturating_mul(2).saturating_add(layout.n_outputs().saturating_mul(3));
         let once = f32s(numbers.saturating_add(passes));
         let again = f32s(numbers).saturating_add(spec.replay_memory.saturating_mul(DRAWN_BYTES));
         let learning = if spec.replay_memory > 0 { once.saturating_add(again) } else { once };
 
-        // Everything as it is copied, its text, and the text of the longest list by itself.
+        // A snapshot copies everything and then becomes text; the longest list is a string by
+        // itself before it is copied into that.
         let memory_text = spec.replay_memory.saturating_mul(experience_text(n_layers));
         let whole_text =
             networks.saturating_mul(DIGITS / size_of::<f32>()).saturating_add(memory_text);
@@ -101,7 +103,7 @@ mod tests {
                 bytes(&snapshot.optimizer.first_moment) + bytes(&snapshot.optimizer.second_moment);
             assert_eq!(memory.held, bytes(&snapshot.parameters) + moments, "{layers} {hidden}");
 
-            // Beside the numbers, the text of a snapshot holds names and the random stream.
+            // Besides the numbers, the text of a snapshot holds names and the random stream.
             let text = serde_json::to_string(&snapshot).expect("text").len();
             assert!((memory.text..memory.text + 2000).contains(&text), "{text} {}", memory.text);
         }
@@ -141,7 +143,7 @@ mod tests {
             let memory = AgentMemory::of(&agent_spec, layers);
             let without = AgentMemory::of(&plain, layers);
 
-            // A joint decision leaves out layer 0 alone.
+            // A joint decision covers every layer but layer 0.
             let most = experiences.len() * size_of::<usize>();
             let expected = remembered + target.into_iter().sum::<usize>() + most;
             assert_eq!(
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_learn_takes_nothing_and_no_size_is_too_large_to_be_told() {
+    fn policies_that_do_not_learn_take_nothing_and_no_size_overflows() {
         let spec = Spec::default().agent;
         let of =
             |policy, hidden| AgentMemory::of(&AgentSpec { policy, hidden, ..spec.clone() }, 1000);

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// `outputs = output_weight relu(hidden_weight inputs + hidden_bias) + output_bias`.
 ///
-/// It is so small, and is used so rarely, that it runs on the host beside whatever the transformer
-/// runs on.
+/// It is so small and so rarely used that it always runs on the host, whatever device the
+/// transformer runs on.
 #[derive(Clone, Debug)]
 pub struct QNetwork {
     layout: QLayout,
@@ -35,7 +35,7 @@ pub struct Parameters {
     pub output_bias: Vec<f32>,
 }
 
-/// What a forward pass leaves for the backward pass.
+/// Values of a forward pass that the backward pass needs.
 pub(crate) struct Activations {
     inputs: Vec<f32>,
     hidden: Vec<f32>,
@@ -43,13 +43,14 @@ pub(crate) struct Activations {
 }
 
 impl QNetwork {
-    /// A network with `hidden` units and PyTorch's default initial values for a linear layer:
-    /// weights and biases uniform in `±1 / sqrt(inputs of that layer)`, drawn in the order of
-    /// [`Parameters`]' fields.
+    /// A network with `hidden` units. Initial values are PyTorch's default for a linear layer:
+    /// weights and biases uniform in `±1 / sqrt(inputs of that layer)`, drawn in the order of the
+    /// fields of [`Parameters`].
     ///
-    /// The paper does not state an initialisation, so both layouts use the authors'.
+    /// The paper states no initialisation, so both layouts use that of the authors' code.
     pub fn new(layout: QLayout, hidden: usize, rng: &mut impl Rng) -> Self {
         let mut draw = |count: usize, fan_in: usize| -> Vec<f32> {
+            // A model with one layer has no inputs under `paper`; the bound would be infinite.
             let bound = if fan_in == 0 { 0.0 } else { 1.0 / (fan_in as f32).sqrt() };
             (0..count).map(|_| rng.random_range(-bound..=bound)).collect()
         };
@@ -67,18 +68,18 @@ impl QNetwork {
         Self { layout, parameters }
     }
 
-    /// Numbers of each of [`Parameters`]' fields, for `hidden` units.
+    /// Lengths of the fields of [`Parameters`], for `hidden` units. They saturate, because a spec
+    /// can set any number of units.
     pub(crate) fn lengths(layout: &QLayout, hidden: usize) -> [usize; 4] {
         let inputs = layout.n_inputs();
         let outputs = layout.n_outputs();
         [hidden.saturating_mul(inputs), hidden, outputs.saturating_mul(hidden), outputs]
     }
 
-    /// A network with given parameters; the length of `hidden_bias` says how many hidden units
-    /// there are.
+    /// A network with given parameters. The length of `hidden_bias` is the number of hidden units.
     ///
     /// # Errors
-    /// [`AgentError::Mismatch`] where a length does not fit the layout.
+    /// [`AgentError::Mismatch`] if a length does not fit the layout.
     pub fn from_parameters(layout: QLayout, parameters: Parameters) -> Result<Self, AgentError> {
         let expected = Self::lengths(&layout, parameters.hidden_bias.len());
         let got = parameters.tensors().map(<[f32]>::len);
@@ -93,8 +94,8 @@ impl QNetwork {
         Ok(Self { layout, parameters })
     }
 
-    /// Every Q value when the state vector is `vector`, which has L entries; see
-    /// [`QLayout::slice`].
+    /// Every Q value for the state vector `vector`, which has L entries; see [`QLayout::slice`] for
+    /// their order.
     #[must_use]
     pub fn values(&self, vector: &[usize]) -> Vec<f32> {
         self.forward(vector).outputs
@@ -129,22 +130,27 @@ impl QNetwork {
         Activations { inputs, hidden, outputs }
     }
 
-    /// The gradient of a loss whose gradient at the outputs is `output_gradient`.
+    /// The gradient of a loss with respect to the parameters, from its gradient at the outputs.
     pub(crate) fn backward(&self, kept: &Activations, output_gradient: &[f32]) -> Parameters {
         let mut gradient = self.parameters.zeros();
         gradient.output_bias.copy_from_slice(output_gradient);
 
         let n_hidden = kept.hidden.len();
+        // Only the chosen outputs have a slope: a few of (L + 2)(L - 1) / 2, so the others are
+        // skipped.
         for (output, &slope) in
             output_gradient.iter().enumerate().filter(|(_, slope)| **slope != 0.0)
         {
             let row = output * n_hidden..(output + 1) * n_hidden;
             add_scaled(&mut gradient.output_weight[row.clone()], slope, &kept.hidden);
+            // `hidden_bias` first collects the slopes at the hidden values; ReLU is applied to them
+            // below.
             add_scaled(&mut gradient.hidden_bias, slope, &self.parameters.output_weight[row]);
         }
 
         let n_inputs = kept.inputs.len();
         for (unit, &active) in kept.hidden.iter().enumerate() {
+            // The slope of ReLU at 0 is 0, as in PyTorch.
             if active > 0.0 {
                 let row = unit * n_inputs..(unit + 1) * n_inputs;
                 add_scaled(
@@ -162,7 +168,7 @@ impl QNetwork {
 }
 
 impl Parameters {
-    /// As many zeros.
+    /// The same shapes, filled with zeros.
     #[must_use]
     pub fn zeros(&self) -> Self {
         let zeros = |values: &[f32]| vec![0.0; values.len()];
@@ -174,7 +180,7 @@ impl Parameters {
         }
     }
 
-    /// Adds `other` number by number.
+    /// Adds `other`, element by element.
     pub(crate) fn add(&mut self, other: &Self) {
         for (sums, values) in self.tensors_mut().into_iter().zip(other.tensors()) {
             add_scaled(sums, 1.0, values);

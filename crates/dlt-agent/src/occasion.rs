@@ -1,17 +1,16 @@
-//! What is handed over with each decision: what is to be decided, and what is known of gradients
-//! and weights.
+//! The input of a decision: its kind, and evidence about gradients and weights.
 
 use crate::error::AgentError;
 
-/// What is known of gradients and weights, by layer. Matrices have L x L entries, row by row. What
-/// a policy does not want (see [`Wants`]) may be empty.
+/// Evidence about gradients and weights, by layer. Matrices have (L, L) entries, row by row. Parts
+/// that a policy does not want (see [`Wants`]) can be empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
-    /// Layers, L.
+    /// Number of layers, L.
     pub n_layers: usize,
-    /// Entry `i * L + j`: the mean, over the training steps since the last decision, of the inner
-    /// product of two gradients of the mean loss, those with respect to the block weights at
-    /// positions `i` and `j`.
+    /// Entry `i * L + j`: the inner product of the gradients of the mean loss with respect to the
+    /// block weights at positions `i` and `j`, as a mean over the training steps since the last
+    /// decision.
     pub products: Vec<f64>,
     /// Entry `i * L + j`: squared distance between the weights that layers `i` and `j` use, 0
     /// within a group.
@@ -20,7 +19,7 @@ pub struct Evidence {
     pub norms: Vec<f64>,
 }
 
-/// What a policy wants to know before it decides. What nobody wants is not computed.
+/// The evidence that a policy wants before it decides. Parts that are not wanted are not computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// [`Evidence::products`].
@@ -29,30 +28,30 @@ pub struct Wants {
     pub distances: bool,
 }
 
-/// What is to be decided.
+/// The kind of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// What `tying.decision` says: all layers, the next one, or one of the policy's choice.
+    /// The kind that `tying.decision` names: for all layers, for the next one, or for one of the
+    /// policy's choice.
     Regular,
-    /// One group is divided in two.
+    /// One group is split in two.
     Split,
-    /// Two groups become one, and one group is divided in two.
+    /// Two groups are merged, and one group is split in two.
     Swap,
 }
 
 /// A decision that is due.
 #[derive(Clone, Copy, Debug)]
 pub struct Occasion<'a> {
-    /// What is to be decided.
+    /// The kind of the decision.
     pub turn: Turn,
-    /// What is known; `None` where nothing is wanted, or there was no training step to learn it
-    /// from.
+    /// The evidence; `None` if nothing is wanted, or if there was no training step to take it from.
     pub evidence: Option<&'a Evidence>,
 }
 
 impl Evidence {
-    /// Fails where a part that `wants` names has another length than `n_layers` layers ask for, or
-    /// holds a number that is infinite or not a number.
+    /// Fails if a part that `wants` names has another length than `n_layers` layers need, or holds
+    /// a value that is not finite.
     pub(crate) fn check(&self, wants: Wants, n_layers: usize) -> Result<(), AgentError> {
         let square = n_layers.saturating_mul(n_layers);
         let parts = [
@@ -70,6 +69,8 @@ impl Evidence {
                 });
             }
 
+            // A NaN would lose every comparison, so a group would silently be split at an arbitrary
+            // place.
             if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
                 return Err(AgentError::NotFinite { quantity, value });
             }

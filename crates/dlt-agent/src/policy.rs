@@ -1,4 +1,4 @@
-//! Who decides: the learned policy and those that it is compared with.
+//! Policies: the learned one, and those that it is compared with.
 
 mod conflict;
 mod fixed;
@@ -25,10 +25,10 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Chooses actions, and may learn from their rewards. It sees states, rewards and what it wants to
-/// know, never a model.
+/// Chooses actions, and may learn from their rewards. It sees states, rewards and the evidence that
+/// it wants, never a model.
 pub trait Policy: std::fmt::Debug + Send {
-    /// What the policy wants to know before it decides: nothing, unless it says so.
+    /// The evidence that the policy wants before it decides: none by default.
     fn wants(&self) -> Wants {
         Wants::default()
     }
@@ -36,15 +36,14 @@ pub trait Policy: std::fmt::Debug + Send {
     /// The next action.
     ///
     /// # Errors
-    /// Whatever keeps the policy from choosing.
+    /// Any reason why the policy cannot choose.
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError>;
 
-    /// Learns from the reward of the last choice. `sweep_ended` says that every layer has had its
-    /// turn.
+    /// Learns from the reward of the last choice. `sweep_ended` says whether every layer has had
+    /// its turn. By default it learns nothing.
     ///
     /// # Errors
-    /// [`AgentError::NotFinite`] where a number left the range of f32; the policy is unchanged
-    /// then.
+    /// [`AgentError::NotFinite`] if a number leaves the range of f32. The policy is unchanged then.
     fn learn(
         &mut self,
         _experience: &Experience<'_>,
@@ -53,21 +52,20 @@ pub trait Policy: std::fmt::Debug + Send {
         Ok(None)
     }
 
-    /// Every Q value for a state vector, where the policy has a Q-network; see
-    /// [`crate::QLayout::slice`].
+    /// Every Q value for a state vector, if the policy has a Q-network; see
+    /// [`crate::QLayout::slice`] for their order.
     fn q_values(&self, _vector: &[usize]) -> Option<Vec<f32>> {
         None
     }
 
-    /// All that changes over a run.
+    /// Everything that changes over a run.
     fn snapshot(&self) -> PolicySnapshot;
 
-    /// Goes on where the snapshot was taken. As it stands here it is for policies that nothing
-    /// changes: any of their snapshots is the present one.
+    /// Continues where the snapshot was made. This default is for policies that never change: each
+    /// of their snapshots equals the present one.
     ///
     /// # Errors
-    /// [`AgentError::Mismatch`] where the snapshot is another policy's; the policy is unchanged
-    /// then.
+    /// [`AgentError::Mismatch`] if the snapshot is of another policy. The policy is unchanged then.
     fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
         let own = self.snapshot();
         if *snapshot == own { Ok(()) } else { Err(snapshot.mismatch(own.name())) }
@@ -80,14 +78,14 @@ pub trait Policy: std::fmt::Debug + Send {
 pub enum Visit {
     /// Every layer.
     All,
-    /// This one; the others keep their choice.
+    /// This layer; the others keep their choice.
     Layer(usize),
-    /// None: nobody decides.
+    /// No layer: nothing is decided.
     Nothing,
 }
 
 impl Visit {
-    /// The covered layers among `n_layers` that have a choice. Layer 0 never has.
+    /// The covered layers among `n_layers` that have a choice. Layer 0 never has one.
     #[must_use]
     pub fn layers(self, n_layers: usize) -> Range<usize> {
         match self {
@@ -98,27 +96,28 @@ impl Visit {
     }
 }
 
-/// What a policy decides upon.
+/// What a policy sees when it decides.
 #[derive(Clone, Debug)]
 pub struct Situation<'a> {
-    /// The state vector: the state, or the raw action (row 17).
+    /// The state vector, L entries: the state, or the raw action (DEVIATIONS row 17).
     pub vector: &'a [usize],
-    /// The whole action vector in force.
+    /// The current action vector.
     pub action: &'a Action,
-    /// The state in force.
+    /// The current state.
     pub state: &'a State,
     /// The layers whose turn it is.
     pub visit: Visit,
-    /// What a regular decision covers.
+    /// Which layers a regular decision covers.
     pub decision: Decision,
-    /// What is to be decided.
+    /// The kind of the decision.
     pub turn: Turn,
-    /// What is known of gradients and weights.
+    /// Evidence about gradients and weights, if there is any.
     pub evidence: Option<&'a Evidence>,
 }
 
 impl<'a> Situation<'a> {
-    /// What is known of gradients and weights, for a policy that cannot do without.
+    /// The evidence, for a policy that cannot decide without it. `quantity` names what it needs,
+    /// for the error.
     pub(crate) fn evidence_for(
         &self,
         policy: &'static str,
@@ -127,7 +126,7 @@ impl<'a> Situation<'a> {
         self.evidence.ok_or(AgentError::NoEvidence { policy, quantity })
     }
 
-    /// The action in force with a new entry for each layer whose turn it is.
+    /// The current action with a new entry for each layer whose turn it is, in rising order.
     pub(crate) fn replace(
         &self,
         mut entry: impl FnMut(usize) -> usize,
@@ -140,35 +139,35 @@ impl<'a> Situation<'a> {
     }
 }
 
-/// What a policy chose.
+/// The choice of a policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// The whole action vector.
     pub action: Action,
     /// The layers that it was chosen for.
     pub visit: Visit,
-    /// How it came about, where the policy explores.
+    /// How it was chosen, if the policy explores.
     pub exploration: Option<Exploration>,
-    /// The disagreement that decided a split, where it was measured.
+    /// The disagreement that decided a split, if it was measured.
     pub conflict: Option<f64>,
-    /// How unlike the two groups are that become one, where it was measured.
+    /// How unlike the two merged groups are, if it was measured.
     pub unlikeness: Option<f64>,
 }
 
 impl Choice {
-    /// An action for which nothing was explored or measured.
+    /// A choice for which nothing was explored or measured.
     #[must_use]
     pub fn new(action: Action, visit: Visit) -> Self {
         Self { action, visit, exploration: None, conflict: None, unlikeness: None }
     }
 
-    /// The action in force, chosen for no layer.
+    /// The current action, chosen for no layer: nothing changes and nothing learns.
     pub(crate) fn nothing(situation: &Situation<'_>) -> Self {
         Self::new(situation.action.clone(), Visit::Nothing)
     }
 }
 
-/// The changing part of a policy, for checkpoints. Written as text and read again it is the same
+/// The changing part of a policy, for checkpoints. Written as text and read again, it is the same
 /// bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -192,7 +191,7 @@ pub enum PolicySnapshot {
     Conflict,
     /// [`ReplayPolicy`].
     Replay {
-        /// Rows of the recording that have been used.
+        /// Number of rows of the recording that were used.
         position: usize,
     },
 }
@@ -211,7 +210,7 @@ impl PolicySnapshot {
         }
     }
 
-    /// The error of restoring this snapshot onto policy `expected`.
+    /// The error for restoring this snapshot into policy `expected`.
     fn mismatch(&self, expected: &'static str) -> AgentError {
         AgentError::Mismatch {
             place: "policy of the snapshot",

@@ -1,4 +1,4 @@
-//! What a decision is rewarded with (method section 3, rows 7 and 15).
+//! The reward of a decision (DEVIATIONS rows 7, 15 and 46).
 
 use crate::error::AgentError;
 use crate::exact;
@@ -6,29 +6,29 @@ use crate::learner::finite;
 use dlt_spec::spec::Reward;
 use serde::{Deserialize, Serialize};
 
-/// Mean cross-entropy from which on the negative perplexity stays the same: `exp(20)` is 4.9e8,
-/// thousands of times the perplexity of a uniform guess over a large vocabulary, and its square
-/// still is far from overflowing f32 in the Q-network's loss and moments.
+/// Mean cross-entropy in nats from which on the negative perplexity no longer changes. `exp(20)` is
+/// 4.9e8, thousands of times the perplexity of a uniform guess over a large vocabulary. Its square
+/// is still far from overflowing f32 in the Q-network's loss and moments.
 pub const MAX_LOSS: f64 = 20.0;
 
-/// Bound of the clipped negative perplexity on either side, the authors'.
+/// Bound of the clipped negative perplexity on both sides, as in the authors' code.
 pub const CLIP: f64 = 10.0;
 
-/// Which reward, and what it is made of.
+/// The kind of a reward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RewardKind {
     /// `-exp(loss)`, with the loss no more than [`MAX_LOSS`].
     NegPpl,
-    /// The same, clipped to `±`[`CLIP`]: the constant -10 wherever perplexity is above 10.
+    /// The same, clipped to `±`[`CLIP`]: the constant -10 as long as perplexity is above 10.
     NegPplClipped,
     /// `-loss`.
     NegLoss,
-    /// The loss of the measurement before, minus this one; 0 the first time.
+    /// The loss of the previous measurement minus this one; 0 the first time.
     LossDelta,
     /// The share of right answers.
     Accuracy,
-    /// Its negative, which rewards being wrong: the authors' code for images.
+    /// The negative of that share, which rewards wrong answers: the authors' code for images.
     NegAccuracy,
     /// The loss before the decision minus the loss now, on the same batches.
     Gain,
@@ -48,17 +48,17 @@ impl From<Reward> for RewardKind {
     }
 }
 
-/// What is measured of a state.
+/// Measurements of a model in one state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
     /// Mean cross-entropy, in nats.
     pub loss: f64,
-    /// Share of right classes; absent where none are predicted.
+    /// Share of right classes; `None` if the model predicts tokens.
     pub accuracy: Option<f64>,
 }
 
 impl Measured {
-    /// A loss alone.
+    /// A measurement of a loss alone, in nats.
     #[must_use]
     pub fn of_loss(loss: f64) -> Self {
         Self { loss, accuracy: None }
@@ -84,25 +84,25 @@ pub struct Rewarder {
 }
 
 impl Rewarder {
-    /// Nothing measured yet.
+    /// A rewarder that has seen no measurement.
     #[must_use]
     pub fn new(kind: RewardKind) -> Self {
         Self { kind, previous_loss: None }
     }
 
-    /// Which reward it is.
+    /// The kind of reward.
     #[must_use]
     pub fn kind(&self) -> RewardKind {
         self.kind
     }
 
-    /// The reward for what was measured. `before` is the loss before the decision on the batches of
-    /// `measured`; only [`RewardKind::Gain`] needs it.
+    /// The reward for a measurement. `before` is the loss before the decision on the same batches
+    /// as `measured`; only [`RewardKind::Gain`] needs it.
     ///
     /// # Errors
-    /// [`AgentError::NotFinite`] where it is not finite: the run has diverged. So is an accuracy
-    /// that was not measured. [`AgentError::NoLossBefore`] where the loss before the decision is
-    /// needed and missing.
+    /// [`AgentError::NotFinite`] if a loss is not finite, which means that the run has diverged, or
+    /// if the accuracy is needed and was not measured. [`AgentError::NoLossBefore`] if the loss
+    /// before the decision is needed and missing.
     pub fn reward(&mut self, measured: Measured, before: Option<f64>) -> Result<f64, AgentError> {
         let Measured { loss, accuracy } = measured;
         finite("the measurement for the reward", loss)?;
@@ -112,6 +112,8 @@ impl Rewarder {
             finite("the accuracy for the reward", accuracy).map(|()| accuracy)
         };
 
+        // Capped before `exp`, not after: a large loss would overflow, and the first decisions of a
+        // run have large losses.
         let negative_perplexity = -loss.min(MAX_LOSS).exp();
 
         Ok(match self.kind {

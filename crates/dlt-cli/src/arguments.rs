@@ -13,34 +13,43 @@ use crate::run_options::RunOptions;
 const ABOUT: &str =
     "Trains transformers whose layers learn to share their weights (dynamic layer tying).";
 
+/// Columns of a line of help, at most.
+const HELP_COLUMNS: usize = 100;
+
 const TRAIN_HELP: &str = "\
-The spec of a run is laid together from, each over the one before:
-  --preset (shakespeare-12, unless SPEC.toml is given), --method, SPEC.toml,
-  --data / --tokenizer / --steps / --epochs / --lr / --batch / --dtype / --seed, --set.
-A SPEC.toml without --preset stands on the plain defaults, not on shakespeare-12.
-Everything is checked before the run folder is made: a refused start leaves nothing behind.
+The spec of a run is made from these parts. Each one overrides those before it:
+  --preset      shakespeare-12 by default, but none if SPEC.toml is given
+  --method
+  SPEC.toml
+  options       --data, --tokenizer, --steps, --epochs, --lr, --batch, --dtype, --seed
+  --set
+A SPEC.toml without --preset starts from the plain defaults, not from shakespeare-12.
+Everything is checked before the run folder is made. A refused start leaves nothing behind.
 
 Examples:
-  dlt train                                       the main job: 12 layers on Shakespeare
-  dlt train --preset smoke                        the same in seconds, small
-  dlt train my.txt --seed 7                       your own text: a UTF-8 file, or a folder
+  dlt train                              the main job: 12 layers on Shakespeare
+  dlt train --preset smoke               a small run that takes seconds
+  dlt train my.txt --seed 7              your own text: a UTF-8 file, or a folder
   dlt train my.txt --lr 3e-4 --batch 16 --epochs 2
-  dlt train --data wikitext-2                     a data set of the paper, fetched once
-  dlt train --method reference                    the method as the authors' code runs it
+  dlt train --data wikitext-2            a data set of the paper, fetched once
+  dlt train --method reference           the method as the authors' code runs it
   dlt train --set 'tying.grow=[0.2, 0.4]' --set agent.policy=random --out runs/random
-  dlt train runs/a/spec.toml --seed 2 --out runs/b          a run again, with another seed
+  dlt train runs/a/spec.toml --seed 2 --out runs/b         the same run with another seed
   dlt train runs/a/spec.toml --set agent.policy=replay --set agent.recording=runs/a --out runs/c
-  dlt train --from hf:openai-community/gpt2 --data wikitext-2 --out runs/d       from weights that are there already
+  dlt train --from hf:openai-community/gpt2 --data wikitext-2 --out runs/d   existing weights
 
---from lays what the model is over preset and method, and lets every layer begin independent. A run starts with all
-of its weights; the head of another objective is drawn. What contradicts the model is refused.
+--from uses the settings of the model instead of those of preset and method.
+Every layer begins independent, and the run starts with all weights of the model.
+If the objective is another one, its head is drawn at random.
+Settings that contradict the model are refused.
 
-Going on with a run that was stopped, or has finished and is to be longer:
+To resume a run that was stopped, or to make a finished run longer:
   dlt train --resume runs/a
   dlt train --resume runs/a --steps 2000 --set checkpoint.every_steps=100
-The run goes on bit for bit as if it had never stopped, with the same number of threads. A changed spec is refused
-where it would make another run of it; number of steps, checkpoints and what leaves the result alone may change.
-Ctrl-C and SIGTERM finish the step, save, and end with code 130; a second one ends at once.
+With the same number of threads, the run continues bit for bit as if it had never stopped.
+A changed setting is refused if it would make this another run. You may change the number of
+steps, the checkpoints, and settings that do not affect the result.
+Ctrl-C and SIGTERM finish the step, save, and end with code 130. A second one ends at once.
 
 A run folder holds:
   spec.toml          the whole spec, with the meaning of every field
@@ -48,37 +57,43 @@ A run folder holds:
   metrics.jsonl      a line for each step, decision and validation
   states.jsonl       every decision; replay it with agent.policy=replay
   model.safetensors  the best model on validation so far
-  checkpoint         all that is needed to go on; `dlt doctor RUN` says what is good
-  tensorboard        event files, where --tensorboard asks for them
-  summary.json       the result; it is there only once the run has finished";
+  checkpoint         everything needed to resume; `dlt doctor RUN` says which ones are good
+  tensorboard        event files, with --tensorboard only
+  summary.json       the result; it exists only once the run has finished";
 
 const EVAL_HELP: &str = "\
 Examples:
-  dlt eval runs/shakespeare-12-1                        the validation split that it was trained with
+  dlt eval runs/shakespeare-12-1                        the validation split of its own data
   dlt eval runs/shakespeare-12-1 --split test --json
   dlt eval runs/shakespeare-12-1 --text my.txt --json   {\"loss\":..., \"tokens\":...}
 
   dlt eval runs/shakespeare-12-1 --text rows.jsonl::body
   dlt eval runs/shakespeare-12-1 --text my-folder --split test
 
-The loss is the mean over predicted tokens, in nats. A text is read as `dlt train` reads it, with the same columns,
-packings and folders, and with what stood between the documents that the run was trained on. It is one stream of
-tokens, cut into windows as long as the model's context; every token but the first is predicted once.";
+The loss is the mean over predicted tokens, in nats.
+A text is read as `dlt train` reads it, with the same columns, compressed files and folders.
+Its documents are separated as those of the run's training data were.
+It is one stream of tokens, cut into windows as long as the model's context.
+Every token but the first is predicted once.";
 
 const GENERATE_HELP: &str = "\
 Examples:
   dlt generate runs/shakespeare-12-1 --prompt \"To be, or not to be\"
-  dlt generate runs/shakespeare-12-1 --prompt \"ROMEO:\" --tokens 200 --temperature 1 --top-p 0.9 --seed 3
-  dlt generate runs/shakespeare-12-1 --prompt \"ROMEO:\" --prompt \"JULIET:\" --stop $'\\n\\n' --repetition-penalty 1.2
-  dlt generate runs/shakespeare-12-1 --prompt-file - --json < prompts.txt
+  dlt generate runs/a --prompt \"ROMEO:\" --tokens 200 --temperature 1 --top-p 0.9 --seed 3
+  dlt generate runs/a --prompt \"ROMEO:\" --prompt \"JULIET:\" --stop $'\\n\\n'
+  dlt generate runs/a --prompt \"ROMEO:\" --repetition-penalty 1.2
+  dlt generate runs/a --prompt-file - --json < prompts.txt
 
-One prompt is printed as its text comes, several are printed whole, in their order. A text does not depend on the
-prompts beside it. While it fits the context, the model sees all of it; a longer one goes on from its last half.
---json prints for each prompt: prompt, continuation, prompt_tokens, tokens (the one that ended it is not counted,
-those of a stop text are), and end: length or stop. The speed of reading and writing goes to standard error.";
+A single prompt is printed as its text is generated. Several are printed whole, in their order.
+A text does not depend on the other prompts.
+While a text fits the context, the model sees all of it. A longer one continues from its last half.
+--json prints for each prompt: prompt, continuation, prompt_tokens, tokens, and end (length or
+stop). tokens includes those of a stop text, but not the token that ended the text.
+The speed of reading and writing goes to standard error.";
 
 const INSPECT_HELP: &str = "\
-Shows which layers share weights (a replication map), the parameter table, and of a run what its decisions did.
+Shows which layers share weights (a replication map), and the parameter table.
+For a run, it also shows what its decisions did.
 
 Examples:
   dlt inspect runs/shakespeare-12-1
@@ -86,130 +101,133 @@ Examples:
   dlt inspect runs/shakespeare-12-1/states.jsonl
   dlt inspect runs/shakespeare-12-1 --svg map.svg
 
-What training will take in memory, before anything is allocated:
+How much memory training will need, before anything is allocated:
   dlt inspect --memory gpt2-paper
   dlt inspect --memory my-spec.toml --set training.checkpointing=block --owners 0,0,0,3";
 
 const BENCH_STEP_HELP: &str = "\
 Examples:
   dlt bench step --json
-  dlt bench step --layers 24 --width 256 --heads 4 --seq 128 --batch 16 --tying sum --owners 0,0,2,2,...
+  dlt bench step --layers 4 --width 256 --heads 4 --seq 128 --batch 16 --tying sum --owners 0,0,2,2
   dlt bench step --preset vit-cifar --tying sum
 
-The step time is the median over all steps but the first. Peak memory is that of the whole process; with
---json it is in units of 1,024 KiB, as the peer prints it.";
+The step time is the median over all steps but the first.
+Peak memory is that of the whole process. With --json it is in units of 1,024 KiB, as the
+programs in data/peers print it.";
 
 const BENCH_DECODE_HELP: &str = "\
 Examples:
   dlt bench decode --json
   dlt bench decode --layers 24 --width 1024 --heads 16 --tying sum --batch 8
 
-A model with random weights continues prompts with the most likely token each time, keys and values cached. decode
-counts the tokens behind the first one of each prompt, which is part of prefill. Figures are medians over all runs
-but the first. Peak memory is that of the whole process; with --json it is in units of 1,024 KiB.";
+A model with random weights continues prompts with the most likely token each time.
+Keys and values are cached. The first new token of each prompt is part of prefill; decode counts
+the tokens after it. Figures are medians over all runs but the first.
+Peak memory is that of the whole process. With --json it is in units of 1,024 KiB.";
 
 const DOCTOR_HELP: &str = "\
-Nothing in the folder is changed. The exit code is 0 where nothing is wrong, 4 where something is damaged.
+Without --repair, nothing in the folder is changed.
+The exit code is 0 if nothing is wrong, and 4 if something is damaged.
 
 Example:
   dlt doctor runs/shakespeare-12-1";
 
 #[derive(Debug, Parser)]
-#[command(name = "dlt", version = LONG_VERSION, about = ABOUT, after_help = crate::guide::guide(), max_term_width = 110)]
+#[command(name = "dlt", version = LONG_VERSION, about = ABOUT, after_help = crate::guide::guide(), max_term_width = HELP_COLUMNS)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    pub(crate) task: Task,
-    /// Tell more on standard error; -vv still more. DLT_LOG holds a finer filter, as in
+    pub(crate) command: Command,
+    /// Print more to standard error; -vv prints even more. DLT_LOG sets a finer filter, as in
     /// dlt_data=debug
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Task {
-    /// Train a model; without arguments the main job, 12 layers on Shakespeare
+pub(crate) enum Command {
+    /// Train a model; without arguments: the main job, 12 layers on Shakespeare
     #[command(after_help = TRAIN_HELP)]
     Train(TrainTask),
-    /// Teach a model the classes of a task: GLUE's, or CIFAR-10
+    /// Fine-tune a model to classify: a GLUE task, CIFAR-10, or your own labels
     #[command(after_help = crate::finetune::HELP)]
     Finetune(crate::finetune::FinetuneTask),
-    /// Loss and perplexity of a saved model on a split or on a text
+    /// Print loss and perplexity of a saved model on a split or on a text
     #[command(after_help = EVAL_HELP)]
     Eval(EvalTask),
     /// Continue a text with a saved model
     #[command(after_help = GENERATE_HELP)]
     Generate(GenerateTask),
-    /// Show who shares weights with whom, parameters and decisions
+    /// Show which layers share weights, the parameters and the decisions
     #[command(after_help = INSPECT_HELP)]
     Inspect(InspectTask),
-    /// Write one page about runs: outcome, sharing over time, curves, settings beside the paper's
+    /// Write one page about runs: outcome, sharing over time, curves, settings and the paper's
     #[command(after_help = crate::page::HELP)]
     Report(crate::page::ReportTask),
     /// Draw one figure of runs into a file
     #[command(after_help = crate::figure::HELP)]
     Figure(crate::figure::FigureTask),
-    /// Serve that page on this machine while the run goes on
+    /// Serve that page on this machine while the run trains
     #[command(after_help = crate::watch::HELP)]
     Watch(crate::watch::WatchTask),
-    /// Write a model for others: as transformers reads it, or compact
+    /// Write a model for other programs: as transformers reads it, or compact
     #[command(after_help = crate::export::HELP)]
     Export(crate::export::ExportTask),
-    /// Make a run folder of a model from elsewhere
+    /// Make a run folder from an exported or published model
     #[command(after_help = crate::import::HELP)]
     Import(crate::import::ImportTask),
-    /// Write the metrics of a run for other programs: TensorBoard, or tables
+    /// Write the metrics of a run for other programs: for TensorBoard, or as tables
     #[command(after_help = crate::convert::HELP)]
     Convert(crate::convert::ConvertTask),
-    /// Data sets: what there is, fetching, tokenizing, tokenizers
+    /// List, fetch and tokenize data sets; train tokenizers
     #[command(after_help = crate::data::HELP)]
     Data(crate::data::DataTask),
-    /// Print a preset in full: every field with meaning, unit, values and what the paper uses
+    /// Print a preset in full: every field with meaning, unit, values and the paper's value
     #[command(after_help = crate::spec::HELP)]
     Spec(SpecTask),
-    /// Look through a run folder: what is whole, what is damaged, what still works
+    /// Check a run folder: what is whole, what is damaged, what still works
     #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorTask),
-    /// Measure what a training step takes, and what generation takes
+    /// Measure the time and memory of a training step, or of generation
     #[command(subcommand)]
     Bench(BenchTask),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct TrainTask {
-    /// What to train on, as --data names it; or, ending in .toml, the spec of the run, which may
-    /// leave out what it does not change
+    /// What to train on, as --data names it. A name that ends in .toml is the spec of the run; it
+    /// may leave out what it does not change
     #[arg(value_name = "DATA|SPEC.toml", num_args = 0..=2)]
     pub(crate) named: Vec<String>,
     /// Model, data and method to start from; `dlt spec --list` shows them
     #[arg(long, value_name = "P")]
     pub(crate) preset: Option<String>,
-    /// Begin with the weights of a model: a run, a model file, a folder in Hugging Face's layout,
+    /// Start with the weights of a model: a run, a model file, a folder in Hugging Face's layout,
     /// hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(long, value_name = "MODEL")]
     pub(crate) from: Option<String>,
-    /// With --from: add a row to the table of tokens for each token of the tokenizer that has none,
-    /// the mean of the rows that there are
+    /// With --from: add a row to the token table for each token of the tokenizer that has none. A
+    /// new row is the mean of the existing rows
     #[arg(long, requires = "from")]
     pub(crate) resize_vocabulary: bool,
-    /// Go on with a run, exactly where it was saved last; what may still be changed is listed below
+    /// Resume a run exactly where it was saved last; what may still be changed is listed below
     #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "method", "out", "from"])]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) options: RunOptions,
 }
 
-/// What computes.
+/// The device and the threads that compute.
 #[derive(Args, Debug)]
 pub(crate) struct Machine {
-    /// auto (a GPU where there is one), cpu, cuda or cuda:N
+    /// auto (a GPU if there is one), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
-    /// On a GPU, round the factors of matrix products to TF32: faster, and less exact
+    /// On a GPU, round the factors of matrix products to TF32: faster, but less exact
     #[arg(long)]
     pub(crate) tf32: bool,
-    /// Threads for arithmetic, at most one for each core; on a machine that is busy with other work
-    /// take as many as it leaves free, or 1: threads that wait for each other are slower than one
-    /// [default: RAYON_NUM_THREADS, else all cores]
+    /// Threads for arithmetic, at most one for each core. On a machine that is busy with other
+    /// work, use as many as it leaves free, or 1: threads that wait for each other are slower than
+    /// one [default: RAYON_NUM_THREADS, else all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
 }
@@ -218,11 +236,11 @@ pub(crate) struct Machine {
 pub(crate) struct EvalTask {
     /// Run folder, or model file
     pub(crate) run: PathBuf,
-    /// A text instead of the run's own data: what `train --data` takes, whole; of a folder with
-    /// splits, the one of --split
+    /// A whole text instead of the run's own data, named as for `train --data`; of a folder with
+    /// splits, the one that --split names
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) text: Option<String>,
-    /// Which split [default: validation of the run's own data]
+    /// Split to evaluate [default: validation of the run's own data]
     #[arg(long, value_enum)]
     pub(crate) split: Option<SplitName>,
     /// Print one line of JSON
@@ -257,32 +275,32 @@ pub(crate) struct GenerateTask {
     /// Text to continue; may be given several times
     #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
     pub(crate) prompt: Vec<String>,
-    /// Texts to continue, a line each, empty ones left out; - reads standard input
+    /// File of texts to continue, one a line; empty lines are left out; - reads standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) prompt_file: Option<PathBuf>,
-    /// Most tokens to add
+    /// Most tokens to add to each prompt
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) tokens: usize,
-    /// 0 takes the most likely token each time, 1 draws as the model says
+    /// 0 picks the most likely token each time, 1 draws with the probabilities of the model
     #[arg(long, value_name = "X", default_value_t = 0.8, allow_negative_numbers = true)]
     pub(crate) temperature: f64,
-    /// Draw among the N most likely tokens only
+    /// Draw only among the N most likely tokens
     #[arg(long, value_name = "N")]
     pub(crate) top_k: Option<usize>,
-    /// Draw among the fewest most likely tokens that together have this probability
+    /// Draw only among the fewest most likely tokens that together have this probability
     #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) top_p: f64,
-    /// Make tokens that are there already less likely: above 1, divides their logits where these
-    /// are positive
+    /// Above 1, makes tokens that already occur in the text less likely: divides their positive
+    /// logits by X, and multiplies the others
     #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) repetition_penalty: f64,
-    /// End a text before this one; may be given several times
+    /// End a continuation before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
-    /// Seed of the draws: the same seed, the same text
+    /// Seed of the draws; the same seed gives the same text
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Prompts that are continued at once
+    /// Prompts that are continued at the same time
     #[arg(long, value_name = "N", default_value = "8")]
     pub(crate) batch: NonZeroUsize,
     /// Print one line of JSON for each prompt
@@ -297,10 +315,10 @@ pub(crate) struct InspectTask {
     /// Run folder, model file, or a states.jsonl
     #[arg(value_name = "RUN|FILE", required_unless_present = "memory", conflicts_with = "memory")]
     pub(crate) path: Option<PathBuf>,
-    /// Draw the replication map into a new SVG file instead
+    /// Instead, draw the replication map into a new SVG file
     #[arg(long, value_name = "FILE", conflicts_with = "memory")]
     pub(crate) svg: Option<PathBuf>,
-    /// Predict what training takes in memory: a preset, a spec file, or a run folder
+    /// Predict how much memory training needs; SPEC is a preset, a spec file, or a run folder
     #[arg(long, value_name = "SPEC")]
     pub(crate) memory: Option<String>,
     /// With --memory: the owner of each layer, as in 0,0,2,2
@@ -316,14 +334,14 @@ pub(crate) struct InspectTask {
 
 #[derive(Args, Debug)]
 pub(crate) struct DoctorTask {
-    /// Run folder; half-made folders next to it are named too
+    /// Run folder; half-made folders next to it are listed too
     #[arg(value_name = "RUN", required_unless_present = "caches")]
     pub(crate) run: Option<PathBuf>,
-    /// Name what killed processes left in the token cache and in the cache of the hub
+    /// List what killed processes left in the token cache and in the cache of the hub
     #[arg(long)]
     pub(crate) caches: bool,
-    /// Write a damaged or missing model again from the newest checkpoint that holds it, and keep
-    /// the damaged file under another name; remove what killed processes left of this run, but no
+    /// Write a damaged or missing model again from the newest checkpoint that holds it. The damaged
+    /// file is kept under another name. Also remove what killed processes left of this run, but no
     /// folder with files that dlt does not write
     #[arg(long)]
     pub(crate) repair: bool,
@@ -333,21 +351,21 @@ pub(crate) struct DoctorTask {
 pub(crate) struct SpecTask {
     /// Preset to print [default: shakespeare-12]
     pub(crate) preset: Option<String>,
-    /// Replace its method: paper, reference or another one of `--list`
+    /// Method instead of the preset's: paper, reference or another one of `--list`
     #[arg(long, value_name = "M")]
     pub(crate) method: Option<String>,
     /// Change one field, as in tying.decide_every=15; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// List presets and methods, a line each
+    /// List presets and methods, one a line
     #[arg(long, conflicts_with_all = ["preset", "method", "set"])]
     pub(crate) list: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchTask {
-    /// Time and memory of a GPT-2's training step on random tokens: forward, backward, clipping,
-    /// AdamW
+    /// Time and memory of a training step of a GPT-2 on random tokens: forward, backward,
+    /// clipping, AdamW
     #[command(after_help = BENCH_STEP_HELP)]
     Step(BenchStepTask),
     /// Speed and memory of a GPT-2 that continues prompts
@@ -356,7 +374,7 @@ pub(crate) enum BenchTask {
 }
 
 impl BenchTask {
-    /// What computes.
+    /// The device and the threads that the task asks for.
     pub(crate) fn machine(&self) -> &Machine {
         match self {
             Self::Step(task) => &task.machine,
@@ -365,7 +383,7 @@ impl BenchTask {
     }
 }
 
-/// The model that is measured.
+/// Sizes and tying of the model that is measured.
 #[derive(Args, Debug)]
 pub(crate) struct BenchModel {
     /// Layers, L
@@ -395,13 +413,13 @@ pub(crate) struct BenchDecodeTask {
     /// Tokens of a prompt
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) prompt_tokens: usize,
-    /// Tokens that are added to each
+    /// Tokens that are added to each prompt
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) new_tokens: usize,
-    /// Prompts that are continued at once, B
+    /// Prompts that are continued at the same time, B
     #[arg(long, value_name = "B", default_value = "1")]
     pub(crate) batch: NonZeroUsize,
-    /// Runs; the first is not counted
+    /// Number of runs; the first is not counted
     #[arg(long, value_name = "N", default_value = "4")]
     pub(crate) runs: NonZeroUsize,
     /// Print one line of JSON
@@ -424,16 +442,16 @@ pub(crate) struct BenchStepTask {
     /// Windows of a step, B
     #[arg(long, value_name = "B", default_value_t = 8)]
     pub(crate) batch: usize,
-    /// Windows that are in memory at once [default: B]
+    /// Windows that are in memory at the same time [default: B]
     #[arg(long, value_name = "N")]
     pub(crate) micro_batch: Option<usize>,
-    /// Steps; the first is not counted
+    /// Number of steps; the first is not counted
     #[arg(long, value_name = "N", default_value_t = 6)]
     pub(crate) steps: usize,
-    /// What the forward pass keeps
+    /// What the forward pass keeps for the backward pass
     #[arg(long, value_enum, default_value_t = BenchCheckpointing::None)]
     pub(crate) checkpointing: BenchCheckpointing,
-    /// Implementation of the operations: ours, or candle's own
+    /// Implementation of the operations
     #[arg(long, value_enum, default_value_t = BenchKernels::Fused)]
     pub(crate) kernels: BenchKernels,
     /// Number format of activations; weights stay f32
@@ -456,9 +474,9 @@ pub(crate) enum BenchDtype {
 pub(crate) enum BenchTying {
     /// Every layer has its own weights
     None,
-    /// Shared weights, every layer adds to their gradient
+    /// Layers share weights; every layer adds to the gradient
     Sum,
-    /// Shared weights, only the owner adds to their gradient
+    /// Layers share weights; only the owner adds to the gradient
     Owner,
 }
 
@@ -466,13 +484,13 @@ pub(crate) enum BenchTying {
 pub(crate) enum BenchCheckpointing {
     /// All activations
     None,
-    /// The input of each block; the rest is computed again
+    /// The input of each block; the rest is recomputed
     Block,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum BenchKernels {
-    /// Hand-written kernels, on a CPU
+    /// Hand-written kernels of dlt, on a CPU
     Fused,
     /// candle's own operations
     Composed,
@@ -486,5 +504,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// clap would break longer lines anywhere, also in the middle of an example.
+    #[test]
+    fn lines_below_the_options_fit_the_width_of_the_help() {
+        let mut commands = vec![Arguments::command()];
+        while let Some(command) = commands.pop() {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines() {
+                assert!(line.chars().count() <= HELP_COLUMNS, "{}: {line}", command.get_name());
+            }
+
+            commands.extend(command.get_subcommands().cloned());
+        }
     }
 }

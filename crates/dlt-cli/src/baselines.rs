@@ -1,4 +1,5 @@
-//! Recorded results of other ways to train the same model for as long, to show beside a run's own.
+//! Recorded results of other ways to train the same model with the same budget, to show with the
+//! result of a run.
 
 use dlt_spec::baseline::Baseline;
 use dlt_spec::{CheckedSpec, Spec, diff, presets};
@@ -6,10 +7,10 @@ use dlt_spec::{CheckedSpec, Spec, diff, presets};
 /// Every recorded result, as `cargo xtask report` makes them from the records of the study.
 const RECORDED: &str = include_str!("../../../data/baselines/recorded.json");
 
-/// The results recorded for the same budget: another method or seed is another run of the same
-/// budget, and another model, other data, another number of steps or batch, or an evaluation of
-/// fewer windows is not.
-pub(crate) fn beside(spec: &CheckedSpec) -> Vec<Baseline> {
+/// The results recorded for the same budget. A run with another method or seed has the same budget.
+/// A run with another model, other data, another number of steps, another batch, or an evaluation
+/// of fewer windows has not.
+pub(crate) fn recorded_for(spec: &CheckedSpec) -> Vec<Baseline> {
     let recorded: Vec<Baseline> = serde_json::from_str(RECORDED).unwrap_or_default();
     recorded
         .into_iter()
@@ -24,7 +25,7 @@ fn preset(name: &str) -> Option<Spec> {
 }
 
 fn is_same_budget(a: &Spec, b: &Spec) -> bool {
-    // A perplexity of some windows is not one of the whole split.
+    // The perplexity of some windows is not comparable with that of the whole split.
     let budget = ["model.", "data.", "training.", "evaluation.final_windows"];
     !diff(a, b).iter().any(|change| budget.iter().any(|section| change.key.starts_with(section)))
 }

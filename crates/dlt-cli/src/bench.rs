@@ -1,4 +1,4 @@
-//! `dlt bench`: what a training step takes, and what generation takes.
+//! `dlt bench`: time and memory of a training step, and of generation.
 
 mod decode;
 
@@ -13,7 +13,7 @@ use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
 use crate::{machine, memory, output, rehearsal};
 
-/// Rows of the position table that windows of at most so many tokens have: GPT-2's own.
+/// Rows of the position table, as in GPT-2. Longer windows get as many rows as they have tokens.
 const POSITIONS: usize = 1024;
 const LEARNING_RATE: f64 = 1e-4;
 
@@ -41,7 +41,7 @@ fn step(task: &BenchStepTask) -> Result {
     output::print(&if task.json { line(&peer, &figures) } else { table(&peer, &figures) })
 }
 
-/// The flags as a spec, whose rules refuse what cannot be.
+/// The spec that the options describe. Its rules refuse combinations that are impossible.
 fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
     let mut spec = match &task.preset {
         Some(preset) => tied(presets::preset(preset)?.spec()?, &task.model)?,
@@ -72,7 +72,7 @@ fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
     Ok(spec.check()?)
 }
 
-/// A spec of a model and who shares in it.
+/// A spec with the sizes and the tying of a model.
 fn model_spec(model: &BenchModel) -> Result<Spec> {
     let mut spec = Spec { name: "bench".to_owned(), ..Spec::default() };
     spec.model.layers = model.layers;
@@ -83,7 +83,7 @@ fn model_spec(model: &BenchModel) -> Result<Spec> {
     tied(spec, model)
 }
 
-/// The same without dropout, with these layers sharing.
+/// A spec without dropout, in which layers share weights as the options say.
 fn tied(mut spec: Spec, model: &BenchModel) -> Result<Spec> {
     spec.model.dropout = 0.0;
     spec.tying.gradient =
@@ -91,7 +91,7 @@ fn tied(mut spec: Spec, model: &BenchModel) -> Result<Spec> {
     spec.tying.initial = match (model.tying, model.owners.is_empty()) {
         (BenchTying::None, true) => Initial::Named(InitialName::Independent),
         (BenchTying::None, false) => {
-            let message = "--owners says who shares: give --tying sum or --tying owner with it";
+            let message = "--owners has no effect without tying; add --tying sum or --tying owner";
             return Err(Failure::refused(ExitCode::Usage, message));
         }
         (_, true) => Initial::Named(InitialName::Tied),
@@ -101,11 +101,12 @@ fn tied(mut spec: Spec, model: &BenchModel) -> Result<Spec> {
     Ok(spec)
 }
 
-/// A value of the command line as it is typed.
+/// A value of an option as the user types it.
 fn word(value: &dyn std::fmt::Debug) -> String {
     format!("{value:?}").to_lowercase()
 }
 
+/// A line about what was measured: program, device and settings.
 fn peer(task: &BenchStepTask, device: &str) -> String {
     let mut peer = format!(
         "dlt {} {device} {} {} tying={} checkpointing={}",
@@ -166,7 +167,7 @@ fn table(peer: &str, figures: &StepFigures) -> String {
     }
 }
 
-/// Figures below who measured them.
+/// The line about what was measured, and the figures below it.
 fn rows(peer: &str, rows: &[(&str, String)]) -> String {
     let mut text = format!("{peer}\n");
     for (name, value) in rows {
@@ -180,15 +181,16 @@ fn row(name: &str, value: &str) -> String {
 }
 
 fn megabytes(megabytes: Option<f64>) -> String {
-    megabytes.map_or("the system does not tell".to_owned(), |mb| format!("{} MB", decimal(mb, 0)))
+    megabytes.map_or("not known on this system".to_owned(), |mb| format!("{} MB", decimal(mb, 0)))
 }
 
-/// Rounded; no number where a clock that did not run gives none.
+/// Rounds to so many decimals. A number that is not finite stays so: a clock that did not advance
+/// gives no speed.
 fn round(number: f64, digits: i32) -> f64 {
     (number * 10f64.powi(digits)).round() / 10f64.powi(digits)
 }
 
-/// Memory as the peer counts it, in units of 1,024 KiB.
+/// Memory in units of 1,024 KiB, as the programs in data/peers print it.
 fn in_mib(megabytes: f64) -> f64 {
     round(megabytes * 1e6 / f64::from(1 << 20), 1)
 }

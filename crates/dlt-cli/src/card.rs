@@ -1,4 +1,4 @@
-//! The model card: what a model is, what it learnt from, how good it is, and how to use and cite
+//! The model card: what a model is, what it was trained on, how good it is, and how to use and cite
 //! it.
 
 use std::path::Path;
@@ -14,20 +14,20 @@ use crate::map;
 use crate::numbers::{decimal, perplexity, whole};
 use crate::saved::Saved;
 
-/// How the model is written.
+/// The form in which the model is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// As transformers reads it.
+    /// As transformers reads it, with every layer written out.
     HuggingFace,
     /// Each distinct block once.
     Tied,
 }
 
-/// What a card is about.
+/// What a card is made from.
 pub(crate) struct Card<'a> {
     pub(crate) saved: &'a Saved,
     pub(crate) model: &'a Model,
-    /// The run's result; nothing where it has not finished.
+    /// The run's result; `None` if it has not finished.
     pub(crate) summary: Option<&'a Summary>,
     pub(crate) form: Form,
 }
@@ -58,7 +58,7 @@ impl Card<'_> {
         text
     }
 
-    /// What sites read of a card.
+    /// The front matter, which model hubs read.
     fn header(&self) -> String {
         let library = match self.form {
             Form::HuggingFace => "library_name: transformers\n",
@@ -79,7 +79,7 @@ impl Card<'_> {
         let does = match model.objective {
             Objective::NextToken => "predicts the token that follows",
             Objective::MaskedToken => "predicts tokens that are hidden",
-            Objective::Classes => "tells classes apart",
+            Objective::Classes => "classifies its input",
         };
 
         let layers = model.layers;
@@ -101,7 +101,7 @@ impl Card<'_> {
     fn usage(&self) -> String {
         let model = &self.saved.spec.model;
         if self.form == Form::Tied {
-            return "# read_tied_model.py is an example of dlt's repository; it needs nothing but Python.\n\
+            return "# read_tied_model.py is an example in dlt's repository; it needs only Python.\n\
                     from read_tied_model import read\n\
                     metadata, tensors = read(\"model.safetensors\")  # every layer with its own name\n"
                 .to_owned();
@@ -114,12 +114,10 @@ impl Card<'_> {
             (_, Objective::NextToken) => "AutoModelForCausalLM",
         };
 
-        let beside = match model.architecture {
+        let (reader, name) = match model.architecture {
             Architecture::Vit => ("AutoImageProcessor", "processor"),
             _ => ("AutoTokenizer", "tokenizer"),
         };
-
-        let (reader, name) = beside;
 
         format!(
             "from transformers import {class}, {reader}\n\
@@ -134,7 +132,7 @@ impl Card<'_> {
 
     fn data(&self) -> String {
         let data = &self.saved.spec.data;
-        // A path says more of a machine than of the data.
+        // A path says something about a machine, not about the data: only its last part is shown.
         let name = match catalogue::find(data.source.split('@').next().unwrap_or_default()) {
             Some(entry) => format!("`{}`: {}; licence: {}", entry.name, entry.size, entry.licence),
             None if data.source.starts_with("hf:") => format!("`{}`", data.source),
@@ -146,7 +144,7 @@ impl Card<'_> {
             _ => {
                 let marks = match data.marks {
                     Marks::None => "nothing is put around a text",
-                    Marks::Template => "its template's tokens are put around a text",
+                    Marks::Template => "the tokens of its template are put around a text",
                 };
 
                 format!("{name}. Tokenizer: `{}`; {marks}.", file_name(&data.tokenizer))
@@ -204,10 +202,10 @@ impl Card<'_> {
             whole(whole_model),
         );
 
-        text + &format!("\nThat is {share} of those of a model that ties nothing.\n")
+        text + &format!("\nThat is {share} of the block parameters of a model without tying.\n")
     }
 
-    /// What became of the factors of residual branches, if there were any.
+    /// A paragraph about the factors of residual branches, if there were any.
     fn factors(&self) -> String {
         let factors = self.saved.spec.residual_factors();
         if factors.iter().all(|&factor| factor == 1.0) {
@@ -215,7 +213,6 @@ impl Card<'_> {
         }
 
         let factors: Vec<_> = factors.into_iter().map(|factor| decimal(factor, 3)).collect();
-
         format!(
             "\n\nIn training, each layer multiplied its residual branches by a factor (`tying.residual_scale = \"uses\"`): \
              {}. The weights of the projections that end the branches contain these factors, so `spec.toml` says \"none\".",
@@ -247,7 +244,7 @@ impl Card<'_> {
     }
 }
 
-/// When decisions are made, in words. `steps` is the length of the run, where it is known.
+/// When decisions are made, in words. `steps` is the length of the run, if it is known.
 fn decisions(spec: &CheckedSpec, steps: Option<usize>) -> String {
     let tying = &spec.tying;
     match spec.agent.policy {
@@ -277,7 +274,7 @@ fn decisions(spec: &CheckedSpec, steps: Option<usize>) -> String {
     }
 }
 
-/// Parameters of a model as it is stored, and with every layer written out.
+/// Number of parameters of a model as it is stored, and with every layer written out.
 pub(crate) struct Parameters {
     pub(crate) stored: usize,
     pub(crate) expanded: usize,
@@ -326,7 +323,7 @@ mod tests {
 
     use super::*;
 
-    /// What a card says of twelve layers that grow by splits, with more assignments over them.
+    /// What a card says about twelve layers that grow by splits, with `more` assignments.
     fn said(more: &[&str], steps: Option<usize>) -> String {
         let growth = [
             "model.layers=12",

@@ -1,4 +1,4 @@
-//! `dlt convert`: the metrics of a run for other programs.
+//! `dlt convert`: writes the metrics of a run for other programs.
 
 use std::path::{Path, PathBuf};
 
@@ -10,9 +10,10 @@ use crate::failure::Result;
 use crate::output;
 
 pub(crate) const HELP: &str = "\
-tensorboard writes an event file, as `dlt train --tensorboard` does while it trains. csv writes steps.csv, evaluations.csv
-and decisions.csv: names of columns with units, empty where there is nothing, NaN where a number was not finite.
-Without --out the files are in the run's folder, where those that were written before are written anew.
+tensorboard writes an event file, as `dlt train --tensorboard` does during training.
+csv writes steps.csv, evaluations.csv and decisions.csv. Column names include units. A cell is
+empty if there is no value, and NaN if a number was not finite.
+Without --out, the files go into the run's folder and replace those of an earlier call.
 
 Examples:
   dlt convert runs/shakespeare-12-1 --to tensorboard && tensorboard --logdir runs
@@ -20,22 +21,22 @@ Examples:
 
 #[derive(Args, Debug)]
 pub(crate) struct ConvertTask {
-    /// Run folder, finished or under way
+    /// Run folder, finished or not
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// What to write
+    /// Format to write
     #[arg(long, value_enum)]
     to: Target,
-    /// Folder to write, which must not be there yet [default: RUN/tensorboard, RUN/csv]
+    /// Folder to write, which must not exist yet [default: RUN/tensorboard or RUN/csv]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Target {
-    /// An event file
+    /// An event file for TensorBoard
     Tensorboard,
-    /// Tables
+    /// Three tables
     Csv,
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn run(task: &ConvertTask) -> Result {
         Some(out) => {
             refuse_existing(out)?;
             output::new_folder(out, |folder| {
+                // Files are written in a temporary folder; the user sees their final paths.
                 let names =
                     write(folder)?.into_iter().map(|path| path.file_name().map(ToOwned::to_owned));
                 paths.extend(names.flatten().map(|name| out.join(name)));

@@ -1,11 +1,11 @@
-//! `dlt data`: data sets by name, fetched, tokenized, cleaned; and tokenizers of one's own.
+//! `dlt data`: lists, fetches and tokenizes data sets, cleans the cache, and trains tokenizers.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use dlt_data::catalogue::{CATALOGUE, Task, find};
+use dlt_data::catalogue::{CATALOGUE, LearningTask, find};
 use dlt_data::{
     Cleaned, DataError, DataRequest, GPT2, Progress as Loading, Split, TokenSplits,
     TrainingRequest, clean, fetch, load_pictures, load_sentences, pinned, plan_folder,
@@ -19,15 +19,21 @@ use crate::hub::{self, Fetching};
 use crate::numbers::{decimal, whole};
 use crate::progress::{Progress, of_column};
 use crate::table::Table;
-use crate::{output, plan, threads, tokens};
+use crate::{loading, output, plan, threads};
 
-/// What stands below the help.
+/// The text below the options in the help.
 pub(crate) const HELP: &str = "\
-Names: those of `dlt data list`; any data set of the hub with a column of text, hf:OWNER/NAME[:CONFIG][:COLUMN]; or a path:
-text, JSON, CSV, TSV, Parquet, plain or in gzip or zstd, or a folder of them; PATH::COLUMN names the column of a table.
-Files of a folder belong to the split that a word in their name or a folder says (train, validation, test); files that say
-none are one text, which data.split cuts. `dlt data info FOLDER` shows which file goes where; what is ambiguous is refused.
+NAME is one of:
+  - a name of `dlt data list`;
+  - hf:OWNER/NAME[:CONFIG][:COLUMN], any data set of the hub with a column of text;
+  - the path of a file of text, JSON, CSV, TSV or Parquet, plain or in gzip or zstd;
+  - the path of a folder of such files.
+PATH::COLUMN names the column of a table.
 NAME@REVISION, or --revision, pins a commit, a tag or a branch.
+
+Files of a folder belong to the split (train, validation or test) that their name, or the name of
+a folder, contains. Files that say no split are one text, which data.split cuts.
+`dlt data info FOLDER` shows which file goes where. What is ambiguous is refused.
 
 Examples:
   dlt data list
@@ -38,12 +44,14 @@ Examples:
   dlt data tokenizer train my.txt --vocabulary 8000 --out tokenizer.json
   dlt train --data hf:someone/books:english --set data.tokenizer=tokenizer.json
 
-Environment, as Python's huggingface_hub reads it: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_TOKEN_PATH,
-HF_HUB_OFFLINE; and HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY. What Python has fetched is found, and the other way round.
-DLT_CACHE names the folder of cached tokens. A split may become 1 GiB of tokens and 64 times the size of its files;
+Environment, as Python's huggingface_hub reads it: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN,
+HF_TOKEN_PATH, HF_HUB_OFFLINE; and HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY.
+dlt finds what Python has fetched, and Python finds what dlt has fetched.
+DLT_CACHE names the folder of cached tokens.
+A split may become 1 GiB of tokens plus 64 times the size of its files.
 DLT_CACHE_LIMIT=100GB sets another limit.";
 
-/// Data sets.
+/// Arguments of `dlt data`.
 #[derive(Args, Debug)]
 pub(crate) struct DataTask {
     #[command(subcommand)]
@@ -52,22 +60,22 @@ pub(crate) struct DataTask {
 
 #[derive(Debug, Subcommand)]
 enum DataCommand {
-    /// Every data set that can be named
+    /// List every data set that has a name here
     List,
-    /// Task, size, licence, splits and source of a data set, and what the paper reports on it; of a
-    /// folder, which file goes to which split
+    /// Print task, size, licence, splits and source of a data set, and what the paper reports on
+    /// it; for a folder, print which file goes to which split
     Info {
         /// Name of the data set, or path of a folder or a file
         #[arg(value_name = "NAME|PATH")]
         name: String,
     },
-    /// Fetch a data set from the hub, and write down which commit it is
+    /// Fetch a data set from the hub, and print its commit and its files
     Fetch(FetchTask),
-    /// Tokenize a text into the cache; prints the tokens of the whole text and of each split
+    /// Tokenize a text into the cache, and print how many tokens the text and each split have
     Tokenize(TokenizeTask),
-    /// Empty the token cache; what came from the hub stays
+    /// Empty the token cache; files that were fetched from the hub stay
     Clean,
-    /// Tokenizers of one's own
+    /// Make your own tokenizer
     Tokenizer(TokenizerTask),
 }
 
@@ -75,20 +83,20 @@ enum DataCommand {
 struct FetchTask {
     /// Name of the data set
     name: String,
-    /// Commit, tag or branch instead of the usual one
+    /// Commit, tag or branch instead of the default one
     #[arg(long, value_name = "R")]
     revision: Option<String>,
 }
 
 #[derive(Args, Debug)]
 struct TokenizeTask {
-    /// Name or path
+    /// Name or path of the text
     #[arg(value_name = "NAME|PATH")]
     source: String,
-    /// gpt2, bytes, hf:OWNER/NAME, or path of a tokenizer.json
+    /// gpt2, bytes, hf:OWNER/NAME, or the path of a tokenizer.json
     #[arg(long, value_name = "T", default_value = GPT2)]
     tokenizer: String,
-    /// Commit, tag or branch instead of the usual one
+    /// Commit, tag or branch instead of the default one
     #[arg(long, value_name = "R")]
     revision: Option<String>,
     /// Threads that tokenize [default: all cores]
@@ -110,16 +118,16 @@ enum TokenizerCommand {
 
 #[derive(Args, Debug)]
 struct TokenizerTrainTask {
-    /// Name or path
+    /// Name or path of the text
     #[arg(value_name = "NAME|PATH")]
     source: String,
-    /// Size of the vocabulary; at least 257
+    /// Size of the vocabulary, at least 257
     #[arg(long, value_name = "V")]
     vocabulary: usize,
-    /// New tokenizer.json
+    /// File to write, a new tokenizer.json
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// How often a pair has to occur to become a token
+    /// How often a pair must occur to become a token
     #[arg(long, value_name = "N", default_value_t = 2)]
     min_frequency: u64,
 }
@@ -139,7 +147,7 @@ pub(crate) fn run(task: &DataTask) -> Result {
 
 fn list() -> String {
     let mut text = String::new();
-    for task in [Task::LanguageModel, Task::Classification, Task::Images] {
+    for task in [LearningTask::LanguageModel, LearningTask::Classification, LearningTask::Images] {
         text.push_str(&format!("For {task}:\n"));
         for entry in CATALOGUE.iter().filter(|entry| entry.task == task) {
             text.push_str(&format!("  {:<17} {}\n", entry.name, entry.size));
@@ -148,7 +156,7 @@ fn list() -> String {
     }
 
     text.push_str(
-        "`dlt data info NAME` tells where it comes from and what the paper reports on it.\n",
+        "`dlt data info NAME` shows where it comes from and what the paper reports on it.\n",
     );
 
     text
@@ -162,7 +170,7 @@ fn info(name: &str) -> Result<String> {
     let entry = find(name).ok_or_else(|| {
         let known: Vec<_> = CATALOGUE.iter().map(|entry| entry.name).collect();
         let message = format!(
-            "no data set {name:?} in the catalogue, and no such path; it has: {}",
+            "{name:?} is neither a data set of the catalogue nor a path; the catalogue has: {}",
             known.join(", ")
         );
         Failure::refused(ExitCode::Usage, message)
@@ -186,15 +194,14 @@ fn info(name: &str) -> Result<String> {
 
 fn fetch_set(task: &FetchTask) -> Result {
     let name = at_revision(&task.name, task.revision.as_deref())?;
-    let cache = tokens::cache()?;
+    let cache = loading::cache()?;
     let shown = Fetching::default();
     let hub = hub::config()?.ok_or_else(|| {
-        let message =
-            "no place for what is fetched from the hub: set HF_HUB_CACHE, HF_HOME or HOME";
+        let message = "no folder for files from the hub: set HF_HUB_CACHE, HF_HOME or HOME";
         Failure::refused(ExitCode::Usage, message)
     })?;
 
-    let fetched = fetch(&name, &hub, cache.as_deref(), &|event| shown.tell(event))?;
+    let fetched = fetch(&name, &hub, cache.as_deref(), &|event| shown.show(event))?;
     let mut text = format!("{} at {}\n", fetched.provenance.repository, fetched.provenance.commit);
     for file in &fetched.files {
         text.push_str(&format!("  {}\n", file.display()));
@@ -213,25 +220,26 @@ fn tokenize(task: &TokenizeTask) -> Result {
     let task_of = |name: &str| find(name.split('@').next().unwrap_or(name)).map(|entry| entry.task);
 
     match task_of(&data.source) {
-        Some(Task::Classification) => return output::print(&sentences(&data)?),
-        Some(Task::Images) => return output::print(&pictures(&data)?),
+        Some(LearningTask::Classification) => return output::print(&sentences(&data)?),
+        Some(LearningTask::Images) => return output::print(&pictures(&data)?),
         _ => {}
     }
 
     let hub = hub::config()?;
-    let cache = tokens::cache()?;
+    let cache = loading::cache()?;
 
-    // The shortest window there is: every split that has two tokens is fit to be printed.
+    // 1 is the shortest window: splits of as few as two tokens can then be counted.
     let request = DataRequest {
         cache: cache.as_deref(),
         hub: hub.as_ref(),
         threads: threads::bounded(task.threads),
-        limit: tokens::limit()?,
+        limit: loading::limit()?,
         ..DataRequest::new(&data, 1)
     };
 
     let progress = Progress::new(false);
-    // Bytes of each split so far, of which the last are told twice.
+    // Bytes of each split so far. The last event of a split repeats its total, so sums would count
+    // it twice.
     let began = Instant::now();
     let mut encoded = [0; 3];
 
@@ -245,7 +253,7 @@ fn tokenize(task: &TokenizeTask) -> Result {
     let seconds = began.elapsed().as_secs_f64();
     progress.end();
 
-    let tokenizer = tokens::tokenizer(&data.tokenizer)?;
+    let tokenizer = loading::tokenizer(&data.tokenizer)?;
     let all = whole_tokens(&request, &splits, &tokenizer, &mut |_| ())?;
     let mut text = counts(&splits, all);
     let encoded = encoded.iter().sum::<usize>();
@@ -291,13 +299,13 @@ fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
 
 fn sentences(data: &DataSpec) -> Result<String> {
     let hub = hub::config()?;
-    let cache = tokens::cache()?;
+    let cache = loading::cache()?;
     let progress = Progress::new(false);
     let splits = load_sentences(data, hub.as_ref(), cache.as_deref(), &mut |loading| {
         progress.loading(loading)
     })?;
 
-    let tokenizer = tokens::tokenizer(&data.tokenizer)?;
+    let tokenizer = loading::tokenizer(&data.tokenizer)?;
     let mut table = Table::new(&["", "examples", "tokens", "longest"]);
 
     for split in Split::ALL {
@@ -325,7 +333,7 @@ fn sentences(data: &DataSpec) -> Result<String> {
 
 fn pictures(data: &DataSpec) -> Result<String> {
     let hub = hub::config()?;
-    let cache = tokens::cache()?;
+    let cache = loading::cache()?;
     let progress = Progress::new(false);
     let splits =
         load_pictures(&data.source, data.split, hub.as_ref(), cache.as_deref(), &mut |loading| {
@@ -341,7 +349,7 @@ fn pictures(data: &DataSpec) -> Result<String> {
 }
 
 fn clean_cache() -> Result {
-    let Some(cache) = tokens::cache()? else { return output::print("there is no cache\n") };
+    let Some(cache) = loading::cache()? else { return output::print("there is no token cache\n") };
     let Cleaned { files, bytes } = clean(&cache)?;
     let megabytes = decimal(bytes as f64 / 1e6, 1);
 
@@ -355,12 +363,12 @@ fn clean_cache() -> Result {
 fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
     if task.out.exists() {
         let message =
-            format!("{} is there already: name a new file, or remove it", task.out.display());
+            format!("{} already exists: name a new file, or remove it", task.out.display());
         return Err(Failure::refused(ExitCode::Usage, message));
     }
 
     let hub = hub::config()?;
-    let cache = tokens::cache()?;
+    let cache = loading::cache()?;
     let progress = Progress::new(false);
     let request = TrainingRequest {
         source: &task.source,

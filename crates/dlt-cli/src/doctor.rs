@@ -1,5 +1,5 @@
 //! `dlt doctor`: what is whole in a run folder, what is damaged, what still works, and what killed
-//! processes left.
+//! processes have left behind.
 
 mod half_made;
 
@@ -16,21 +16,23 @@ use dlt_train::{MODEL_FILE, Repaired, repair_model, sweep};
 use crate::arguments::DoctorTask;
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
-use crate::{hub, output, tokens};
+use crate::{hub, loading, output};
 
 pub(crate) fn run(task: &DoctorTask) -> Result {
     let outside = outside(task)?;
     let Some(run) = &task.run else {
-        return output::print(&match outside.is_empty() {
-            true => "nothing of a killed process is left in the caches\n".to_owned(),
-            false => lines(&outside),
+        return output::print(&if outside.is_empty() {
+            "killed processes have left nothing in the caches\n".to_owned()
+        } else {
+            lines(&outside)
         });
     };
 
     let mut report = match looked_at(run, task.repair) {
         Ok(report) => report,
         Err(error) => {
-            // What is left of the folder that is missing may be next to it.
+            // The folder may be missing because a killed process had only half made it. Its remains
+            // are worth showing even then.
             output::print(&lines(&outside))?;
             return Err(error);
         }
@@ -52,17 +54,14 @@ pub(crate) fn run(task: &DoctorTask) -> Result {
     }
 }
 
-/// A run folder, repaired first where that is asked for.
+/// Examines a run folder, after repairing it if `repair` is set.
 fn looked_at(run: &Path, repair: bool) -> Result<Report> {
     if repair {
-        // First whether it is a run folder at all.
+        // Refuses a folder that is not a run folder, before anything in it is changed.
         examine(run)?;
 
         for path in sweep(run)? {
-            output::note(&format!(
-                "{} is removed: a process that was killed left it",
-                path.display()
-            ));
+            output::note(&format!("removed {}, which a killed process had left", path.display()));
         }
 
         output::note(&repaired(repair_model(run)?));
@@ -71,17 +70,20 @@ fn looked_at(run: &Path, repair: bool) -> Result<Report> {
     Ok(examine(run)?)
 }
 
-/// What killed processes left next to the folder and, where that is asked for, in the caches. A
-/// repair removes it.
+/// What killed processes left next to the run folder and, with `--caches`, in the caches. A repair
+/// removes it.
 fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let remove = |path: &Path, remove: &dyn Fn(&Path) -> io::Result<bool>| match task.repair {
-        true => match remove(path) {
-            Ok(true) => "left by a process that was killed; removed".to_owned(),
-            Ok(false) => "a process writes it now".to_owned(),
-            Err(error) => format!("left by a process that was killed; cannot be removed: {error}"),
-        },
-        false => "left by a process that was killed; --repair removes it".to_owned(),
+    let remove = |path: &Path, remove: &dyn Fn(&Path) -> io::Result<bool>| {
+        if !task.repair {
+            return "left by a killed process; --repair removes it".to_owned();
+        }
+
+        match remove(path) {
+            Ok(true) => "left by a killed process; removed".to_owned(),
+            Ok(false) => "a process is writing it now".to_owned(),
+            Err(error) => format!("left by a killed process; cannot be removed: {error}"),
+        }
     };
 
     let mut note = |path: &Path, says: String| {
@@ -102,7 +104,7 @@ fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
 
     if task.caches {
         let hub = hub::config()?.map(|hub| hub.cache);
-        let Leftovers { dead, parts, .. } = leftovers(tokens::cache()?.as_deref(), hub.as_deref());
+        let Leftovers { dead, parts, .. } = leftovers(loading::cache()?.as_deref(), hub.as_deref());
         for path in dead {
             note(&path, remove(&path, &remove_leftover));
         }
@@ -111,7 +113,7 @@ fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
             let size = decimal(bytes as f64 / 1e6, 1);
             note(
                 &path,
-                format!("{size} MB of a file of the hub; the next fetch of it continues there"),
+                format!("{size} MB of a file from the hub; the next fetch of it continues there"),
             );
         }
     }
@@ -119,7 +121,7 @@ fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// A folder by a path that ends in its name, which `.` and `..` do not.
+/// A folder by a path that ends in its name: `.` and `..` become full paths.
 fn named(folder: &Path) -> PathBuf {
     match folder.file_name() {
         Some(_) => folder.to_owned(),
@@ -132,16 +134,22 @@ fn parent(folder: &Path) -> &Path {
     folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// A line about what a repair of the model has done.
 fn repaired(repaired: Option<Repaired>) -> String {
     let Some(Repaired { source, step, aside }) = repaired else {
         return format!("{MODEL_FILE} is whole: nothing to repair");
     };
-    let kept =
-        aside.map_or_else(String::new, |aside| format!("; the damaged one is {}", aside.display()));
+    let kept = aside
+        .map_or_else(String::new, |aside| format!("; the damaged file is now {}", aside.display()));
 
-    format!("{MODEL_FILE} of step {} is written again from {}{kept}", whole(step), source.display())
+    format!(
+        "{MODEL_FILE} of step {} was written again from {}{kept}",
+        whole(step),
+        source.display()
+    )
 }
 
+/// One line for each finding, with the verdicts and files aligned.
 fn lines(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.file.len()).max().unwrap_or(0);
     let line = |finding: &Finding| {
@@ -157,6 +165,7 @@ fn lines(findings: &[Finding]) -> String {
     findings.iter().map(line).collect()
 }
 
+/// Which commands work with the folder, and which do not. `run` is its path, quoted for a shell.
 fn abilities(report: &Report, run: &str) -> String {
     let can = report.abilities;
     let resume = can.resume_from.map_or_else(

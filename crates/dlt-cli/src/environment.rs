@@ -1,4 +1,4 @@
-//! Folders that environment variables name, as Python reads them.
+//! Folders that environment variables name, read as Python reads them.
 
 use std::env;
 use std::path::PathBuf;
@@ -7,9 +7,12 @@ use dlt_spec::ExitCode;
 
 use crate::failure::{Failure, Result};
 
-/// The folder that a variable names, if it is set. Where a service manager or a container hands on
-/// what a shell would have replaced, `~` is the home folder all the same, and `$NAME` or `${NAME}`
-/// another variable.
+/// The folder that a variable names, if it is set. A service manager or a container may pass a
+/// value that no shell has expanded. So `~` is the home folder here too, and `$NAME` or `${NAME}`
+/// is another variable.
+///
+/// # Errors
+/// If the value begins with `~` and the home folder is somebody else's or unknown.
 pub(crate) fn folder(name: &str) -> Result<Option<PathBuf>> {
     let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
     let Some(text) = value.to_str() else { return Ok(Some(PathBuf::from(value))) };
@@ -19,14 +22,15 @@ pub(crate) fn folder(name: &str) -> Result<Option<PathBuf>> {
         Some(path) => Ok(Some(PathBuf::from(path))),
         None => {
             let message = format!(
-                "{name}: expected a folder, ~/FOLDER with HOME set, or $VARIABLE/FOLDER; got {text}: write it in full"
+                "{name}: expected a folder, ~/FOLDER with HOME set, or $VARIABLE/FOLDER, got {text}; write the full path"
             );
             Err(Failure::refused(ExitCode::Usage, message))
         }
     }
 }
 
-/// A folder below the user's cache, `XDG_CACHE_HOME` or else `~/.cache`, where there is one.
+/// A folder in the user's cache, which is `XDG_CACHE_HOME` or else `~/.cache`; `None` if neither is
+/// known.
 pub(crate) fn in_user_cache(name: &str) -> Result<Option<PathBuf>> {
     let cache = match folder("XDG_CACHE_HOME")? {
         Some(cache) => Some(cache),
@@ -35,8 +39,8 @@ pub(crate) fn in_user_cache(name: &str) -> Result<Option<PathBuf>> {
     Ok(cache.map(|cache| cache.join(name)))
 }
 
-/// A path without `~` and variables; `None` where the home folder of somebody else is asked for, or
-/// there is none. A variable that is not set stays as it is written.
+/// A path with `~` and variables replaced; `None` if it needs the home folder of another user, or
+/// `HOME` is not set. A variable that is not set stays as it is written.
 fn expanded(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let text = match text.strip_prefix('~') {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => {

@@ -1,4 +1,4 @@
-//! `dlt eval`: loss of a saved model on a split or on a text.
+//! `dlt eval`: the loss of a saved model on a split or on a text.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::numbers::{decimal, perplexity, whole};
 use crate::provenance::{as_trained, of_run};
 use crate::saved::Saved;
 use crate::table::Table;
-use crate::{machine, output, tokens};
+use crate::{loading, machine, output};
 
 pub(crate) fn run(task: &EvalTask) -> Result {
     let saved = Saved::open(&task.run)?;
@@ -32,19 +32,20 @@ pub(crate) fn run(task: &EvalTask) -> Result {
     output::print(&if task.json { measured.json() } else { measured.table() })
 }
 
-/// An evaluation, and what there is to compare it with.
+/// An evaluation, and figures to compare it with.
 struct Measured {
     evaluation: Evaluation,
-    /// The split; nothing for a text of the user's own.
+    /// The split; `None` for the user's own text.
     split: Option<Split>,
-    /// Bytes of the text that the predicted tokens stand for.
+    /// Bytes of text that the predicted tokens represent.
     bytes: usize,
     unigram_perplexity: f64,
 }
 
 impl Measured {
     fn new(evaluation: Evaluation, split: Option<Split>, tokens: &TokenStream) -> Result<Self> {
-        // The first token is not predicted, so its text does not count.
+        // Not all tokens are predicted, the first one never is. The bytes are counted in
+        // proportion, so that bits per byte stay comparable.
         let share = (evaluation.tokens as f64 / tokens.len().max(1) as f64).min(1.0);
         let bytes = (tokens.bytes() as f64 * share).round() as usize;
         Ok(Self { evaluation, split, bytes, unigram_perplexity: unigram_perplexity_of(tokens)? })
@@ -111,12 +112,12 @@ impl Measured {
     }
 }
 
-/// A text of the user's own, read as the run's own data were.
+/// Evaluates on the user's own text, read as the run's own data were.
 fn on_text(saved: &Saved, source: &str, task: &EvalTask, device: &Device) -> Result<Measured> {
     let spec = as_trained(&saved.spec, &task.run)?;
     let data =
         DataSpec { source: source.to_owned(), pipeline: Pipeline::Stream, ..spec.data.clone() };
-    let text = tokens::load_text(&data, task.split.map(Split::from), &mut |_| ())?;
+    let text = loading::load_text(&data, task.split.map(Split::from), &mut |_| ())?;
     let evaluation =
         evaluate_stream(&saved.model(device)?, text.tokens.clone(), saved.spec.model.context)?
             .finite("the text")?;
@@ -124,9 +125,10 @@ fn on_text(saved: &Saved, source: &str, task: &EvalTask, device: &Device) -> Res
     Measured::new(evaluation, None, &text.tokens)
 }
 
+/// Evaluates on a split of the run's own data.
 fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<Measured> {
     let spec = &as_trained(&saved.spec, run)?;
-    let material = tokens::load(spec, &mut |_| ())?;
+    let material = loading::load(spec, &mut |_| ())?;
     if !material.has(split) {
         let advice = "evaluate on validation, or on a text with --text";
         return Err(DataError::NoSplit { name: spec.data.source.clone(), split, advice }.into());
@@ -147,8 +149,8 @@ fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<
     })
 }
 
-/// Checksum of the text that a run folder says it was trained on.
+/// Checksum of the text that a run was trained on, if its folder says so.
 fn trained_on(run: &Path) -> Option<String> {
-    // Of a model that was imported nobody knows it.
+    // It is not known for an imported model.
     Some(of_run(run)?.data.sha256).filter(|sha256| !sha256.is_empty())
 }

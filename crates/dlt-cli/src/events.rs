@@ -1,18 +1,19 @@
-//! The event file that follows a run. It is a copy of what the metrics say, so nothing that befalls
-//! it ends the run.
+//! The event file of a run for TensorBoard. It only repeats the metrics, so an error in it never
+//! ends the run.
 
 use dlt_report::tensorboard::{EventFile, FOLDER};
 use dlt_train::{HeldFolder, RunFolder};
 
-/// The event file of a run under way, as long as it can be written.
+/// The event file of a run that trains, as long as it can be written.
 pub(crate) struct Events {
+    /// `None` if none was asked for, or after the first failure.
     file: Option<EventFile>,
-    /// What it follows.
+    /// The folder of the run, which may be renamed while it trains.
     run: HeldFolder,
 }
 
 impl Events {
-    /// Opens the event file of a run that asks for one, or that has one already.
+    /// Opens the event file of a run if it is asked for, or if the run already has one.
     pub(crate) fn open(run: &RunFolder, is_asked: bool) -> Self {
         let run = run.held().clone();
         let lasting = run.lasting_path();
@@ -27,8 +28,8 @@ impl Events {
         events
     }
 
-    /// Writes what the metrics have had since. After a failure no more is written, and nothing more
-    /// is said.
+    /// Writes the metrics that are new since the last call. After the first failure, which gives
+    /// one warning, nothing more is written.
     pub(crate) fn follow(&mut self) {
         if let Some(file) = &mut self.file
             && let Err(error) = file.follow()
@@ -38,6 +39,8 @@ impl Events {
         }
     }
 
+    /// Warns once. The error has the lasting path, which means nothing to a user, so it is replaced
+    /// by the path that the user named.
     fn warn(&self, error: &dlt_report::ReportError) {
         let [lasting, path] =
             [&*self.run.lasting_path(), self.run.path()].map(|path| path.display().to_string());

@@ -1,4 +1,5 @@
-//! `dlt export`: a saved model for others, as transformers reads it or each distinct block once.
+//! `dlt export`: writes a saved model for other programs, as transformers reads it or with each
+//! distinct block once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,24 +22,27 @@ use serde_json::{Map, Value, json};
 use crate::card::{Card, Form, Parameters, file_name};
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
+use crate::pretrained::{CONFIG_FILE, PROCESSOR_FILE, has_tokens, normalise_in};
 use crate::saved::{Saved, locate};
-use crate::start::{CONFIG_FILE, PROCESSOR_FILE, has_tokens, normalise_in};
-use crate::{kept, output, tokens};
+use crate::{kept, loading, output};
 
 pub(crate) const HELP: &str = "\
-hf writes a folder that transformers loads with no code of ours: config.json, model.safetensors with every layer written
-out, tokenizer or image processor, generation settings. tied writes the model file of a run as it is: each distinct block once, and in
-its metadata who uses it (crates/dlt-models/src/file.rs describes it, data/examples/read_tied_model.py reads it). Both have a
-model card, README.md, and spec.toml. `dlt import` reads both back.
+hf writes a folder that transformers loads without any code of ours. It has config.json,
+model.safetensors with every layer written out, the tokenizer or image processor, and generation
+settings.
+tied writes the model file of a run as it is: each distinct block once. Its metadata says which
+layers use which block. crates/dlt-models/src/file.rs describes the format, and
+data/examples/read_tied_model.py reads it.
+Both forms have a model card, README.md, and spec.toml. `dlt import` reads both.
 
 Examples:
   dlt export runs/shakespeare-12-1 --format hf --out exported
   dlt export runs/shakespeare-12-1 --format tied --out compact";
 
-/// What transformers reads of a tokenizer beside its file.
+/// File with settings of a tokenizer, which transformers reads besides tokenizer.json.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
-/// The model card's file.
+/// File of the model card.
 pub(crate) const CARD_FILE: &str = "README.md";
 
 /// Bytes of a parameter.
@@ -53,17 +57,17 @@ pub(crate) struct ExportTask {
     /// Run folder, or model file
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-    /// How it is written
+    /// Form in which the model is written
     #[arg(long, value_enum)]
     pub(crate) format: Format,
-    /// Folder to write, which must not be there yet
+    /// Folder to write, which must not exist yet
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// As transformers reads it
+    /// As transformers reads it, with every layer written out
     Hf,
     /// Each distinct block once
     Tied,
@@ -77,16 +81,14 @@ pub(crate) fn run(task: &ExportTask) -> Result {
     let (model, written) = written(&saved)?;
     let companions = Companions::of_run(&kept::folder(&task.run))?;
 
-    // Pictures have none; a tokenizer that is gone is told before anything is written.
-    let tokenizer = match has_tokens(&saved.spec) {
-        true => Some(tokens::tokenizer(&saved.spec.data.tokenizer)?),
-        false => None,
+    // Opened before anything is written, so that a missing tokenizer leaves no folder behind.
+    let tokenizer = if has_tokens(&saved.spec) {
+        Some(loading::tokenizer(&saved.spec.data.tokenizer)?)
+    } else {
+        None
     };
 
-    let summary = match task.run.is_dir() {
-        true => RunFolder::read_summary(&task.run)?,
-        false => None,
-    };
+    let summary = if task.run.is_dir() { RunFolder::read_summary(&task.run)? } else { None };
 
     let form = match task.format {
         Format::Hf => Form::HuggingFace,
@@ -114,8 +116,8 @@ pub(crate) fn run(task: &ExportTask) -> Result {
     output::print(&sizes(&model, task)?)
 }
 
-/// The model as it leaves, and what its spec says then. Readers know no factors of residual
-/// branches, so those go into the weights that end the branches.
+/// The model as it is written, and its spec. Other programs know no factors of residual branches,
+/// so the factors are multiplied into the weights that end the branches.
 fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
     let model = saved.model(&Device::Cpu)?;
     if !model.has_residual_factors() {
@@ -128,7 +130,7 @@ fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
     let plain = plain.check()?;
     let folded = model.folded(of_spec(&plain, saved.extents))?;
     output::note(
-        "the weights of the projections that end residual branches contain their factors (tying.residual_scale)",
+        "residual factors (tying.residual_scale) are multiplied into the projections that end the branches",
     );
 
     let before = model.binding().n_distinct();
@@ -142,7 +144,8 @@ fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
     Ok((folded, plain))
 }
 
-/// Writes the model file: that of the run, or the model with factors in its weights.
+/// Writes the model file: a copy of the run's, or a new one if factors were multiplied into the
+/// weights.
 fn write_tied(
     task: &ExportTask,
     saved: &Saved,
@@ -157,17 +160,17 @@ fn write_tied(
     Ok(model.save(path, &notes)?)
 }
 
-/// Refuses a folder that is there.
+/// Refuses a folder that already exists.
 pub(crate) fn refuse_existing(out: &Path) -> Result {
     if out.exists() {
-        let message =
-            format!("{} is there already: name a new folder, or remove it", out.display());
+        let message = format!("{} already exists: name a new folder, or remove it", out.display());
         return Err(Failure::refused(ExitCode::Usage, message));
     }
 
     Ok(())
 }
 
+/// Copies a file, so that the copy is on disk before this returns.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result {
     durable::copy(from, to).map_err(|error| {
         let message = format!("cannot copy {} to {}: {error}", from.display(), to.display());
@@ -175,7 +178,8 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result {
     })
 }
 
-/// The spec as others read it: the last parts of its paths, which say nothing of this machine.
+/// The spec as it is published: absolute paths are cut to their last part, because the rest says
+/// something only about this machine.
 fn published(spec: &CheckedSpec) -> Result<CheckedSpec> {
     let mut spec = Spec::clone(spec);
     let Spec { data, model, agent, .. } = &mut spec;
@@ -188,6 +192,7 @@ fn published(spec: &CheckedSpec) -> Result<CheckedSpec> {
     Ok(spec.check()?)
 }
 
+/// Writes a folder that transformers reads.
 fn write_hf(
     saved: &Saved,
     model: &Model,
@@ -197,16 +202,15 @@ fn write_hf(
 ) -> Result {
     let spec = &saved.spec;
     let special = special_tokens(spec, tokenizer, companions);
-    let labels = match spec.data.source == "cifar10" && saved.extents.classes == CIFAR10.len() {
-        true => CIFAR10.map(str::to_owned).to_vec(),
-        false => Vec::new(),
-    };
+    let is_cifar10 = spec.data.source == "cifar10" && saved.extents.classes == CIFAR10.len();
+    let labels = if is_cifar10 { CIFAR10.map(str::to_owned).to_vec() } else { Vec::new() };
 
     let padding = special.padding;
-    let beside = Annotations { labels, begin: special.begin, ends: special.ends, padding };
-    huggingface::export(model, spec, &beside, folder)?;
+    let annotations = Annotations { labels, begin: special.begin, ends: special.ends, padding };
+    huggingface::export(model, spec, &annotations, folder)?;
 
-    // What belongs to the model comes back as it was, but for what was computed from it.
+    // The companions of the model are written unchanged, except tokenizer and processor, which must
+    // agree with the training.
     let mut files = Companions::default();
     for (name, content) in companions.published() {
         files.put(name, content.to_vec());
@@ -218,22 +222,23 @@ fn write_hf(
     }
 
     if spec.model.objective != Objective::NextToken && saved.step > 0 {
-        // How a model writes texts misleads in one that was made of it and does not.
+        // This model does not generate text any more, so the token ids with which the original
+        // began and ended texts would mislead.
         files = files.without_ids();
     }
 
     write_all(files.iter(), folder)?;
     if spec.model.objective == Objective::Classes && tokenizer.is_some() && padding.is_none() {
         output::note(
-            "the tokenizer has no token for padding: transformers will take one text at a time",
+            "the tokenizer has no padding token: transformers will accept only one text at a time",
         );
     }
 
     Ok(())
 }
 
-/// The special tokens of a config: as the config said that came with the model, else those of its
-/// tokenizer.
+/// The special tokens for config.json: those of the config.json that came with the model, or else
+/// those of its tokenizer.
 fn special_tokens(
     spec: &CheckedSpec,
     tokenizer: Option<&Tokenizer>,
@@ -254,7 +259,8 @@ fn special_tokens(
         None => {}
     }
 
-    // Classes of several texts at once need a token that fills up.
+    // A model of classes needs a padding token for several texts at once, so the tokenizer's own
+    // stays even if config.json said there is none.
     if let Some(padding) =
         said.get("pad_token_id").filter(|_| spec.model.objective != Objective::Classes)
     {
@@ -264,8 +270,8 @@ fn special_tokens(
     special
 }
 
-/// How pictures become what the model sees: as the file says that came with it, unless it was
-/// trained otherwise.
+/// Writes how pictures are prepared. The file that came with the model stays, unless the model was
+/// trained with another normalisation.
 fn put_processor(spec: &CheckedSpec, files: &mut Companions) -> Result {
     let said = match files.get(PROCESSOR_FILE) {
         Some(content) => normalise_in(content, Path::new(PROCESSOR_FILE))?,
@@ -279,28 +285,28 @@ fn put_processor(spec: &CheckedSpec, files: &mut Companions) -> Result {
     Ok(())
 }
 
-/// The tokenizer as transformers is to use it: what it puts around a text is what the model has
-/// seen there.
+/// Writes the tokenizer so that transformers puts around a text the tokens that the model has seen
+/// there in training.
 fn put_tokenizer(spec: &CheckedSpec, tokenizer: &Tokenizer, files: &mut Companions) -> Result {
     let (template, pairs) = template(spec, tokenizer)?;
     let json = tokenizer.json_with(&template, pairs)?;
     let is_changed = json != tokenizer.json()?;
 
     if is_changed {
-        output::note(
-            "tokenizer.json: what it puts around a text is changed to what the model was trained with",
-        );
+        output::note("tokenizer.json: changed to put the same tokens around a text as in training");
     }
 
     files.put(TOKENIZER_FILE, json);
-    // What is said of a tokenizer that a run from scratch was given is said of another model.
+    // A run from scratch has been given the tokenizer of another model, whose maximal length does
+    // not apply.
     let is_from_scratch = spec.model.start.is_empty();
     let said = files.get(TOKENIZER_CONFIG).map(serde_json::from_slice::<Map<String, Value>>);
 
     match said {
         Some(Ok(mut said)) if is_changed || is_from_scratch => {
             if is_changed {
-                // Some classes make a template of these, whatever the file says.
+                // Some tokenizer classes of transformers make a template from these, whatever
+                // tokenizer.json says.
                 said.insert("add_bos_token".to_owned(), json!(false));
                 said.insert("add_eos_token".to_owned(), json!(false));
             }
@@ -318,7 +324,7 @@ fn put_tokenizer(spec: &CheckedSpec, tokenizer: &Tokenizer, files: &mut Companio
     Ok(())
 }
 
-/// What stood around and between texts in training.
+/// The tokens that were around and between texts in training.
 fn template(spec: &CheckedSpec, tokenizer: &Tokenizer) -> Result<(Template, Pairs)> {
     if spec.model.objective == Objective::Classes {
         let Framing { begin, between, end, .. } =
@@ -337,7 +343,7 @@ fn template(spec: &CheckedSpec, tokenizer: &Tokenizer) -> Result<(Template, Pair
     Ok((Template { single, between: Vec::new() }, Pairs::Unused))
 }
 
-/// What transformers is told of a tokenizer that nobody has said it of.
+/// A tokenizer_config.json for a tokenizer that came without one.
 fn tokenizer_config(tokenizer: &Tokenizer, positions: usize) -> Value {
     let mut values = Map::new();
     values.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
@@ -348,8 +354,8 @@ fn tokenizer_config(tokenizer: &Tokenizer, positions: usize) -> Value {
     let marks = [
         ("bos_token", special.begin),
         ("eos_token", special.ends.first().copied()),
-        // One that only fills up: where the end of a text does that too, transformers would not see
-        // the end.
+        // Only a separate padding token: if the end of text were named here too, transformers would
+        // mask it and never see the end.
         ("pad_token", special.padding),
     ];
 
@@ -369,12 +375,14 @@ fn tokenizer_config(tokenizer: &Tokenizer, positions: usize) -> Value {
     Value::Object(values)
 }
 
+/// JSON as the bytes of a file.
 fn text(json: &Value) -> Vec<u8> {
-    let text = serde_json::to_string_pretty(json).expect("it holds texts, numbers and lists only");
+    let text = serde_json::to_string_pretty(json)
+        .expect("texts, numbers and lists can always be written as JSON");
     format!("{text}\n").into_bytes()
 }
 
-/// Writes files into a folder, which takes the place of those of the same names.
+/// Writes files into a folder, and replaces those of the same names.
 fn write_all<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>, folder: &Path) -> Result {
     for (name, content) in files {
         let path = folder.join(name);
@@ -385,7 +393,7 @@ fn write_all<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>, folder: &Path
             )
         };
 
-        // New files, whatever may be done with those that were copied.
+        // Replaced, not written in place: a file that was copied may be read-only.
         path.parent().map_or(Ok(()), fs::create_dir_all).map_err(cannot)?;
         durable::replace(&path, content).map_err(cannot)?;
     }
@@ -393,14 +401,14 @@ fn write_all<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>, folder: &Path
     Ok(())
 }
 
-/// How pictures become what the model was trained on.
+/// A preprocessor_config.json that prepares pictures as in training.
 fn processor(normalise: Normalise, side: usize) -> Value {
     let (mean, std) = match normalise {
         Normalise::Own => (CIFAR10_MEAN, CIFAR10_STD),
         Normalise::Half => ([0.5; 3], [0.5; 3]),
     };
 
-    // In the digits that they are written with, not those of their nearest binary fractions.
+    // 0.4914 must stay 0.4914, and not become the nearest f32 written as f64.
     let exact = |numbers: [f32; 3]| -> Vec<f64> {
         numbers
             .iter()
@@ -421,7 +429,7 @@ fn processor(normalise: Normalise, side: usize) -> Value {
     })
 }
 
-/// What was written, and how it compares with the other form.
+/// The sizes of what was written and of the other form.
 fn sizes(model: &Model, task: &ExportTask) -> Result<String> {
     let file = task.out.join(MODEL_FILE);
     let bytes = fs::metadata(&file).map_err(|error| {

@@ -1,4 +1,4 @@
-//! What a person reads when something goes wrong, and the exit code that a script sees.
+//! Errors of a task: the message that a user reads, and the exit code that a script sees.
 
 use std::error::Error;
 use std::io;
@@ -17,25 +17,25 @@ pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
 pub(crate) enum Failure {
     /// A library refused or failed.
     Run(TrainError),
-    /// A run has stopped by itself.
+    /// A run has stopped because of an error.
     Stopped {
-        /// Why.
+        /// The error.
         error: Box<TrainError>,
-        /// What is left and how to go on.
+        /// What is saved, and how to resume.
         advice: String,
     },
     /// Standard output cannot be written.
     Output(io::Error),
-    /// The command line asks for what cannot be.
+    /// The command line, or a file that it names, asks for something impossible.
     Refused {
         /// The exit code.
         code: ExitCode,
-        /// What was expected, and what was found.
+        /// What was expected, what was found, and what to do.
         message: String,
     },
     /// The user pressed Ctrl-C.
     Interrupted {
-        /// What was done and what is left.
+        /// How far the run got, and how to resume it.
         message: String,
     },
 }
@@ -64,14 +64,15 @@ impl From<ReportError> for Failure {
 }
 
 impl Failure {
+    /// A refusal with this exit code and message.
     pub(crate) fn refused(code: ExitCode, message: impl Into<String>) -> Self {
         Self::Refused { code, message: message.into() }
     }
 
-    /// Tells the person, in one message, and gives the code.
+    /// Writes the failure as one message to standard error, and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         let (code, message) = match self {
-            // Whoever reads our output has read enough: `dlt spec | head`.
+            // The reader has closed the pipe because it has read enough, as in `dlt spec | head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return ExitCode::Ok;
             }
@@ -93,7 +94,7 @@ impl Failure {
     }
 }
 
-/// An error and its causes, each once: many messages repeat their cause already.
+/// The messages of an error and its causes. A cause is left out if the text already contains it.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -128,11 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_told_once() {
-        let told = Layer("cannot read x: gone", Some(Box::new(Layer("gone", None))));
-        assert_eq!(chain(&told), "cannot read x: gone");
-        let untold = Layer("cannot read x", Some(Box::new(Layer("gone", None))));
-        assert_eq!(chain(&untold), "cannot read x: gone");
+    fn a_cause_is_shown_once() {
+        let shown = Layer("cannot read x: gone", Some(Box::new(Layer("gone", None))));
+        assert_eq!(chain(&shown), "cannot read x: gone");
+        let not_shown = Layer("cannot read x", Some(Box::new(Layer("gone", None))));
+        assert_eq!(chain(&not_shown), "cannot read x: gone");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `dlt figure`: one figure of runs into a file.
+//! `dlt figure`: draws one figure of runs into a file.
 
 use std::path::{Path, PathBuf};
 
@@ -13,31 +13,33 @@ use crate::failure::{Failure, Result};
 use crate::output;
 
 pub(crate) const HELP: &str = "\
-The ending of --out says what is written: .svg or .png. map, events, independent and correlations are Figures 1 to 4 of the
-paper; the others are ours. loss and memory show several runs in one figure, correlations one or two beside each other: the
-layers are those that are independent in the first run, in the others too.
+The ending of --out, .svg or .png, chooses the format.
+map, events, independent and correlations are Figures 1 to 4 of the paper. The others are ours.
+loss and memory show several runs in one figure.
+correlations shows one run, or two next to each other. It shows the layers that are independent in
+the first run, for every run. --save keeps them, so that they can be drawn without the model.
 
 Examples:
   dlt figure map runs/shakespeare-12-1 --out map.svg
   dlt figure loss runs/a runs/conventional runs/random --out loss.png
   dlt figure correlations runs/a runs/conventional --out correlations.svg
-  dlt figure correlations runs/a --save      keep them in runs/a/correlations.json, for when the model is gone";
+  dlt figure correlations runs/a --save      keep them in runs/a/correlations.json";
 
 #[derive(Args, Debug)]
 pub(crate) struct FigureTask {
-    /// What it shows
+    /// What the figure shows
     #[arg(value_enum)]
     pub(crate) kind: FigureKind,
-    /// Run folders, finished or under way; of tradeoff a file of points
+    /// Run folders, finished or not; for tradeoff, a file of points
     #[arg(value_name = "RUN", required = true)]
     pub(crate) runs: Vec<PathBuf>,
     /// The file, .svg or .png
     #[arg(long, value_name = "FILE", required_unless_present = "save")]
     pub(crate) out: Option<PathBuf>,
-    /// Write over a file that is there already
+    /// Overwrite an existing file
     #[arg(long, requires = "out")]
     pub(crate) force: bool,
-    /// Of correlations: keep them in the run folders
+    /// With correlations: also keep them in the run folders
     #[arg(long)]
     pub(crate) save: bool,
 }
@@ -48,7 +50,7 @@ pub(crate) enum FigureKind {
     Map,
     /// Layers tied and untied over training (Figure 2)
     Events,
-    /// Steps for which each layer was independent (Figure 3)
+    /// Number of steps that each layer was independent (Figure 3)
     Independent,
     /// Correlations between the feed-forward weights of layers (Figure 4)
     Correlations,
@@ -56,19 +58,19 @@ pub(crate) enum FigureKind {
     Loss,
     /// The state over training
     States,
-    /// Exploration, values and rewards over the decisions
+    /// Exploration, Q-values and rewards over the decisions
     Agent,
     /// Memory over training
     Memory,
-    /// Groups over training: which was split or merged when, and the disagreement that decided it
+    /// Groups over training: when each was split or merged, and by what disagreement
     Walk,
-    /// Perplexity against block parameters, of a file of points that `cargo xtask method` writes
+    /// Perplexity against block parameters, from a file of points that `cargo xtask method` writes
     Tradeoff,
 }
 
 pub(crate) fn run(task: &FigureTask) -> Result {
     if task.save && task.kind != FigureKind::Correlations {
-        return Err(refuse("--save: only correlations are kept".to_owned()));
+        return Err(refuse("--save: only correlations can be kept".to_owned()));
     }
 
     if task.kind == FigureKind::Tradeoff {
@@ -92,7 +94,7 @@ pub(crate) fn run(task: &FigureTask) -> Result {
     write(task, &draw(task.kind, &runs)?)
 }
 
-/// Writes a figure into the file that was asked for.
+/// Writes a figure into the file of `--out`, in the format that its ending says.
 fn write(task: &FigureTask, figure: &Figure) -> Result {
     let Some(out) = &task.out else { return Ok(()) };
     let bytes = match out.extension().and_then(|ending| ending.to_str()) {
@@ -106,15 +108,20 @@ fn write(task: &FigureTask, figure: &Figure) -> Result {
         }
     };
 
-    match task.force {
-        true => output::replace(out, &bytes)?,
-        false => output::create(out, &bytes)?,
+    if task.force {
+        output::replace(out, &bytes)?;
+    } else {
+        output::create(out, &bytes)?;
     }
 
     output::note(&format!("wrote {}", out.display()));
     Ok(())
 }
 
+/// Draws a figure of this kind.
+///
+/// # Errors
+/// If it shows one run and several were given, or a run lacks what it needs.
 fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
     let all: Vec<&Run> = runs.iter().collect();
     let one = || match runs {
@@ -150,10 +157,11 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
     })
 }
 
-/// Of the first run's independent layers, in every run.
+/// The correlations of each run, between the layers that are independent in the first run.
 fn correlations(runs: &[Run]) -> Result<Vec<Correlations>> {
     let mut all: Vec<Correlations> = Vec::new();
     for run in runs {
+        // Saved ones first: the model may have been removed since.
         let found = match Correlations::saved(&run.path)? {
             Some(saved) => saved,
             None => of_model(&run.path, all.first().map(Correlations::layers))?,

@@ -1,4 +1,4 @@
-//! `dlt generate`: prompts continued, printed as they come.
+//! `dlt generate`: continues prompts, and prints the texts while they are generated.
 
 mod speed;
 mod text;
@@ -15,11 +15,11 @@ use dlt_spec::spec::Marks;
 use crate::arguments::GenerateTask;
 use crate::failure::{Failure, Result};
 use crate::saved::Saved;
-use crate::{machine, output, tokens};
+use crate::{loading, machine, output};
 pub(crate) use speed::Speed;
 use text::Text;
 
-/// The name of standard input among files.
+/// The file name that means standard input.
 const STANDARD_INPUT: &str = "-";
 
 pub(crate) fn run(task: &GenerateTask) -> Result {
@@ -35,9 +35,9 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     saved.verify_tokenizer(output::note)?;
 
     let (device, _) = machine::open(&task.machine)?;
-    let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
+    let tokenizer = loading::tokenizer(&saved.spec.data.tokenizer)?;
 
-    // What follows a text is not before its end: only the marks before it go with a prompt.
+    // A prompt is not a whole text, so it gets only the marks before a text, not those after it.
     let before = match saved.spec.data.marks {
         Marks::Template => tokenizer.marks()?.before,
         Marks::None => Vec::new(),
@@ -51,7 +51,8 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
         }
 
         if prompt.is_empty() {
-            // What stands between texts is the beginning of one.
+            // The model needs at least one token. The end of text is between texts, so a new text
+            // can begin after it.
             prompt.extend(tokenizer.eos());
         }
 
@@ -66,7 +67,6 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     }
 
     let model = saved.model(&device)?;
-
     let wanted = Continuation {
         prompts: &ids,
         tokens: task.tokens,
@@ -112,15 +112,15 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     Ok(())
 }
 
-/// What was given as arguments, then the lines of the file that are not empty.
+/// The prompts of `--prompt`, then the lines of `--prompt-file` that are not empty.
 fn prompts(task: &GenerateTask) -> Result<Vec<String>> {
     let mut prompts = task.prompt.clone();
     if let Some(path) = &task.prompt_file {
-        let text = match path == Path::new(STANDARD_INPUT) {
-            true => {
-                std::io::read_to_string(std::io::stdin().take(dlt_spec::file::CONFIGURATION_BYTES))
-            }
-            false => dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES),
+        let most = dlt_spec::file::CONFIGURATION_BYTES;
+        let text = if path == Path::new(STANDARD_INPUT) {
+            std::io::read_to_string(std::io::stdin().take(most))
+        } else {
+            dlt_spec::file::read_text(path, most)
         };
 
         let text = text.map_err(|error| {
@@ -131,23 +131,22 @@ fn prompts(task: &GenerateTask) -> Result<Vec<String>> {
         prompts.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned));
     }
 
-    match prompts.is_empty() {
-        true => Err(Failure::refused(
-            ExitCode::Usage,
-            "--prompt-file: expected a line with text, got none",
-        )),
-        false => Ok(prompts),
+    if prompts.is_empty() {
+        let message = "--prompt-file: expected a line with text, got none";
+        return Err(Failure::refused(ExitCode::Usage, message));
     }
+
+    Ok(prompts)
 }
 
 /// How replies are printed.
 #[derive(Clone, Copy)]
 enum Form {
-    /// One text, as it comes.
+    /// One text, while it is generated.
     Stream,
-    /// Each text as soon as it and those before it are there.
+    /// Each text, as soon as it and those before it are finished.
     Whole,
-    /// The same, a line of JSON each.
+    /// As [`Whole`](Self::Whole), as a line of JSON each.
     Json,
 }
 
@@ -161,7 +160,7 @@ impl Form {
     }
 }
 
-/// What comes of one prompt.
+/// The text of one prompt so far.
 struct Reply<'a> {
     text: Text<'a>,
     prompt_tokens: usize,
@@ -170,7 +169,7 @@ struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    /// Why the text ends, as a word, and the token that ended it.
+    /// Why the text ended, as a word, and the token that ended it.
     fn reason(&self, tokenizer: &Tokenizer) -> (&'static str, Option<String>) {
         match self.end {
             Some(End::Stop(token)) => {
@@ -181,7 +180,7 @@ impl Reply<'_> {
         }
     }
 
-    /// The same in a sentence.
+    /// Why the text ended, in a sentence.
     fn ending(&self, tokenizer: &Tokenizer) -> String {
         let after = format!("stopped after {} tokens", self.tokens);
 
@@ -192,22 +191,22 @@ impl Reply<'_> {
                     token.unwrap_or_default()
                 )
             }
-            (Some(End::Broken), _) => format!("{after}: a text of --stop"),
+            (Some(End::Broken), _) => format!("{after}: found a text of --stop"),
             (Some(End::Length) | None, _) => format!("{after}: as many as --tokens asks for"),
         }
     }
 }
 
-/// What comes of all prompts, and how far it is printed.
+/// The texts of all prompts, and how much of them is printed.
 struct Replies<'a> {
     prompts: &'a [String],
     tokenizer: &'a Tokenizer,
     replies: Vec<Reply<'a>>,
     form: Form,
-    /// Bytes of a stream, else replies.
+    /// What is printed: bytes of the text if it is streamed, else a number of texts.
     printed: usize,
     speed: Speed,
-    /// The first failure, after which everything breaks off.
+    /// The first failure; it ends the generation of all texts.
     outcome: Result,
 }
 
@@ -219,8 +218,10 @@ impl Replies<'_> {
         }
     }
 
+    /// Takes an event of text `number`. Breaks off that text once it has ended.
     fn take(&mut self, number: usize, event: Event) -> ControlFlow<()> {
         self.speed.take(event, self.replies[number].prompt_tokens);
+        // After a failure, such as a closed pipe, the other texts are not worth computing.
         if self.outcome.is_ok() {
             match self.follow(number, event) {
                 Ok(true) => return ControlFlow::Continue(()),
@@ -232,10 +233,10 @@ impl Replies<'_> {
         ControlFlow::Break(())
     }
 
-    /// Whether a text goes on.
+    /// Adds an event to its text and prints what is new; returns whether the text continues.
     fn follow(&mut self, number: usize, event: Event) -> Result<bool> {
         let reply = &mut self.replies[number];
-        let goes_on = match event {
+        let continues = match event {
             Event::Read => true,
             Event::Token(token) => {
                 reply.tokens += 1;
@@ -253,9 +254,10 @@ impl Replies<'_> {
             Form::Whole | Form::Json => self.print_whole()?,
         }
 
-        Ok(goes_on)
+        Ok(continues)
     }
 
+    /// Prints what is new of the only text.
     fn print_stream(&mut self) -> Result {
         let Reply { text, end, .. } = &self.replies[0];
         let new = &text.settled()[self.printed..];
@@ -268,6 +270,7 @@ impl Replies<'_> {
         }
     }
 
+    /// Prints the texts that have ended and are next in order.
     fn print_whole(&mut self) -> Result {
         while let Some(reply) = self.replies.get(self.printed)
             && let Some(end) = reply.end

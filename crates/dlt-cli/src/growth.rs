@@ -1,4 +1,4 @@
-//! A vocabulary that is larger than that of the model whose weights a run starts from.
+//! Weights for a larger vocabulary than that of the model that a run starts from.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,15 @@ use dlt_spec::{CheckedSpec, Spec};
 
 use crate::failure::Result;
 
-/// What is added to weights: rows to the tables of tokens, and to what is counted by tokens.
+/// The rows that are added to weights: to token tables, and to other parameters with a row for each
+/// token.
 pub(crate) struct Growth {
-    /// Rows of each parameter that grows, by its name.
+    /// Number of rows after growth, for each parameter that grows, by its name.
     rows: BTreeMap<String, usize>,
 }
 
 impl Growth {
-    /// The model that the weights are of, and how they grow to one of this spec.
+    /// The layout of the model that the weights belong to, and how they grow to fit this spec.
     pub(crate) fn of(
         spec: &CheckedSpec,
         data: Extents,
@@ -46,8 +47,8 @@ impl Growth {
         Ok((own, Self { rows }))
     }
 
-    /// A parameter with the rows that it lacks: each is the mean of those that there are, so that
-    /// the new tokens begin as likely as the usual one.
+    /// A parameter with the rows that it lacks. A new row is the mean of the existing rows, so that
+    /// a new token begins as likely as an average one.
     pub(crate) fn grow(&self, name: &str, tensor: Tensor) -> dlt_models::Result<Tensor> {
         let Some(&rows) = self.rows.get(name) else { return Ok(tensor) };
         let missing = rows.saturating_sub(tensor.dim(0)?);
@@ -58,6 +59,7 @@ impl Growth {
         let mut shape = tensor.dims().to_vec();
         shape[0] = missing;
 
+        // (1, ...) -> (missing, ...), then below the existing rows.
         let added = tensor.mean_keepdim(0)?.broadcast_as(shape)?.contiguous()?;
         Ok(Tensor::cat(&[tensor, added], 0)?)
     }
@@ -86,7 +88,7 @@ mod tests {
         let grown = growth.grow(name, table.clone()).unwrap().to_vec2::<f32>().unwrap();
 
         assert_eq!(grown, [[1.0, 2.0], [3.0, 4.0], [5.0, 9.0], [3.0, 5.0], [3.0, 5.0]]);
-        // What is not counted by tokens stays as it is, and so does everything where nothing grows.
+        // Parameters without a row for each token do not grow, and without growth nothing does.
         let norm = Tensor::new(&[1_f32, 2.0, 3.0], &Device::Cpu).unwrap();
         assert_eq!(growth.grow("transformer.ln_f.weight", norm).unwrap().dims(), [3]);
 

@@ -1,10 +1,10 @@
-//! What the help of the whole program ends with: first steps, places, exit codes.
+//! The text at the end of `dlt --help`: first steps, where files go, exit codes.
 
 use std::fmt::Write;
 
 use dlt_spec::ExitCode;
 
-/// The whole text.
+/// The text; its lines have at most 100 columns.
 pub(crate) fn guide() -> String {
     let mut text = "\
 First steps:
@@ -13,18 +13,24 @@ First steps:
   dlt inspect runs/shakespeare-12-1                   which layers share weights
   dlt generate runs/shakespeare-12-1 --prompt \"ROMEO:\"
   dlt spec smoke                                      every field of a run, explained
-  dlt train --resume runs/shakespeare-12-1            go on with a run that was stopped
-  dlt doctor runs/shakespeare-12-1                    is everything of a run whole?
+  dlt train --resume runs/shakespeare-12-1            resume a run that was stopped
+  dlt doctor runs/shakespeare-12-1                    are all files of a run whole?
 
 Where files go:
-  runs/NAME-SEED         a run, unless --out says otherwise (`dlt train --help` lists its files); NAME is the preset's, and
-                         says which data, method, policy and start are others; a taken name gets the next free number
-  ~/.cache/dlt           tokens of texts that were read once; DLT_CACHE or XDG_CACHE_HOME moves it
-  ~/.cache/huggingface   what was fetched from the hub, shared with Python; HF_HOME or HF_HUB_CACHE moves it
-Results are printed on standard output, everything else on standard error. Control characters are shown as \\u001b.
+  runs/NAME-SEED         A run, unless --out names another folder.
+                         `dlt train --help` lists its files.
+                         NAME is the preset's name, plus words for what differs from the preset:
+                         the start, the data, the method and the policy.
+                         If the name is in use, the run gets the next free number.
+  ~/.cache/dlt           Tokens of texts that were read before.
+                         DLT_CACHE or XDG_CACHE_HOME names another place.
+  ~/.cache/huggingface   Files that were fetched from the hub, shared with Python.
+                         HF_HOME or HF_HUB_CACHE names another place.
+Results go to standard output, everything else to standard error.
+Control characters are shown as \\u001b.
 
-DLT_REHEARSAL=1 makes every training run and `dlt bench step` tiny, whatever else is said: to try commands in seconds.
-
+DLT_REHEARSAL=1 makes every training run and `dlt bench step` tiny, whatever the other settings
+say. It lets you try commands in seconds.
 
 Exit codes:
 "

@@ -1,4 +1,4 @@
-//! How the hub is reached, out of the environment, and what a person sees of it.
+//! The configuration of the hub, read from the environment, and the display of what is fetched.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -15,16 +15,19 @@ use crate::numbers::decimal;
 use crate::output::{self, BARS};
 use crate::shown::escaped;
 
-/// Gigabytes that may be fetched for one data set or model.
+/// Variable with the most gigabytes to fetch for one data set or model.
 const MOST_FETCHED: &str = "DLT_MOST_FETCHED_GB";
 
 /// Values of `HF_HUB_OFFLINE` that mean yes, as Python's package reads them.
 const YES: [&str; 4] = ["1", "ON", "YES", "TRUE"];
 
-/// `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE`, as
-/// Python's package reads them; `DLT_MOST_FETCHED_GB` is our own. Proxies are read by the client
-/// itself: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`. Nothing where no folder can be
-/// found for what is fetched.
+/// The configuration by `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH` and
+/// `HF_HUB_OFFLINE`, read as Python's package reads them, and by our own `DLT_MOST_FETCHED_GB`. The
+/// client itself reads the proxies: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`. `None` if
+/// there is no folder for what is fetched.
+///
+/// # Errors
+/// If a variable has a value that cannot be used.
 pub(crate) fn config() -> Result<Option<HubConfig>> {
     let home = home()?;
     let folder_of_cache = match (folder("HF_HUB_CACHE")?, &home) {
@@ -55,7 +58,7 @@ pub(crate) fn config() -> Result<Option<HubConfig>> {
     }))
 }
 
-/// The most that may be fetched for one data set or model.
+/// The most bytes to fetch for one data set or model, if the variable sets it.
 fn most_bytes() -> Result<Option<u64>> {
     let Some(value) = text(MOST_FETCHED) else { return Ok(None) };
     let bytes =
@@ -67,6 +70,7 @@ fn most_bytes() -> Result<Option<u64>> {
     })
 }
 
+/// The folder of Python's package: `HF_HOME`, or else one in the user's cache.
 fn home() -> Result<Option<PathBuf>> {
     if let Some(home) = folder("HF_HOME")? {
         return Ok(Some(home));
@@ -74,11 +78,12 @@ fn home() -> Result<Option<PathBuf>> {
     in_user_cache("huggingface")
 }
 
+/// The value of a variable, if it is set and not blank.
 fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-/// What is fetched, a bar for each file on a terminal, else a line.
+/// Shows what is fetched: a bar for each file on a terminal, a line elsewhere.
 #[derive(Default)]
 pub(crate) struct Fetching {
     bars: Mutex<BTreeMap<String, ProgressBar>>,
@@ -86,8 +91,9 @@ pub(crate) struct Fetching {
 
 impl Fetching {
     /// Shows an event.
-    pub(crate) fn tell(&self, event: FetchEvent) {
-        // A panic elsewhere while bars were moved leaves bars that can still be moved.
+    pub(crate) fn show(&self, event: FetchEvent) {
+        // A poisoned lock is harmless: whatever a panicking thread left, the bars can still be
+        // moved.
         let mut bars = self.bars.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
 
         match event {
@@ -101,7 +107,7 @@ impl Fetching {
             FetchEvent::Comparing { file, of } => {
                 let size = decimal(of as f64 / 1e6, 0);
                 output::note(&format!(
-                    "comparing {file} of the cache with its checksum, {size} MB; once"
+                    "checking {file} in the cache against its checksum, {size} MB; this is done once"
                 ));
             }
             FetchEvent::Waiting { file, wait_ms, reason } => {
@@ -118,6 +124,7 @@ impl Fetching {
     }
 }
 
+/// A bar for a file on a terminal. Elsewhere a line is written, and the bar stays hidden.
 fn begin(file: &str, bytes: u64) -> ProgressBar {
     let size = decimal(bytes as f64 / 1e6, 1);
     if !output::is_watched() {

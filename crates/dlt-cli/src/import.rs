@@ -1,4 +1,4 @@
-//! `dlt import`: a run folder of a model from elsewhere.
+//! `dlt import`: makes a run folder from an exported model, or from a model of another program.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf, absolute};
@@ -17,17 +17,23 @@ use crate::export::copy;
 use crate::failure::{Failure, Result};
 use crate::finetune::name;
 use crate::numbers::whole;
+use crate::pretrained::{Pretrained, Weights, WeightsLocation, has_tokens, noted_spec, word};
 use crate::progress::Progress;
 use crate::saved::locate;
-use crate::start::{Source, Start, Weights, has_tokens, noted_spec, word};
-use crate::{hub, output, paths, provenance, tokens};
+use crate::{hub, loading, output, paths, provenance};
 
 pub(crate) const HELP: &str = "\
-MODEL is what `dlt export` wrote, in either form, any folder in Hugging Face's layout of a GPT-2, BERT, ViT, Llama, Mistral
-or Qwen2 with weights as safetensors or pytorch_model.bin, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION. Layers whose weights are equal to the last bit share them again. The
-run folder is one of no steps: eval, generate, inspect, export, finetune and `train --from` take it, and
-`train --resume` would begin training there. It keeps the files that come with the model, and an export gives them back; a
-tokenizer that the folder lacks is asked for.
+MODEL is one of:
+  - a folder that `dlt export` wrote, in either form;
+  - a folder in Hugging Face's layout of a GPT-2, BERT, ViT, Llama, Mistral or Qwen2, with weights
+    as safetensors or pytorch_model.bin;
+  - hf:OWNER/NAME or hf:OWNER/NAME@REVISION.
+Layers whose weights are equal to the last bit share them again.
+
+The result is a run of no steps. eval, generate, inspect, export, finetune and `train --from` accept
+it, and `train --resume` would begin training there.
+It keeps the files that belong to the model, and an export writes them back.
+If the folder has no tokenizer, you have to name one.
 
 Examples:
   dlt import exported --out runs/back
@@ -39,13 +45,13 @@ pub(crate) struct ImportTask {
     /// hf:OWNER/NAME@REVISION
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
-    /// Run folder, which must not be there yet
+    /// Run folder to write, which must not exist yet
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// What `dlt eval` is to measure it on: a name of `dlt data list`, hf:OWNER/NAME, or files
+    /// Data on which `dlt eval` will measure it: a name of `dlt data list`, hf:OWNER/NAME, or files
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) data: Option<String>,
-    /// Say another thing that the model's files do not, as data.normalise=half; may be given
+    /// Set a field that the model's files do not give, as in data.normalise=half; may be given
     /// several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
@@ -56,41 +62,42 @@ pub(crate) fn run(task: &ImportTask) -> Result {
         return Err(TrainError::RunExists { path: task.out.clone() }.into());
     }
 
-    let start = Start::open(&task.model, &Progress::new(false))?;
-    if has_tokens(&start.spec) {
-        start.check_table(&tokens::tokenizer(&tokenizer_name(task, &start)?)?)?;
+    let pretrained = Pretrained::open(&task.model, &Progress::new(false))?;
+    if has_tokens(&pretrained.spec) {
+        pretrained.check_table(&loading::tokenizer(&tokenizer_name(task, &pretrained)?)?)?;
     }
 
     let device = Device::Cpu;
-    let (parameters, owners) = match &start.source {
-        Source::Saved(saved) => {
-            // Read once, so that a damaged file is told before a folder is made.
+    let (parameters, owners) = match &pretrained.location {
+        WeightsLocation::Saved(saved) => {
+            // Reads the whole file, so that a damaged one is refused before a folder is made.
             let parameters = Parameters::of(&saved.model(&device)?);
             let owners = saved.binding().partition();
-            let spec = spec(task, &start, &fields::render(&saved.spec), &owners)?;
+            let spec = spec(task, &pretrained, &fields::render(&saved.spec), &owners)?;
             let from = locate(Path::new(&task.model))?;
 
-            fill(task, &start, &spec, |model| copy(&from, model))?;
+            fill(task, &pretrained, &spec, |model| copy(&from, model))?;
             (parameters, owners)
         }
-        Source::Folder(folder) => {
+        WeightsLocation::Folder(folder) => {
             let text =
                 noted_spec(folder)?.map_or_else(String::new, |noted| fields::render(&noted.spec));
-            let layers: Vec<_> = (0..start.spec.model.layers).collect();
-            let spec_of = |owners: &[usize]| spec(task, &start, &text, owners);
+            let layers: Vec<_> = (0..pretrained.spec.model.layers).collect();
+            // Which layers share weights is known only after reading them, and reading needs a
+            // spec: the first one calls all layers independent.
+            let spec_of = |owners: &[usize]| spec(task, &pretrained, &text, owners);
             let first = spec_of(&layers)?;
-            let architecture = of_spec(&first, start.extents);
+            let architecture = of_spec(&first, pretrained.extents);
 
-            let weights = start.weights(&first, start.extents, &device)?;
+            let weights = pretrained.weights(&first, pretrained.extents, &device)?;
             let owners = equal_layers(&*architecture, &|name| weights.find(name))?;
             let spec = spec_of(&owners)?;
 
-            (write(task, &start, &spec, &weights, &owners)?, owners)
+            (write(task, &pretrained, &spec, &weights, &owners)?, owners)
         }
     };
 
     let Parameters { stored, expanded } = parameters;
-
     output::print(&format!(
         "{}: {} parameters, {} with every layer written out\n{}",
         task.out.display(),
@@ -100,7 +107,7 @@ pub(crate) fn run(task: &ImportTask) -> Result {
     ))
 }
 
-/// Which layers share weights, if some do.
+/// A line about which layers share weights, if any do.
 fn shared(owners: &[usize]) -> String {
     let own = owners.iter().enumerate().filter(|(layer, owner)| layer == *owner).count();
     if own == owners.len() {
@@ -111,38 +118,44 @@ fn shared(owners: &[usize]) -> String {
     format!("tied layers found (the owner of each layer): {}\n", each.join(" "))
 }
 
-/// What the run folder says: what the model noted, what it is, and what the person says.
-fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Result<CheckedSpec> {
-    let origin = Origin::File(Path::new(&start.name).join(SPEC_FILE).display().to_string());
+/// The spec of the run folder. `noted` is the spec in the model's own folder, or empty. The sizes
+/// of the model override it, and the user's settings override both.
+fn spec(
+    task: &ImportTask,
+    pretrained: &Pretrained,
+    noted: &str,
+    owners: &[usize],
+) -> Result<CheckedSpec> {
+    let origin = Origin::File(Path::new(&pretrained.name).join(SPEC_FILE).display().to_string());
     let mut overlays = vec![Overlay::from_toml(origin, noted)?];
-    let of_model = Origin::Option(start.name.clone());
+    let of_model = Origin::Option(pretrained.name.clone());
     let keys: Vec<_> =
         fields::FIELDS.iter().map(fields::Field::key).filter(|key| is_of_model(key)).collect();
 
-    overlays.push(start.overlay(&of_model, &keys)?);
+    overlays.push(pretrained.overlay(&of_model, &keys)?);
     let owners = owners.iter().map(|&owner| Value::Integer(owner as i64)).collect();
     let mut values = vec![
-        ("model.start", Value::from(start.name.clone())),
+        ("model.start", Value::from(pretrained.name.clone())),
         ("tying.initial", Value::Array(owners)),
-        ("tying.residual_scale", Value::from(start.residual_scale())),
+        ("tying.residual_scale", Value::from(pretrained.residual_scale())),
     ];
 
-    values.extend(noted.is_empty().then(|| ("name", Value::from(name(&start.name)))));
+    values.extend(noted.is_empty().then(|| ("name", Value::from(name(&pretrained.name)))));
     overlays.push(Overlay::from_values(of_model.clone(), values)?);
-    overlays.extend(start.normalised(&of_model)?);
+    overlays.extend(pretrained.normalised(&of_model)?);
 
-    if has_tokens(&start.spec) {
-        let name = tokenizer_name(task, start)?;
-        let tokenizer = tokens::tokenizer(&name)?;
+    if has_tokens(&pretrained.spec) {
+        let name = tokenizer_name(task, pretrained)?;
+        let tokenizer = loading::tokenizer(&name)?;
         overlays.push(Overlay::from_option(
             "import",
             "data.marks",
-            word(start.marks(&tokenizer)?),
+            word(pretrained.marks(&tokenizer)?),
         )?);
         overlays.push(Overlay::from_option("import", "data.tokenizer", &name)?);
     }
 
-    if start.spec.model.layers == 1 {
+    if pretrained.spec.model.layers == 1 {
         overlays.push(Overlay::from_option("import", "agent.policy", "none")?);
     }
     if let Some(data) = &task.data {
@@ -154,18 +167,21 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
     }
 
     let spec = paths::absolute(&Spec::assemble(&overlays)?.check()?)?;
-    start.check(&spec)?;
+    pretrained.check(&spec)?;
     Ok(spec)
 }
 
-/// The tokenizer that the person names, else the model's own.
-fn tokenizer_name(task: &ImportTask, start: &Start) -> Result<String> {
+/// The tokenizer that the user names, or else the model's own.
+///
+/// # Errors
+/// If there is neither.
+fn tokenizer_name(task: &ImportTask, pretrained: &Pretrained) -> Result<String> {
     given_tokenizer(task)?
-        .or_else(|| start.tokenizer.clone())
-        .ok_or_else(|| start.asks_for_tokenizer())
+        .or_else(|| pretrained.tokenizer.clone())
+        .ok_or_else(|| pretrained.asks_for_tokenizer())
 }
 
-/// The tokenizer that the person names.
+/// The tokenizer that the user names with `--set`, if any.
 fn given_tokenizer(task: &ImportTask) -> Result<Option<String>> {
     let mut overlays = Vec::new();
     for set in &task.set {
@@ -176,12 +192,16 @@ fn given_tokenizer(task: &ImportTask) -> Result<Option<String>> {
     Ok(if is_given { Some(Spec::assemble(&overlays)?.data.tokenizer) } else { None })
 }
 
-/// What the run folder keeps: the model's own files, with the tokenizer that the person names in
-/// place of its own.
-fn companions(task: &ImportTask, start: &Start, spec: &CheckedSpec) -> Result<Companions> {
-    let mut companions = start.companions.clone();
+/// The files that the run folder keeps: those of the model, with the user's tokenizer instead of
+/// its own if the user names one.
+fn companions(
+    task: &ImportTask,
+    pretrained: &Pretrained,
+    spec: &CheckedSpec,
+) -> Result<Companions> {
+    let mut companions = pretrained.companions.clone();
     let is_given = given_tokenizer(task)?.is_some();
-    if has_tokens(&start.spec) && (is_given || companions.get(TOKENIZER_FILE).is_none()) {
+    if has_tokens(&pretrained.spec) && (is_given || companions.get(TOKENIZER_FILE).is_none()) {
         companions = companions.without_tokenizer();
         let named = Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?;
         companions.add(named);
@@ -190,7 +210,7 @@ fn companions(task: &ImportTask, start: &Start, spec: &CheckedSpec) -> Result<Co
     Ok(companions)
 }
 
-/// The spec as the run folder has it: its tokenizer is the copy there.
+/// The spec as the run folder has it: its tokenizer is the copy in the folder.
 fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
     if !has_tokens(spec) || spec.data.tokenizer == GPT2 || spec.data.tokenizer == BYTES {
         return Ok(spec.clone());
@@ -201,7 +221,7 @@ fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
     let Some(copy) = absolute(&copy).unwrap_or(copy).to_str().map(str::to_owned) else {
         let out = task.out.display();
         let message =
-            format!("--out {out}: expected a name in UTF-8, as a spec cannot hold another");
+            format!("--out {out}: expected a name in UTF-8, because a spec cannot hold any other");
         return Err(Failure::refused(ExitCode::Usage, message));
     };
 
@@ -209,21 +229,22 @@ fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
     Ok(spec.check()?)
 }
 
+/// Whether a key describes the model itself, not where it comes from.
 fn is_of_model(key: &str) -> bool {
     key.starts_with("model.") && key != "model.start"
 }
 
-/// Makes the run folder with all that is in it: it has its name once the model is there too.
-/// `model` writes that.
+/// Makes the run folder with everything in it. It gets its name only once the model is in it, which
+/// `model` writes to the path that it is given.
 fn fill(
     task: &ImportTask,
-    start: &Start,
+    pretrained: &Pretrained,
     spec: &CheckedSpec,
     model: impl FnOnce(&Path) -> Result,
 ) -> Result {
-    let companions = companions(task, start, spec)?;
+    let companions = companions(task, pretrained, spec)?;
     let id = companions.tokenizer_id().unwrap_or_else(|| spec.data.tokenizer.clone());
-    let provenance = provenance::of_import(spec, &start.name, id);
+    let provenance = provenance::of_import(spec, &pretrained.name, id);
     let folder =
         RunFolder::create_with(&task.out, &at_home(task, spec)?, &provenance, |folder| -> Result {
             folder.keep(&companions)?;
@@ -233,25 +254,26 @@ fn fill(
     folder.map(drop)
 }
 
+/// Makes the run folder of a model that is not one of this program's files.
 fn write(
     task: &ImportTask,
-    start: &Start,
+    pretrained: &Pretrained,
     spec: &CheckedSpec,
     weights: &Weights<'_>,
     owners: &[usize],
 ) -> Result<Parameters> {
-    // Nothing is drawn: a model that lacks its head is refused.
+    // `find`, not `lookup`: nothing may be drawn at random, so a model without its head is refused.
     let lookup = |name: &str| weights.find(name);
-    let model = model_for(spec, start.extents, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
+    let model = model_for(spec, pretrained.extents, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
     let state = State::new(owners.to_vec()).map_err(TrainError::from)?;
     let extra: BTreeMap<String, String> =
-        model_notes(&at_home(task, spec)?, &state, 0, start.extents);
+        model_notes(&at_home(task, spec)?, &state, 0, pretrained.extents);
 
-    fill(task, start, spec, |path| Ok(model.save(path, &extra)?))?;
+    fill(task, pretrained, spec, |path| Ok(model.save(path, &extra)?))?;
     Ok(Parameters::of(&model))
 }
 
-/// For each layer the lowest one that has the same weights, to the last bit.
+/// For each layer, the lowest layer that has the same weights, to the last bit.
 fn equal_layers(
     architecture: &dyn Architecture,
     lookup: &dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>,
@@ -263,6 +285,7 @@ fn equal_layers(
 
     for layer in 0..architecture.n_layers() {
         let mut owner = layer;
+        // Comparing with owners is enough: other layers are equal to one of them.
         for earlier in (0..layer).filter(|&earlier| owners[earlier] == earlier) {
             let mut is_equal = true;
             for entry in layout.entries() {
@@ -284,6 +307,7 @@ fn equal_layers(
     Ok(owners)
 }
 
+/// The bits of a tensor's numbers. Comparing f32 values would call -0.0 equal to 0.0.
 fn bits(tensor: Option<Tensor>) -> Result<Option<Vec<u32>>> {
     let Some(tensor) = tensor else { return Ok(None) };
     let numbers = tensor

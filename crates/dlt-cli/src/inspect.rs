@@ -1,4 +1,4 @@
-//! `dlt inspect`: who shares weights with whom, which parameters there are, and what the decisions
+//! `dlt inspect`: which layers share weights, which parameters there are, and what the decisions
 //! did.
 
 use std::path::Path;
@@ -15,9 +15,9 @@ use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, perplexity, whole};
 use crate::saved::Saved;
 use crate::table::Table;
-use crate::{map, memory, output, report};
+use crate::{ending, map, memory, output};
 
-/// Columns of the longest bar of a chart.
+/// Width in columns of the longest bar of a chart.
 const BAR: usize = 30;
 
 pub(crate) fn run(task: &InspectTask) -> Result {
@@ -26,10 +26,12 @@ pub(crate) fn run(task: &InspectTask) -> Result {
         return draw(path, picture);
     }
 
-    output::print(&match () {
-        () if path.is_dir() => inspect_run(path)?,
-        () if is_recording(path) => decisions(&RunFolder::read_recording(path)?, None, None),
-        () => describe(&Saved::open(path)?),
+    output::print(&if path.is_dir() {
+        inspect_run(path)?
+    } else if is_recording(path) {
+        decisions(&RunFolder::read_recording(path)?, None, None)
+    } else {
+        describe(&Saved::open(path)?)
     })
 }
 
@@ -37,26 +39,24 @@ fn is_recording(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "jsonl") && path.is_file()
 }
 
-/// Writes the replication map as a picture: of the saved model, or after the last decision of a
+/// Writes the replication map as an SVG file: of the saved model, or after the last decision of a
 /// recording.
 fn draw(path: &Path, picture: &Path) -> Result {
-    let (state, title) = match is_recording(path) {
-        true => {
-            let recording = RunFolder::read_recording(path)?;
-            let last = recording.rows().last();
-            let title = last
-                .map_or("no decision yet".to_owned(), |row| format!("after step {}", row.step()));
+    let (state, title) = if is_recording(path) {
+        let recording = RunFolder::read_recording(path)?;
+        let last = recording.rows().last();
+        let title =
+            last.map_or("no decision yet".to_owned(), |row| format!("after step {}", row.step()));
 
-            (last.map_or(recording.initial(), Row::state).clone(), title)
-        }
-        false => {
-            let saved = Saved::open(path)?;
-            let title = format!(
-                "{}, seed {}: the model of step {}",
-                saved.spec.name, saved.spec.seed, saved.step
-            );
-            (saved.state, title)
-        }
+        (last.map_or(recording.initial(), Row::state).clone(), title)
+    } else {
+        let saved = Saved::open(path)?;
+        let title = format!(
+            "{}, seed {}: the model of step {}",
+            saved.spec.name, saved.spec.seed, saved.step
+        );
+
+        (saved.state, title)
     };
 
     output::create(picture, replication_map(&state, &title)?.svg())?;
@@ -77,10 +77,7 @@ fn inspect_run(run: &Path) -> Result<String> {
     let mut text = format!("{}\n", run.display());
 
     text += &outcome(&spec, summary.as_ref());
-    let saved = match run.join(MODEL_FILE).is_file() {
-        true => Some(Saved::open(run)?),
-        false => None,
-    };
+    let saved = if run.join(MODEL_FILE).is_file() { Some(Saved::open(run)?) } else { None };
 
     text += &saved.as_ref().map_or_else(
         || "\nNo model has been saved yet.\n".to_owned(),
@@ -91,16 +88,17 @@ fn inspect_run(run: &Path) -> Result<String> {
     Ok(text + "\n" + &decisions(&recording, steps, saved.map(|saved| saved.state).as_ref()))
 }
 
+/// The result of a run, compared with its floor.
 fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
     let name = &spec.name;
     let seed = spec.seed;
     let Some(summary) = summary else {
-        return format!("{name}, seed {seed}: not finished, there is no summary.json\n");
+        return format!("{name}, seed {seed}: not finished (there is no summary.json)\n");
     };
     let ended = format!("{name}, seed {seed}: finished after {} steps", whole(summary.steps));
 
     if let Some(validation) = summary.validation_scores {
-        return format!("{ended}\n{}", report::scores(summary, validation, summary.test_scores));
+        return format!("{ended}\n{}", ending::scores(summary, validation, summary.test_scores));
     }
 
     let mut table = Table::new(&["", "this model", "unigram floor"]);
@@ -115,7 +113,7 @@ fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
     format!("{ended}\n{}", table.render())
 }
 
-/// The saved model: sizes, sharing, parameters.
+/// The saved model: its sizes, which layers share weights, its parameters.
 fn describe(saved: &Saved) -> String {
     let model = &saved.spec.model;
     let binding = saved.binding();
@@ -146,7 +144,7 @@ fn describe(saved: &Saved) -> String {
     text + "\nParameters\n" + &parameters(saved, binding)
 }
 
-/// A word of the spec as a spec file spells it.
+/// A value of the spec as a spec file has it.
 fn word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value)
         .ok()
@@ -154,8 +152,8 @@ fn word(value: &impl serde::Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// Where layers share weights otherwise than the state says: as the authors' code lets them, or
-/// none at all because they were replicated.
+/// A line about storage, if layers share weights otherwise than the state says: as in the authors'
+/// code, or not at all because they were replicated. Else nothing.
 fn storage(saved: &Saved, binding: &Binding) -> String {
     let partition = binding.partition();
     let differs =
@@ -168,6 +166,7 @@ fn storage(saved: &Saved, binding: &Binding) -> String {
     format!("\nStorage (the lowest layer with the same weights): {}\n", lowest.join(" "))
 }
 
+/// The table of tensors, and the totals with and without tying.
 fn parameters(saved: &Saved, binding: &Binding) -> String {
     let architecture = saved.architecture();
     let shared = architecture.shared_layout();
@@ -207,7 +206,8 @@ fn parameters(saved: &Saved, binding: &Binding) -> String {
 }
 
 /// What the decisions did: events, and for how long each layer was independent (Figs. 2 and 3 of
-/// the paper). `drawn` is a state whose map has been shown already.
+/// the paper). `steps` is the length of a finished run. `drawn` is a state whose map was shown
+/// before, so that it is not drawn twice.
 fn decisions(recording: &Recording, steps: Option<usize>, drawn: Option<&State>) -> String {
     let rows = recording.rows();
     let events = recording.event_counts();
@@ -232,8 +232,9 @@ fn decisions(recording: &Recording, steps: Option<usize>, drawn: Option<&State>)
         text += &format!("\nAfter the last decision ({made})\n\n{}", map::draw(last, None));
     }
 
-    // A run under way has trained at least up to its last decision.
+    // The length of an unfinished run is not known, but it got at least to its last decision.
     let until = steps.or(rows.last().map(|row| row.step())).unwrap_or(0);
+    // For each layer: how often it was tied, and how often it was untied.
     let mut changes = vec![[0; 2]; recording.n_layers()];
 
     for (_, transition) in recording.transitions() {

@@ -1,8 +1,9 @@
-//! The tokenizer of a run: its own copy, or the very one that it was trained with.
+//! The tokenizer of a run: its own copy, or else the one that it names, which must still be the one
+//! that it was trained with.
 
 use std::path::{Path, PathBuf};
 
-use dlt_data::{BYTES, Companions, GPT2, Kept};
+use dlt_data::{BYTES, Companions, GPT2, KeptTokenizer};
 use dlt_spec::record::PROVENANCE_FILE;
 use dlt_spec::{CheckedSpec, ExitCode, Spec};
 use dlt_train::RunFolder;
@@ -10,7 +11,7 @@ use dlt_train::RunFolder;
 use crate::failure::{Failure, Result};
 use crate::hub;
 
-/// How many digits of a checksum tell one from another for a person.
+/// Digits of a checksum that are shown: enough to distinguish tokenizers by eye.
 const DIGITS: usize = 12;
 
 /// The tokenizer of a run.
@@ -18,39 +19,42 @@ const DIGITS: usize = 12;
 pub(crate) struct OfRun {
     /// What opens it, as `data.tokenizer` names it.
     name: String,
-    kind: Kind,
-    /// What its provenance says that it was trained with.
+    origin: TokenizerOrigin,
+    /// Checksum or built-in name of the tokenizer that the run was trained with, by its provenance.
     trained_with: Option<String>,
     run: PathBuf,
 }
 
+/// Where the tokenizer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// The run has a copy of it.
+enum TokenizerOrigin {
+    /// The run has its own copy.
     Copy,
-    /// It is in this program.
+    /// It is built into this program.
     BuiltIn,
-    /// The run names it, and has no copy.
+    /// The run only names it, and has no copy.
     Named,
 }
 
 impl OfRun {
-    /// Finds the tokenizer of a run folder or of a model file in one, whose spec is `noted`.
+    /// Finds the tokenizer of a run folder, or of a model file in one, whose spec is `noted`.
     pub(crate) fn find(path: &Path, noted: &Spec) -> Result<Self> {
         let run = folder(path);
         let trained_with =
             RunFolder::read_provenance(&run).ok().map(|provenance| provenance.data.tokenizer);
-        let (name, kind) = match Kept::of_run(&run)? {
-            Kept::Copy(copy) => (copy.to_string_lossy().into_owned(), Kind::Copy),
-            Kept::BuiltIn(name) => (name.to_owned(), Kind::BuiltIn),
-            Kept::Nothing => {
+        let (name, origin) = match KeptTokenizer::of_run(&run)? {
+            KeptTokenizer::Copy(copy) => {
+                (copy.to_string_lossy().into_owned(), TokenizerOrigin::Copy)
+            }
+            KeptTokenizer::BuiltIn(name) => (name.to_owned(), TokenizerOrigin::BuiltIn),
+            KeptTokenizer::Nothing => {
                 let name = noted.data.tokenizer.clone();
                 let is_built_in = name == GPT2 || name == BYTES;
-                (name, if is_built_in { Kind::BuiltIn } else { Kind::Named })
+                (name, if is_built_in { TokenizerOrigin::BuiltIn } else { TokenizerOrigin::Named })
             }
         };
 
-        Ok(Self { name, kind, trained_with: trained_with.filter(|id| is_id(id)), run })
+        Ok(Self { name, origin, trained_with: trained_with.filter(|id| is_id(id)), run })
     }
 
     /// What opens it, as `data.tokenizer` names it.
@@ -58,25 +62,30 @@ impl OfRun {
         &self.name
     }
 
-    /// Whether the run has neither a copy of it nor a note.
+    /// Whether the run has neither a copy of it nor a note of a built-in one.
     pub(crate) fn is_unkept(&self) -> bool {
-        matches!(Kept::of_run(&self.run), Ok(Kept::Nothing))
+        matches!(KeptTokenizer::of_run(&self.run), Ok(KeptTokenizer::Nothing))
     }
 
-    /// The same spec with this tokenizer in the place of the one that it names.
+    /// The same spec with this tokenizer instead of the one that it names.
     pub(crate) fn in_place(&self, spec: &CheckedSpec) -> Result<CheckedSpec> {
         let mut read = Spec::clone(spec);
         read.data.tokenizer = self.name.clone();
         Ok(read.check()?)
     }
 
-    /// Refuses another tokenizer than the one that the run was trained with; says which one it is.
+    /// Checks that this is the tokenizer that the run was trained with. Returns a line that says
+    /// which one it is.
+    ///
+    /// # Errors
+    /// If it is another one, or cannot be read.
     pub(crate) fn verify(&self) -> Result<String> {
         let name = &self.name;
         let run = self.run.display();
-        let id = match self.kind {
-            Kind::BuiltIn => name.clone(),
-            Kind::Copy | Kind::Named => {
+        let id = match self.origin {
+            // A built-in tokenizer cannot change, so its name identifies it.
+            TokenizerOrigin::BuiltIn => name.clone(),
+            TokenizerOrigin::Copy | TokenizerOrigin::Named => {
                 let companions = Companions::named(name, hub::config()?.as_ref(), &|_| ())?;
                 companions.tokenizer_id().unwrap_or_default()
             }
@@ -84,10 +93,10 @@ impl OfRun {
 
         match &self.trained_with {
             Some(trained_with) if *trained_with != id => {
-                let advice = match self.kind {
-                    Kind::Copy => "put the file back that the run was trained with",
-                    Kind::BuiltIn | Kind::Named => {
-                        "put the file back as it was, or a copy of it into the run as companions/tokenizer.json"
+                let advice = match self.origin {
+                    TokenizerOrigin::Copy => "restore the file that the run was trained with",
+                    TokenizerOrigin::BuiltIn | TokenizerOrigin::Named => {
+                        "restore the file, or put a copy of the original into the run as companions/tokenizer.json"
                     }
                 };
 
@@ -97,17 +106,17 @@ impl OfRun {
                 );
                 Err(Failure::refused(ExitCode::BadData, message))
             }
-            trained_with => Ok(match (self.kind, trained_with) {
-                (Kind::Copy, _) => {
+            trained_with => Ok(match (self.origin, trained_with) {
+                (TokenizerOrigin::Copy, _) => {
                     format!("tokenizer: the run's own copy, {name} ({})", short(&id))
                 }
-                (Kind::BuiltIn, _) => format!("tokenizer: {name}, built in"),
-                (Kind::Named, Some(_)) => {
+                (TokenizerOrigin::BuiltIn, _) => format!("tokenizer: {name}, built in"),
+                (TokenizerOrigin::Named, Some(_)) => {
                     format!("tokenizer: {name}, as in training ({})", short(&id))
                 }
-                (Kind::Named, None) => {
+                (TokenizerOrigin::Named, None) => {
                     format!(
-                        "tokenizer: {name} ({}); nothing says whether the model was trained with it",
+                        "tokenizer: {name} ({}); it is not known whether the model was trained with it",
                         short(&id)
                     )
                 }
@@ -116,16 +125,13 @@ impl OfRun {
     }
 }
 
-/// The folder of a run, of which a model file may be named.
+/// The run folder of a path that is a run folder, or a model file in one.
 pub(crate) fn folder(path: &Path) -> PathBuf {
-    match path.is_file() {
-        true => path.parent().unwrap_or(Path::new("")).to_owned(),
-        false => path.to_owned(),
-    }
+    if path.is_file() { path.parent().unwrap_or(Path::new("")).to_owned() } else { path.to_owned() }
 }
 
-/// Whether a text tells a tokenizer from others; of imports by earlier versions the provenance has
-/// a path.
+/// Whether a text identifies a tokenizer. For imports, earlier versions wrote a path into the
+/// provenance, which identifies nothing.
 fn is_id(text: &str) -> bool {
     text.starts_with("sha256:") || text == GPT2 || text == BYTES
 }

@@ -1,4 +1,4 @@
-//! What the libraries report while they work, filtered and on standard error.
+//! The log of the libraries, filtered, on standard error.
 
 use dlt_spec::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -9,10 +9,13 @@ use crate::failure::{Failure, Result};
 use crate::output::{self, LogWriter};
 use crate::shown;
 
-/// Filter of the log, as in `DLT_LOG=dlt_train=debug`; it stands over `-v`.
+/// Variable with the filter of the log, as in `DLT_LOG=dlt_train=debug`; it overrides `-v`.
 pub(crate) const FILTER_VARIABLE: &str = "DLT_LOG";
 
-/// Starts the log: warnings, and with each `-v` more.
+/// Starts the log: warnings, and more with each `-v`.
+///
+/// # Errors
+/// If the variable has no valid filter.
 pub(crate) fn start(verbose: u8) -> Result {
     let level = match verbose {
         0 => "warn",
@@ -30,7 +33,7 @@ pub(crate) fn start(verbose: u8) -> Result {
         )
     })?;
 
-    // Fields hold names and values from files: none of them may reach the terminal raw.
+    // Fields may contain text from files, which must not reach the terminal unescaped.
     let fields = debug_fn(|writer, field, value| {
         let value = shown::value(&format!("{value:?}"));
         match field.name() {
@@ -46,7 +49,7 @@ pub(crate) fn start(verbose: u8) -> Result {
         .with_ansi(output::is_watched())
         .without_time();
 
-    // A log that somebody started already serves as well.
+    // An error means that there is a log already, which will do.
     drop(log.try_init());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What computes: the options of the machine, carried out.
+//! Opens the device that the options ask for.
 
 use candle_core::Device;
 use dlt_train::{DeviceChoice, Products, open_device};
@@ -7,12 +7,12 @@ use crate::arguments::Machine;
 use crate::failure::Result;
 use crate::output;
 
-/// Opens the device, and says which GPU `auto` took. The second value is its name.
+/// Opens the device; with `auto`, notes which GPU is used. The second value is the device's name.
 pub(crate) fn open(machine: &Machine) -> Result<(Device, String)> {
     let products = if machine.tf32 { Products::Tf32 } else { Products::F32 };
     let (device, name) = open_device(machine.device, products)?;
     if machine.device == DeviceChoice::Auto && !device.is_cpu() {
-        output::note(&format!("auto: {name} is taken"));
+        output::note(&format!("using {name}"));
     }
 
     Ok((device, name))

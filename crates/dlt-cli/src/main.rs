@@ -1,8 +1,8 @@
 //! `dlt`: trains, evaluates and inspects transformers with dynamic layer tying.
 //!
-//! Results go to standard output and everything else to standard error. Nothing below this crate
-//! prints or reads the environment: here are the arguments, the progress, the messages and the exit
-//! codes, and no logic of training.
+//! Results go to standard output, everything else to standard error. This crate has the arguments,
+//! the progress, the messages and the exit codes, but no logic of training. No library below it
+//! prints or reads the environment.
 
 mod arguments;
 mod baselines;
@@ -11,6 +11,7 @@ mod card;
 mod convert;
 mod data;
 mod doctor;
+mod ending;
 mod environment;
 mod eval;
 mod events;
@@ -26,7 +27,7 @@ mod import;
 mod inspect;
 mod interrupt;
 mod kept;
-mod layers;
+mod loading;
 mod log;
 mod machine;
 mod map;
@@ -37,22 +38,21 @@ mod output;
 mod page;
 mod paths;
 mod plan;
+mod pretrained;
 mod progress;
 mod provenance;
 mod rehearsal;
-mod report;
 mod run_options;
 mod saved;
 mod shown;
 mod spec;
-mod start;
+mod spec_layers;
 mod table;
 mod threads;
-mod tokens;
 mod train;
 mod watch;
 
-use arguments::{Arguments, Task};
+use arguments::{Arguments, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
 use dlt_spec::ExitCode;
@@ -63,11 +63,12 @@ fn main() -> std::process::ExitCode {
         Err(error) => {
             let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok };
             match error.kind() {
-                // Where even this cannot be written, nobody is left to tell.
+                // If even this cannot be written, there is nobody to tell.
                 ErrorKind::DisplayHelp
                 | ErrorKind::DisplayVersion
                 | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
-                // What was typed may hold what moves a cursor.
+                // It repeats what the user typed, which may have control characters, so `note`
+                // escapes it.
                 _ => output::note(error.render().to_string().trim_end()),
             }
 
@@ -83,38 +84,40 @@ fn main() -> std::process::ExitCode {
 
 fn run(arguments: &Arguments) -> failure::Result {
     log::start(arguments.verbose)?;
+    // May start the program again, so it comes before anything is read or written.
     threads::bound_environment();
     interrupt::outlive_file_limits();
-    check_addresses(&arguments.task)?;
+    check_addresses(&arguments.command)?;
 
-    match &arguments.task {
-        Task::Train(task) => threads::compute(&task.options.machine, || train::run(task)),
-        Task::Finetune(task) => threads::compute(&task.options.machine, || finetune::run(task)),
-        Task::Eval(task) => threads::compute(&task.machine, || eval::run(task)),
-        Task::Generate(task) => threads::compute(&task.machine, || generate::run(task)),
-        Task::Inspect(task) => inspect::run(task),
-        Task::Report(task) => page::run(task),
-        Task::Figure(task) => figure::run(task),
-        Task::Watch(task) => watch::run(task),
-        Task::Export(task) => export::run(task),
-        Task::Import(task) => import::run(task),
-        Task::Convert(task) => convert::run(task),
-        Task::Data(task) => data::run(task),
-        Task::Spec(task) => spec::run(task),
-        Task::Doctor(task) => doctor::run(task),
-        Task::Bench(task) => threads::compute(task.machine(), || bench::run(task)),
+    match &arguments.command {
+        Command::Train(task) => threads::compute(&task.options.machine, || train::run(task)),
+        Command::Finetune(task) => threads::compute(&task.options.machine, || finetune::run(task)),
+        Command::Eval(task) => threads::compute(&task.machine, || eval::run(task)),
+        Command::Generate(task) => threads::compute(&task.machine, || generate::run(task)),
+        Command::Inspect(task) => inspect::run(task),
+        Command::Report(task) => page::run(task),
+        Command::Figure(task) => figure::run(task),
+        Command::Watch(task) => watch::run(task),
+        Command::Export(task) => export::run(task),
+        Command::Import(task) => import::run(task),
+        Command::Convert(task) => convert::run(task),
+        Command::Data(task) => data::run(task),
+        Command::Spec(task) => spec::run(task),
+        Command::Doctor(task) => doctor::run(task),
+        Command::Bench(task) => threads::compute(task.machine(), || bench::run(task)),
     }
 }
 
-/// Whether the process may use as many addresses as a task of this kind takes at least.
-fn check_addresses(task: &Task) -> failure::Result {
-    let machine = match task {
-        Task::Train(task) => Some(&task.options.machine),
-        Task::Finetune(task) => Some(&task.options.machine),
-        Task::Eval(task) => Some(&task.machine),
-        Task::Generate(task) => Some(&task.machine),
-        Task::Bench(task) => Some(task.machine()),
-        Task::Data(_) | Task::Import(_) | Task::Export(_) => None,
+/// Refuses a task if the process may not use the addresses that it needs at least. Tasks that
+/// compute nothing are not checked.
+fn check_addresses(command: &Command) -> failure::Result {
+    let machine = match command {
+        Command::Train(task) => Some(&task.options.machine),
+        Command::Finetune(task) => Some(&task.options.machine),
+        Command::Eval(task) => Some(&task.machine),
+        Command::Generate(task) => Some(&task.machine),
+        Command::Bench(task) => Some(task.machine()),
+        Command::Data(_) | Command::Import(_) | Command::Export(_) => None,
         _ => return Ok(()),
     };
 

@@ -1,4 +1,4 @@
-//! The replication map (Fig. 1 of the paper) in text: an arc from each layer to the owner of its
+//! The replication map (Fig. 1 of the paper) as text: an arc from each layer to the owner of its
 //! weights.
 
 use dlt_models::binding::Binding;
@@ -8,37 +8,37 @@ use dlt_state::State;
 const INDENT: &str = "    ";
 /// Columns of a line of text.
 const COLUMNS: usize = 100;
-/// Layers up to which a map with four columns a layer fits a terminal.
+/// Most layers for which a map with four columns a layer fits a terminal.
 const WIDE: usize = 20;
 
-/// What a layer is in the map.
+/// The role of a layer in the map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// It trains weights of its own.
+enum LayerRole {
+    /// It trains its own weights.
     Independent,
-    /// It uses those of this layer.
+    /// It uses the weights of this layer.
     Tied(usize),
     /// It uses its own initial weights, untrained.
     Frozen,
 }
 
-/// The map of a state, with its legend and groups.
+/// The map of a state, with its legend and groups. Without a binding, no layer is shown as frozen.
 pub(crate) fn draw(state: &State, binding: Option<&Binding>) -> String {
     let is_frozen = |layer| binding.is_some_and(|binding: &Binding| binding.is_frozen(layer));
-    let places: Vec<Place> = (0..state.n_layers())
+    let roles: Vec<LayerRole> = (0..state.n_layers())
         .map(|layer| match layer {
-            _ if is_frozen(layer) => Place::Frozen,
-            _ if state.is_independent(layer) => Place::Independent,
-            _ => Place::Tied(state.owner(layer)),
+            _ if is_frozen(layer) => LayerRole::Frozen,
+            _ if state.is_independent(layer) => LayerRole::Independent,
+            _ => LayerRole::Tied(state.owner(layer)),
         })
         .collect();
 
-    format!("{}\n{}\n{}", arcs(&places), legend(&places), groups(&places))
+    format!("{}\n{}\n{}", arcs(&roles), legend(&roles), groups(&roles))
 }
 
 /// One group of layers that share weights, in columns of the drawing.
 struct Comb {
-    /// The owner's, then those of the members, rising.
+    /// The column of the owner, then those of the members, in rising order.
     columns: Vec<usize>,
     /// Height of its line, from 0.
     track: usize,
@@ -50,11 +50,12 @@ impl Comb {
     }
 }
 
-fn arcs(places: &[Place]) -> String {
-    let spacing = if places.len() <= WIDE { 4 } else { 2 };
-    let combs = combs(places, spacing);
+/// The arcs, the marks of the layers and their numbers.
+fn arcs(roles: &[LayerRole]) -> String {
+    let spacing = if roles.len() <= WIDE { 4 } else { 2 };
+    let combs = combs(roles, spacing);
     let height = combs.iter().map(|comb| comb.track + 1).max().unwrap_or(0);
-    let mut grid = vec![vec![' '; (places.len() - 1) * spacing + 1]; height];
+    let mut grid = vec![vec![' '; (roles.len() - 1) * spacing + 1]; height];
 
     for comb in &combs {
         let (first, last) = comb.ends();
@@ -67,6 +68,7 @@ fn arcs(places: &[Place]) -> String {
         (line[first], line[last]) = ('╭', '╮');
     }
 
+    // The lines down from each arc to its layers, after all arcs: they have to cross lower arcs.
     for comb in &combs {
         for &column in &comb.columns {
             for line in &mut grid[height - comb.track..] {
@@ -76,26 +78,26 @@ fn arcs(places: &[Place]) -> String {
     }
 
     let mut lines: Vec<String> = grid.into_iter().map(String::from_iter).collect();
-    let marks = places.iter().map(|place| match place {
-        Place::Independent => '●',
-        Place::Tied(_) => '○',
-        Place::Frozen => '◌',
+    let marks = roles.iter().map(|role| match role {
+        LayerRole::Independent => '●',
+        LayerRole::Tied(_) => '○',
+        LayerRole::Frozen => '◌',
     });
 
     let gap = " ".repeat(spacing - 1);
     lines.push(marks.map(String::from).collect::<Vec<_>>().join(&gap));
-    lines.extend(labels(places.len(), spacing));
+    lines.extend(labels(roles.len(), spacing));
 
     lines.iter().map(|line| format!("{INDENT}{}\n", line.trim_end())).collect()
 }
 
-/// Groups of at least two layers, each on the lowest line where it meets no other, short ones
-/// first.
-fn combs(places: &[Place], spacing: usize) -> Vec<Comb> {
-    let mut combs: Vec<Comb> = (0..places.len())
+/// Groups of at least two layers. Each is on the lowest line on which it meets no other; short ones
+/// come first, so that long arcs pass over them.
+fn combs(roles: &[LayerRole], spacing: usize) -> Vec<Comb> {
+    let mut combs: Vec<Comb> = (0..roles.len())
         .map(|owner| {
             let members =
-                (owner + 1..places.len()).filter(|&layer| places[layer] == Place::Tied(owner));
+                (owner + 1..roles.len()).filter(|&layer| roles[layer] == LayerRole::Tied(owner));
             let columns = [owner].into_iter().chain(members).map(|layer| layer * spacing).collect();
             Comb { columns, track: 0 }
         })
@@ -121,7 +123,7 @@ fn combs(places: &[Place], spacing: usize) -> Vec<Comb> {
     combs
 }
 
-/// The numbers of the layers; in narrow maps digit below digit.
+/// The numbers of the layers; in narrow maps their digits are written below each other.
 fn labels(n_layers: usize, spacing: usize) -> Vec<String> {
     let most = (n_layers - 1).to_string().len();
     if spacing > most {
@@ -136,10 +138,11 @@ fn labels(n_layers: usize, spacing: usize) -> Vec<String> {
         .collect()
 }
 
-fn legend(places: &[Place]) -> String {
-    let frozen = match places.contains(&Place::Frozen) {
-        true => "   ◌ frozen: its own first weights, untrained",
-        false => "",
+fn legend(roles: &[LayerRole]) -> String {
+    let frozen = if roles.contains(&LayerRole::Frozen) {
+        "   ◌ frozen: its own initial weights, untrained"
+    } else {
+        ""
     };
 
     format!(
@@ -147,19 +150,20 @@ fn legend(places: &[Place]) -> String {
     )
 }
 
-fn groups(places: &[Place]) -> String {
-    let independent = (0..places.len()).filter(|&layer| places[layer] == Place::Independent);
+/// The groups of layers that share weights, as wrapped text.
+fn groups(roles: &[LayerRole]) -> String {
+    let independent = (0..roles.len()).filter(|&layer| roles[layer] == LayerRole::Independent);
     let groups: Vec<String> = independent
         .map(|owner| {
-            let members = (owner..places.len())
-                .filter(|&layer| layer == owner || places[layer] == Place::Tied(owner))
+            let members = (owner..roles.len())
+                .filter(|&layer| layer == owner || roles[layer] == LayerRole::Tied(owner))
                 .map(|layer| layer.to_string());
             members.collect::<Vec<_>>().join(" ")
         })
         .collect();
 
     let noun = if groups.len() == 1 { "group" } else { "groups" };
-    let frozen = places.iter().filter(|&&place| place == Place::Frozen).count();
+    let frozen = roles.iter().filter(|&&role| role == LayerRole::Frozen).count();
     let frozen = if frozen > 0 { format!(", {frozen} frozen") } else { String::new() };
 
     wrapped(&format!("{} {noun}{frozen}:  {}", groups.len(), groups.join("  |  ")))
@@ -199,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_cross_are_told_from_lines_that_meet() {
+    fn lines_that_cross_differ_from_lines_that_meet() {
         let lines = map(&[0, 1, 0, 1, 0]);
         let drawn = ["╭───────┬───────╮", "│   ╭───┼───╮   │", "●   ●   ○   ○   ○"];
         assert_eq!(lines[..3], drawn);

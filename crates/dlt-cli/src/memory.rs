@@ -1,4 +1,4 @@
-//! `dlt inspect --memory`: what training takes, before anything is allocated.
+//! `dlt inspect --memory`: how much memory training needs, before anything is allocated.
 
 use std::path::Path;
 
@@ -15,12 +15,12 @@ use dlt_train::{grown_groups, initial_binding, memory};
 
 use crate::arguments::InspectTask;
 use crate::failure::{Failure, Result};
-use crate::layers::Layers;
 use crate::numbers::{decimal, whole};
 use crate::output;
+use crate::spec_layers::SpecLayers;
 use crate::table::Table;
 
-/// The state that a run which splits groups ends in, as its row is called.
+/// Title of the row for the state in which a run that splits groups ends.
 const AFTER_SPLITS: &str = "after the last split";
 
 pub(crate) fn run(task: &InspectTask) -> Result {
@@ -35,8 +35,8 @@ pub(crate) fn run(task: &InspectTask) -> Result {
     output::print(&if task.json { lines(&rows) } else { text(&spec, &rows) })
 }
 
-/// What the data decide about the size of the model, told without reading them: of classes, as many
-/// as the data set has by its name, and ten where nobody knows.
+/// The sizes that depend on the data, without reading the data. The number of classes is guessed
+/// from the name of the data set: 2 for GLUE, else 10.
 pub(crate) fn extents(spec: &CheckedSpec) -> Result<Extents> {
     let model = &spec.model;
     let vocabulary = match (model.vocabulary, model.architecture) {
@@ -57,17 +57,17 @@ fn spec(task: &InspectTask) -> Result<CheckedSpec> {
     let file = match (path.is_dir(), path.is_file()) {
         (true, _) => Some(inside.as_path()),
         (false, true) => Some(path),
-        // A name that is no preset is then refused with those that there are.
+        // It is read as a file even if it does not exist: the message then names the file.
         (false, false) if name.ends_with(".toml") => Some(path),
         (false, false) => None,
     };
 
     let preset = file.is_none().then(|| presets::preset(name).map(|_| name)).transpose()?;
-    Layers { preset, file, set: &task.set, ..Layers::default() }.spec()
+    SpecLayers { preset, file, set: &task.set, ..SpecLayers::default() }.spec()
 }
 
-/// The states that a row each is printed for. Where layers are replicated, every one of them has a
-/// block of its own whatever the state says.
+/// The states to print a row for, with their titles. If layers are replicated, each of them has its
+/// own block, whatever the state says.
 fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding)>> {
     let layers = spec.model.layers;
     let replicates = spec.tying.tie == Tie::Replicate;
@@ -84,7 +84,8 @@ fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding
         return Ok(vec![("these owners".to_owned(), Binding::of_state(&state))]);
     }
 
-    // How many layers are independent where each acts at random: the harmonic number of L.
+    // If each layer acts at random, layer i is independent with probability 1 / i, so the expected
+    // number of independent layers is the harmonic number of L.
     let usual = (1..=layers).map(|layer| 1.0 / layer as f64).sum::<f64>().round() as usize;
     let of = |groups: usize| Binding::of_state(&pattern::leading(layers, groups));
     let mut rows = vec![("at the start".to_owned(), initial_binding(spec))];
@@ -99,6 +100,7 @@ fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding
     Ok(rows)
 }
 
+/// The rows as a table, for people.
 fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {
     let mb = |bytes: usize| decimal(bytes as f64 / 1e6, 1);
     let mut table = Table::new(&[
@@ -127,8 +129,8 @@ fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {
     };
 
     let mut text = format!(
-        "{}: {} windows of {} tokens in memory at once; {keeps}\nMemory of training in MB, beside the program \
-         and its data\n{}",
+        "{}: {} windows of {} tokens in memory at the same time; {keeps}\nMemory of training in MB, without the \
+         program and its data\n{}",
         spec.name,
         spec.micro_batch(),
         spec.tokens(),
@@ -137,8 +139,8 @@ fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {
 
     if let Some((_, _, prediction)) = rows.first() {
         text += &format!(
-            "\nEach column is that kind's own most; they do not all have it at once, so the peak (here in {}) is \
-             less than their sum.\n",
+            "\nEach column is the maximum of its kind. They are reached at different times, so the peak (here in {}) \
+             is less than their sum.\n",
             prediction.phase
         );
     }
@@ -150,6 +152,7 @@ fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {
     text
 }
 
+/// The rows as JSON, one a line.
 fn lines(rows: &[(String, usize, Prediction)]) -> String {
     let line = |(name, blocks, prediction): &(String, usize, Prediction)| {
         let line = serde_json::json!({

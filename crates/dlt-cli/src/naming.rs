@@ -1,19 +1,18 @@
-//! The folder of a run for which nobody named one: what it is, in words, and the next number that
-//! is free.
+//! The default folder of a run: words that say what kind of run it is, and the next free number.
 
 use std::path::{Path, PathBuf};
 
 use dlt_spec::spec::{Initial, InitialName, PolicyKind};
 use dlt_spec::{Spec, fields};
 
-/// Folder of all of them.
+/// Folder in which all runs without --out are.
 const FOLDER: &str = "runs";
 
-/// Longest name of a run folder, without its number: file systems take 255 bytes.
+/// Longest name of a run folder, without its number. File systems allow 255 bytes.
 const LONGEST: usize = 120;
 
-/// The folder of a spec: `runs/NAME[-START][-DATA][-METHOD][-POLICY]-SEED`. Words say what differs
-/// from `usual`, which is what preset, method and file make by themselves.
+/// The folder of a spec: `runs/NAME[-START][-DATA][-METHOD][-POLICY]-SEED`. The words say what
+/// differs from `usual`, the spec of preset, method and file alone.
 pub(crate) fn folder(
     spec: &Spec,
     usual: &Spec,
@@ -32,7 +31,7 @@ pub(crate) fn folder(
     numbered(words, spec.seed)
 }
 
-/// The folder of a run whose name says its data and its start already.
+/// The folder of a fine-tuned run, whose name already has its start and its task.
 pub(crate) fn folder_of_task(spec: &Spec, method: Option<&str>) -> PathBuf {
     numbered(
         [Some(spec.name.clone()), method.map(str::to_owned)].into_iter().flatten().collect(),
@@ -45,8 +44,8 @@ fn numbered(words: Vec<String>, seed: u64) -> PathBuf {
     Path::new(FOLDER).join(format!("{name}-{seed}"))
 }
 
-/// The first of `NAME`, `NAME-2`, `NAME-3` and so on that nothing has yet, not even a link that
-/// leads nowhere.
+/// The first of `NAME`, `NAME-2`, `NAME-3` and so on that does not exist, not even as a dangling
+/// link.
 pub(crate) fn free(folder: &Path) -> PathBuf {
     let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
     let named = |number: u64| PathBuf::from(format!("{}-{number}", folder.display()));
@@ -54,7 +53,7 @@ pub(crate) fn free(folder: &Path) -> PathBuf {
     if is_free(&first) { first } else { (2..).map(named).find(is_free).unwrap_or(first) }
 }
 
-/// How the sharing is decided, where a method or a preset would do it otherwise.
+/// A word for the policy, if it differs from that of preset and method.
 fn policy(spec: &Spec, usual: &Spec) -> Option<String> {
     if spec.agent.policy == usual.agent.policy {
         return None;
@@ -70,8 +69,8 @@ fn policy(spec: &Spec, usual: &Spec) -> Option<String> {
     Some(word.trim_matches('"').to_owned())
 }
 
-/// The last part of the name of a model or of data, of letters that a run's name may have.
-/// `None` where no such letter is in it.
+/// The last part of the name of a model or of data, with only the letters that a run's name may
+/// have; `None` if no letter is left.
 pub(crate) fn short(name: &str) -> Option<String> {
     let name = name.strip_prefix("hf:").map_or(name, |hub| hub.split(':').next().unwrap_or(hub));
     let name = name.split_once("::").map_or(name, |(path, _)| path);

@@ -1,4 +1,4 @@
-//! Numbers as a person reads them.
+//! Numbers as people read them.
 
 use dlt_report::numbers;
 use dlt_spec::CheckedSpec;
@@ -6,12 +6,12 @@ use dlt_spec::spec::{Architecture, Objective};
 
 pub(crate) use dlt_report::numbers::whole;
 
-/// A number with so many decimals and commas before them; `-` where it is not finite.
+/// A number with so many decimals, and commas between thousands; `-` if it is not finite.
 pub(crate) fn decimal(number: f64, decimals: usize) -> String {
     typed(&numbers::decimal(number, decimals))
 }
 
-/// A perplexity: two decimals while they say something.
+/// A perplexity, with two decimals as long as they are significant.
 pub(crate) fn perplexity(number: f64) -> String {
     typed(&numbers::perplexity(number))
 }
@@ -21,12 +21,13 @@ pub(crate) fn duration(seconds: f64) -> String {
     typed(&numbers::duration(seconds))
 }
 
-/// A page's minus and dash as they are on a keyboard, for terminals and for scripts.
+/// Replaces the typographic minus and dash of a page by those of a keyboard, for terminals and
+/// scripts.
 fn typed(text: &str) -> String {
     text.replace(['−', '–'], "-")
 }
 
-/// What the speed of a run and its data are counted in.
+/// The unit in which a run's speed and its data are counted.
 pub(crate) fn units(spec: &CheckedSpec) -> &'static str {
     match (spec.model.objective, spec.model.architecture) {
         (Objective::Classes, Architecture::Vit) => "pictures",

@@ -11,8 +11,8 @@ use indicatif::MultiProgress;
 use crate::failure::{Failure, Result};
 use crate::shown;
 
-/// The bars on the terminal. What else is written to standard error goes through here, so that it
-/// does not tear them.
+/// The bars on the terminal. Everything else that is written to standard error must suspend them
+/// first, or the lines and the bars overwrite each other.
 pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Writes a result, with control characters escaped.
@@ -22,14 +22,17 @@ pub(crate) fn print(text: &str) -> Result {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
 }
 
-/// Writes a new file; one that is there already stays as it is.
+/// Writes a new file.
+///
+/// # Errors
+/// If the file already exists, which leaves it as it is, or cannot be written.
 pub(crate) fn create(path: &Path, content: impl AsRef<[u8]>) -> Result {
     durable::create(path, content.as_ref()).map_err(|error| {
         Failure::refused(ExitCode::Usage, format!("cannot write {}: {error}", path.display()))
     })
 }
 
-/// Writes a file beside its place and renames it, so that nobody sees half of it.
+/// Writes a file under a temporary name and renames it, so that nobody sees half of it.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result {
     let cannot = |code, reason: String| {
         Failure::refused(code, format!("cannot write {}: {reason}", path.display()))
@@ -41,8 +44,8 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result {
     durable::replace(path, content).map_err(|error| cannot(ExitCode::Resources, error.to_string()))
 }
 
-/// Fills a sibling of a new folder and renames it, so that the folder is there whole or not at all.
-/// What a process left there that was killed is removed.
+/// Fills a temporary folder next to `place` and renames it, so that the folder exists whole or not
+/// at all. The remains of an earlier process that was killed are removed.
 pub(crate) fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result) -> Result {
     let cannot = |error: io::Error| {
         let code = match error.kind() {
@@ -58,19 +61,19 @@ pub(crate) fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result) -> Re
     folder.finish().map_err(cannot)
 }
 
-/// Writes a message for the person, with control characters escaped and without the middle of long
-/// lines. Where standard error is closed, there is nobody to read it.
+/// Writes a message for the user to standard error, with control characters escaped and without the
+/// middle of long lines. A failure to write is ignored: there is nobody to read it.
 pub(crate) fn note(message: &str) {
     let message = shown::message(message);
     BARS.suspend(|| drop(writeln!(io::stderr(), "{message}")));
 }
 
-/// Whether a person watches standard error.
+/// Whether standard error is a terminal.
 pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Standard error as the log writes it.
+/// Standard error for the log, which has escaped its values already.
 pub(crate) struct LogWriter;
 
 impl Write for LogWriter {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dlt_report::figure::Figure;
-use dlt_report::page::{Kind, MARKER, Page, figures};
+use dlt_report::page::{MARKER, Page, PageKind, figures};
 use dlt_report::{Digest, ReportError, Run};
 use dlt_spec::ExitCode;
 
@@ -14,20 +14,21 @@ use crate::failure::{Failure, Result};
 use crate::output;
 
 pub(crate) const HELP: &str = "\
-The page is one file that asks the network for nothing: send it, print it, open it anywhere. It shows the outcome beside
-its floors, who uses whose weights at every decision, curves, the settings beside the paper's, and how to make the run again.
-A run under way gives a page too, which says so; `dlt watch RUN` serves one that keeps up with it.
+The page is one file that needs no network: send it, print it, open it anywhere.
+It shows the outcome next to its floors, and which layers share weights at every decision.
+It also shows curves, the settings next to the paper's, and how to make the run again.
+The page of an unfinished run says so; `dlt watch RUN` serves a page that stays up to date.
 
 Examples:
-  dlt report runs/shakespeare-12-1                             writes runs/shakespeare-12-1/report.html
-  dlt report runs/a runs/conventional runs/random --out beside.html   runs beside each other
-  dlt report runs/a --figures figures                          each figure as SVG and PNG
-  dlt report runs/a runs/b --json                              what the runs came to, for scripts
+  dlt report runs/shakespeare-12-1                  writes runs/shakespeare-12-1/report.html
+  dlt report runs/a runs/b --out compared.html      compares runs
+  dlt report runs/a --figures figures               writes each figure as SVG and PNG
+  dlt report runs/a runs/b --json                   prints the outcomes, for scripts
 
-With --json or --figures a page is written only where --out asks for one. Differences are to the first run of
-conventional training among those given.";
+With --json or --figures, a page is written only if --out is given.
+Differences are to the first run of conventional training among those given.";
 
-/// Bytes of a file in which the marker of a page stands.
+/// Bytes at the beginning of a file within which a page has its marker.
 const HEAD: u64 = 512;
 
 /// Name of the page in the folder of its run.
@@ -35,20 +36,20 @@ const PAGE_FILE: &str = "report.html";
 
 #[derive(Args, Debug)]
 pub(crate) struct ReportTask {
-    /// Run folders, finished or under way
+    /// Run folders, finished or not
     #[arg(value_name = "RUN", required = true)]
     pub(crate) runs: Vec<PathBuf>,
-    /// The page [default: report.html in the run folder, where there is one run]
+    /// File for the page [default: report.html in the run folder, if there is only one run]
     #[arg(long, value_name = "FILE.html")]
     pub(crate) out: Option<PathBuf>,
-    /// Write over a file that is not a page of this program
+    /// Overwrite a file that is not a page of this program
     #[arg(long)]
     pub(crate) force: bool,
     /// Print a JSON list with the outcome of each run
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write each figure as SVG and PNG into this folder; those of several runs into a folder for
-    /// each
+    /// Write each figure as SVG and PNG into this folder; with several runs, into a folder for
+    /// each run
     #[arg(long, value_name = "DIR")]
     pub(crate) figures: Option<PathBuf>,
 }
@@ -61,7 +62,7 @@ pub(crate) fn run(task: &ReportTask) -> Result {
             [run] => Some(run.join(PAGE_FILE)),
             _ => {
                 return Err(refuse(
-                    "a page about several runs belongs to none of their folders: give --out FILE.html",
+                    "a page about several runs belongs to none of their folders; give --out FILE.html",
                 ));
             }
         },
@@ -75,23 +76,21 @@ pub(crate) fn run(task: &ReportTask) -> Result {
         task.runs.iter().map(|run| Run::read(run)).collect::<dlt_report::Result<_>>()?;
 
     if let Some(folder) = &task.figures {
-        let written = match folder.exists() {
-            true => draw(&runs, folder)?,
-            // A new folder is there with all figures or not at all.
-            false => {
-                let mut written = 0;
-                output::new_folder(folder, |folder| {
-                    draw(&runs, folder).map(|files| written = files)
-                })?;
-                written
-            }
+        let written = if folder.exists() {
+            draw(&runs, folder)?
+        } else {
+            // A new folder gets its name only once it has all figures.
+            let mut written = 0;
+            output::new_folder(folder, |folder| draw(&runs, folder).map(|files| written = files))?;
+
+            written
         };
 
         output::note(&format!("wrote {written} files into {}", folder.display()));
     }
 
     if let Some(page) = &page {
-        output::replace(page, Page::new(&runs, Kind::Still).document().as_bytes())?;
+        output::replace(page, Page::new(&runs, PageKind::Still).document().as_bytes())?;
         output::note(&format!("wrote {}", page.display()));
     }
 
@@ -105,7 +104,7 @@ pub(crate) fn run(task: &ReportTask) -> Result {
     Ok(())
 }
 
-/// A file that is there already has to be a page of ours.
+/// Refuses to overwrite an existing file that is not a page of this program.
 fn check_place(path: &Path, force: bool) -> Result {
     if force || fs::symlink_metadata(path).is_err() {
         return Ok(());
@@ -118,17 +117,17 @@ fn check_place(path: &Path, force: bool) -> Result {
         return Ok(());
     }
 
-    let reason = "it is there already and is no page of dlt report; --force writes over it";
+    let reason = "it already exists and is no page of dlt report; --force overwrites it";
     Err(refuse(format!("cannot write {}: {reason}", path.display())))
 }
 
-/// Draws all figures into a folder and says how many files that are.
+/// Draws all figures into a folder; returns the number of files.
 fn draw(runs: &[Run], folder: &Path) -> Result<usize> {
     let mut written = 0;
     for (index, run) in runs.iter().enumerate() {
         let own = match runs.len() {
             1 => folder.to_owned(),
-            // Folders of runs may have one name.
+            // Two runs may have the same name, so a number makes the folder unique.
             _ => folder.join(format!("{}-{}", index + 1, run.name())),
         };
 
@@ -151,7 +150,7 @@ fn draw(runs: &[Run], folder: &Path) -> Result<usize> {
     Ok(written)
 }
 
-/// Writes both forms of a figure and says how many files that are.
+/// Writes a figure as SVG and as PNG; returns the number of files.
 fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<usize> {
     let cannot = |error: std::io::Error| {
         Failure::refused(

@@ -1,5 +1,4 @@
-//! Paths in the spec of a run: from the root of the file system, so that the run works from any
-//! folder.
+//! Absolute paths in the spec of a run, so that the run works from any folder.
 
 use std::path::Path;
 
@@ -8,8 +7,8 @@ use dlt_spec::{CheckedSpec, Spec};
 
 use crate::failure::Result;
 
-/// The same spec with the paths of data, tokenizer, model and recording made absolute. What names
-/// no file that is there stays as it is.
+/// The same spec with absolute paths of data, tokenizer, model and recording. A value that is not
+/// the path of an existing file stays as it is.
 pub(crate) fn absolute(spec: &CheckedSpec) -> Result<CheckedSpec> {
     let mut absolute = Spec::clone(spec);
     make_source_absolute(&mut absolute);
@@ -24,7 +23,8 @@ pub(crate) fn absolute(spec: &CheckedSpec) -> Result<CheckedSpec> {
     Ok(absolute.check()?)
 }
 
-/// The same of what a resumed run may be given anew: data and recording.
+/// The same spec with absolute paths of data and recording, if a resume has changed them. The other
+/// paths cannot change in a resumed run.
 pub(crate) fn absolute_where_changed(spec: &CheckedSpec, before: &Spec) -> Result<CheckedSpec> {
     let mut absolute = Spec::clone(spec);
     if absolute.data.source != before.data.source {
@@ -38,7 +38,7 @@ pub(crate) fn absolute_where_changed(spec: &CheckedSpec, before: &Spec) -> Resul
 }
 
 fn make_source_absolute(spec: &mut Spec) {
-    // A column follows the path, which stays as it is.
+    // `PATH::COLUMN` becomes absolute as a whole: the part before the column is the path.
     if is_local(&spec.data.source)
         && let Some(path) = std::path::absolute(&spec.data.source)
             .ok()
@@ -53,7 +53,7 @@ fn make_absolute(path: &mut String) {
         return;
     }
 
-    // A path that is no text cannot stand in a spec.
+    // A path that is not UTF-8 cannot be written into a spec; it stays relative.
     if let Some(absolute) =
         std::path::absolute(&*path).ok().and_then(|path| path.to_str().map(str::to_owned))
     {

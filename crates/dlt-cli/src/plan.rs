@@ -1,13 +1,13 @@
-//! Which file of a folder goes to which split, as text.
+//! The plan of a data folder as text: which file goes to which split.
 
 use dlt_spec::record::{Division, FolderPlan, LeftOut, Reason};
 
 use crate::numbers::whole;
 
-/// Files that are listed of each split, and of those that are left out.
+/// Most files that are listed for each split, and of those that are left out.
 const SHOWN: usize = 20;
 
-/// In one line, for the start of a run.
+/// The plan in one line, for the start of a run.
 pub(crate) fn line(plan: &FolderPlan) -> String {
     let count = |files: &[String]| match files {
         [only] => only.clone(),
@@ -19,10 +19,10 @@ pub(crate) fn line(plan: &FolderPlan) -> String {
             format!("{}, one text that `data.split` cuts by position", count(&plan.train))
         }
         Division::Checksums => {
-            format!("{}, whose rows are dealt by the checksum of their text", count(&plan.train))
+            format!("{}, whose rows are divided by the checksum of their text", count(&plan.train))
         }
         Division::ValidationFromTrain | Division::ValidationByChecksums => format!(
-            "{} to train on, but for 5 % of the rows, which are for validation; {} to test",
+            "{} to train on, except 5 % of the rows, which are for validation; {} to test",
             count(&plan.train),
             count(&plan.test)
         ),
@@ -48,7 +48,7 @@ pub(crate) fn line(plan: &FolderPlan) -> String {
     text
 }
 
-/// In full.
+/// The plan in full, for `dlt data info`.
 pub(crate) fn full(plan: &FolderPlan) -> String {
     let mut text = format!("{:<8} {}\n", "splits", plan.division);
     for (split, files) in
@@ -61,7 +61,7 @@ pub(crate) fn full(plan: &FolderPlan) -> String {
         let name = if plan.division == Division::Fractions { "files" } else { split };
         text.push_str(&match files.len() {
             0 if split == "test" => "test     no file: there will be no test figures\n".to_owned(),
-            0 => format!("{name:<8} no file of its own\n"),
+            0 => format!("{name:<8} no separate file\n"),
             1 => format!("{name:<8} 1 file\n"),
             count => format!("{name:<8} {} files, in this order\n", whole(count)),
         });
@@ -71,13 +71,14 @@ pub(crate) fn full(plan: &FolderPlan) -> String {
 
     if !plan.left_out.is_empty() {
         text.push_str("left out\n");
-        let told = |LeftOut { file, reason }: &LeftOut| format!("{file}: {reason}");
-        lines(&mut text, plan.left_out.iter().map(told));
+        let line = |LeftOut { file, reason }: &LeftOut| format!("{file}: {reason}");
+        lines(&mut text, plan.left_out.iter().map(line));
     }
 
     text
 }
 
+/// Adds indented lines, at most [`SHOWN`] of them.
 fn lines(text: &mut String, lines: impl ExactSizeIterator<Item = String>) {
     let more = lines.len().saturating_sub(SHOWN);
     lines.take(SHOWN).for_each(|line| text.push_str(&format!("  {line}\n")));

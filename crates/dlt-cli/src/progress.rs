@@ -1,5 +1,4 @@
-//! What a person sees while a run is under way: a bar on a terminal, plain lines elsewhere, or
-//! nothing.
+//! What a user sees while a run trains: a bar on a terminal, plain lines elsewhere, or nothing.
 
 use std::time::Instant;
 
@@ -14,19 +13,19 @@ use crate::hub::Fetching;
 use crate::numbers::{self, decimal, duration, perplexity, whole};
 use crate::output::{self, BARS};
 
-/// Which column of a table is the text.
+/// A sentence about which column of a table is the text, and how it was chosen.
 pub(crate) fn of_column(column: &TextColumn) -> String {
     let said = match column.chosen {
         ColumnChoice::Named => "",
         ColumnChoice::Found => {
-            ", found by its name or as the only one of text; PATH::COLUMN names another"
+            ", found by its name or as the only column of text; PATH::COLUMN names another"
         }
     };
 
     format!("the text is the column {:?}{said}", column.name)
 }
 
-/// Plain lines that a run is divided into, beside those of validations.
+/// Number of plain lines about steps in a whole run, besides those about validations.
 const LINES: usize = 20;
 
 /// Progress of one run.
@@ -34,26 +33,26 @@ pub(crate) struct Progress {
     display: Display,
     fetching: Fetching,
     began: Instant,
-    /// Steps that were done before.
+    /// Steps that were done before this process began.
     done: usize,
-    /// What the speed is counted in.
+    /// The unit of the speed.
     units: &'static str,
-    /// What is predicted, which decides by which numbers a person judges it.
+    /// What the model predicts; it decides whether perplexity or accuracy is shown.
     objective: Objective,
     evaluating: Option<Evaluation>,
 }
 
-/// An evaluation under way.
+/// An evaluation that is running.
 struct Evaluation {
     split: Split,
     began: Instant,
-    /// When a line about it was last written.
-    told: Instant,
+    /// When a line about it was last written; the same as `began` if none was.
+    noted: Instant,
 }
 
-/// From so many seconds on an evaluation says how far it is, where there is no bar.
+/// Seconds after which an evaluation shows how far it is.
 const SILENT_S: f64 = 5.0;
-/// Between two such lines.
+/// Seconds between two plain lines about an evaluation.
 const BETWEEN_S: f64 = 15.0;
 
 enum Display {
@@ -63,7 +62,7 @@ enum Display {
 }
 
 impl Progress {
-    /// Progress as far as it is wanted.
+    /// Progress on standard error: nothing if `is_quiet`, a bar on a terminal, else lines.
     pub(crate) fn new(is_quiet: bool) -> Self {
         let display = match (is_quiet, output::is_watched()) {
             (true, _) => Display::Nothing,
@@ -82,18 +81,18 @@ impl Progress {
         }
     }
 
-    /// A line about what comes next.
+    /// Writes a line, unless progress is not wanted.
     pub(crate) fn note(&self, line: &str) {
         if !matches!(self.display, Display::Nothing) {
             output::note(line);
         }
     }
 
-    /// What loading the data is at.
+    /// Shows how far the loading of data is.
     pub(crate) fn loading(&self, loading: Loading) {
         match (loading, &self.display) {
             (_, Display::Nothing) => {}
-            (Loading::Fetching(event), _) => self.fetching.tell(event),
+            (Loading::Fetching(event), _) => self.fetching.show(event),
             (Loading::Column(column), _) => self.note(&of_column(&column)),
             (Loading::Tokenizing { split, bytes: 0, of }, Display::Lines | Display::Bar(_)) => {
                 self.note(&format!("tokenizing the {split} text, {} kB", whole(of.div_ceil(1000))));
@@ -107,14 +106,16 @@ impl Progress {
         }
     }
 
-    /// What fetching a model is at.
+    /// Shows how far the fetching of a model is.
     pub(crate) fn fetching(&self, event: FetchEvent) {
         self.loading(Loading::Fetching(event));
     }
 
-    /// Training begins after so many steps.
+    /// Training begins; `done` of its `steps` have been made before.
     pub(crate) fn begin(&mut self, done: usize, steps: usize, spec: &CheckedSpec) {
-        (self.began, self.done, self.units) = (Instant::now(), done, numbers::units(spec));
+        self.began = Instant::now();
+        self.done = done;
+        self.units = numbers::units(spec);
         self.objective = spec.model.objective;
 
         if let Display::Bar(bar) = &self.display {
@@ -125,15 +126,15 @@ impl Progress {
         }
     }
 
-    /// A training step was made.
+    /// Shows a training step that was made.
     pub(crate) fn step(&self, report: &StepReport) {
         let every = report.steps.div_ceil(LINES).max(1);
-        let is_told =
+        let is_noted =
             report.step.is_multiple_of(every) || report.step == report.steps || report.step == 1;
 
         match &self.display {
             Display::Nothing => {}
-            Display::Lines if is_told || report.validation.is_some() => {
+            Display::Lines if is_noted || report.validation.is_some() => {
                 let width = report.steps.to_string().len();
                 let validation = report
                     .validation
@@ -157,8 +158,8 @@ impl Progress {
         }
     }
 
-    /// Time left, loss, perplexity, independent layers and speed; a narrow terminal cuts off the
-    /// end.
+    /// Time left, loss, perplexity, independent layers and speed. The most important come first,
+    /// because a narrow terminal cuts off the end.
     fn figures(&self, report: &StepReport) -> String {
         let per_step = self.began.elapsed().as_secs_f64()
             / report.step.saturating_sub(self.done).max(1) as f64;
@@ -168,7 +169,7 @@ impl Progress {
             decimal(report.loss, 3)
         );
 
-        // Of classes it says nothing: there accuracy counts, which validations tell.
+        // For classes perplexity says nothing. Their accuracy is shown with each validation.
         if self.objective != Objective::Classes {
             text += &format!("  perplexity {}", perplexity(report.loss.exp()));
         }
@@ -181,13 +182,13 @@ impl Progress {
         text
     }
 
-    /// How far an evaluation is, which may take longer than the training before it.
+    /// Shows how far an evaluation is. It may take longer than the training before it.
     pub(crate) fn evaluating(&mut self, now: Evaluating) {
         let is_new =
             self.evaluating.as_ref().is_none_or(|evaluation| evaluation.split != now.split);
         if is_new || now.done == 0 {
             let began = Instant::now();
-            self.evaluating = Some(Evaluation { split: now.split, began, told: began });
+            self.evaluating = Some(Evaluation { split: now.split, began, noted: began });
         }
 
         let Some(evaluation) = &mut self.evaluating else { return };
@@ -208,16 +209,18 @@ impl Progress {
             Display::Nothing => {}
             Display::Bar(bar) => bar.set_message(line),
             Display::Lines => {
-                let is_first = evaluation.told == evaluation.began;
-                if is_first || evaluation.told.elapsed().as_secs_f64() >= BETWEEN_S {
-                    evaluation.told = Instant::now();
+                // Without a bar, a short evaluation writes nothing and a long one only now and
+                // then.
+                let is_first = evaluation.noted == evaluation.began;
+                if is_first || evaluation.noted.elapsed().as_secs_f64() >= BETWEEN_S {
+                    evaluation.noted = Instant::now();
                     output::note(&line);
                 }
             }
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn end(&self) {
         if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
@@ -233,7 +236,7 @@ fn name(split: Split) -> &'static str {
     }
 }
 
-/// What was found on the validation split.
+/// The result of a validation, in words.
 fn validated(found: Measured) -> String {
     match found.accuracy {
         Some(accuracy) => {

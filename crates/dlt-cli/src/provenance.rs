@@ -1,4 +1,4 @@
-//! Where a run comes from: program, machine, data and command line.
+//! The provenance of a run: program, machine, data and command line.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,10 +14,10 @@ use dlt_spec::{Change, CheckedSpec, Spec, file, fingerprint};
 use crate::failure::Result;
 use crate::threads;
 
-/// Version, and the git revision where there is one.
+/// Version, and the git revision if it is known.
 pub(crate) const LONG_VERSION: &str = env!("DLT_LONG_VERSION");
 
-/// What is written before a run's first step.
+/// The provenance that is written before the first step of a run.
 pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Provenance {
     let data = material.provenance();
     let amount = |split| match material.tokens() {
@@ -51,7 +51,7 @@ fn bad_rows(rows: &BadRows) -> Option<DataBadRows> {
     (empty + skipped > 0).then(|| DataBadRows { empty, skipped, first: first.clone() })
 }
 
-/// What is written of a model that was made elsewhere: what it learnt from is not known.
+/// The provenance of a model that was made elsewhere: it is not known what it was trained on.
 pub(crate) fn of_import(spec: &CheckedSpec, model: &str, tokenizer: String) -> Provenance {
     let data = DataProvenance {
         source: model.to_owned(),
@@ -94,15 +94,16 @@ fn with_data(spec: &CheckedSpec, data: DataProvenance, device: &str) -> Provenan
     }
 }
 
-/// Where a run comes from, if it is the folder of one, or a file in it.
+/// The provenance of a run folder, or of the run that a file is in; `None` if there is none that
+/// can be read.
 pub(crate) fn of_run(run: &Path) -> Option<Provenance> {
     let folder = if run.is_file() { run.parent()? } else { run };
     let text = file::read_text(&folder.join(PROVENANCE_FILE), file::CONFIGURATION_BYTES).ok()?;
     serde_json::from_str(&text).ok()
 }
 
-/// The spec of a run with what stood between the documents that it was trained on, where the spec
-/// leaves that open.
+/// The spec of a run, with `data.separator` as it was in training if the spec leaves it open: new
+/// documents must be separated in the same way.
 pub(crate) fn as_trained(spec: &CheckedSpec, run: &Path) -> Result<CheckedSpec> {
     let separator = match (spec.data.separator, of_run(run).map(|provenance| provenance.data)) {
         (Separator::Auto, Some(data)) => match data.boundary {
@@ -110,8 +111,8 @@ pub(crate) fn as_trained(spec: &CheckedSpec, run: &Path) -> Result<CheckedSpec> 
                 Separator::EndOfText
             }
             Some(_) => Separator::Line,
-            // Of a model that was imported nobody knows it; earlier builds knew nothing but the
-            // line end.
+            // Nobody knows it for an imported model. Earlier versions, which did not write it down,
+            // had only the line end.
             None if data.sha256.is_empty() => Separator::Auto,
             None => Separator::Line,
         },
@@ -123,7 +124,7 @@ pub(crate) fn as_trained(spec: &CheckedSpec, run: &Path) -> Result<CheckedSpec> 
     Ok(spec.check()?)
 }
 
-/// What is added when a run goes on after `step`; the rest is as `now` says.
+/// The entry that is added when a run resumes after `step`; the rest is from the provenance `now`.
 pub(crate) fn resumed(now: Provenance, step: usize, changed: &[Change]) -> ResumeProvenance {
     ResumeProvenance {
         step,
@@ -137,7 +138,7 @@ pub(crate) fn resumed(now: Provenance, step: usize, changed: &[Change]) -> Resum
     }
 }
 
-/// Seconds since 1970; a clock before that is a clock that was never set.
+/// Seconds since 1970; 0 if the clock is before that, so was never set.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -151,7 +152,7 @@ fn host() -> Host {
     }
 }
 
-/// The processor's name, where Linux tells.
+/// The processor's name, if Linux says it.
 fn cpu_model() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;

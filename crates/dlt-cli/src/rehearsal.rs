@@ -1,30 +1,30 @@
-//! `DLT_REHEARSAL=1`: every run and every measurement at a size of seconds, so that a line of
-//! commands can be tried before it is started in earnest.
+//! `DLT_REHEARSAL=1`: every run and every measurement takes seconds, so that commands can be tried
+//! before they are started in earnest.
 
 use dlt_spec::spec::{Initial, Size};
 use dlt_spec::{ExitCode, Origin, Overlay, Spec};
 
 use crate::failure::{Failure, Result};
 
-/// The variable.
+/// The variable that turns rehearsals on.
 pub(crate) const VARIABLE: &str = "DLT_REHEARSAL";
 
-/// Layers of a model that is made tiny: an even number, which every grouping can take.
+/// Layers of a model that is made tiny: an even number, so that every grouping is possible.
 const LAYERS: usize = 4;
 
-/// What makes a model tiny. A model that starts from weights stays as those are.
+/// Settings of a tiny model. A model that starts from weights keeps their sizes.
 const MODEL: &str = "[model]\nwidth = 16\nheads = 2\nkey_heads = \"auto\"\nfeed_forward = \"auto\"\ncontext = 16\n\
                      positions = \"auto\"\n[data]\ntokenizer = \"bytes\"\n";
 
-/// What makes training short, and evaluation: some steps with two decisions.
+/// Settings of a short training and evaluation: six steps with two decisions.
 const TRAINING: &str = "[training]\nsteps = 6\nbatch = 2\nmicro_batch = \"auto\"\n\
                         [evaluation]\nevery_steps = 3\nwindows = 4\nbatch = 16\nfinal_windows = 8\n\
                         [optimizer]\nwarmup_steps = 0\n[tying]\ndecide_every = 2\n";
 
-/// Steps of a run that is made longer, beyond those it has.
+/// Additional steps of a run that is made longer.
 const STEPS_MORE: usize = 2;
 
-/// Whether it is on.
+/// Whether rehearsals are on.
 ///
 /// # Errors
 /// If the variable is neither 0 nor 1.
@@ -39,7 +39,7 @@ pub(crate) fn is_on() -> Result<bool> {
     }
 }
 
-/// What lies over everything that the person says about a new run.
+/// Overlays for a new run, over everything that the user sets; none if rehearsals are off.
 pub(crate) fn overlays(spec: &Spec, is_from_weights: bool) -> Result<Vec<Overlay>> {
     if !is_on()? {
         return Ok(Vec::new());
@@ -63,7 +63,7 @@ pub(crate) fn overlays(spec: &Spec, is_from_weights: bool) -> Result<Vec<Overlay
     Ok(overlays)
 }
 
-/// The same for a model whose step is measured.
+/// Makes a model tiny whose step is measured, if rehearsals are on.
 pub(crate) fn shrink(spec: &mut Spec) -> Result {
     if !is_on()? {
         return Ok(());
@@ -71,15 +71,21 @@ pub(crate) fn shrink(spec: &mut Spec) -> Result {
 
     tracing::warn!("{VARIABLE} is set: this model is tiny, and its figures mean nothing");
     let model = &mut spec.model;
-    (model.width, model.heads, model.context) = (16, 2, 16);
-    (model.key_heads, model.feed_forward, model.positions) = (Size::AUTO, Size::AUTO, Size::AUTO);
+    model.width = 16;
+    model.heads = 2;
+    model.context = 16;
+
+    model.key_heads = Size::AUTO;
+    model.feed_forward = Size::AUTO;
+    model.positions = Size::AUTO;
     model.vocabulary = Size::Fixed(256);
     spec.training.batch = 2;
 
     Ok(())
 }
 
-/// The same over a run that is resumed: some steps more than it has, where more are asked for.
+/// An overlay for a run that is resumed: if the user asks for more steps than `run` has, it gets
+/// only [`STEPS_MORE`] more. `None` if rehearsals are off.
 pub(crate) fn over(run: &Spec, wanted: &Spec) -> Result<Option<Overlay>> {
     let (Size::Fixed(has), Size::Fixed(wants)) = (run.training.steps, wanted.training.steps) else {
         return Ok(None);

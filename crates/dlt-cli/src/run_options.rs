@@ -1,4 +1,4 @@
-//! The options of whatever trains: `dlt train` and `dlt finetune`.
+//! The options that `dlt train` and `dlt finetune` have in common.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,15 @@ use clap::Args;
 
 use crate::arguments::Machine;
 
-/// What a run may be told beside what it learns. Who flattens this may give options another help.
+/// Options of a training run. A command that flattens this may replace their help with
+/// `mut_arg`, as `dlt finetune` does.
 #[derive(Args, Debug)]
 pub(crate) struct RunOptions {
-    /// Replace the preset's method: paper, reference or another one of `dlt spec --list`
+    /// Method instead of the preset's: paper, reference or another one of `dlt spec --list`
     #[arg(long, value_name = "M")]
     pub(crate) method: Option<String>,
-    /// Text to train on: a name of `dlt data list`, hf:OWNER/NAME, or a file of text or rows or a
-    /// folder of them
+    /// Text to train on: a name of `dlt data list`, hf:OWNER/NAME, a file of text or rows, or a
+    /// folder of such files
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) data: Option<String>,
     /// Change one field, as in tying.decide_every=15; may be given several times
@@ -31,7 +32,7 @@ pub(crate) struct RunOptions {
     /// Peak learning rate
     #[arg(long, value_name = "X", alias = "learning-rate", allow_negative_numbers = true)]
     lr: Option<String>,
-    /// Windows (pictures, sentences) of a training step
+    /// Windows (or pictures, or sentences) in a training step
     #[arg(long, value_name = "N", alias = "batch-size")]
     batch: Option<u64>,
     /// Number format of activations; weights stay f32
@@ -43,20 +44,21 @@ pub(crate) struct RunOptions {
     /// Run folder, which must not exist yet [default: runs/NAME-SEED, or the next free number]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Write event files for TensorBoard beside the metrics; a resumed run that has them goes on
-    /// with them
+    /// Also write event files for TensorBoard; a resumed run that has such files continues them
+    /// even without this option
     #[arg(long)]
     pub(crate) tensorboard: bool,
     #[command(flatten)]
     pub(crate) machine: Machine,
-    /// Print the result only, no progress
+    /// Print only the result, no progress
     #[arg(long, short)]
     pub(crate) quiet: bool,
 }
 
 impl RunOptions {
-    /// The options that stand for one key of the spec, as [`Layers`](crate::layers::Layers) takes
-    /// them. `--data` is the first of them, though each command says for itself what it may name.
+    /// The options that set one key of the spec each, as option, key and value for
+    /// [`SpecLayers`](crate::spec_layers::SpecLayers). `--data` is the first, though each command
+    /// decides what it may name.
     pub(crate) fn assignments(
         &self,
         data: Option<&str>,

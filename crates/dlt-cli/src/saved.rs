@@ -1,4 +1,4 @@
-//! A model that a run has saved: from its run folder, or from the model file alone.
+//! A model that a run has saved, opened from the run folder or from the model file alone.
 
 use std::path::{Path, PathBuf};
 
@@ -17,24 +17,27 @@ use dlt_train::{MODEL_FILE, TrainError, open_model, saved_model, with_repair};
 use crate::failure::{Failure, Result};
 use crate::finetune::name;
 use crate::kept::OfRun;
-use crate::start::{CONFIG_FILE, has_tokens};
+use crate::pretrained::{CONFIG_FILE, has_tokens};
 
-/// A saved model and what was noted beside it.
+/// A saved model, and what its file says about it.
 pub(crate) struct Saved {
-    /// The run that made it.
+    /// The spec of the run that made it, with the run's own tokenizer.
     pub(crate) spec: CheckedSpec,
-    /// Size of its vocabulary, and how many classes it has.
+    /// Size of its vocabulary, and number of its classes.
     pub(crate) extents: Extents,
-    /// Training steps done when it was saved.
+    /// Training steps that were done when it was saved.
     pub(crate) step: usize,
-    /// The state then.
+    /// The state when it was saved.
     pub(crate) state: State,
     tokenizer: OfRun,
     file: ModelFile,
 }
 
 impl Saved {
-    /// Reads the model of a run folder, or a model file.
+    /// Opens the model of a run folder, or a model file.
+    ///
+    /// # Errors
+    /// If there is no model, or it is damaged or contradicts its own spec.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let at = locate(path)?;
         let file = open_model(&at)?;
@@ -64,7 +67,7 @@ impl Saved {
         let noted = Spec::assemble(&[Overlay::from_toml(origin, note("spec")?)?])?;
         let tokenizer = OfRun::find(path, &noted)?;
 
-        // From here on the run's own tokenizer stands for the one that it names.
+        // From here on, the spec names the run's own copy of its tokenizer.
         let spec = tokenizer.in_place(&noted.check()?)?;
         let state = state.map_err(|error| refuse(format!("metadata `state`: {error}")))?;
         if state.n_layers() != spec.model.layers {
@@ -73,11 +76,12 @@ impl Saved {
             return Err(refuse(format!("expected a state of {expected} layers, got one of {got}")));
         }
 
-        // Files of models that predict tokens may lack it.
+        // Models that predict tokens may have no number of classes.
         let classes = if file.metadata().contains_key("classes") { number("classes")? } else { 0 };
         let extents = Extents { vocabulary: number("vocabulary")?, classes };
 
-        // Before anything is done with single tensors of it.
+        // Checks names and shapes of all tensors, so that later reads of single tensors cannot fail
+        // for them.
         file.check(&*of_spec(&spec, extents)).map_err(|error| with_repair(error.into(), &at))?;
         Ok(Self { extents, step: number("step")?, spec, state, tokenizer, file })
     }
@@ -87,7 +91,8 @@ impl Saved {
         Ok(saved_model(&self.file, &self.spec, self.extents, device)?)
     }
 
-    /// Refuses another tokenizer than the run was trained with, and tells `say` which one is used.
+    /// Checks that the tokenizer is the one that the run was trained with, and calls `say` with a
+    /// line about it. Does nothing for pictures.
     pub(crate) fn verify_tokenizer(&self, say: impl FnOnce(&str)) -> Result {
         if has_tokens(&self.spec) {
             say(&self.tokenizer.verify()?);
@@ -95,7 +100,7 @@ impl Saved {
         Ok(())
     }
 
-    /// The file itself, for weights by name.
+    /// The file, from which weights can be read by name.
     pub(crate) fn file(&self) -> &ModelFile {
         &self.file
     }
@@ -105,13 +110,13 @@ impl Saved {
         self.file.binding()
     }
 
-    /// What the model computes, and which parameters it has.
+    /// The architecture: what the model computes, and which parameters it has.
     pub(crate) fn architecture(&self) -> Box<dyn Architecture> {
         of_spec(&self.spec, self.extents)
     }
 }
 
-/// A path for the run of a model, which nothing has yet.
+/// A path below `runs` for the run of a model, at which nothing exists yet.
 fn new_run(model: &str) -> String {
     let name = name(model);
     let paths = (1..).map(|number| match number {
@@ -123,6 +128,9 @@ fn new_run(model: &str) -> String {
 }
 
 /// The model file of a run folder, or the file itself.
+///
+/// # Errors
+/// If there is no such folder or file, or it has no model.
 pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     let refuse =
         |reason: &str| Failure::refused(ExitCode::BadData, format!("{}: {reason}", path.display()));
@@ -136,18 +144,18 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
         let model = quoted(&path.to_string_lossy());
         let run = new_run(&path.to_string_lossy());
         return Err(refuse(&format!(
-            "expected a run, got a model in Hugging Face's layout; `dlt import {model} --out {run}` makes the run {run} of it"
+            "expected a run, got a model in Hugging Face's layout; `dlt import {model} --out {run}` makes a run of it"
         )));
     }
 
     let model = path.join(MODEL_FILE);
-
-    match path.is_dir() {
-        true if model.is_file() => Ok(model),
-        true if path.join(record::SPEC_FILE).is_file() => {
-            Err(refuse("this run has not saved a model yet; it does so at its first validation"))
-        }
-        true => Err(refuse("not a run folder: expected one that `dlt train` wrote")),
-        false => Err(refuse("no such run folder or model file")),
+    if !path.is_dir() {
+        Err(refuse("no such run folder or model file"))
+    } else if model.is_file() {
+        Ok(model)
+    } else if path.join(record::SPEC_FILE).is_file() {
+        Err(refuse("this run has not saved a model yet; it does so at its first validation"))
+    } else {
+        Err(refuse("not a run folder: expected one that `dlt train` wrote"))
     }
 }

@@ -1,21 +1,21 @@
-//! What is shown on a terminal: nothing that a file, a name or the hub says may move the cursor,
-//! and nothing fills the screen.
+//! Makes text safe to show on a terminal: no text of a file, a name or the hub may move the cursor
+//! or fill the screen.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Longest line of a message, in letters: all that a person reads of one, and whole paths (4,096
-/// bytes) mostly fit.
+/// Longest line of a message, in letters: more than anyone reads, and enough for most paths (at
+/// most 4,096 bytes).
 const LONGEST_LINE: usize = 2_000;
 
-/// Letters of a line that is too long which are kept of its end, where messages say what to do.
+/// Letters that are kept at the end of a line that is too long: there, messages say what to do.
 const KEPT_END: usize = 500;
 
-/// Most lines of a message: more than any list of wrong values of a spec, which has some ninety.
+/// Most lines of a message: more than a list of all values of a spec, which has about ninety.
 const MOST_LINES: usize = 200;
 
-/// A text in which control characters other than line feeds and tabs are written as `\u001b`: as
-/// JSON writes them, so that a line of JSON stays one.
+/// A text in which control characters other than line feeds and tabs are escaped, as in `\u001b`.
+/// This is how JSON writes them, so an escaped line of JSON has the same value.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -24,6 +24,7 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     let mut shown = String::with_capacity(text.len() + 16);
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
+        // The two characters of a line end on Windows stay.
         let ends_line = letter == '\r' && letters.peek() == Some(&'\n');
         if is_unsafe(letter) && !ends_line {
             write!(shown, "\\u{:04x}", u32::from(letter)).expect("writing to a string cannot fail");
@@ -36,14 +37,14 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a letter does something to a terminal: control characters of ASCII and of Latin-1, and
-/// those that turn the direction of writing over.
+/// those that change the direction of writing.
 fn is_unsafe(letter: char) -> bool {
     let is_turn = matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     is_turn || (letter.is_control() && !matches!(letter, '\n' | '\t'))
 }
 
-/// A message as it may be shown: escaped, its long lines without their middle, and without the
-/// lines beyond the most.
+/// A message as it may be shown: escaped, long lines without their middle, and without the lines
+/// beyond [`MOST_LINES`].
 pub(crate) fn message(text: &str) -> String {
     let mut lines: Vec<Cow<'_, str>> = text.lines().take(MOST_LINES).map(line).collect();
     let more = text.lines().skip(MOST_LINES).count();
@@ -54,11 +55,12 @@ pub(crate) fn message(text: &str) -> String {
     lines.join("\n")
 }
 
-/// A value inside a line of a log: on that line, whatever it is.
+/// A value inside a line of a log: escaped, shortened, and without line feeds.
 pub(crate) fn value(text: &str) -> String {
     line(text).replace('\n', "\\n")
 }
 
+/// A line, escaped and without its middle if it is too long.
 fn line(text: &str) -> Cow<'_, str> {
     let letters = text.chars().count();
     if letters <= LONGEST_LINE {

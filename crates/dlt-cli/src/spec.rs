@@ -1,12 +1,12 @@
-//! `dlt spec`: presets in full, and a spec before it is trained.
+//! `dlt spec`: prints a preset in full, or the spec of a run that is not trained yet.
 
 use dlt_spec::fields;
 use dlt_spec::presets::{DEFAULT_PRESET, METHODS, PRESETS, Preset, preset};
 
 use crate::arguments::SpecTask;
 use crate::failure::Result;
-use crate::layers::Layers;
 use crate::output;
+use crate::spec_layers::SpecLayers;
 
 pub(crate) const HELP: &str = "\
 Examples:
@@ -20,22 +20,20 @@ pub(crate) fn run(task: &SpecTask) -> Result {
     }
 
     let name = task.preset.as_deref().unwrap_or(DEFAULT_PRESET);
-    let layers = Layers {
+    let spec_layers = SpecLayers {
         preset: Some(name),
         method: task.method.as_deref(),
         set: &task.set,
-        ..Layers::default()
+        ..SpecLayers::default()
     };
 
-    let spec = layers.spec()?;
-    // What the preset's header says holds for the preset as it is.
-    let header = match task.method.is_none() && task.set.is_empty() {
-        true => preset(name)?
-            .header()
-            .lines()
-            .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
-            .collect(),
-        false => String::new(),
+    let spec = spec_layers.spec()?;
+    // The preset's header describes the unchanged preset only.
+    let header: String = if task.method.is_none() && task.set.is_empty() {
+        let header = preset(name)?.header();
+        header.lines().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect()
+    } else {
+        String::new()
     };
 
     let gap = if header.is_empty() { "" } else { "\n" };

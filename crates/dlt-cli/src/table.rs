@@ -1,11 +1,11 @@
-//! Tables of text: the first column to the left, the others to the right.
+//! Tables of text: the first column is aligned to the left, the others to the right.
 
 /// Space between two columns.
 const GAP: usize = 3;
-/// Space before the first.
+/// Space before the first column.
 const INDENT: &str = "  ";
 
-/// Rows of cells under a header.
+/// Rows of cells; the titles, if any, are the first row.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -26,7 +26,7 @@ impl Table {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    /// The table as lines, each with its end.
+    /// The table as lines, each with a line feed at its end.
     pub(crate) fn render(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let length = |cell: &String| cell.chars().count();

@@ -1,5 +1,5 @@
-//! How many threads compute, and what the libraries below read from the environment when a process
-//! starts.
+//! The number of threads that compute, and the settings that libraries read from the environment
+//! when a process starts.
 
 use std::num::NonZeroUsize;
 
@@ -9,40 +9,40 @@ use dlt_train::memory::address_space_mb;
 use crate::arguments::Machine;
 use crate::failure::{Failure, Result};
 
-/// Threads of candle's own element-wise operations. Its pool spins between two operations and takes
-/// the processors from the matrix products of the other pool; our kernels leave it next to nothing
-/// to do.
+/// Threads of candle's own element-wise operations. Its pool spins between two operations, and so
+/// takes processor time from the matrix products of the other pool. Our kernels leave it almost
+/// nothing to do.
 const CANDLE: (&str, &str) = ("CANDLE_NUM_THREADS", "1");
 
-/// Makes glibc keep freed buffers: every training step allocates the same ones, and fetching fresh
+/// Makes glibc keep freed buffers. Every training step allocates the same buffers, and getting new
 /// pages for them takes about a sixth of the time. Other C libraries do not know the variable.
 const ALLOCATOR: (&str, &str) = (
     "GLIBC_TUNABLES",
     "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864",
 );
 
-/// The same where addresses are few: one heap, without room to spare. A heap for each thread, and
-/// the room above, would take the addresses before anything is held in them, and the allocation
-/// after that would end the process.
+/// The setting if there are few addresses: one heap, without spare room. A heap for each thread,
+/// with the room above, would use up the addresses before anything is in them, and the next
+/// allocation would end the process.
 const FRUGAL_ALLOCATOR: (&str, &str) = (ALLOCATOR.0, "glibc.malloc.arena_max=1");
 
-/// Megabytes of addresses from which on there are enough for all of that.
+/// Megabytes of addresses from which on [`ALLOCATOR`] is safe.
 const MANY_ADDRESSES_MB: f64 = 4000.0;
 
-/// Megabytes of addresses below which the program could not say any more what is too large: for
-/// itself, and for the stack and the buffers of each thread.
+/// Megabytes of addresses that the program needs to at least report what is too large: for itself,
+/// and for the stack and the buffers of each thread.
 const LEAST_ADDRESSES_MB: (f64, f64) = (64.0, 4.0);
 
-/// What rayon and candle's matrix products read.
+/// Variable that rayon and candle's matrix products read.
 const POOL: &str = "RAYON_NUM_THREADS";
 
-/// Variables by which a number of threads may be set from outside.
+/// Variables that set a number of threads.
 const COUNTS: [&str; 3] = [POOL, "RAYON_RS_NUM_CPUS", CANDLE.0];
 
-/// Does work on one of the threads that compute, as many as the machine is to use. From any other
-/// thread each operation would be handed over and waited for; here the thread itself does what no
-/// other one has taken yet. On two cores a small model trains 1.6 times as fast for it, and two
-/// such runs at once 1.2 times; the step of a larger one stays as it was.
+/// Prepares the threads, and runs `work` on one of them. From any other thread, each operation
+/// would be handed over and waited for. A thread of the pool does the parts itself that no other
+/// thread has begun. On two cores this makes a small model 1.6 times as fast to train, and two such
+/// runs at the same time 1.2 times. A step of a larger model takes as long as before.
 pub(crate) fn compute<R: Send>(machine: &Machine, work: impl FnOnce() -> R + Send) -> R {
     prepare(machine.threads);
     rayon::scope(|_| work())
@@ -60,21 +60,22 @@ pub(crate) fn check_addresses(wanted: Option<NonZeroUsize>) -> Result {
     }
 
     let message = format!(
-        "memory: the limit on addresses (ulimit -v) leaves {left:.0} MB, expected at least {least:.0} MB with {threads} \
-         threads: set a larger limit"
+        "memory: the limit on addresses (ulimit -v) leaves {left:.0} MB, but at least {least:.0} MB are \
+         needed (threads: {threads}); set a larger limit"
     );
 
     Err(Failure::refused(ExitCode::Resources, message))
 }
 
 /// Prepares the process for training: `wanted` threads, or as many as the environment says, or all
-/// cores. More than there are cores only wait for each other, so that no more are started, and a
-/// note says so.
+/// cores. More threads than cores would only wait for each other, so no more are started, and a
+/// warning says so.
 ///
-/// Some libraries read their settings from the environment as they start, which a running process
-/// cannot safely change for itself. So the program starts itself again with them set, in the same
-/// process, before it has done anything; what the user has set stays. Where a system cannot do
-/// that, training is slower and only the pool of our own kernels is limited.
+/// Some libraries read their settings from the environment when they start, and a running process
+/// cannot safely change its own environment. So the program executes itself again, in the same
+/// process and before it has done anything, with these variables set. Variables that the user has
+/// set stay. On a system that cannot do that, training is slower, and only the pool of our own
+/// kernels is limited.
 fn prepare(wanted: Option<NonZeroUsize>) {
     let asked = wanted;
     let wanted = wanted.map(|wanted| wanted.min(cores()));
@@ -94,6 +95,7 @@ fn prepare(wanted: Option<NonZeroUsize>) {
         missing.push((POOL, wanted));
     }
 
+    // The new program finds all of them set, so it does not start again a second time.
     if !missing.is_empty() {
         start_again(missing);
     }
@@ -105,8 +107,8 @@ fn prepare(wanted: Option<NonZeroUsize>) {
     }
 }
 
-/// Sees to it that the libraries below read no number of threads that is greater than that of the
-/// cores.
+/// Starts the program again if a variable asks for more threads than there are cores: libraries
+/// would read it.
 pub(crate) fn bound_environment() {
     let cores = cores();
     let mut changed = Vec::new();
@@ -125,7 +127,7 @@ pub(crate) fn bound_environment() {
     }
 }
 
-/// As many threads as were asked for, or as there are cores, with a note.
+/// The number of threads that were asked for, or of cores if that is fewer, which gives a warning.
 pub(crate) fn bounded(asked: Option<NonZeroUsize>) -> Option<NonZeroUsize> {
     let cores = cores();
     if asked.is_some_and(|asked| asked > cores) {
@@ -139,20 +141,22 @@ fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// A number of threads from outside, where it is more than there are cores. What is no number is
-/// the library's to refuse.
+/// The value of a variable, if it is a number greater than that of the cores. A value that is not a
+/// number is left to the library.
 fn too_many(set: Option<&str>, cores: NonZeroUsize) -> Option<&str> {
     let set = set?.trim();
     let is_number = !set.is_empty() && set.bytes().all(|byte| byte.is_ascii_digit());
-    // Digits that are no usize are too many for any machine.
+    // Digits that do not fit into a usize are too many for any machine.
     (is_number && set.parse::<usize>().map_or(true, |set| set > cores.get())).then_some(set)
 }
 
-/// Threads that our kernels compute with.
+/// Number of threads that our kernels compute with.
 pub(crate) fn current() -> usize {
     rayon::current_num_threads()
 }
 
+/// Replaces this process by the same program with the same arguments and more variables. Returns
+/// only on failure.
 #[cfg(unix)]
 fn start_again(environment: Vec<(&str, String)>) {
     use std::os::unix::process::CommandExt;
@@ -160,10 +164,10 @@ fn start_again(environment: Vec<(&str, String)>) {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| program.clone().into_os_string());
 
-    // Only returns where it fails.
+    // `exec` returns only if it fails.
     let error =
         std::process::Command::new(program).arg0(name).args(arguments).envs(environment).exec();
-    tracing::warn!(%error, "the settings of the libraries below stay as they are");
+    tracing::warn!(%error, "cannot start again with other settings of libraries, so they stay as they are");
 }
 
 #[cfg(not(unix))]
@@ -174,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_threads_than_cores_are_told_from_those_that_there_are() {
+    fn more_threads_than_cores_are_recognised() {
         let of = |set| too_many(set, NonZeroUsize::new(4).unwrap());
         assert_eq!([None, Some("4"), Some("0"), Some(""), Some("many")].map(of), [None; 5]);
         assert_eq!(of(Some("5")), Some("5"));

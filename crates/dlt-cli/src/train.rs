@@ -1,4 +1,4 @@
-//! `dlt train`: one run from its spec to its result.
+//! `dlt train`: one run, from its spec to its result. `dlt finetune` uses the same path.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -18,18 +18,18 @@ use dlt_train::{
 };
 
 use crate::arguments::TrainTask;
+use crate::ending::Ending;
 use crate::events::Events;
 use crate::failure::{Failure, Result};
 use crate::kept::OfRun;
-use crate::layers::Layers;
 use crate::numbers::{decimal, whole};
+use crate::pretrained::{Pretrained, Weights, has_tokens};
 use crate::progress::Progress;
-use crate::report::Ending;
 use crate::run_options::RunOptions;
-use crate::start::{Start, Weights, has_tokens};
+use crate::spec_layers::SpecLayers;
 use crate::{
-    finetune, hub, interrupt, machine, naming, numbers, output, paths, plan, provenance, rehearsal,
-    threads, tokens,
+    finetune, hub, interrupt, loading, machine, naming, numbers, output, paths, plan, provenance,
+    rehearsal, threads,
 };
 
 pub(crate) fn run(task: &TrainTask) -> Result {
@@ -39,61 +39,64 @@ pub(crate) fn run(task: &TrainTask) -> Result {
         return resume(task, run, progress);
     }
 
-    let mut layers = layers(task)?;
-    let usual = layers.usual()?;
-    let wanted = layers.assembled()?;
+    let mut spec_layers = spec_layers(task)?;
+    // Without options and --set: the name of the run folder says what differs from this spec.
+    let usual = spec_layers.usual()?;
+    let wanted = spec_layers.assembled()?;
     let is_from_weights = task.from.is_some() || !wanted.model.start.is_empty();
 
-    layers.over_all = rehearsal::overlays(&wanted, is_from_weights)?;
-    let (spec, start) = match &task.from {
+    spec_layers.over_all = rehearsal::overlays(&wanted, is_from_weights)?;
+    let (spec, pretrained) = match &task.from {
         Some(name) => {
-            let start = Start::open(name, &progress)?;
-            (start.lay(layers, "--from")?, Some(start))
+            let pretrained = Pretrained::open(name, &progress)?;
+            (pretrained.lay(spec_layers, "--from")?, Some(pretrained))
         }
         None => {
-            let spec = layers.spec()?;
-            let start = Start::of_spec(&spec, &progress)?;
-            (spec, start)
+            let spec = spec_layers.spec()?;
+            let pretrained = Pretrained::of_spec(&spec, &progress)?;
+            (spec, pretrained)
         }
     };
 
     let from = task.from.as_deref().map(finetune::name);
     let folder = naming::folder(&spec, &usual, task.options.method.as_deref(), from.as_deref());
-    Beginning { spec, start, options, folder }.carry_out(progress)
+    Beginning { spec, pretrained, options, folder }.carry_out(progress)
 }
 
-/// A run that is about to begin.
+/// A run that is about to begin, with everything that the command line decides.
 pub(crate) struct Beginning<'a> {
-    /// What it is to be.
+    /// Its checked spec.
     pub(crate) spec: CheckedSpec,
-    /// The model that it starts from.
-    pub(crate) start: Option<Start>,
-    /// What else was said about it.
+    /// The model whose weights it starts with; `None` if it starts from scratch.
+    pub(crate) pretrained: Option<Pretrained>,
+    /// Machine, output folder and other options that are not in the spec.
     pub(crate) options: &'a RunOptions,
-    /// Its folder where `--out` names none; the next number where that is taken.
+    /// Its folder if `--out` names none; [`naming::free`] adds a number if it is in use.
     pub(crate) folder: PathBuf,
 }
 
 impl Beginning<'_> {
     /// Trains to the end and prints the result.
     pub(crate) fn carry_out(self, progress: Progress) -> Result {
-        let Self { spec, start, options, folder } = self;
+        let Self { spec, pretrained, options, folder } = self;
         if let Some(path) = options.out.clone().filter(|out| out.exists()) {
             return Err(TrainError::RunExists { path }.into());
         }
 
         let (device, device_name) = machine::open(&options.machine)?;
         let recording = recording(&spec)?;
-        let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
+        let material = loading::load(&spec, &mut |loading| progress.loading(loading))?;
 
+        // Everything that can be refused is checked before the folder is made, so that a refused
+        // start leaves nothing behind.
         Trainer::check(&spec, &material, recording.as_ref(), &device)?;
-        let weights = weights(start.as_ref(), &spec, &material, &device, &progress)?;
+        let weights = weights(pretrained.as_ref(), &spec, &material, &device, &progress)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
         let from: Option<dlt_train::Weights<'_>> =
             if weights.is_some() { Some(&lookup) } else { None };
 
         introduce(&progress, &spec, &material, recording.as_ref(), &device_name)?;
-        let companions = companions(&spec, start.as_ref(), &material)?;
+        let companions = companions(&spec, pretrained.as_ref(), &material)?;
         let spec = paths::absolute(&spec)?;
         let provenance = provenance::of(&spec, &material, &device_name);
         let folder = create(options.out.as_deref(), &folder, &spec, &provenance, &companions)?;
@@ -102,19 +105,20 @@ impl Beginning<'_> {
         progress.note(&format!("run folder: {}", quoted(&folder.path().to_string_lossy())));
         let trainer =
             Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
-                // What is left to fail is memory and weights that do not fit; a run that never
-                // began leaves nothing behind.
+                // Memory or weights that do not fit are found only here, after the folder was made.
+                // A run that never began must leave nothing behind.
                 .inspect_err(|_| held.remove())?;
+
+        // The model holds its weights now; the source would only take memory during training.
         drop(weights);
-        drop(start);
+        drop(pretrained);
 
         let events = Events::open(trainer.folder(), options.tensorboard);
         carry_out(trainer, &spec, progress, events)
     }
 }
 
-/// Makes the folder that was named, or the first free one; another run that begins meanwhile may
-/// take that.
+/// Makes the folder `out`, or else the first free one of the names that begin with `folder`.
 fn create(
     out: Option<&Path>,
     folder: &Path,
@@ -131,42 +135,49 @@ fn create(
 
     loop {
         match create(&naming::free(folder)) {
+            // Another run has made this folder since it was seen to be free: try the next name.
             Err(TrainError::RunExists { .. }) => {}
             made => return Ok(made?),
         }
     }
 }
 
-/// What a run keeps beside its weights: the tokenizer that it is trained with, and of the model
-/// that it starts from what goes with that.
+/// The files that a run keeps next to its weights: the tokenizer that it is trained with, and the
+/// files that belong to the model that it starts from.
+///
+/// # Errors
+/// If the tokenizer's file has changed since the text was tokenized.
 fn companions(
     spec: &CheckedSpec,
-    start: Option<&Start>,
+    pretrained: Option<&Pretrained>,
     material: &Material,
 ) -> Result<Companions> {
     if !has_tokens(spec) {
-        return Ok(start.map(|start| start.companions.clone()).unwrap_or_default());
+        return Ok(pretrained.map(|pretrained| pretrained.companions.clone()).unwrap_or_default());
     }
 
-    let is_own = start.filter(|start| start.tokenizer.as_ref() == Some(&spec.data.tokenizer));
-    let mut companions = match is_own.filter(|start| start.companions.get(TOKENIZER_FILE).is_some())
+    let with_own_tokenizer =
+        pretrained.filter(|pretrained| pretrained.tokenizer.as_ref() == Some(&spec.data.tokenizer));
+    let mut companions = match with_own_tokenizer
+        .filter(|pretrained| pretrained.companions.get(TOKENIZER_FILE).is_some())
     {
-        Some(start) => start.companions.clone(),
+        Some(pretrained) => pretrained.companions.clone(),
         None => Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?,
     };
 
-    if let Some(start) = start {
-        let others = start.companions.clone().without_tokenizer();
-        companions.add(if is_own.is_some() { others } else { others.without_ids() });
+    if let Some(pretrained) = pretrained {
+        let others = pretrained.companions.clone().without_tokenizer();
+        // With another tokenizer, the token ids in the model's files mean other tokens.
+        let is_own = with_own_tokenizer.is_some();
+        companions.add(if is_own { others } else { others.without_ids() });
     }
 
     let trained_with = &material.provenance().tokenizer;
-
     match companions.tokenizer_id() {
         Some(kept) if kept != *trained_with => {
             let name = &spec.data.tokenizer;
             let message = format!(
-                "{name} changed while the text was read: it was {trained_with}, now it is {kept}"
+                "{name} changed while the text was read: it was {trained_with}, and is now {kept}"
             );
             Err(Failure::refused(ExitCode::BadData, message))
         }
@@ -174,31 +185,33 @@ fn companions(
     }
 }
 
-/// Opens the weights of the model that a run starts from, and says what is new.
+/// Opens the weights of the model that a run starts from, and says which parameters are drawn at
+/// random instead.
 fn weights<'a>(
-    start: Option<&'a Start>,
+    pretrained: Option<&'a Pretrained>,
     spec: &CheckedSpec,
     material: &Material,
     device: &Device,
     progress: &Progress,
 ) -> Result<Option<Weights<'a>>> {
-    let Some(start) = start else { return Ok(None) };
-    let weights = start.weights(spec, material.extents(), device)?;
+    let Some(pretrained) = pretrained else { return Ok(None) };
+    let weights = pretrained.weights(spec, material.extents(), device)?;
     let drawn = match weights.drawn() {
         [] => String::new(),
-        drawn => format!("; drawn anew: {}", drawn.join(", ")),
+        drawn => format!("; new and drawn at random: {}", drawn.join(", ")),
     };
 
-    progress.note(&format!("weights: {}{drawn}", start.name));
+    progress.note(&format!("weights: {}{drawn}", pretrained.name));
     Ok(Some(weights))
 }
 
+/// Continues a run from its last checkpoint, or begins it again if there is none yet.
 fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let mut resumption = Resumption::open(run)?;
     resumption.notices().iter().for_each(|notice| output::note(notice));
 
     let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
-    let spec = layers(task)?.over(resumption.spec(), origin)?;
+    let spec = spec_layers(task)?.over(resumption.spec(), origin)?;
     let spec = paths::absolute_where_changed(&spec, resumption.spec())?;
     let tokenizer = OfRun::find(run, &spec)?;
     let changed = resumption.change(spec.clone())?;
@@ -210,7 +223,9 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     }
 
     let as_trained = provenance::as_trained(&tokenizer.in_place(&spec)?, run)?;
-    let material = tokens::load(&as_trained, &mut |loading| progress.loading(loading))?;
+    let material = loading::load(&as_trained, &mut |loading| progress.loading(loading))?;
+    // Nothing in the folder is changed before this has passed: a refused resume leaves the run as it
+    // was.
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
 
     let step = resumption.step();
@@ -219,24 +234,28 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     progress.note(&format!("run folder: {}", quoted(&run.to_string_lossy())));
     changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
 
-    let hangs_on_steps = spec.optimizer.schedule == Schedule::Cosine
+    // Cosine, a shortened warm-up and the times of decisions depend on the number of steps. The steps
+    // so far had other values than a run of the new length would have had.
+    let depends_on_steps = spec.optimizer.schedule == Schedule::Cosine
         || spec.tying.decide_until < 1.0
         || !spec.tying.grow.is_empty()
         || spec.optimizer.warmup_steps > resumption.step();
 
-    if hangs_on_steps && changed.iter().any(|change| change.key == "training.steps") {
-        progress
-            .note("the learning rate and the times of decisions follow the new number of steps from here on");
+    if depends_on_steps && changed.iter().any(|change| change.key == "training.steps") {
+        progress.note(
+            "from here on, learning rate and times of decisions follow the new number of steps",
+        );
     }
 
-    progress.note(&match is_saved {
-        true => format!("going on after step {}", whole(step)),
-        false => "no checkpoint was made yet: beginning anew at step 0".to_owned(),
+    progress.note(&if is_saved {
+        format!("resuming after step {}", whole(step))
+    } else {
+        "there is no checkpoint yet: beginning again at step 0".to_owned()
     });
 
-    // A checkpoint has all weights, so that the model that they came from may be gone.
-    let start = if is_saved { None } else { Start::of_spec(&spec, &progress)? };
-    let weights = weights(start.as_ref(), &spec, &material, &device, &progress)?;
+    // A checkpoint has all weights, so the model that the run started from need not exist any more.
+    let pretrained = if is_saved { None } else { Pretrained::of_spec(&spec, &progress)? };
+    let weights = weights(pretrained.as_ref(), &spec, &material, &device, &progress)?;
     let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
     let from: Option<dlt_train::Weights<'_>> = if weights.is_some() { Some(&lookup) } else { None };
     let fresh = provenance::of(&spec, &material, &device_name);
@@ -248,7 +267,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     notices.iter().for_each(|notice| progress.note(notice));
 
     if has_tokens(&spec) && tokenizer.is_unkept() {
-        // Of a run from before copies were kept.
+        // Earlier versions kept no copy of the tokenizer. `verify` has just confirmed that this is
+        // the one of the run.
         trainer.folder().keep(&Companions::named(
             tokenizer.name(),
             hub::config()?.as_ref(),
@@ -261,7 +281,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     carry_out(trainer, &spec, progress, events)
 }
 
-/// Bits are the same only where program and threads are.
+/// Warns if program, threads or machine differ from those that the run began with: only with the
+/// same ones are results equal bit for bit.
 fn warn_of_other_bits(run: &Path, now: &Provenance) {
     let Ok(then) = RunFolder::read_provenance(run) else { return };
 
@@ -274,13 +295,13 @@ fn warn_of_other_bits(run: &Path, now: &Provenance) {
     ] {
         if then != now {
             tracing::warn!(
-                "the run began with {what} {then}, now it is {now}: its last bits may differ"
+                "the run began with {what} {then}, and now has {now}: last bits may differ"
             );
         }
     }
 }
 
-/// Trains to the end and prints the result.
+/// Trains to the end, evaluates the best model and prints the result.
 fn carry_out(
     mut trainer: Trainer,
     spec: &CheckedSpec,
@@ -290,6 +311,7 @@ fn carry_out(
     let out = trainer.folder().path().to_owned();
     progress.begin(trainer.step(), trainer.steps(), spec);
 
+    // Shared: the trainer shows evaluations through it, and `advance` shows steps.
     let progress = Rc::new(RefCell::new(progress));
     let watched = Rc::clone(&progress);
     trainer
@@ -298,17 +320,20 @@ fn carry_out(
     let trainer = advance(trainer, &progress, &mut events)?;
     let done = trainer.steps();
     let bounded = match spec.evaluation.final_windows {
-        Size::Fixed(windows) => format!(", {} windows of each at most", whole(windows)),
+        Size::Fixed(windows) => format!(", at most {} windows of each split", whole(windows)),
         Size::Auto(_) => String::new(),
     };
 
     progress
         .borrow()
         .note(&format!("{} steps done; evaluating the best model{bounded}", whole(done)));
+
+    // `finish` consumes the trainer, so what the ending shows of it is copied first.
     let state = trainer.recording().state_at(done).clone();
     let binding = trainer.model().binding().clone();
     let summary = trainer.finish();
 
+    // Before a failure is returned, so that the event file has the last rows of the metrics too.
     events.follow();
     let summary = summary?;
     progress.borrow().end();
@@ -317,38 +342,45 @@ fn carry_out(
     output::print(&ending.text())
 }
 
-fn layers(task: &TrainTask) -> Result<Layers<'_>> {
+/// The layers of the spec, as the command line gives them.
+fn spec_layers(task: &TrainTask) -> Result<SpecLayers<'_>> {
     let Named { spec, data } = Named::of(&task.named)?;
     if let (Some(first), Some(second)) = (data, &task.options.data) {
         return Err(twice("data", first, second));
     }
 
-    let mut layers = Layers {
+    let mut spec_layers = SpecLayers {
         preset: task.preset.as_deref(),
         method: task.options.method.as_deref(),
         file: spec,
         options: task.options.assignments(data.or(task.options.data.as_deref())),
         set: &task.options.set,
-        ..Layers::default()
+        ..SpecLayers::default()
     };
 
     if task.resize_vocabulary {
-        layers.options.push(("--resize-vocabulary", "model.start_vocabulary", "grow".to_owned()));
+        spec_layers.options.push((
+            "--resize-vocabulary",
+            "model.start_vocabulary",
+            "grow".to_owned(),
+        ));
     }
 
-    Ok(layers)
+    Ok(spec_layers)
 }
 
-/// What stands on the command line without an option.
+/// The arguments of the command line that belong to no option.
 #[derive(Default)]
 struct Named<'a> {
-    /// A spec: what ends in `.toml`.
+    /// A spec: an argument that ends in `.toml`.
     spec: Option<&'a Path>,
-    /// What to train on: everything else.
+    /// What to train on: any other argument.
     data: Option<&'a str>,
 }
 
 impl<'a> Named<'a> {
+    /// # Errors
+    /// If there are two specs or two data, or an argument is a run folder.
     fn of(arguments: &'a [String]) -> Result<Self> {
         let mut named = Self::default();
         for argument in arguments {
@@ -360,8 +392,8 @@ impl<'a> Named<'a> {
             } else if path.join(SPEC_FILE).is_file() {
                 let run = quoted(argument);
                 let message = format!(
-                    "{argument} is a run folder, expected data or a SPEC.toml: --resume {run} continues it, --from {run} \
-                     begins with its weights, and {} trains the same again",
+                    "{argument}: expected data or a SPEC.toml, got a run folder; use --resume {run} to continue it; \
+                     use --from {run} to start with its weights; use {} to train the same run again",
                     quoted(&path.join(SPEC_FILE).to_string_lossy())
                 );
                 return Err(Failure::refused(ExitCode::Usage, message));
@@ -374,15 +406,18 @@ impl<'a> Named<'a> {
     }
 }
 
+/// The error for something that is named twice.
 fn twice(what: &str, first: &str, second: &str) -> Failure {
     Failure::refused(ExitCode::Usage, format!("{what} may be named once, got {first} and {second}"))
 }
 
+/// Number of steps of the whole run.
 fn steps(spec: &CheckedSpec, material: &Material) -> usize {
     spec.steps(material.examples(Split::Train).count())
 }
 
-/// What a replaying policy follows; the path of a run folder stands for its recording.
+/// The recording that a replaying policy follows, if the spec names one. If the path is a run
+/// folder, its own recording is used.
 fn recording(spec: &CheckedSpec) -> Result<Option<Recording>> {
     if spec.agent.recording.is_empty() {
         return Ok(None);
@@ -398,7 +433,7 @@ fn recording(spec: &CheckedSpec) -> Result<Option<Recording>> {
     Ok(Some(RunFolder::read_recording(&file)?))
 }
 
-/// Steps until all are made or the user has enough.
+/// Makes steps until all are done or the user interrupts the run.
 fn advance(
     mut trainer: Trainer,
     progress: &RefCell<Progress>,
@@ -425,6 +460,9 @@ fn advance(
         };
 
         progress.borrow().step(&report);
+
+        // Between two steps, so that the checkpoint is one from which the run continues bit for
+        // bit.
         if interrupt::is_asked() {
             progress.borrow().end();
             trainer.save_checkpoint()?;
@@ -432,29 +470,31 @@ fn advance(
             let step = report.step;
             let steps = report.steps;
             let message =
-                format!("after step {step} of {steps}; all of it is saved, go on with: {again}");
+                format!("after step {step} of {steps}; everything is saved; resume with: {again}");
 
             return Err(Failure::Interrupted { message });
         }
     }
 }
 
-/// What is left of a run that has stopped by itself, and what to do.
+/// What a run that stopped by itself has left, and what to do. `last` is the step of its last good
+/// checkpoint, `again` the command that resumes it.
 fn advice(error: &TrainError, last: Option<usize>, again: &str) -> String {
     match (last, error) {
-        (None, _) => "no checkpoint had been made yet".to_owned(),
+        (None, _) => "there is no checkpoint yet".to_owned(),
+        // The run's folder is at another path now, so `again` would name the wrong one.
         (Some(step), TrainError::Moved { .. }) => format!("its checkpoint of step {step} is whole"),
         (Some(step), TrainError::Diverged { .. }) => format!(
-            "the last good checkpoint is of step {step}; to go on from there and leave out steps that are not \
-             finite: {again} --set training.non_finite=skip"
+            "the last good checkpoint is of step {step}; to resume from it and skip steps that are not finite: \
+             {again} --set training.non_finite=skip"
         ),
         (Some(step), _) => {
-            format!("the checkpoint of step {step} is whole; to go on from there: {again}")
+            format!("the checkpoint of step {step} is whole; resume from it with: {again}")
         }
     }
 }
 
-/// Says what is about to be trained, and on what.
+/// Notes what is about to be trained, on which data and device, and how much memory it will need.
 fn introduce(
     progress: &Progress,
     spec: &CheckedSpec,
@@ -483,9 +523,10 @@ fn introduce(
         None => whole(material.examples(split).count()),
     };
 
-    let test = match material.has(Split::Test) {
-        true => format!("{} to test", amount(Split::Test)),
-        false => "no test split".to_owned(),
+    let test = if material.has(Split::Test) {
+        format!("{} to test", amount(Split::Test))
+    } else {
+        "no test split".to_owned()
     };
 
     progress.note(&format!(
@@ -515,13 +556,14 @@ fn introduce(
         Ok(decimal(peak as f64 / 1e6, 0))
     };
 
+    // The state with the most groups, so the most memory, that the run can reach.
     let (most, when) = match grown_groups(spec) {
         Some(groups) => (pattern::leading(layers, groups), "after the last split"),
         None => (State::independent(layers), "with no layer tied"),
     };
 
     progress.note(&format!(
-        "memory: about {} MB at the start, {} MB {when}, beside the program and its data",
+        "memory: about {} MB at the start, {} MB {when}, without the program and its data",
         predict(&initial_binding(spec))?,
         predict(&Binding::of_state(&most))?,
     ));
@@ -529,7 +571,7 @@ fn introduce(
     Ok(())
 }
 
-/// Says what a run of so few steps leaves out.
+/// Notes what a run of so few steps leaves out: warm-up, splits, or all decisions.
 fn forewarn(
     progress: &Progress,
     spec: &CheckedSpec,
@@ -550,7 +592,7 @@ fn forewarn(
         let splits = groups - spec.initial_state().n_independent();
         if splits < times {
             progress.note(&format!(
-                "tying.groups and tying.budget leave out {} of {times} splits: {groups} groups at the end",
+                "tying.groups and tying.budget prevent {} of {times} splits: there are {groups} groups at the end",
                 times - splits
             ));
         }
@@ -566,7 +608,7 @@ fn forewarn(
             .iter()
             .filter_map(|key| Some(format!("{key} = {}", fields::find(key)?.value(spec))));
         progress.note(&format!(
-            "no decision is due in {} steps ({}): every layer stays as it begins, so this is no dynamic tying",
+            "no decision is due in {} steps ({}): no layer is tied or untied, so this is no dynamic tying",
             whole(steps),
             settings.collect::<Vec<_>>().join(", ")
         ));

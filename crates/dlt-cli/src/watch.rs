@@ -1,9 +1,9 @@
-//! `dlt watch`: the page of a run, kept up to date while the run goes on.
+//! `dlt watch`: serves the page of a run, and keeps it up to date while the run trains.
 //!
-//! The server is a small one of our own on the standard library, with `httparse` for what arrives:
-//! `tiny_http` reads headers of any size, waits for a slow client for ever and starts a thread for
-//! each connection without a bound. A request may choose between two answers that are in memory,
-//! and nothing in it reaches the file system.
+//! The server is our own, small, on the standard library, with `httparse` to parse requests. The
+//! alternative, `tiny_http`, reads headers of any size, waits for slow clients for ever, and starts
+//! threads without a bound. A request only chooses between two answers in memory. Nothing in it
+//! reaches the file system.
 
 mod request;
 
@@ -24,26 +24,28 @@ use crate::{interrupt, output};
 use request::{Refusal, Request, Wanted};
 
 pub(crate) const HELP: &str = "\
-Prints the address of the page. The page asks for news every two seconds; the run may be going on, be resumed, or have
-finished. Nothing is computed while nobody looks, and nothing is written. Ctrl-C ends it.
+Prints the address of the page. The page asks for news every two seconds.
+The run may be training, be resumed later, or have finished.
+Nothing is computed while nobody looks, and nothing is written. Ctrl-C ends it.
 
 Examples:
   dlt watch runs/shakespeare-12-1
   dlt watch runs/shakespeare-12-1 --port 8080
 
-From another machine, go through ssh: ssh -L 7070:127.0.0.1:7070 HOST, then open http://127.0.0.1:7070/";
+To look from another machine, run: ssh -L 7070:127.0.0.1:7070 HOST
+Then open http://127.0.0.1:7070/";
 
 /// The first port that is tried.
 const PORT: u16 = 7070;
-/// How many ports are tried from there on.
+/// How many ports after it are tried.
 const PORTS: u16 = 30;
-/// Connections at a time; who comes on top of that is told to come later.
+/// Most connections at the same time; any more get the answer 503.
 const MOST_CONNECTIONS: usize = 64;
-/// Time for a client to send its request, and again to take the answer.
+/// Time for a client to send its request, and again to receive the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Time for which a client that was sent away may still be sending.
+/// Time for which a client that was refused may still be sending.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// Least time between two looks at the run.
+/// Least time between two reads of the run folder.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Args, Debug)]
@@ -51,10 +53,10 @@ pub(crate) struct WatchTask {
     /// Run folder
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
-    /// Port; 0 takes any that is free [default: 7070, or the next one that is free]
+    /// Port; 0 means any free one [default: 7070, or the next free one]
     #[arg(long, value_name = "N")]
     pub(crate) port: Option<u16>,
-    /// Address to serve on: whoever reaches it can read the page
+    /// Address to serve on; anyone who can reach it can read the page
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub(crate) address: IpAddr,
 }
@@ -65,7 +67,7 @@ struct Watch {
     connections: AtomicUsize,
 }
 
-/// The run, and when it was looked at last.
+/// The run, and when its folder was last read.
 struct Looked {
     live: Live,
     at: Instant,
@@ -102,7 +104,7 @@ pub(crate) fn run(task: &WatchTask) -> Result {
 
     thread::spawn(move || accept(&listener, &watch));
     if ending.recv().is_err() {
-        // No signal can be caught: one ends the process by itself.
+        // Signals cannot be caught, so one will end the process by itself.
         loop {
             thread::park();
         }
@@ -111,7 +113,7 @@ pub(crate) fn run(task: &WatchTask) -> Result {
     Ok(())
 }
 
-/// The port that was asked for, or the first free one.
+/// Listens on the port that was asked for, or on the first free one.
 fn listen(address: IpAddr, port: Option<u16>) -> Result<TcpListener> {
     let ports = port.map_or(PORT..=PORT + PORTS, |port| port..=port);
     let mut last = None;
@@ -134,12 +136,13 @@ fn cannot_listen(error: io::Error) -> Failure {
     )
 }
 
+/// Accepts connections for ever, each on its own thread.
 fn accept(listener: &TcpListener, watch: &Arc<Watch>) {
     loop {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of file descriptors, as a rule: others have to end first.
+                // Usually the file descriptors are used up: other connections have to end first.
                 tracing::debug!(%error, "a connection was lost");
                 thread::sleep(Duration::from_millis(50));
                 continue;
@@ -160,12 +163,12 @@ fn accept(listener: &TcpListener, watch: &Arc<Watch>) {
         });
 
         if let Err(error) = started {
-            tracing::debug!(%error, "no thread for a connection");
+            tracing::debug!(%error, "cannot start a thread for a connection");
         }
     }
 }
 
-/// One connection, counted for as long as it lives.
+/// One connection, counted as long as this value exists.
 struct Guest(Arc<Watch>);
 
 impl Guest {
@@ -181,7 +184,7 @@ impl Drop for Guest {
     }
 }
 
-/// One request and its answer.
+/// Reads one request and answers it.
 fn serve(stream: &TcpStream, watch: &Watch) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let head = match read_head(stream)? {
@@ -204,7 +207,7 @@ fn serve(stream: &TcpStream, watch: &Watch) -> io::Result<()> {
     }
 }
 
-/// The head of a request, within its bounds of size and time.
+/// Reads the head of a request, within bounds of size and time.
 fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, Refusal>> {
     let until = Instant::now() + PATIENCE;
     let mut head = Vec::new();
@@ -216,7 +219,8 @@ fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, 
             return Ok(Err(Refusal::Slow));
         }
 
-        // What is left becomes less with every byte: sending one now and then wins no time.
+        // The limit is for the whole head, not for each read: a client that sends a byte now and
+        // then gains no time.
         stream.set_read_timeout(Some(left))?;
         let read = match stream.read(&mut buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -241,8 +245,8 @@ fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, 
     }
 }
 
-/// Sends a refusal. A client that is still sending would lose it if the connection were closed at
-/// once.
+/// Sends a refusal, and reads on for a moment. If the connection were closed at once, a client that
+/// is still sending would get a reset instead of the answer.
 fn send_away(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
     answer.send(stream, true)?;
     stream.shutdown(Shutdown::Write)?;
@@ -264,21 +268,19 @@ fn send_away(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
 }
 
 impl Watch {
-    /// The answer, its type and its version. The run is looked at only when somebody asks, and not
-    /// for each who does.
+    /// The answer, its content type and its version. The run folder is read only when somebody
+    /// asks, and at most once in [`LOOK_EVERY`].
     fn look(&self, wanted: Wanted) -> (String, &'static str, String) {
         let mut looked: MutexGuard<'_, Looked> =
             self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot: &Snapshot = match looked.at.elapsed() < LOOK_EVERY {
-            true => looked.live.snapshot(),
-            false => {
-                looked.at = Instant::now();
-                looked.live.look()
-            }
+        let snapshot: &Snapshot = if looked.at.elapsed() < LOOK_EVERY {
+            looked.live.snapshot()
+        } else {
+            looked.at = Instant::now();
+            looked.live.look()
         };
 
         let version = format!("\"{}\"", snapshot.version);
-
         match wanted {
             Wanted::Page => (snapshot.page.clone(), "text/html; charset=utf-8", version),
             Wanted::News => (snapshot.news.clone(), "application/json", version),
@@ -286,7 +288,7 @@ impl Watch {
     }
 }
 
-/// What goes back.
+/// An answer to a client.
 struct Answer {
     status: &'static str,
     kind: &'static str,
@@ -303,7 +305,8 @@ impl Answer {
         Self { version: Some(version.to_owned()), ..self }
     }
 
-    /// The page's own policy stands in the page; the headers add what only they can say.
+    /// Sends the answer. The page has its own content policy; the headers add what only headers can
+    /// say.
     fn send(&self, stream: &TcpStream, with_body: bool) -> io::Result<()> {
         let mut text = format!(
             "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\nCache-Control: no-cache\r\n\
@@ -330,7 +333,7 @@ impl Answer {
     }
 }
 
-/// Writes all of it, or gives up on a client that takes it too slowly.
+/// Writes all bytes within a time, or gives up on a client that receives them too slowly.
 fn write_within(mut stream: &TcpStream, mut bytes: &[u8], time: Duration) -> io::Result<()> {
     let until = Instant::now() + time;
     while !bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! Tokenizes a text into a cache and tells how fast it was and how much memory it took at most:
+//! Tokenizes a text into a cache, and prints the speed and the peak memory:
 //!
 //! ```sh
 //! cargo run --release -p dlt-data --example tokenize -- PATH CACHE THREADS [TOKENIZER]
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Most resident memory so far in 10^6 bytes, as Linux tells it; 0 elsewhere.
+/// Peak resident memory so far in 10^6 bytes, as Linux reports it; 0 elsewhere.
 fn peak_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,13 +1,13 @@
-//! In which order windows are visited.
+//! The order in which windows are visited.
 
 use crate::error::DataError;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// Batches of windows, without end: each pass is a fresh seeded shuffle of all windows. Windows
-/// that do not fill a last batch are left out of that pass; the next shuffle gives them their
-/// chance.
+/// An endless sequence of batches of windows. Each pass is a fresh seeded shuffle of all windows.
+/// Windows that do not fill a last batch are left out of that pass; the next shuffle may place them
+/// earlier.
 #[derive(Clone, Debug)]
 pub struct Batches {
     batch: usize,
@@ -15,12 +15,12 @@ pub struct Batches {
     position: BatchPosition,
 }
 
-/// Where a [`Batches`] stands: all that is needed to go on exactly there.
+/// The position of a [`Batches`]: all that is needed to resume exactly there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatchPosition {
-    /// Passes begun before this one, those that were cut short included.
+    /// Passes begun before this one, including those that were cut short.
     pub pass: u64,
-    /// Windows of this pass that were used already.
+    /// Windows of this pass that are already used.
     pub index: usize,
     /// The generator as it was before it shuffled this pass.
     rng: ChaCha8Rng,
@@ -30,12 +30,12 @@ impl Batches {
     /// Batches of `batch` out of `count` windows, shuffled by `rng`.
     ///
     /// # Errors
-    /// If a pass has not a single batch, or a batch no window.
+    /// If a pass is too short for one batch, or a batch has no window.
     pub fn new(count: usize, batch: usize, rng: ChaCha8Rng) -> Result<Self, DataError> {
         Self::resume(count, batch, BatchPosition { pass: 0, index: 0, rng })
     }
 
-    /// Goes on at a saved position of batches out of as many windows.
+    /// Resumes at a saved position of batches out of `count` windows.
     ///
     /// # Errors
     /// As [`Batches::new`], or if the position is beyond the last window.
@@ -63,8 +63,8 @@ impl Batches {
 
     /// Leaves the current pass and starts a fresh shuffle.
     pub fn restart(&mut self) {
-        // The generator is kept as it was before a shuffle; drawing that shuffle again moves it on
-        // to the next.
+        // `position` keeps the generator as it was before the shuffle of the current pass. Drawing
+        // that shuffle again advances it to the state before the next one.
         let rng = &mut self.position.rng;
         shuffled(self.order.len(), rng);
         self.order = shuffled(self.order.len(), &mut rng.clone());
@@ -78,7 +78,7 @@ impl Batches {
         self.order.len() / self.batch
     }
 
-    /// Where these batches stand.
+    /// The position of these batches, to save and resume.
     #[must_use]
     pub fn position(&self) -> BatchPosition {
         self.position.clone()

@@ -1,11 +1,10 @@
 //! The text pipeline of the authors' code.
 //!
 //! A row is a line with its line end, as in the published WikiText files, or a row of a table as it
-//! is. Rows of white space alone are left out; the others are joined without a separator, 1,000 at
-//! a time, and each such group is tokenized by itself. The groups are dealt to up to 8 workers,
-//! each a contiguous share (the first ones have one more where it does not come out even). A worker
-//! puts its tokens one after the other and cuts them into blocks of T - 1; its remainder is
-//! dropped.
+//! is. Rows of only white space are left out. The others are joined without a separator, 1,000 at a
+//! time, and each such group is tokenized by itself. Up to 8 workers each get a contiguous share of
+//! the groups; if the shares are uneven, the first workers have one group more. A worker
+//! concatenates its tokens and cuts them into blocks of T - 1 tokens. It drops its remainder.
 
 use crate::{
     error::DataError,
@@ -16,19 +15,18 @@ use std::mem;
 /// Rows that are joined before they are tokenized.
 pub const GROUP_ROWS: usize = 1_000;
 
-/// Workers that a split is dealt to, at most.
+/// Most workers that share a split.
 pub const MAX_SHARDS: usize = 8;
 
-/// Bytes of rows that are joined, at most: 1,000 novels. A group is tokenized at once, so it is
-/// held whole.
+/// Most bytes of one group: 1,000 novels. A group is tokenized at once, so it is held in memory.
 const LARGEST_GROUP: usize = 512 << 20;
 
-/// Rows on their way into groups.
+/// Joins rows into groups.
 #[derive(Debug, Default)]
 pub(crate) struct Grouping {
-    /// Rows of this group, and what is there of the next one.
+    /// Rows of this group, and the pieces so far of a row that is not over.
     group: String,
-    /// Where the row begins that is not over yet.
+    /// Offset in `group` at which the current row begins.
     row_start: usize,
     in_group: usize,
     rows: usize,
@@ -41,7 +39,7 @@ impl Grouping {
         if piece.kind == PieceKind::Ends { self.end_row(send) } else { Flow::On }
     }
 
-    /// Hands over what is left.
+    /// Hands over the last group, which may be short.
     pub(crate) fn finish(&mut self, send: &mut dyn FnMut(String) -> Flow) {
         if self.end_row(send) == Flow::On && self.in_group > 0 {
             self.in_group = 0;
@@ -49,7 +47,7 @@ impl Grouping {
         }
     }
 
-    /// Refuses rows that are too long together.
+    /// Refuses a group whose rows are too long together.
     pub(crate) fn check(&self) -> Result<(), DataError> {
         if self.group.len() <= LARGEST_GROUP {
             return Ok(());
@@ -64,7 +62,7 @@ impl Grouping {
         })
     }
 
-    /// Rows so far, without those of white space.
+    /// Rows so far, without those of only white space.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -83,27 +81,28 @@ impl Grouping {
             return Flow::On;
         }
 
-        (self.in_group, self.row_start) = (0, 0);
+        self.in_group = 0;
+        self.row_start = 0;
         send(mem::take(&mut self.group))
     }
 }
 
-/// Tokens of groups on their way into whole blocks.
+/// Cuts the tokens of groups into whole blocks, worker by worker.
 #[derive(Debug)]
 pub(crate) struct Shards {
-    /// Groups that each worker still has to take.
+    /// Groups that each worker still has to process.
     groups: Vec<usize>,
     worker: usize,
     block: usize,
     /// Tokens of this worker that do not fill a block yet.
     rest: Vec<u32>,
-    /// Bytes of each token.
+    /// Bytes that each token stands for, by id.
     lengths: Vec<u32>,
     bytes: u64,
 }
 
 impl Shards {
-    /// Workers for so many rows, who cut blocks of so many tokens.
+    /// Workers for `rows` rows, which cut blocks of `block` tokens.
     pub(crate) fn new(rows: usize, block: usize, lengths: Vec<u32>) -> Self {
         let groups = rows.div_ceil(GROUP_ROWS);
         let count = groups.clamp(1, MAX_SHARDS);
@@ -114,12 +113,13 @@ impl Shards {
         Self { groups, worker: 0, block, rest: Vec::new(), lengths, bytes: 0 }
     }
 
-    /// Takes the tokens of the next group and hands whole blocks to `write`.
+    /// Adds the tokens of the next group and hands whole blocks to `write`.
     pub(crate) fn push_group<E>(
         &mut self,
         ids: &[u32],
         write: &mut dyn FnMut(&[u32]) -> Result<(), E>,
     ) -> Result<(), E> {
+        // The remainder of a worker is dropped, as in the authors' code: clear it at each change.
         while self.groups.get(self.worker) == Some(&0) {
             self.worker += 1;
             self.rest.clear();

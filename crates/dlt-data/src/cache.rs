@@ -9,19 +9,19 @@
 //! | 12..16 | size of the vocabulary, u32 |
 //! | 16..24 | number of tokens, u64 |
 //! | 24..32 | bytes of text that the tokens stand for, u64 |
-//! | 32..36 | the token that ends a text, u32; all ones where there is none |
-//! | 36..40 | bytes of the rows without text behind the tokens, u32; 0 where there are none |
+//! | 32..36 | the token that ends a text, u32; all ones if there is none |
+//! | 36..40 | bytes of the rows without text after the tokens, u32; 0 if there are none |
 //! | 40..48 | bytes of the text that was read, u64 |
 //! | 48..80 | key: SHA-256 of what the tokens were made from |
 //! | 80..112 | SHA-256 of the text that was read |
 //! | 112..144 | SHA-256 of all that follows the header |
 //! | 144..176 | SHA-256 of bytes 0..144 |
 //! | 176.. | the tokens, u32 each |
-//! | behind them | rows without text that were met, of each file in order: JSON |
+//! | after them | rows without text that were found, of each file in order: JSON |
 //!
-//! A file that is not exactly this is made again, never trusted. A new one is written as
-//! `KEY.partial`, under a lock on it, synced and renamed: whoever wants the same file at the same
-//! moment waits for it, and what a process that was killed left behind is begun anew.
+//! A file that deviates from this is made again, never trusted. A new one is written as
+//! `KEY.partial`, under a lock on it, synced and renamed. Another process that wants the same file
+//! at the same moment waits for it. If a process was killed, the next one starts its file again.
 
 use crate::{
     checksum::{feed, hex},
@@ -46,15 +46,15 @@ const NO_EOS: u32 = u32::MAX;
 /// Ending of a finished file.
 pub(crate) const EXTENSION: &str = "tokens";
 
-/// Bytes that are gathered before they are written.
+/// Bytes of the write buffer.
 const BUFFER: usize = 1 << 20;
 
-/// What tokens are made from.
+/// A checksum of everything that tokens are made from. It names their file.
 #[derive(Clone, Copy)]
 pub(crate) struct CacheKey([u8; 32]);
 
 impl CacheKey {
-    /// The key of a text by its identity, a tokenizer by its own, and what else shapes the tokens.
+    /// The key of a text and a tokenizer, each by its identity, and of what else shapes the tokens.
     pub(crate) fn new(content: &[u8; 32], tokenizer: &str, pipeline: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(MAGIC);
@@ -73,36 +73,40 @@ impl CacheKey {
     }
 }
 
-/// A token stream and what has to be known beside it.
+/// A token stream, and facts about it that the stream does not hold.
 pub(crate) struct TokenizedText {
     pub(crate) stream: TokenStream,
     pub(crate) facts: Facts,
 }
 
-/// What has to be known beside tokens.
+/// What a cache file stores besides tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) vocabulary: usize,
     pub(crate) eos: Option<u32>,
     /// Bytes of text that the tokens stand for.
     pub(crate) bytes: u64,
-    /// Bytes of the text that was read; blocks drop some of it.
+    /// Bytes of the text that was read; of these, blocks drop some.
     pub(crate) text_bytes: u64,
     /// SHA-256 of the text that was read.
     pub(crate) text_sha256: [u8; 32],
-    /// Rows without text of each file that was read; empty where there are none.
+    /// Rows without text of each file that was read; empty if there are none.
     pub(crate) bad_rows: Vec<Found>,
 }
 
-/// The tokens of a key, if the folder has them whole. What is there but cannot be used is reported
-/// as a warning.
+/// The tokens of a key, if the folder has them whole. A file that exists but cannot be used gives a
+/// warning.
 pub(crate) fn read(folder: &Path, key: &CacheKey) -> Option<TokenizedText> {
     let path = key.path(folder);
     match read_file(&path, key) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "cached tokens cannot be used and are made again");
+            tracing::warn!(
+                path = %path.display(),
+                %error,
+                "cached tokens cannot be used and are made again"
+            );
             None
         }
     }
@@ -114,7 +118,7 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     let length = file.metadata()?.len();
 
     if length < HEADER_BYTES as u64 {
-        return Err(damaged("shorter than its header"));
+        return Err(damaged("the file is shorter than its header"));
     }
 
     let mut header = [0; HEADER_BYTES];
@@ -125,6 +129,7 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     };
     let long = |at: usize| u64::from(number(at)) | u64::from(number(at + 4)) << 32;
 
+    // The header is checked before any of its numbers is used.
     if header[..8] != *MAGIC || number(8) != VERSION {
         return Err(damaged("not a token cache of this version"));
     }
@@ -133,13 +138,13 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     }
 
     if header[48..80] != key.0 {
-        return Err(damaged("made from another text or tokenizer"));
+        return Err(damaged("the tokens were made from another text or tokenizer"));
     }
 
     let n_found = u64::from(number(36));
     let end = long(16).checked_mul(4).and_then(|tokens| tokens.checked_add(HEADER_BYTES as u64));
     let Some(end) = end.filter(|end| end.checked_add(n_found) == Some(length)) else {
-        return Err(damaged("cut short or too long"));
+        return Err(damaged("the file is cut short or too long"));
     };
     let mut hash = Sha256::new();
 
@@ -162,7 +167,7 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     Ok(TokenizedText { stream: TokenStream::in_file(tokens, bytes as usize), facts })
 }
 
-/// The rows without text, from this place in a file whose checksum agrees.
+/// The rows without text, from this position in a file whose checksum was compared.
 fn read_found(file: &mut File, at: u64, length: u64) -> io::Result<Vec<Found>> {
     if length == 0 {
         return Ok(Vec::new());
@@ -175,11 +180,11 @@ fn read_found(file: &mut File, at: u64, length: u64) -> io::Result<Vec<Found>> {
     serde_json::from_slice(&json).map_err(io::Error::from)
 }
 
-/// What asking to write a key gives.
+/// The result of [`Writer::begin`].
 pub(crate) enum Begun {
-    /// Somebody else wrote it meanwhile.
+    /// Another process wrote it in the meantime.
     Ready(TokenizedText),
-    /// It is to be written.
+    /// The caller has to write it.
     Write(Writer),
 }
 
@@ -195,18 +200,18 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Begins to write a key, once nobody else does.
+    /// Begins to write a key, after waiting for any other process that writes it.
     pub(crate) fn begin(folder: &Path, key: CacheKey) -> io::Result<Begun> {
         fs::create_dir_all(folder)?;
         let partial = key.path(folder).with_extension(durable::PARTIAL);
         let file = durable::claim(&partial)?;
 
-        // What processes left that were killed while they tokenized another text.
+        // Removes files of processes that were killed while they tokenized another text.
         durable::remove_dead(folder);
 
         if let Ok(text) = read_file(&key.path(folder), &key) {
-            // What was claimed is empty, and nobody waits for it but those who will look here first
-            // too.
+            // The claimed file is empty. Processes that wait for it look for the finished file
+            // first, as this one does.
             let _ = fs::remove_file(&partial);
             return Ok(Begun::Ready(text));
         }
@@ -230,17 +235,18 @@ impl Writer {
         self.file.write_all(&self.bytes)
     }
 
-    /// Puts the file into its place and gives the tokens back, in it.
+    /// Renames the file to its final name and returns the tokens, read from it.
     pub(crate) fn finish(self, facts: &Facts) -> io::Result<TokenizedText> {
         let partial = self.partial.clone();
-        // What is left of a failed write is only in the way; after the rename there is nothing.
+        // Removes what a failed write left. After the rename there is nothing to remove.
         self.place(facts).inspect_err(|_| drop(fs::remove_file(&partial)))
     }
 
     fn place(mut self, facts: &Facts) -> io::Result<TokenizedText> {
-        let found = match facts.bad_rows.is_empty() {
-            true => Vec::new(),
-            false => serde_json::to_vec(&facts.bad_rows)?,
+        let found = if facts.bad_rows.is_empty() {
+            Vec::new()
+        } else {
+            serde_json::to_vec(&facts.bad_rows)?
         };
 
         self.hash.update(&found);
@@ -263,6 +269,8 @@ impl Writer {
         header.extend_from_slice(&self.hash.finalize());
         header.extend_from_slice(&Sha256::digest(&header));
 
+        // The header holds counts and checksums of the whole file, so it is written last, over the
+        // zeros that `begin` wrote.
         let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&header)?;
@@ -275,9 +283,9 @@ impl Writer {
         read_file(&path, &self.key)
     }
 
-    /// Takes away what was written.
+    /// Removes what was written.
     pub(crate) fn abandon(self) {
-        // Where that fails, the next who wants this file begins it anew.
+        // If that fails, the next process that wants this file starts it again.
         let _ = fs::remove_file(&self.partial);
     }
 }

@@ -1,4 +1,4 @@
-//! The data sets that can be named: those of the paper, where they come from, and how their splits
+//! The data sets that have a name: those of the paper, where they come from, and how their splits
 //! are made.
 
 mod table;
@@ -9,48 +9,48 @@ use std::fmt;
 
 pub use table::CATALOGUE;
 
-/// A data set that can be named.
+/// A data set that has a name.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Entry {
     /// Its name.
     pub name: &'static str,
-    /// What it is for.
-    pub task: Task,
+    /// The task that it is for.
+    pub task: LearningTask,
     /// Size in words: text, rows, tokens.
     pub size: &'static str,
     /// Its licence.
     pub licence: &'static str,
     /// Repository on the hub; `None` for what is shipped.
     pub repository: Option<&'static str>,
-    /// Revision of it, unless another is asked for.
+    /// Its revision, unless another one is requested.
     pub revision: &'static str,
     /// Its configuration there, a folder.
     pub config: &'static str,
-    /// How the three splits come about, in words.
+    /// How the three splits are made, in words.
     pub splits: &'static str,
     /// What the paper reports on it.
     pub paper: &'static str,
-    /// The same for the program: train, validation and test.
+    /// How train, validation and test are made, for the program.
     pub(crate) parts: [Part; 3],
     /// What its rows hold.
     pub(crate) columns: Columns,
 }
 
-/// What a data set is for.
+/// The task that a data set is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Task {
+pub enum LearningTask {
     /// Predicting the next token.
     LanguageModel,
-    /// Telling the class of a sentence or of a pair of them.
+    /// Predicting the class of a sentence or of a pair of sentences.
     Classification,
-    /// Telling the class of a picture.
+    /// Predicting the class of a picture.
     Images,
 }
 
-impl Task {
-    /// In words.
+impl LearningTask {
+    /// The task in words.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -60,14 +60,15 @@ impl Task {
         }
     }
 
-    /// Refuses a data set for this task: it is for another one, or, without an entry, a text.
+    /// The error for a data set that is not for this task: it is for `task`, or, without an entry
+    /// in the catalogue, a text.
     pub(crate) fn not_of(self, name: &str, task: Option<Self>) -> DataError {
         let task = task.map_or("text alone", Self::name);
         DataError::OtherTask { name: name.to_owned(), task, wanted: self.name() }
     }
 }
 
-impl fmt::Display for Task {
+impl fmt::Display for LearningTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -99,15 +100,15 @@ pub(crate) enum Columns {
 pub(crate) enum Joining {
     /// A line end between two rows, unless the first has one.
     Lines,
-    /// As the hub cut the WikiText files: rows have their line ends, but blank lines, which were a
-    /// blank and a line end, became empty rows.
+    /// As the hub cut the WikiText files: rows keep their line ends, but a blank line (a blank and
+    /// a line end) became an empty row.
     WikiText,
 }
 
-/// Which rows of which of the hub's splits make one of ours.
+/// Which rows of which split of the hub form one of our splits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// The hub's split.
+    /// The split of the hub.
     pub(crate) of: Split,
     /// Its rows.
     pub(crate) rows: RowShare,
@@ -118,23 +119,23 @@ pub(crate) struct Part {
 pub(crate) enum RowShare {
     /// All of them.
     All,
-    /// All but the last so many.
+    /// All except the rows of the tail.
     Before(Tail),
-    /// The last so many.
+    /// Only the rows of the tail.
     Last(Tail),
 }
 
 /// A number of rows at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tail {
-    /// So many.
+    /// This number of rows.
     Rows(u64),
-    /// So many of a hundred, rounded down, but one at least.
+    /// This percentage of the rows, rounded down, but at least one row.
     Percent(u64),
 }
 
 impl RowShare {
-    /// The rows of a table of so many.
+    /// The range of rows in a table of `rows` rows.
     pub(crate) fn range(self, rows: u64) -> std::ops::Range<u64> {
         let cut = |tail: Tail| {
             let last = match tail {
@@ -169,7 +170,7 @@ pub(crate) const fn validation_from_train(tail: Tail) -> [Part; 3] {
     ]
 }
 
-/// The data set of a name.
+/// The data set with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Entry> {
     CATALOGUE.iter().find(|entry| entry.name == name)

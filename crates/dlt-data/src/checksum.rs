@@ -1,4 +1,4 @@
-//! SHA-256, as digits.
+//! SHA-256 as hexadecimal digits.
 
 use sha2::{Digest, Sha256};
 use std::{
@@ -15,7 +15,7 @@ pub(crate) fn hex(digest: &[u8; 32]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Feeds a file into checksums, a piece at a time.
+/// Feeds the rest of a file into checksums, a piece at a time. Returns the number of bytes.
 pub(crate) fn feed(hashes: &mut [&mut Sha256], file: &mut File) -> io::Result<u64> {
     let mut piece = vec![0; PIECE];
     let mut bytes = 0;

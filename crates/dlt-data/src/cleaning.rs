@@ -12,12 +12,13 @@ pub struct Cleaned {
     pub bytes: u64,
 }
 
-/// Removes every file that this crate puts into a token cache: tokens, those that were begun, and
-/// lock files of data sets of the hub. What else is in the folder stays, and so does the hub's own
-/// cache. A run that has tokens open goes on with them.
+/// Removes every file that this crate writes into a token cache: tokens, unfinished tokens, and
+/// lock files of data sets of the hub. Other files in the folder stay, and so does the hub's own
+/// cache. A run that has tokens open can continue with them.
 ///
 /// # Errors
-/// If the folder cannot be read or a file cannot be removed. A folder that is not there is empty.
+/// If the folder cannot be read or a file cannot be removed. A folder that does not exist counts as
+/// empty.
 pub fn clean(cache: &Path) -> Result<Cleaned, DataError> {
     let mut cleaned = Cleaned::default();
     let is_tokens = |name: &str| {
@@ -32,7 +33,7 @@ pub fn clean(cache: &Path) -> Result<Cleaned, DataError> {
     let locks = cache.join(lock::FOLDER);
     clean_folder(&locks, &|name| name.ends_with(lock::EXTENSION), &mut cleaned)?;
 
-    // Only if nothing else is in it.
+    // Fails, and leaves the folder, if anything else is in it.
     let _ = fs::remove_dir(&locks);
     Ok(cleaned)
 }

@@ -1,5 +1,5 @@
 //! The corpora that are shipped inside the library. Their sources, licences and checksums are in
-//! the data card beside each of them, `data/NAME/README.md`.
+//! the data card next to each of them, `data/NAME/README.md`.
 
 /// Name of the shipped Shakespeare: plays, sonnets and narrative poems, 248,125 GPT-2 tokens.
 pub const SHAKESPEARE: &str = "shakespeare";

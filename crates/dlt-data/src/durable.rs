@@ -1,5 +1,5 @@
-//! Files that are either the old or the new, never half of either, and of which nothing else is
-//! left behind.
+//! Files that are replaced as a whole: either the old or the new one exists, never half of one, and
+//! nothing else is left.
 
 use crate::error::DataError;
 use dlt_spec::waiting::{self, Waiting};
@@ -13,7 +13,7 @@ pub(crate) use dlt_spec::durable::{
     PARTIAL, beside, dead, no_links, remove_dead, remove_if_dead, sync_folder, unshare,
 };
 
-/// Replaces a file by these bytes, making its folders.
+/// Replaces a file by these bytes, and makes its folders.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     let failed =
         |error: io::Error| DataError::Write { path: path.to_owned(), reason: error.to_string() };
@@ -21,8 +21,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     dlt_spec::durable::replace(path, bytes).map_err(failed)
 }
 
-/// A new empty file under a lock, once nobody else writes one of this name; rename or remove it
-/// before it is dropped. Behind a process that does not continue it fails.
+/// A new empty file under a lock, after waiting for any other process that writes one of this name.
+/// Rename or remove it before it is dropped. It fails if the other process makes no progress.
 pub(crate) fn claim(path: &Path) -> io::Result<File> {
     let what = "a file that another process writes";
     dlt_spec::durable::claim_after(path, |file| {

@@ -3,19 +3,19 @@
 use crate::split::Split;
 use std::path::PathBuf;
 
-/// What can go wrong with data, each naming the file and what to do.
+/// What can go wrong with data. Each message names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// Neither a corpus that is shipped nor a path that exists.
+    /// A name that is neither a shipped corpus nor a path that exists.
     #[error(
-        "no text at {name:?}: expected a name of the catalogue ({known}), hf:OWNER/NAME, or the path of a file of \
-         text or rows or of a folder of them"
+        "found no text at {name:?}: expected a name of the catalogue ({known}), hf:OWNER/NAME, or \
+         the path of a file or folder with text or rows"
     )]
     NoSuchSource {
-        /// What was asked for.
+        /// The name that was requested.
         name: String,
-        /// The corpora that are shipped.
+        /// The shipped corpora and the names of the catalogue.
         known: String,
     },
     /// A file or folder that cannot be read.
@@ -27,14 +27,18 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file or folder with no text in it.
-    #[error("{} holds no text: expected at least one window of tokens, the file is empty", path.display())]
+    #[error(
+        "{} holds no text: the file is empty, expected at least one window of tokens",
+        path.display()
+    )]
     Empty {
         /// The file or folder.
         path: PathBuf,
     },
     /// A file that is not UTF-8.
     #[error(
-        "{} is not UTF-8: invalid byte {byte:#04x} at byte offset {offset}; convert the file to UTF-8 first",
+        "{} is not UTF-8: invalid byte {byte:#04x} at byte offset {offset}; convert the file to \
+         UTF-8 first",
         path.display()
     )]
     NotUtf8 {
@@ -46,15 +50,18 @@ pub enum DataError {
         byte: u8,
     },
     /// A folder without text files.
-    #[error("no text files in {}: expected at least one file ending in {extensions}", path.display())]
+    #[error(
+        "no text files in {}: expected at least one file that ends in one of {extensions}",
+        path.display()
+    )]
     NoTextFiles {
         /// The folder.
         path: PathBuf,
         /// The endings that are read.
         extensions: String,
     },
-    /// A folder or repository whose files do not say clearly which split each is for.
-    #[error("cannot tell which text of {place} to read as what: {found}; {advice}")]
+    /// A folder or repository in which it is unclear which file is for which split.
+    #[error("it is unclear which files of {place} to read: {found}; {advice}")]
     AmbiguousFolder {
         /// The folder or repository.
         place: String,
@@ -65,7 +72,8 @@ pub enum DataError {
     },
     /// A folder or repository without a file for a split that is needed.
     #[error(
-        "{place} has no file for the {missing} split, only {found}: add one, as in {missing}.txt, or name a single file"
+        "{place} has no file for the {missing} split, only {found}: add one, such as \
+         {missing}.txt, or name a single file"
     )]
     MissingSplit {
         /// The folder or repository.
@@ -75,9 +83,9 @@ pub enum DataError {
         /// The files that there are.
         found: String,
     },
-    /// Files whose names count parts, not all of which are there.
+    /// Files whose names count parts, some of which are missing.
     #[error(
-        "{place} has not all parts of a split: expected {expected} files, as their names say, got {found}"
+        "{place} lacks parts of a split: expected {expected} files by their names, got {found}"
     )]
     MissingParts {
         /// The folder or repository.
@@ -88,11 +96,14 @@ pub enum DataError {
         found: String,
     },
     /// A folder with more files than a data set has.
-    #[error("{} has more than {most} files: expected a folder of data, name one below it", path.display())]
+    #[error(
+        "{} has more than {most} files: expected a folder of data; name a folder below it",
+        path.display()
+    )]
     TooManyFiles {
         /// The folder.
         path: PathBuf,
-        /// The most that are looked at.
+        /// The largest number that is read.
         most: usize,
     },
     /// A split that the data do not have.
@@ -113,10 +124,11 @@ pub enum DataError {
         /// The fractions.
         fractions: [f64; 3],
     },
-    /// A split that has not a single window.
+    /// A split that is too short for a single window.
     #[error(
-        "the {split} split of {name} has {tokens} tokens, too few for one window of context {context}, which takes \
-         {needed}: use a longer text, a smaller `model.context` or other fractions in `data.split`"
+        "the {split} split of {name} has {tokens} tokens, but one window of context {context} \
+         takes {needed}: use a longer text, a smaller `model.context` or other fractions in \
+         `data.split`"
     )]
     SplitTooShort {
         /// Where the text comes from.
@@ -132,7 +144,8 @@ pub enum DataError {
     },
     /// A split without a single example.
     #[error(
-        "the {split} split of {name} has no examples with a class: use more of them, or other fractions in `data.split`"
+        "the {split} split of {name} has no examples with a class: use more examples, or other \
+         fractions in `data.split`"
     )]
     NoExamples {
         /// Where they come from.
@@ -148,19 +161,20 @@ pub enum DataError {
         /// The least that the pipeline takes.
         least: usize,
     },
-    /// More windows asked for than the stream has.
+    /// More windows were requested than the stream has.
     #[error(
-        "{asked} windows of {context} tokens asked for, the text has {count}: use a longer text, or ask for less"
+        "{asked} windows of {context} tokens were requested, but the text has {count}: use a \
+         longer text, or request fewer"
     )]
     TooFewWindows {
-        /// Windows asked for, or one more than the index asked for.
+        /// Windows requested, or one more than the requested index.
         asked: usize,
         /// Windows that there are.
         count: usize,
         /// Context, T.
         context: usize,
     },
-    /// A batch larger than a whole pass, or of nothing.
+    /// A batch that is larger than a whole pass, or empty.
     #[error("a batch of {batch} windows cannot be drawn from {count}: expected 1 to {count}")]
     BadBatch {
         /// Windows in a batch, B.
@@ -170,10 +184,11 @@ pub enum DataError {
     },
     /// A saved position that belongs to other data.
     #[error(
-        "the saved position is at window {index} of a pass, which has {count} here: resume with the same data"
+        "the saved position is window {index} of a pass, but a pass over these data has {count}: \
+         resume with the same data"
     )]
     BadPosition {
-        /// Windows of the pass that were used already.
+        /// Windows of the pass that are already used.
         index: usize,
         /// Windows that there are.
         count: usize,
@@ -192,8 +207,8 @@ pub enum DataError {
     },
     /// A tokenizer that cannot be used.
     #[error(
-        "cannot use the tokenizer {name:?}: {reason}; expected `gpt2`, `bytes`, hf:OWNER/NAME or the path of a \
-         tokenizer.json"
+        "cannot use the tokenizer {name:?}: {reason}; expected `gpt2`, `bytes`, hf:OWNER/NAME or \
+         the path of a tokenizer.json"
     )]
     BadTokenizer {
         /// Name or path.
@@ -201,7 +216,7 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A tokenizer without a token that ends a text, where one is needed.
+    /// A tokenizer that lacks a token that ends a text, where one is needed.
     #[error("the tokenizer {tokenizer:?} has no token {expected:?}, which {wanted}")]
     NoEndOfText {
         /// Identity of the tokenizer.
@@ -219,8 +234,8 @@ pub enum DataError {
         /// What it said.
         reason: String,
     },
-    /// A name that cannot be a repository's or a revision's.
-    #[error("{name:?} is no name on the hub: expected {expected}")]
+    /// A name that no repository and no revision can have.
+    #[error("{name:?} is not a name on the hub: expected {expected}")]
     BadHubName {
         /// The name.
         name: String,
@@ -229,13 +244,13 @@ pub enum DataError {
     },
     /// The hub cannot be reached.
     #[error(
-        "cannot reach the hub at {endpoint} for {what}: {reason}; check the network, HF_ENDPOINT and proxies (what is \
-         in the cache already is used without asking under HF_HUB_OFFLINE=1)"
+        "cannot reach the hub at {endpoint} for {what}: {reason}; check the network, HF_ENDPOINT \
+         and proxies (with HF_HUB_OFFLINE=1 the files in the cache are used without asking)"
     )]
     HubUnreachable {
         /// Its address.
         endpoint: String,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// What the system said.
         reason: String,
@@ -243,39 +258,40 @@ pub enum DataError {
     /// The hub refuses or fails.
     #[error("the hub answered {status} for {what}: {advice}")]
     HubStatus {
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// The status.
         status: u16,
         /// What to do.
         advice: &'static str,
     },
-    /// An answer that cannot be the hub's.
-    #[error("the hub's answer for {what} is not to be trusted: {reason}; nothing of it was kept")]
+    /// An answer that the real hub does not give.
+    #[error("cannot trust the hub's answer for {what}: {reason}; nothing of it was kept")]
     HubAnswer {
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A download that broke off again and again.
+    /// A download that broke off in every try.
     #[error(
-        "the download of {file} broke off at byte {bytes} of {of}: {reason}; what got is kept, and the same \
-         command goes on there"
+        "the download of {file} broke off at byte {bytes} of {of}: {reason}; these bytes are kept, \
+         and the same command resumes there"
     )]
     HubBroken {
         /// Name in the repository.
         file: String,
-        /// Bytes that are here.
+        /// Bytes that are on this machine.
         bytes: u64,
         /// Bytes of the file.
         of: u64,
         /// What happened.
         reason: String,
     },
-    /// A file of another length than the hub says.
+    /// A file whose length differs from what the hub states.
     #[error(
-        "{file} has not the size that the hub states: expected {expected} bytes, got {got}; try again later"
+        "{file} does not have the size that the hub states: expected {expected} bytes, got {got}; \
+         try again later"
     )]
     HubSize {
         /// Name in the repository.
@@ -285,10 +301,10 @@ pub enum DataError {
         /// Bytes that arrived, or that another answer states.
         got: u64,
     },
-    /// A file of another content than the hub says.
+    /// A file whose content differs from what the hub states.
     #[error(
-        "{file} has not the content that the hub states: expected SHA-256 {expected}, got {got}; it was removed, \
-         try again later"
+        "{file} does not have the content that the hub states: expected SHA-256 {expected}, got \
+         {got}; it was removed, try again later"
     )]
     HubChecksum {
         /// Name in the repository.
@@ -298,10 +314,10 @@ pub enum DataError {
         /// What was found instead.
         got: String,
     },
-    /// Something that is not on this machine, offline.
+    /// Something is not on this machine, and the hub may not be asked.
     #[error(
-        "{what} is not in the hub's cache, {}, and HF_HUB_OFFLINE forbids asking the hub: unset it, or fetch this where \
-         there is a network",
+        "{what} is not in the hub's cache, {}, and HF_HUB_OFFLINE forbids asking the hub: unset \
+         it, or fetch this on a machine with a network",
         cache.display()
     )]
     Offline {
@@ -310,9 +326,10 @@ pub enum DataError {
         /// The hub's cache.
         cache: PathBuf,
     },
-    /// A file of the cache that is not what the hub gave.
+    /// A file of the cache that differs from what the hub gave.
     #[error(
-        "{file} in the hub's cache is damaged: {} has SHA-256 {got}, expected {expected}; fetch it again online",
+        "{file} in the hub's cache is damaged: {} has SHA-256 {got}, expected {expected}; fetch it \
+         again online",
         path.display()
     )]
     CacheDamaged {
@@ -320,28 +337,29 @@ pub enum DataError {
         file: String,
         /// Its content.
         path: PathBuf,
-        /// What the hub says.
+        /// The SHA-256 that the hub states.
         expected: String,
-        /// What it is.
+        /// The SHA-256 of the file.
         got: String,
     },
-    /// More than may be fetched.
+    /// More bytes than may be fetched.
     #[error(
-        "{what} would fetch {} GB, more than the {} GB that are allowed: set DLT_MOST_FETCHED_GB where it is to be so",
+        "{what} would fetch {} GB, more than the {} GB that are allowed: to allow more, set \
+         DLT_MOST_FETCHED_GB",
         bytes.div_ceil(1_000_000_000), most / 1_000_000_000
     )]
     HubTooMuch {
         /// The data set or model.
         what: String,
-        /// Its bytes that are not here.
+        /// Its bytes that are not on this machine.
         bytes: u64,
         /// The most that is fetched.
         most: u64,
     },
-    /// A name of the catalogue or the hub, where nobody said how the hub is reached.
-    #[error("{name} comes from the hub, which this program was not told how to reach")]
+    /// A name of the catalogue or the hub, but the caller gave no settings for the hub.
+    #[error("{name} comes from the hub, but this program has no settings to reach it")]
     NoHub {
-        /// What was asked for.
+        /// What was requested.
         name: String,
     },
     /// A repository without files that fit.
@@ -356,20 +374,20 @@ pub enum DataError {
         /// What there is.
         known: String,
     },
-    /// A data set that is not for this task.
+    /// A data set for another task.
     #[error("{name} is for {task}, not for {wanted}")]
     OtherTask {
         /// Name in the catalogue.
         name: String,
         /// What it is for.
         task: &'static str,
-        /// What was asked for.
+        /// What was requested.
         wanted: &'static str,
     },
-    /// A table of whose columns none is surely its text.
+    /// A table in which it is unclear which column is the text.
     #[error(
-        "{}: {reason}; name the column of the text, as in PATH::COLUMN (hf:OWNER/NAME:CONFIG:COLUMN); its columns \
-         are: {known}",
+        "{}: {reason}; name the column of the text, as in PATH::COLUMN \
+         (hf:OWNER/NAME:CONFIG:COLUMN); its columns are: {known}",
         path.display()
     )]
     NoTextColumn {
@@ -377,12 +395,13 @@ pub enum DataError {
         path: PathBuf,
         /// Why none was chosen.
         reason: String,
-        /// The columns with what they hold and a value of each.
+        /// The columns, with what they hold and an example value of each.
         known: String,
     },
-    /// Two files of one text whose columns were found, and differ.
+    /// Two files of one text for which different columns were found.
     #[error(
-        "the text of {} is in its column {first:?} and that of {} in {second:?}: name the column, as in PATH::COLUMN",
+        "the text of {} is in its column {first:?}, but that of {} is in {second:?}: name the \
+         column, as in PATH::COLUMN",
         path.display(),
         other.display()
     )]
@@ -396,7 +415,7 @@ pub enum DataError {
         /// Its column.
         second: String,
     },
-    /// A file whose content is neither text nor rows.
+    /// A file whose content is neither text nor rows, whatever its name is.
     #[error("{} is {what}, expected {format}: {todo}", path.display())]
     ForeignContent {
         /// The file.
@@ -438,16 +457,16 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
-    /// Cached tokens that are not in their file any more.
+    /// Cached tokens that are no longer in their file.
     #[error(
-        "the cached tokens of {} were changed while they were used: cannot read token {token} of {of}: {source}; run the \
-         same command again, or `dlt train --resume`, and they are made again",
+        "the cached tokens of {} were changed while they were used: cannot read token {token} of \
+         {of}: {source}; run the same command again, or `dlt train --resume`, to make them again",
         path.display()
     )]
     ChangedCache {
         /// The file.
         path: PathBuf,
-        /// The first token that was asked for.
+        /// The first token that was requested.
         token: usize,
         /// Tokens that the file had when it was opened.
         of: usize,
@@ -456,8 +475,8 @@ pub enum DataError {
     },
     /// More tokens than the cache may hold.
     #[error(
-        "the {split} split of {name} is more than {limit} of tokens, after {read} of its text: this is the limit for {of} \
-         of files; if that is meant, set DLT_CACHE_LIMIT to more, as in DLT_CACHE_LIMIT=100GB"
+        "the {split} split of {name} is more than {limit} of tokens after {read} of its text, the \
+         limit for {of} of files; to allow more, set DLT_CACHE_LIMIT, as in DLT_CACHE_LIMIT=100GB"
     )]
     TooManyTokens {
         /// Where the text comes from.
@@ -471,10 +490,10 @@ pub enum DataError {
         /// Bytes of the files, in words.
         of: String,
     },
-    /// More text than is read to find where it is cut.
+    /// More text than is read to find where to cut it.
     #[error(
-        "{} and the files after it are more than {most} bytes of text, which is more than such files are expected to \
-         hold; if that is meant, set DLT_CACHE_LIMIT to more, as in DLT_CACHE_LIMIT=100GB",
+        "{} and the files after it hold more than {most} bytes of text, more than expected of such \
+         files; to allow more, set DLT_CACHE_LIMIT, as in DLT_CACHE_LIMIT=100GB",
         path.display()
     )]
     TooMuchText {
@@ -483,7 +502,7 @@ pub enum DataError {
         /// The most bytes.
         most: u64,
     },
-    /// Settings of batches that cannot be.
+    /// A setting whose value is not possible.
     #[error("{what}: expected {expected}, got {got}")]
     BadSetting {
         /// The setting.

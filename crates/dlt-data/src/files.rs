@@ -35,12 +35,12 @@ use std::{
     sync::Arc,
 };
 
-/// Endings of the files that are read from a folder, each also with `.gz` or `.zst` after it but
-/// for Parquet.
+/// Endings of the files that are read from a folder. Each except Parquet may also have `.gz` or
+/// `.zst` after it.
 pub const DATA_EXTENSIONS: [&str; 11] =
     ["txt", "text", "tokens", "raw", "jsonl", "ndjson", "json", "csv", "tsv", "parquet", "pq"];
 
-/// Files that end as data do and are none: those of models and tokenizers, and descriptions of data
+/// Files that end like data but hold none: files of models and tokenizers, and descriptions of data
 /// sets.
 const NO_DATA: [&str; 13] = [
     "added_tokens.json",
@@ -58,8 +58,8 @@ const NO_DATA: [&str; 13] = [
     "vocab.json",
 ];
 
-/// Bytes of a row of JSON, CSV or TSV, at most: some hundred books. A row is held whole, up to
-/// three times, so that less than 1 GiB of memory is needed. Lines of plain text have no limit.
+/// Most bytes of a row of JSON, CSV or TSV: some hundred books. Up to three copies of a row are in
+/// memory, so this needs less than 1 GiB. Lines of plain text have no limit.
 pub(crate) const LONGEST_ROW: u64 = 256 << 20;
 
 /// Bytes of a file that are read at a time.
@@ -99,24 +99,24 @@ pub(crate) enum Format {
     Parquet,
 }
 
-/// How objects of JSON follow each other. The name does not say it.
+/// How objects of JSON follow each other. The file's name does not say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JsonLayout {
-    /// One a line.
+    /// One in each line.
     Lines,
     /// In an array.
     Array,
 }
 
-/// Takes the bytes of an object of JSON, with its number from 1.
+/// Receives the bytes of an object of JSON, with its number from 1.
 pub(crate) type TakeObject<'a> = &'a mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>;
 
-/// Takes a row: the names of the columns, its number, its fields or why they do not belong to the
-/// names.
+/// Receives a row: the names of the columns, the row's number, and its fields, or why they do not
+/// fit the names.
 pub(crate) type TakeRecord<'a> =
     &'a mut dyn FnMut(&[String], u64, Result<&csv::ByteRecord, String>) -> Result<Flow, DataError>;
 
-/// How it is packed.
+/// How a file is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
     Plain,
@@ -125,7 +125,7 @@ pub(crate) enum Packing {
 }
 
 impl Format {
-    /// What a file's name says, if it is one that is read.
+    /// The format and packing by a file's name; `None` if the file is not read.
     pub(crate) fn of_name(name: &str) -> Option<(Self, Packing)> {
         let name = name.to_ascii_lowercase();
         let (name, packing) = match name.rsplit_once('.') {
@@ -150,7 +150,7 @@ impl Format {
         Some((format, packing))
     }
 
-    /// As it is called in messages.
+    /// Its name in messages.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -163,7 +163,7 @@ impl Format {
     }
 }
 
-/// A file, or a text that is shipped.
+/// A file, or a text of a shipped corpus.
 #[derive(Clone, Debug)]
 pub(crate) struct DataFile {
     pub(crate) path: PathBuf,
@@ -173,16 +173,16 @@ pub(crate) struct DataFile {
     pub(crate) shipped: Option<&'static str>,
     /// How it is read.
     pub(crate) reading: Reading,
-    /// The column of its text, of a table whose content was looked at.
+    /// The column of its text, of a table that was examined.
     pub(crate) column: Option<TextColumn>,
-    /// What separates its columns, of CSV and TSV whose content was looked at.
+    /// What separates its columns, of CSV and TSV files that were examined.
     separator: Option<u8>,
     /// Rows without text; clones share them.
     pub(crate) findings: Arc<Findings>,
 }
 
 impl DataFile {
-    /// A file by its path; one whose name says nothing is text, plain or packed.
+    /// A file by its path. A file whose name gives no format is text, plain or packed.
     pub(crate) fn at(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let (format, packing) = Format::of_name(&name).unwrap_or_else(|| {
@@ -210,7 +210,8 @@ impl DataFile {
         Self { path, format, packing, shipped, reading, column: None, separator: None, findings }
     }
 
-    /// Looks at its content: whether it is what its name says, and where in its rows the text is.
+    /// Reads the beginning of its content: checks that it is what its name says, and finds the
+    /// column of the text.
     pub(crate) fn examine(
         &mut self,
         reading: Reading,
@@ -229,7 +230,7 @@ impl DataFile {
         Ok(())
     }
 
-    /// The same without looking for a text: how its rows are told apart.
+    /// The same without looking for a text: finds how its rows and columns are separated.
     pub(crate) fn examine_rows(&mut self, reading: Reading) -> Result<(), DataError> {
         self.reading = reading;
         if self.shipped.is_some() {
@@ -261,7 +262,7 @@ impl DataFile {
         json::each(self, layout, take)
     }
 
-    /// Hands the fields of each row to `take`, with its number, where that of the names is 1.
+    /// Hands the fields of each row to `take`, with its number. The line of names is row 1.
     pub(crate) fn each_record(
         &self,
         quoting: Quoting,
@@ -270,8 +271,8 @@ impl DataFile {
         separated::each(self, quoting, self.separator.unwrap_or(b','), take)
     }
 
-    /// Refuses what is neither text nor rows, by the first bytes of the file and of what is packed
-    /// in it. Gives the first bytes of the content.
+    /// Refuses content that is neither text nor rows, by the first bytes of the file and of what is
+    /// packed in it. Returns the first bytes of the content.
     fn check_content(&self) -> Result<Vec<u8>, DataError> {
         let refused = |Foreign { what, todo }: Foreign| DataError::ForeignContent {
             path: self.path.clone(),
@@ -288,6 +289,8 @@ impl DataFile {
             return Err(DataError::Empty { path: self.path.clone() });
         }
 
+        // Packed data must begin with the mark of its packing. Anything else is named for what it
+        // is, or else as not packed.
         match (self.format, self.packing) {
             (Format::Parquet, _) if stored.starts_with(b"PAR1") => return Ok(stored),
             (_, Packing::Gzip) if stored.starts_with(b"\x1F\x8B") => {}
@@ -322,7 +325,7 @@ impl DataFile {
         }
     }
 
-    /// Its content without packing and without a mark of byte order.
+    /// Its content, unpacked and without a byte order mark.
     pub(crate) fn open(&self) -> Result<Box<dyn Read + '_>, DataError> {
         if let Some(text) = self.shipped {
             return Ok(Box::new(text.as_bytes()));
@@ -335,7 +338,7 @@ impl DataFile {
         opened.map_err(|source| self.unreadable(source))
     }
 
-    /// An error of the system, or of what is packed.
+    /// An error of the system, or of the packed data.
     fn unreadable(&self, source: io::Error) -> DataError {
         DataError::Read { path: self.path.clone(), source }
     }
@@ -348,7 +351,7 @@ impl DataFile {
         }
     }
 
-    /// Rows of a table, where they are known without reading it.
+    /// The number of rows of a table, if it is known without reading the table.
     pub(crate) fn known_rows(&self) -> Result<Option<u64>, DataError> {
         match self.format {
             Format::Parquet => table::rows(self).map(Some),
@@ -356,13 +359,13 @@ impl DataFile {
         }
     }
 
-    /// A row that is not held in memory.
+    /// The error for a row that is too long to be held in memory.
     fn too_long(&self, row: u64) -> DataError {
         let reason = format!("it is longer than {LONGEST_ROW} bytes: cut it into several rows");
         DataError::BadRow { path: self.path.clone(), row, reason }
     }
 
-    /// An array that cannot be read.
+    /// The error for an array that cannot be read.
     fn of_array(&self, row: u64, error: ArrayError) -> DataError {
         match error {
             ArrayError::Io(error) => self.unreadable(error),
@@ -373,16 +376,16 @@ impl DataFile {
 
     /// The column of its text.
     fn text_column(&self) -> Result<&str, DataError> {
-        // A table is looked at before it is read; where it was not, nothing is guessed.
+        // A table is examined before it is read. If it was not, its column is not guessed.
         let column = self.column.as_ref().map(|column| column.name.as_str());
-        column.ok_or_else(|| self.bad("the column of its text was not looked for"))
+        column.ok_or_else(|| self.bad("the column of its text is not known"))
     }
 }
 
 /// A part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece<'a> {
-    /// What it says; never half a character.
+    /// The text; never half a character.
     pub(crate) text: &'a str,
     /// What it is.
     pub(crate) kind: PieceKind,
@@ -395,13 +398,13 @@ pub(crate) enum PieceKind {
     Begins,
     /// The end of a row, or all of it.
     Ends,
-    /// What stands between two rows; no row of its own.
+    /// The separator of two rows, which is not a row itself.
     Between,
-    /// The end of a document that another one follows; it has no text.
+    /// The end of a document, if another one follows. It has no text.
     EndOfDocument,
 }
 
-/// Whether to go on.
+/// Whether to continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     /// More is wanted.
@@ -410,7 +413,7 @@ pub(crate) enum Flow {
     Stop,
 }
 
-/// Takes pieces.
+/// Receives pieces.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(Piece<'_>) -> Result<Flow, DataError>;
 
 /// Rows of several files, one after the other.
@@ -424,18 +427,20 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Hands the pieces of these rows to `sink`, with what stands between them.
+    /// Hands the pieces of the rows in the range `wanted` to `sink`, with the separators between
+    /// them.
     pub(crate) fn read(
         &self,
         wanted: Option<&Range<u64>>,
         sink: Sink<'_>,
     ) -> Result<(), DataError> {
-        // Whether there was a row that did not end its line.
+        // Whether the last row did not end its line.
         let mut is_open = false;
         let mut at_start = true;
         let mut before = 0;
 
-        // Whether there was a document; of each file, whether what follows begins another one.
+        // Whether there was a document. `is_next`, in each file: whether the next text begins
+        // another document.
         let mut has_document = false;
 
         for file in &self.files {
@@ -452,7 +457,8 @@ impl Rows {
             }
 
             let mut take = |piece: Piece<'_>| {
-                // Rows without text are no documents.
+                // Rows without text are no documents. The end of a document is sent when the next
+                // one begins, so that none is sent after the last.
                 if self.boundary == Boundary::EndOfText && is_next && !piece.text.is_empty() {
                     is_next = false;
                     let end = Piece { text: "", kind: PieceKind::EndOfDocument };
@@ -511,7 +517,7 @@ impl Rows {
         Ok(rows)
     }
 
-    /// About how many bytes of text there are.
+    /// An estimate of the bytes of text.
     pub(crate) fn estimated_bytes(&self) -> u64 {
         let size = |file: &DataFile| match (file.shipped, file.format, &file.column) {
             (Some(text), ..) => text.len() as u64,
@@ -525,8 +531,8 @@ impl Rows {
     }
 }
 
-/// Reads one file, of which only these rows are wanted. Gives the rows that it has, if it was read
-/// to its end.
+/// Reads those rows of a file that are wanted. Returns the number of rows that were read, which is
+/// that of the file if it was read to its end (0 for Parquet, whose number is known).
 fn read_file(
     file: &DataFile,
     wanted: Option<Range<u64>>,
@@ -584,7 +590,8 @@ mod tests {
         let data = DataSpec { source, tokenizer, ..DataSpec::default() };
 
         load(&DataRequest::new(&data, 1), &mut |_| ()).unwrap();
-        // Its first bytes, its first rows, its characters to cut it, and each split.
+        // Once each for its first bytes, its first rows and its characters, and once for each
+        // split.
         assert_eq!(OPENED.lock().unwrap()[&path], 6);
     }
 }

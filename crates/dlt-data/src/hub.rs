@@ -1,8 +1,7 @@
 //! The Hugging Face hub: what a repository holds, and its files on this machine.
 //!
-//! Requests are those of the `hf-hub` crate: its client, token, redirects and proxies; and the
-//! cache is laid out by it, as Python's `huggingface_hub` lays it out, so that a file fetched by
-//! either is found by the other:
+//! Requests use the `hf-hub` crate: its client, token and proxies. The crate also lays out the
+//! cache, as Python's `huggingface_hub` does, so a file fetched by either is found by the other:
 //!
 //! ```text
 //! CACHE/datasets--OWNER--NAME/refs/REVISION              the commit that a branch was last seen at
@@ -10,12 +9,12 @@
 //! CACHE/datasets--OWNER--NAME/snapshots/COMMIT/FILE      a link to it
 //! ```
 //!
-//! What comes over it is handled here, because that crate's own download appends whatever a server
-//! sends, gives the content its final name before anybody has looked at it, and waits for ever. A
-//! file is written as `blobs/ETAG.part`, under a lock that it and other programs of that crate
-//! hold, goes on where it was broken off, and is renamed once its size and, where the hub gives
-//! one, its SHA-256 are right. What is in the cache already is compared with that checksum once,
-//! see `verified`.
+//! Answers are handled here, not in that crate: its own download appends whatever a server sends,
+//! gives the content its final name before anything is checked, and waits for ever. A file is
+//! written as `blobs/ETAG.part`, under the lock that programs with that crate hold too. A download
+//! that broke off resumes where it stopped. The file is renamed once its size and, if the hub gives
+//! one, its SHA-256 are right. A file that is already in the cache is compared with that checksum
+//! once, see `verified`.
 
 mod answer;
 mod layout;
@@ -47,24 +46,24 @@ pub use patience::Patience;
 /// Where the hub is, unless `HF_ENDPOINT` says otherwise.
 pub const HUB_ENDPOINT: &str = "https://huggingface.co";
 
-/// Files that are downloaded at the same time, unless set otherwise.
+/// Files that are downloaded at the same time, by default.
 const PARALLEL: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
 
-/// Most bytes that one data set or model may bring, unless set otherwise: twice the largest data
-/// set of the catalogue when unpacked, and more than any model that trains here; a hub can state
-/// any size.
+/// Most bytes that one data set or model may have, by default. It is twice the largest data set of
+/// the catalogue when unpacked, and more than any model that trains here. A limit is needed because
+/// a hub can state any size.
 const MOST_BYTES: u64 = 200_000_000_000;
 
-/// How the hub is reached, and where its files are kept.
+/// How to reach the hub, and where its files are kept.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
     /// Address of the hub, without a slash at its end; `HF_ENDPOINT` in the environment.
     pub endpoint: String,
     /// Folder of the cache; `HF_HUB_CACHE`, else `HF_HOME/hub`.
     pub cache: PathBuf,
-    /// What private and gated repositories ask for; `HF_TOKEN`.
+    /// The token for private and gated repositories; `HF_TOKEN`.
     pub token: Option<Token>,
-    /// Whether nothing may be asked of the hub; `HF_HUB_OFFLINE`.
+    /// Whether the hub may not be asked; `HF_HUB_OFFLINE`.
     pub is_offline: bool,
     /// How long to wait and how often to try.
     pub patience: Patience,
@@ -89,13 +88,13 @@ impl HubConfig {
         }
     }
 
-    /// The same, where nothing may be asked.
+    /// The same settings, but the hub may not be asked.
     #[must_use]
     pub(crate) fn offline(&self) -> Self {
         Self { is_offline: true, ..self.clone() }
     }
 
-    /// The same, for a question whose answer the cache can stand in for.
+    /// The same settings with fewer tries, for a question that the cache can answer too.
     #[must_use]
     pub(crate) fn brief(&self) -> Self {
         Self { patience: self.patience.brief(), ..self.clone() }
@@ -107,8 +106,8 @@ impl HubConfig {
 pub struct Token(String);
 
 impl Token {
-    /// The token of a text, without the white space around it; `None` where nothing is left, or
-    /// where it holds what no header may.
+    /// The token in a text, without the white space around it. `None` if nothing is left, or if it
+    /// has characters that an HTTP header cannot hold.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -123,7 +122,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What happens to one file while several are fetched.
+/// What happens while files are fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FetchEvent {
@@ -134,40 +133,40 @@ pub enum FetchEvent {
         /// Its address.
         endpoint: String,
     },
-    /// A file that is here is compared with the hub's checksum, for the first time or since it has
-    /// changed.
+    /// A file on this machine is compared with the hub's checksum, for the first time or because it
+    /// has changed.
     Comparing {
         /// Name in the repository.
         file: String,
         /// Bytes of the file.
         of: u64,
     },
-    /// So many of its bytes are here.
+    /// Progress of a download.
     At {
         /// Name in the repository.
         file: String,
-        /// Bytes that are here.
+        /// Bytes that are on this machine.
         bytes: u64,
         /// Bytes of the file.
         of: u64,
     },
     /// The hub is asked again, after a pause.
     Waiting {
-        /// Name in the repository; the repository's own name while its list is asked for.
+        /// Name in the repository; the name of the repository itself while its list is requested.
         file: String,
         /// Length of the pause.
         wait_ms: u64,
         /// Why.
         reason: String,
     },
-    /// The file is here, whole and checked.
+    /// The file is on this machine, complete and checked.
     Done {
         /// Name in the repository.
         file: String,
     },
 }
 
-/// Takes what happens, from several threads at once.
+/// Receives events, from several threads at once.
 pub type OnFetch<'a> = &'a (dyn Fn(FetchEvent) + Sync);
 
 /// A repository of the hub at a revision.
@@ -178,18 +177,18 @@ pub struct Hub<'a> {
 }
 
 impl<'a> Hub<'a> {
-    /// A repository; nothing is asked yet.
+    /// A repository. This makes no request.
     #[must_use]
     pub fn new(config: &'a HubConfig, name: &'a RepoName, revision: &'a Revision) -> Self {
         Self { config, name, revision }
     }
 
-    /// The commit that the revision is now, and the files that it holds. Offline it is the commit
-    /// that the cache last saw and the files that the cache has.
+    /// The commit of the revision now, and its files. Offline: the commit that the cache last saw,
+    /// and the files that the cache has.
     ///
     /// # Errors
-    /// If the hub cannot be reached or refuses, if its answer is not to be trusted, or if it is
-    /// offline and the cache has nothing.
+    /// If the hub cannot be reached or refuses, if its answer cannot be trusted, or if offline the
+    /// cache has nothing.
     pub fn listing(&self, on: OnFetch<'_>) -> Result<Listing, DataError> {
         if self.config.is_offline {
             return self.layout().listing().ok_or_else(|| self.not_cached(""));
@@ -197,11 +196,11 @@ impl<'a> Hub<'a> {
         listing::ask(self, on)
     }
 
-    /// Paths of files, in their order, fetched where they are not here yet.
+    /// Paths of files, in the given order. Files that are not on this machine yet are fetched.
     ///
     /// # Errors
-    /// The first that is met; other files that are under way are finished, and what came of a
-    /// broken one stays for the next time.
+    /// The error of the first file, in the given order, that failed. Downloads that have started
+    /// are finished, and the bytes of a broken one are kept for the next time.
     pub fn fetch(
         &self,
         listing: &Listing,
@@ -215,6 +214,8 @@ impl<'a> Hub<'a> {
         let found: Vec<Mutex<Option<Result<PathBuf, DataError>>>> =
             files.iter().map(|_| Mutex::new(None)).collect();
 
+        // Each thread fetches the next file that no other has started. After an error no new file
+        // is started.
         let work = || {
             while !is_over.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -228,6 +229,7 @@ impl<'a> Hub<'a> {
         };
 
         thread::scope(|scope| {
+            // This thread works too, so one thread fewer is started.
             for _ in 1..self.config.parallel.get().min(files.len()) {
                 scope.spawn(work);
             }
@@ -244,8 +246,8 @@ impl<'a> Hub<'a> {
         Ok(paths)
     }
 
-    /// Refuses what is more than may be fetched, before anything is. Sizes that the list leaves out
-    /// are counted as they become known.
+    /// Refuses more bytes than may be fetched, before anything is fetched. Sizes that the list
+    /// leaves out are counted as they become known.
     fn check_sizes(&self, listing: &Listing, files: &[&RemoteFile]) -> Result<(), DataError> {
         let layout = self.layout();
         let is_away = |file: &&&RemoteFile| !layout.pointer(&listing.commit, &file.name).exists();
@@ -266,8 +268,8 @@ impl<'a> Hub<'a> {
         })
     }
 
-    /// A file that is needed and not among those that are known: of the hub, or of the cache while
-    /// the hub may not be asked.
+    /// The error for a needed file that is not in the listing: of the hub, or of the cache if the
+    /// hub may not be asked.
     pub(crate) fn missing(&self, listing: &Listing, wanted: &str) -> DataError {
         if self.config.is_offline {
             return self.not_cached(wanted);
@@ -286,14 +288,14 @@ impl<'a> Hub<'a> {
         }
     }
 
-    /// What is missing here while the hub may not be asked.
+    /// The error for something that is not on this machine while the hub may not be asked.
     pub(crate) fn not_cached(&self, wanted: &str) -> DataError {
         let whole = format!("{} at {}", self.name, self.revision);
         let what = if wanted.is_empty() { whole } else { format!("{wanted} of {whole}") };
         DataError::Offline { what, cache: self.config.cache.clone() }
     }
 
-    /// The hub's address as it may be shown.
+    /// The hub's address without a password, for messages.
     fn endpoint(&self) -> String {
         without_password(&self.config.endpoint)
     }
@@ -319,7 +321,7 @@ impl<'a> Hub<'a> {
         Repo::with_revision(self.name.as_str().to_owned(), kind, revision.to_owned())
     }
 
-    /// The crate's own clients for this repository at a revision.
+    /// Clients of the `hf-hub` crate for this repository at a revision.
     fn client(&self, revision: &str) -> Result<Client, DataError> {
         let with = |token: Option<&Token>| {
             let api = ApiBuilder::from_cache(Cache::new(self.config.cache.clone()))
@@ -343,7 +345,7 @@ impl<'a> Hub<'a> {
         }
     }
 
-    /// A text from elsewhere, without the token, should it be in it.
+    /// A text from outside, with the token removed if it contains it.
     fn hidden(&self, text: &str) -> String {
         match &self.config.token {
             Some(token) => text.replace(&token.0, "[token]"),
@@ -352,7 +354,7 @@ impl<'a> Hub<'a> {
     }
 }
 
-/// An address as it may be shown.
+/// An address without user and password.
 fn without_password(address: &str) -> String {
     match (address.split_once("://"), address.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),

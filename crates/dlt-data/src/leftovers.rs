@@ -1,4 +1,4 @@
-//! What processes left in the caches that were killed while they wrote there.
+//! Files in the caches that were left by processes killed while they wrote there.
 
 use crate::{durable, lock};
 use std::{
@@ -7,30 +7,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Ending of a content of the hub that is fetched; the next fetch continues it.
+/// Ending of a file of the hub that is partly fetched; the next fetch continues it.
 pub(crate) const PART: &str = "part";
 
-/// Ending of the file whose lock a process holds that fetches a content of the hub.
+/// Ending of the lock file that a process holds while it fetches a file of the hub.
 pub(crate) const LOCK: &str = "lock";
 
-/// Folders of a repository of the hub.
+/// Folders of a repository in the hub's cache.
 const CONTENTS: &str = "blobs";
 const REVISIONS: &str = "refs";
 const COMMITS: &str = "snapshots";
 
-/// Folders below that of a repository that are looked into.
+/// Levels of folders below a repository that are searched.
 const DEEPEST: usize = 16;
 
-/// What is left in the caches, in order.
+/// What dead processes left in the caches, sorted by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
-    /// Files that are of no use; [`remove_leftover`] removes them.
+    /// Files that are of no use. [`remove_leftover`] removes them.
     pub dead: Vec<PathBuf>,
-    /// Parts of files of the hub, with their bytes. The next fetch of the file continues there.
+    /// Partly fetched files of the hub, with their bytes. The next fetch of the file continues
+    /// there.
     pub parts: Vec<(PathBuf, u64)>,
 }
 
-/// Looks through a token cache and a cache of the hub for what no living process writes.
+/// Searches a token cache and a cache of the hub for partial files that no living process writes.
 #[must_use]
 pub fn leftovers(tokens: Option<&Path>, hub: Option<&Path>) -> Leftovers {
     let mut found = Leftovers::default();
@@ -56,10 +57,11 @@ pub fn leftovers(tokens: Option<&Path>, hub: Option<&Path>) -> Leftovers {
     found
 }
 
-/// Removes what [`leftovers`] calls dead, unless a process writes it by now. Says whether it did.
+/// Removes a file that [`leftovers`] calls dead, unless a process writes it by now. Returns whether
+/// it was removed.
 ///
 /// # Errors
-/// What the system says.
+/// If the system cannot remove it.
 pub fn remove_leftover(path: &Path) -> io::Result<bool> {
     let _lock = match fs::read_link(path) {
         Ok(content) => match held(&content_of(path, &content)) {
@@ -83,8 +85,8 @@ fn repositories(hub: &Path) -> Vec<PathBuf> {
     entries(hub).into_iter().filter(is_repository).collect()
 }
 
-/// What is dead in a folder and those below it. Links are not followed; that of a file that is
-/// fetched now is not dead.
+/// Dead files in a folder and the folders below it. Links are not followed. The link of a file that
+/// is being fetched is not dead.
 fn below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     let is_free = |path: &PathBuf| match fs::read_link(path) {
         Ok(content) => held(&content_of(path, &content)).is_ok(),
@@ -107,10 +109,10 @@ fn content_of(link: &Path, content: &Path) -> PathBuf {
     link.parent().unwrap_or(link).join(content)
 }
 
-/// A process fetches the content.
+/// Another process is fetching the content.
 struct Held;
 
-/// Holds the lock of a content of the hub, where it has one.
+/// Takes the lock of a file of the hub, if it has one. The lock ends with the returned file.
 fn held(content: &Path) -> Result<Option<File>, Held> {
     let Ok(file) = durable::no_links().read(true).open(content.with_extension(LOCK)) else {
         return Ok(None);
@@ -122,7 +124,7 @@ fn held(content: &Path) -> Result<Option<File>, Held> {
     }
 }
 
-/// What is in a folder, in order; nothing where it cannot be read.
+/// The entries of a folder, sorted; empty if it cannot be read.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

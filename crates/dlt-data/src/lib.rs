@@ -3,10 +3,10 @@
 //!
 //! [`load`](fn@load) turns a [`DataRequest`] into [`TokenSplits`]: one [`TokenStream`] each for
 //! training, validation and test. [`Windows`] cuts a stream into inputs and targets of `T` tokens,
-//! and [`Batches`] says in which order they are visited. [`Material`] is that for whatever a spec
-//! names: text, sentences with a class, or pictures. Everything is a plain array in host memory;
-//! nothing here knows of tensors, and nothing reads the environment: the folder of the token cache
-//! is the caller's choice.
+//! and [`Batches`] gives the order in which they are visited. [`Material`] does the same for
+//! everything that a spec can name: text, sentences with a class, or pictures. All data are plain
+//! arrays in host memory. This crate knows no tensors and does not read the environment: the caller
+//! chooses the folder of the token cache.
 //!
 //! ```
 //! use dlt_data::{Tokenizer, TokenStream, Windows};
@@ -86,8 +86,8 @@ pub use source::read_text;
 pub use split::Split;
 pub use stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits, TokenStream};
 pub use tokenizer::{
-    BYTES, COMPANIONS_FOLDER, Companions, END_OF_TEXT, GPT2, Kept, Marks, Pairs, SpecialTokens,
-    TOKENIZER_FILE, Template, Tokenizer, TrainingRequest, train_tokenizer,
+    BYTES, COMPANIONS_FOLDER, Companions, END_OF_TEXT, GPT2, KeptTokenizer, Marks, Pairs,
+    SpecialTokens, TOKENIZER_FILE, Template, Tokenizer, TrainingRequest, train_tokenizer,
 };
 pub use whole::whole_tokens;
 pub use windows::{InputsAndTargets, Windows};

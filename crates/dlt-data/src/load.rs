@@ -8,7 +8,7 @@ use crate::{
     hub::{FetchEvent, HubConfig},
     origin::HubOrigin,
     retrieval::{Retrieval, Retrieved},
-    source::Source,
+    source::TextSource,
     split::Split,
     stream::{Provenance, SplitProvenance, TokenSplits, TokenStream},
     tokenizer::{END_OF_TEXT, Marks, Tokenizer, TokenizerSource},
@@ -29,22 +29,22 @@ pub struct DataRequest<'a> {
     pub context: usize,
     /// Folder of cached tokens, made if it is missing; `None` keeps tokens in memory.
     pub cache: Option<&'a Path>,
-    /// How the hub is reached; without it, names that come from the hub are refused.
+    /// How to reach the hub; `None` refuses names that come from the hub.
     pub hub: Option<&'a HubConfig>,
-    /// Threads that tokenize; `None` takes one for each core.
+    /// Threads that tokenize; `None` uses one for each core.
     pub threads: Option<NonZeroUsize>,
     /// Bytes of tokens that a split may become, on disk or in memory; `None` for 1 GiB and 64 times
     /// the size of its files.
     pub limit: Option<u64>,
 }
 
-/// Tokens that a split may become whatever its files, in bytes: few disks and memories are too
-/// small for so many.
+/// Bytes of tokens that a split may have in any case, however small its files are. Few disks and
+/// memories are too small for so many.
 const FLOOR_BYTES: u64 = 1 << 30;
 
-/// How many times the size of its files the tokens of a split may be. A token of four bytes for
-/// each byte of text, and text that was packed to a sixteenth: more is no text that a person wrote,
-/// but a file made to fill a disk.
+/// How many times the size of its files the tokens of a split may have. This allows one token (four
+/// bytes) for each byte of text, and text that was packed to a sixteenth. A file that needs more
+/// was made to fill a disk.
 const MOST_GROWTH: u64 = 64;
 
 impl<'a> DataRequest<'a> {
@@ -55,10 +55,10 @@ impl<'a> DataRequest<'a> {
     }
 }
 
-/// Bytes of text for a byte of tokens, at most: sixteen letters a token.
+/// Bytes of text for one byte of tokens, at most: sixteen letters a token.
 const TEXT_PER_TOKENS: u64 = 4;
 
-/// Bytes of tokens that may be made of files of so many bytes.
+/// Bytes of tokens that may be made of files of `stored` bytes.
 fn limit_of(request: &DataRequest<'_>, stored: u64) -> u64 {
     request.limit.unwrap_or_else(|| FLOOR_BYTES.saturating_add(stored.saturating_mul(MOST_GROWTH)))
 }
@@ -84,17 +84,17 @@ pub enum Progress {
         split: Split,
         /// Bytes of its text that are done.
         bytes: usize,
-        /// Bytes of its text; about so many until it is done, where it is packed.
+        /// Bytes of its text. This is an estimate until the split is done.
         of: usize,
     },
 }
 
-/// The tokens of a text, from the cache where they are, else tokenized and cached.
+/// The tokens of a text, read from the cache or else made and cached.
 ///
 /// # Errors
 /// If the source or the tokenizer cannot be used, a split is too short for one window or too long
 /// for the limit, or the disk is full. A cache that cannot be read, or whose folder cannot be
-/// written to, is no error: it is reported as a warning.
+/// written to, gives a warning and no error.
 pub fn load(
     request: &DataRequest<'_>,
     progress: &mut dyn FnMut(Progress),
@@ -111,7 +111,7 @@ pub fn load(
     text.tell_of_name();
 
     let loaded = load_splits(request, &mut text, progress);
-    // Also where it failed: what was left out may be why.
+    // Also after a failure: the rows that were left out may be the reason.
     text.tell_bad_rows();
 
     loaded
@@ -119,7 +119,7 @@ pub fn load(
 
 fn load_splits(
     request: &DataRequest<'_>,
-    text: &mut Source,
+    text: &mut TextSource,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<TokenSplits, DataError> {
     let DataRequest { data, context, .. } = *request;
@@ -164,7 +164,7 @@ fn load_splits(
     })
 }
 
-/// A text that is read as one, and not as three splits.
+/// A text that is read as a whole, not as three splits.
 #[derive(Clone, Debug)]
 pub struct LoadedText {
     /// Its tokens.
@@ -176,7 +176,7 @@ pub struct LoadedText {
 /// The tokens of a whole text, or of one split of it, read exactly as [`load`] reads it.
 ///
 /// # Errors
-/// As [`load`], and if it is divided into splits and none is asked for, or one that it lacks.
+/// As [`load`], and if it is divided into splits and the caller names none, or one that it lacks.
 pub fn load_text(
     request: &DataRequest<'_>,
     split: Option<Split>,
@@ -194,7 +194,7 @@ pub fn load_text(
     Ok(LoadedText { tokens: tokens?.text.stream, boundary: text.boundary() })
 }
 
-/// Bytes in words.
+/// Bytes with a unit, for messages.
 fn amount(bytes: u64) -> String {
     match bytes as f64 {
         bytes if bytes >= 1e9 => format!("{:.1} GB", bytes / 1e9),
@@ -203,7 +203,7 @@ fn amount(bytes: u64) -> String {
     }
 }
 
-/// The text of a name, fetched where it has to be.
+/// The text of a name, fetched from the hub where needed.
 pub(crate) fn find(
     name: &str,
     fractions: [f64; 3],
@@ -211,10 +211,10 @@ pub(crate) fn find(
     hub: Option<&HubConfig>,
     cache: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Source, DataError> {
+) -> Result<TextSource, DataError> {
     listening(progress, |on| {
         let retrieval = hub.map(|hub| Retrieval { hub, cache, on });
-        Source::find(name, fractions, reading, retrieval.as_ref())
+        TextSource::find(name, fractions, reading, retrieval.as_ref())
     })
 }
 
@@ -229,19 +229,19 @@ pub(crate) fn retrieved(
     listening(progress, |on| Retrieval { hub, cache, on }.retrieve(origin))
 }
 
-/// Works on another thread and hands what it and its own threads report to one listener on this
-/// one.
+/// Does work on another thread. Events from it and from its own threads go to one listener on this
+/// thread, which therefore need not be `Sync`.
 fn listening<T: Send>(
     progress: &mut dyn FnMut(Progress),
     work: impl FnOnce(&(dyn Fn(FetchEvent) + Sync)) -> Result<T, DataError> + Send,
 ) -> Result<T, DataError> {
     thread::scope(|scope| {
         let (sender, events) = mpsc::channel();
-        // The listener is there until the last event was sent.
+        // The channel closes once `work` and its threads are done, which ends the loop below.
         let working = scope.spawn(move || work(&move |event| drop(sender.send(event))));
         events.into_iter().for_each(|event| progress(Progress::Fetching(event)));
 
-        // A panic goes on where it would have been without a thread.
+        // A panic of the work continues here, as it would without a thread.
         working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
@@ -258,15 +258,15 @@ struct LoadedSplit {
     provenance: SplitProvenance,
 }
 
-/// Why there are no tokens.
+/// Why a split has no tokens.
 enum Failed {
     Data(DataError),
     /// The cache cannot be written.
     Cache(io::Error),
 }
 
-/// Whether nothing more can be written, because of the disk or of a limit of the process. Then
-/// memory is no way out: it would be filled next.
+/// Whether nothing more can be written, because the disk is full or the process has reached a
+/// limit. Then memory is no way out: it would fill up next.
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull, WriteZero};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | WriteZero)
@@ -279,11 +279,11 @@ impl From<DataError> for Failed {
 }
 
 impl<'a> Loader<'a> {
-    /// What loads a text, which is told what is put between its documents and how much of it may be
+    /// Prepares to load a text: sets what is put between its documents and how much of it may be
     /// read.
     fn of(
         request: &'a DataRequest<'a>,
-        text: &mut Source,
+        text: &mut TextSource,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, DataError> {
         if let Some(column) = text.column() {
@@ -304,7 +304,7 @@ impl<'a> Loader<'a> {
 
     fn split(
         &mut self,
-        text: &Source,
+        text: &TextSource,
         split: Split,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<LoadedSplit, DataError> {
@@ -329,14 +329,19 @@ impl<'a> Loader<'a> {
                     return Err(DataError::Write { path: folder.to_owned(), reason });
                 }
                 Err(Failed::Cache(error)) => {
-                    tracing::warn!(folder = %folder.display(), %error, "tokens cannot be cached and stay in memory");
+                    tracing::warn!(
+                        folder = %folder.display(),
+                        %error,
+                        "tokens cannot be cached and are kept in memory"
+                    );
                     self.tokenize(text, split, progress)?
                 }
             },
             (None, None) => self.tokenize(text, split, progress)?,
         };
 
-        // Where nothing was read: the rows that were left out when it was.
+        // With cached tokens nothing was read: report the rows that were left out when they were
+        // made.
         text.restore(split, &tokenized.facts.bad_rows);
         let Facts { text_bytes, text_sha256, .. } = tokenized.facts;
         let provenance = SplitProvenance {
@@ -350,7 +355,7 @@ impl<'a> Loader<'a> {
     }
 
     /// What is put between two documents of a text.
-    fn boundary(&mut self, text: &Source) -> Result<Boundary, DataError> {
+    fn boundary(&mut self, text: &TextSource) -> Result<Boundary, DataError> {
         let data = self.request.data;
         let is_asked = data.separator == Separator::EndOfText;
         if is_asked && text.has_lines() {
@@ -385,7 +390,10 @@ impl<'a> Loader<'a> {
                 wanted: "data.separator = \"end-of-text\" puts between two documents",
             }),
             None => {
-                tracing::warn!(tokenizer = %id, "it has no token that ends a text: a line end is put between rows");
+                tracing::warn!(
+                    tokenizer = %id,
+                    "the tokenizer has no token that ends a text: using a line end between rows"
+                );
                 Ok(Boundary::Line)
             }
         }
@@ -395,8 +403,8 @@ impl<'a> Loader<'a> {
         self.tokenizer.take().map_or_else(|| self.source.open(), Ok)
     }
 
-    /// What shapes the tokens besides text and tokenizer: blocks are whole blocks of one context,
-    /// and documents may be ended by a token.
+    /// What else shapes the tokens besides text and tokenizer, as part of the cache key: blocks are
+    /// whole blocks of one context, and a token may end documents.
     fn pipeline(&self, boundary: Boundary) -> String {
         let eos = || {
             self.tokenizer
@@ -407,7 +415,8 @@ impl<'a> Loader<'a> {
 
         match self.request.data.pipeline {
             Pipeline::Stream => {
-                // Which tokens the marks are, the tokenizer's file says.
+                // Which tokens the marks are follows from the tokenizer's file, whose checksum is
+                // in the key.
                 let is_marked = self.request.data.marks == MarksWord::Template;
                 let marks = if is_marked { " with the template's marks" } else { "" };
                 let is_ended = boundary == Boundary::EndOfText;
@@ -421,7 +430,8 @@ impl<'a> Loader<'a> {
                 format!("stream{marks}{ends}")
             }
             Pipeline::Blocks => {
-                // What ends a text is in the file of the tokenizer, or next to it.
+                // The tokenizer's file, or a file next to it, names the token that ends a text.
+                // Files next to it are not in the tokenizer's checksum, so they are added here.
                 let ends = self
                     .source
                     .ends_key()
@@ -434,7 +444,7 @@ impl<'a> Loader<'a> {
     /// Tokenizes into memory.
     fn tokenize(
         &mut self,
-        source: &Source,
+        source: &TextSource,
         split: Split,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<TokenizedText, DataError> {
@@ -448,12 +458,13 @@ impl<'a> Loader<'a> {
         Ok(TokenizedText { stream: TokenStream::new(tokens, facts.bytes as usize), facts })
     }
 
-    /// Tokenizes into the cache, unless somebody else does just now; then it is waited for.
+    /// Tokenizes into the cache. If another process does the same now, waits for it and uses its
+    /// tokens.
     fn tokenize_to(
         &mut self,
         folder: &Path,
         key: CacheKey,
-        source: &Source,
+        source: &TextSource,
         split: Split,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<TokenizedText, Failed> {
@@ -478,7 +489,7 @@ impl<'a> Loader<'a> {
 
     fn work<E: From<DataError>>(
         &mut self,
-        source: &Source,
+        source: &TextSource,
         split: Split,
         write: &mut dyn FnMut(&[u32]) -> Result<(), E>,
         progress: &mut dyn FnMut(Progress),

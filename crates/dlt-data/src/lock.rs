@@ -1,10 +1,10 @@
-//! The lock file of a data set of the hub: which commit it is.
+//! The lock file of a data set of the hub: it pins the commit.
 //!
-//! `CACHE/hub/NAME.lock.json` holds one object: `schema` (1), `source` (the name that was asked
-//! for), `repository`, `revision`, `commit`, `config`, and `files`, each with `name`, `size` and
-//! `sha256`. It is written when a data set is fetched. As long as it is there, the same name means
-//! the same commit, and nothing is asked of the hub while the files are on this machine.
-//! `dlt data fetch` asks again and writes it anew.
+//! `CACHE/hub/NAME.lock.json` holds one object: `schema` (1), `source` (the requested name),
+//! `repository`, `revision`, `commit`, `config`, and `files`, each with `name`, `size` and
+//! `sha256`. It is written when a data set is fetched. As long as it exists, the same name means
+//! the same commit, and the hub is not asked while the files are on this machine. `dlt data fetch`
+//! asks again and rewrites it.
 
 use crate::{durable, error::DataError, hub::RemoteFile, origin::HubOrigin};
 use serde::{Deserialize, Serialize};
@@ -50,14 +50,18 @@ impl Lock {
         }
     }
 
-    /// The lock of a name, if it is there and speaks of the same repository.
+    /// The lock of a name, if it exists and is for the same repository.
     pub(crate) fn read(cache: &Path, origin: &HubOrigin) -> Option<Self> {
         let path = path(cache, &origin.name);
         let text = dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES).ok()?;
         let lock: Self = match serde_json::from_str(&text) {
             Ok(lock) => lock,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the lock file cannot be read and is made again");
+                tracing::warn!(
+                    path = %path.display(),
+                    %error,
+                    "the lock file cannot be read and is made again"
+                );
                 return None;
             }
         };
@@ -82,8 +86,8 @@ impl Lock {
     }
 }
 
-/// Where the lock of a name lies: the name where it can be one of a file, and always some digits of
-/// its checksum.
+/// The path of the lock of a name: the name itself, with other characters replaced, and some digits
+/// of its checksum, which keep different names apart.
 fn path(cache: &Path, source: &str) -> PathBuf {
     let readable =
         |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };

@@ -1,4 +1,4 @@
-//! What a run learns from, whatever its kind: text, sentences with their class, or pictures.
+//! What a run learns from: text, sentences with their class, or pictures.
 
 mod examples;
 mod masking;
@@ -23,19 +23,19 @@ use dlt_spec::{
     size::Extents,
     spec::{Architecture, Augment, Normalise, Objective},
 };
-use examples::Kind;
+use examples::ExampleKind;
 use masking::Masking;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 use std::{path::Path, sync::Arc};
 
-/// Pictures are cropped out of a border of this part of their side.
+/// Before a picture is cropped, it gets a border as wide as its side divided by this number.
 const BORDER_PART: usize = 8;
 
-/// Share of train, in percent, that becomes the test split where the published one has no classes.
+/// Share of train, in percent, that becomes the test split if the published one has no classes.
 const TEST_PERCENT: usize = 5;
 
-/// Classes of the pictures that there are.
+/// Number of classes of the supported pictures.
 const PICTURE_CLASSES: usize = 10;
 
 /// What a run learns from.
@@ -47,22 +47,23 @@ pub struct Material {
     text: Option<TokenSplits>,
 }
 
-/// How material is found.
+/// Where to find material.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Places<'a> {
     /// Folder of cached tokens, made if it is missing; `None` keeps tokens in memory.
     pub cache: Option<&'a Path>,
-    /// How the hub is reached; without it, names that come from the hub are refused.
+    /// How to reach the hub; `None` refuses names that come from the hub.
     pub hub: Option<&'a HubConfig>,
-    /// Bytes of tokens that a split may become; `None` as in [`DataRequest`].
+    /// Most bytes of tokens of a split; `None` as in [`DataRequest`].
     pub limit: Option<u64>,
 }
 
 impl Material {
-    /// What a spec names, for its objective.
+    /// Loads the data that a spec names, for its objective.
     ///
     /// # Errors
-    /// If the source or the tokenizer cannot be used, is for another task, or a split is too short.
+    /// If the source or the tokenizer cannot be used, the source is for another task, or a split is
+    /// too short.
     pub fn load(
         spec: &CheckedSpec,
         places: Places<'_>,
@@ -91,12 +92,12 @@ impl Material {
         }
     }
 
-    /// Windows of a text, of which each token is to be predicted from those before it.
+    /// Windows of a text, in which each token is predicted from those before it.
     ///
     /// # Errors
-    /// None that [`load`](fn@crate::load) has not reported already.
+    /// Only errors that [`load`](fn@crate::load) has already reported.
     pub fn text(splits: TokenSplits) -> Result<Self, DataError> {
-        let windows = |split| Ok(Examples::new(Kind::Windows(splits.windows(split)?), 0));
+        let windows = |split| Ok(Examples::new(ExampleKind::Windows(splits.windows(split)?), 0));
         let [train, validation, test] = Split::ALL.map(windows);
         Ok(Self {
             provenance: splits.provenance.clone(),
@@ -106,8 +107,8 @@ impl Material {
         })
     }
 
-    /// Windows of a text, of which hidden tokens are to be predicted. A tokenizer without a token
-    /// for that gets one more entry at the end of the vocabulary.
+    /// Windows of a text, in which hidden tokens are predicted. A tokenizer without a mask token
+    /// gets one more entry at the end of the vocabulary.
     fn masked(
         splits: TokenSplits,
         tokenizer: &Tokenizer,
@@ -119,7 +120,7 @@ impl Material {
         let token = known.unwrap_or(words as u32);
         let masking = Masking { token, words, share };
         let windows =
-            |split| Ok(Examples::new(Kind::Masked(splits.windows(split)?, masking), seed));
+            |split| Ok(Examples::new(ExampleKind::Masked(splits.windows(split)?, masking), seed));
 
         let [train, validation, test] = Split::ALL.map(windows);
 
@@ -131,8 +132,8 @@ impl Material {
         })
     }
 
-    /// Sentences and their class. Where the published test split has no classes, the last twentieth
-    /// of train takes its place, and the rest is trained on.
+    /// Sentences and their class. If the published test split has no classes, the last twentieth of
+    /// train takes its place, and only the rest is trained on.
     fn sentences(
         spec: &CheckedSpec,
         places: Places<'_>,
@@ -158,7 +159,7 @@ impl Material {
         let validation = labelled(loaded.validation);
         let mut test = labelled(loaded.test);
 
-        // GLUE publishes its test split without classes; what a user has is used as it is.
+        // GLUE publishes its test split without classes. A user's own splits are used as they are.
         if test.is_empty() && loaded.plan.is_none() {
             test =
                 train.split_off(train.len() - (train.len() * TEST_PERCENT / 100).min(train.len()));
@@ -168,7 +169,7 @@ impl Material {
         let mut ids = |split: Split, examples: Vec<Example>| -> Result<Examples, DataError> {
             let rows = SentenceIds::new(&examples, &tokenizer, &framing, spec.model.context)?;
             splits.push(sentence_provenance(split, &examples, rows.tokens()));
-            Ok(Examples::new(Kind::Sentences(Arc::new(rows)), spec.seed))
+            Ok(Examples::new(ExampleKind::Sentences(Arc::new(rows)), spec.seed))
         };
 
         let has_test = !test.is_empty() || loaded.plan.is_none();
@@ -218,7 +219,7 @@ impl Material {
         let mut splits = Vec::new();
         let mut kept = |split: Split, pictures: Pictures| {
             splits.push(picture_provenance(split, &pictures));
-            Examples::new(Kind::Pictures(Arc::new(pictures), settings.clone()), spec.seed)
+            Examples::new(ExampleKind::Pictures(Arc::new(pictures), settings.clone()), spec.seed)
         };
 
         let examples = [
@@ -250,32 +251,33 @@ impl Material {
         &self.provenance
     }
 
-    /// What it decides about the size of a model.
+    /// The sizes of a model that depend on the data.
     #[must_use]
     pub fn extents(&self) -> Extents {
         self.extents
     }
 
-    /// Tokens of the widest batch of any split; nothing where all are as wide as the model says.
+    /// Tokens of the widest batch of any split; `None` if all batches are as wide as the model's
+    /// context.
     #[must_use]
     pub fn widest(&self) -> Option<usize> {
         self.examples.iter().filter_map(Examples::widest).max()
     }
 
-    /// Whether the data have this split; only test may be missing.
+    /// Whether the data have this split. Only test may be missing.
     #[must_use]
     pub fn has(&self, split: Split) -> bool {
         self.provenance.split(split).is_some()
     }
 
-    /// The examples of a split; none where the data do not have it.
+    /// The examples of a split; empty if the data do not have it.
     #[must_use]
     pub fn examples(&self, split: Split) -> &Examples {
         let [train, validation, test] = &self.examples;
         split.of([train, validation, test])
     }
 
-    /// The tokens, where it is a text.
+    /// The tokens, if the material is a text.
     #[must_use]
     pub fn tokens(&self) -> Option<&TokenSplits> {
         self.text.as_ref()
@@ -324,7 +326,8 @@ fn provenance(
     }
 }
 
-/// Texts, each with its length before it so that none runs into the next, and classes.
+/// Size and checksum of sentences: their texts and classes. The length before each text keeps texts
+/// apart.
 fn sentence_provenance(split: Split, examples: &[Example], tokens: usize) -> SplitProvenance {
     let mut hash = Sha256::new();
     let mut bytes = 0;

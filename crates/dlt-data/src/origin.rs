@@ -1,4 +1,4 @@
-//! What a source's name means.
+//! What the name of a source means.
 
 use crate::{
     catalogue::{self, CATALOGUE, Columns, Entry, Joining, Part},
@@ -8,13 +8,13 @@ use crate::{
 };
 use std::path::PathBuf;
 
-/// Beginning of the name of any data set of the hub.
+/// Prefix of the name of any data set of the hub.
 pub const HUB_PREFIX: &str = "hf:";
 
 /// What separates a path from the column of a table.
 const COLUMN_MARK: &str = "::";
 
-/// What a source's name means.
+/// What the name of a source means.
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// Texts inside the library: train, validation and test.
@@ -25,18 +25,18 @@ pub(crate) enum Origin {
     Hub(HubOrigin),
 }
 
-/// A data set of the hub, as it is asked for.
+/// A data set of the hub, as it was requested.
 #[derive(Clone, Debug)]
 pub(crate) struct HubOrigin {
-    /// The name that was asked for.
+    /// The name that was requested.
     pub(crate) name: String,
     /// Its entry in the catalogue, if it has one.
     pub(crate) entry: Option<&'static Entry>,
     /// Its repository.
     pub(crate) repository: RepoName,
-    /// The revision.
+    /// The revision to read.
     pub(crate) revision: Revision,
-    /// Whether the revision was asked for, rather than being the usual one.
+    /// Whether the revision was requested, rather than being the usual one.
     pub(crate) is_pinned: bool,
     /// Its configuration.
     pub(crate) config: Option<String>,
@@ -64,6 +64,7 @@ impl Origin {
             return HubOrigin::named(source, entry, revision).map(Self::Hub);
         }
 
+        // The mark of a column may be a part of a file's name: an existing file is never cut.
         let whole = PathBuf::from(source);
 
         match source.rsplit_once(COLUMN_MARK) {
@@ -75,8 +76,8 @@ impl Origin {
     }
 }
 
-/// Whether a source's name is the path of a file or folder that is there, and maybe a column after
-/// it.
+/// Whether the name of a source is the path of an existing file or folder, with or without a
+/// column.
 #[must_use]
 pub fn is_local(source: &str) -> bool {
     matches!(Origin::parse(source), Ok(Origin::Local { path, .. }) if path.exists())
@@ -89,7 +90,7 @@ impl HubOrigin {
         revision: Option<&str>,
     ) -> Result<Self, DataError> {
         let Some(repository) = entry.repository else {
-            let expected = "no revision: it is shipped";
+            let expected = "a name without a revision, because this text is shipped";
             return Err(DataError::BadHubName { name: source.to_owned(), expected });
         };
 
@@ -135,7 +136,7 @@ impl HubOrigin {
         })
     }
 
-    /// The same at another revision, under the name that says so.
+    /// The same at another revision, with a name that contains the revision.
     pub(crate) fn at(&self, revision: &str) -> Result<Self, DataError> {
         let bare =
             |text: &str| text.split_once('@').map_or(text.to_owned(), |(name, _)| name.to_owned());
@@ -159,16 +160,16 @@ impl HubOrigin {
         }
     }
 
-    /// Which rows make which split, where the catalogue says it.
+    /// Which rows form which split, for a data set of the catalogue.
     pub(crate) fn parts(&self) -> Option<[Part; 3]> {
         self.entry.map(|entry| entry.parts)
     }
 }
 
-/// A source's name with another revision, as `wikitext-2@REVISION`.
+/// The name of a source with another revision, as `wikitext-2@REVISION`.
 ///
 /// # Errors
-/// If the source does not come from the hub, or the revision is none.
+/// If the source does not come from the hub, or the revision is not valid.
 pub fn pinned(source: &str, revision: &str) -> Result<String, DataError> {
     match Origin::parse(source)? {
         Origin::Hub(origin) => Ok(origin.at(revision)?.name),

@@ -1,10 +1,10 @@
-//! What a perplexity is compared with.
+//! What to compare a perplexity with.
 
 use crate::{error::DataError, stream::TokenStream, token_file::BLOCK};
 
 /// Perplexity of the best unigram model of these tokens: the exponential of the entropy of their
-/// own distribution. No model that ignores what came before does better on them, so a model that
-/// has learned anything about order is below. Without tokens it is 1.
+/// own distribution. No model that ignores the tokens before does better on them, so a model that
+/// has learned anything about order has a lower perplexity. Without tokens it is 1.
 #[must_use]
 pub fn unigram_perplexity(tokens: &[u32]) -> f64 {
     let mut counts = Vec::new();
@@ -12,7 +12,7 @@ pub fn unigram_perplexity(tokens: &[u32]) -> f64 {
     perplexity(counts)
 }
 
-/// The same of a stream, in memory that does not grow with it.
+/// The same for a stream, in memory that does not grow with it.
 ///
 /// # Errors
 /// If its tokens cannot be read from disk.
@@ -48,7 +48,7 @@ fn perplexity(counts: Vec<u64>) -> f64 {
 
 /// Bits per byte of text: a total negative log-likelihood in nats over the bytes of the text that
 /// was predicted ([`Tokenizer::bytes_of`](crate::Tokenizer::bytes_of) its tokens). Unlike
-/// perplexity it does not depend on the tokenizer. Without bytes it is not a number.
+/// perplexity, it can be compared between tokenizers. For 0 bytes it is not a finite number.
 #[must_use]
 pub fn bits_per_byte(total_nll: f64, bytes: usize) -> f64 {
     total_nll / std::f64::consts::LN_2 / bytes as f64

@@ -1,4 +1,4 @@
-//! Pictures with their class: CIFAR-10, from the hub or in its binary files.
+//! Pictures with their class: CIFAR-10, from the hub or from its binary files.
 
 mod batch;
 mod resizing;
@@ -6,7 +6,7 @@ mod resizing;
 pub use batch::{Augment, CIFAR10_MEAN, CIFAR10_STD, PictureBatch, PictureSettings};
 
 use crate::{
-    catalogue::{Columns, RowShare, Tail, Task},
+    catalogue::{Columns, LearningTask, RowShare, Tail},
     error::DataError,
     files::{
         DataFile, Flow,
@@ -34,7 +34,7 @@ const PICTURE: usize = 3 * CIFAR10_SIDE * CIFAR10_SIDE;
 /// Bytes of a record of the binary files: the class and the picture.
 const RECORD: usize = 1 + PICTURE;
 
-/// Most bytes of a binary file, which is held whole: a million pictures.
+/// Most bytes of a binary file, which is held in memory: a million pictures.
 const LARGEST_FILE: u64 = 4 << 30;
 
 /// Classes of CIFAR-10.
@@ -43,7 +43,7 @@ const CLASSES: u8 = 10;
 /// Pictures of 32 x 32 pixels and their classes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pictures {
-    /// All red, all green, all blue bytes of each picture, N x 3 x 32 x 32.
+    /// Of each picture all red, all green and all blue bytes, N x 3 x 32 x 32.
     pub pixels: Vec<u8>,
     /// Classes, N.
     pub labels: Vec<u8>,
@@ -78,13 +78,13 @@ impl Pictures {
 /// The pictures of the three splits.
 #[derive(Clone, Debug)]
 pub struct PictureSplits {
-    /// Trained on.
+    /// Trains the model.
     pub train: Pictures,
     /// Chooses the model.
     pub validation: Pictures,
     /// Read once, at the end.
     pub test: Pictures,
-    /// The commit that was read, where it comes from the hub.
+    /// The commit that was read, if the pictures come from the hub.
     pub hub: Option<HubProvenance>,
 }
 
@@ -96,13 +96,13 @@ impl PictureSplits {
     }
 }
 
-/// `cifar10`, or a folder with CIFAR-10's binary files: `data_batch_*.bin` and `test_batch.bin`.
-/// Validation is the last 5,000 pictures of train, or the last tenth where there are fewer than
-/// 50,000. Or a single binary file, which is cut at `fractions`: train, validation and test, in
-/// this order.
+/// Loads `cifar10`, or a folder with CIFAR-10's binary files: `data_batch_*.bin` and
+/// `test_batch.bin`. Validation is the last 5,000 pictures of train, or the last tenth if there are
+/// fewer than 50,000. A single binary file is cut by `fractions` into train, validation and test,
+/// in this order.
 ///
 /// # Errors
-/// If the name is none, the hub or the disk misbehaves, or a picture is not what it should be.
+/// If the name is not valid, the hub or the disk fails, or a picture is not valid.
 pub fn load_pictures(
     source: &str,
     fractions: [f64; 3],
@@ -113,13 +113,16 @@ pub fn load_pictures(
     match Origin::parse(source)? {
         Origin::Hub(origin) => {
             let Some(entry) = origin.entry.filter(|entry| entry.columns == Columns::Picture) else {
-                return Err(Task::Images.not_of(source, origin.entry.map(|entry| entry.task)));
+                return Err(
+                    LearningTask::Images.not_of(source, origin.entry.map(|entry| entry.task))
+                );
             };
+
             let found = retrieved(&origin, hub, cache, progress)?;
             let read = |split: Split| read_tables(&found.files[split as usize]);
             let train = read(Split::Train)?;
-
             let test = read(Split::Test)?;
+
             let [training, validation, _] =
                 entry.parts.map(|part| usual_tail(part.rows, train.len()));
             Ok(PictureSplits {
@@ -129,7 +132,9 @@ pub fn load_pictures(
                 hub: Some(found.provenance),
             })
         }
-        Origin::Shipped(_) => Err(Task::Images.not_of(source, Some(Task::LanguageModel))),
+        Origin::Shipped(_) => {
+            Err(LearningTask::Images.not_of(source, Some(LearningTask::LanguageModel)))
+        }
         Origin::Local { path, .. } if path.is_file() => {
             let all = read_cifar10(&path)?;
             let [validation, test] =
@@ -164,8 +169,8 @@ pub fn load_pictures(
     }
 }
 
-/// A share of a train split that is smaller than CIFAR-10's: the last tenth instead of so many
-/// rows.
+/// The share of a train split. If the split is smaller than CIFAR-10's, its tail is a tenth instead
+/// of a fixed number of rows.
 fn usual_tail(share: RowShare, rows: usize) -> RowShare {
     let tail = if rows < 50_000 { Tail::Percent(10) } else { return share };
     match share {
@@ -178,7 +183,7 @@ fn usual_tail(share: RowShare, rows: usize) -> RowShare {
 /// The pictures of one of CIFAR-10's binary files.
 ///
 /// # Errors
-/// If the file cannot be read, is no whole number of records, or has a class above 9.
+/// If the file cannot be read, does not hold a whole number of records, or has a class above 9.
 pub fn read_cifar10(path: &Path) -> Result<Pictures, DataError> {
     let bytes = dlt_spec::file::read(path, LARGEST_FILE)
         .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
@@ -269,7 +274,7 @@ fn read_tables(files: &[(DataFile, String)]) -> Result<Pictures, DataError> {
         }
 
         if pictures.pixels.len() != pictures.labels.len() * PICTURE {
-            let reason = "it has not as many pictures as labels".to_owned();
+            let reason = "it does not have as many pictures as labels".to_owned();
             return Err(DataError::BadFile { path: file.path.clone(), format: "Parquet", reason });
         }
     }
@@ -296,7 +301,8 @@ fn decode(bytes: &[u8], pixels: &mut Vec<u8>) -> Result<(), String> {
     let frame = reader.next_frame(&mut image).map_err(|error| format!("a damaged PNG: {error}"))?;
     let samples = frame.color_type.samples();
 
-    // Grey pictures have one channel, which is all three; a fourth is transparency.
+    // Grey pictures have one channel, which is used for all three. A fourth channel, transparency,
+    // is ignored.
     for channel in 0..3 {
         let at = if samples < 3 { 0 } else { channel };
         pixels.extend(image[..frame.buffer_size()].chunks_exact(samples).map(|pixel| pixel[at]));

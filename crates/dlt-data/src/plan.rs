@@ -1,10 +1,10 @@
-//! Which file goes to which split: one rule for the folders of a user and the repositories of the
+//! Which file belongs to which split: one rule for a user's folders and for repositories of the
 //! hub.
 //!
-//! A name says its split by a word in it or by a folder (`train-00000-of-00002.parquet`,
+//! A name gives its split by a word in it or by a folder (`train-00000-of-00002.parquet`,
 //! `wiki.valid.tokens`, `test/0001.jsonl`). Files of one split are read in the order of their
-//! names, numbers as numbers. What could be read in two ways is refused, so that no text for
-//! testing is trained on.
+//! names, with numbers sorted as numbers. Names that could be read in two ways are refused, so that
+//! no text for testing is trained on.
 
 mod naming;
 
@@ -24,15 +24,15 @@ use std::{
     path::Path,
 };
 
-/// Folders below a folder that are looked into: a configuration, `data`, a split, and one more.
-/// More than that is a link that leads back, or no data set.
+/// Levels of folders below a folder that are read: a configuration, `data`, a split, and one more.
+/// Deeper trees come from a link that leads back, or are no data set.
 const MOST_DEPTH: usize = 4;
 
-/// Files of a folder. A larger one is no data set but somebody's disk, and its list would fill the
-/// memory.
+/// Most files of a folder. A larger folder is no data set but a whole disk, and its list would fill
+/// the memory.
 const MOST_FILES: usize = 100_000;
 
-/// Names that a message shows of a long list.
+/// Names that a message shows from a long list.
 const SHOWN: usize = 8;
 
 /// Whose files are planned.
@@ -40,12 +40,12 @@ const SHOWN: usize = 8;
 pub(crate) enum Owner {
     /// A folder of the user, who can rename what is ambiguous.
     Folder,
-    /// A repository of the hub, which holds other things too: tables are preferred, and files that
-    /// say no split are left out where others do.
+    /// A repository of the hub, which holds other things too. Tables are preferred, and files that
+    /// name no split are left out where others name one.
     Repository,
 }
 
-/// A plan, and the configuration that it is of.
+/// A plan, and its configuration.
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) plan: FolderPlan,
@@ -53,11 +53,11 @@ pub(crate) struct Planned {
     pub(crate) config: String,
 }
 
-/// Which files of a folder are read for which split. A single file is a plan of one.
+/// Which files of a folder are read for which split. A single file gives a plan with one file.
 ///
 /// # Errors
-/// If the folder cannot be read, has no files of text or rows, or too many; or if it is not clear
-/// which file is for which split: the message shows what was found and says what to do.
+/// If the folder cannot be read, has no files of text or rows, or has too many files. Or if it is
+/// unclear which file is for which split: the message shows what was found and says what to do.
 pub fn plan_folder(path: &Path) -> Result<FolderPlan, DataError> {
     let unreadable = |source| DataError::Read { path: path.to_owned(), source };
     if !file::regular_or_folder(path).map_err(unreadable)?.is_dir() {
@@ -88,8 +88,7 @@ fn collect(
     let unreadable = |source| DataError::Read { path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        // A name that is no text cannot be written into a plan; none of the endings that are read
-        // is in it.
+        // A name that is not UTF-8 cannot be written into a plan, so its file is never read.
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let name = format!("{prefix}{name}");
         let is_hidden = name.rsplit('/').next().unwrap_or_default().starts_with('.');
@@ -101,8 +100,7 @@ fn collect(
                 collect(&path, &format!("{name}/"), depth - 1, names)?;
             }
         } else if !is_hidden && Format::of_name(&name).is_some() {
-            // A pipe or a link that leads nowhere: what has the name of data is not left out
-            // without a word.
+            // A pipe or a broken link: a file with the name of data must not be left out silently.
             file::regular(&path, u64::MAX)
                 .map_err(|source| DataError::Read { path: path.clone(), source })?;
         }
@@ -115,7 +113,7 @@ fn collect(
     Ok(())
 }
 
-/// The split that the name of a file says.
+/// The split that a file's name gives, if it gives exactly one.
 pub(crate) fn split_said_by(name: &str) -> Option<Split> {
     NamedFile::new(name, None).ok().filter(|file| !file.contradicts_itself())?.split()
 }
@@ -180,7 +178,7 @@ pub(crate) fn plan(
     Ok(Planned { plan: FolderPlan { division, train, validation, test, left_out }, config })
 }
 
-/// Whose files these are, for messages.
+/// Whose files are planned: the name of the folder or repository, for messages, and its rules.
 struct Planning<'a> {
     place: &'a str,
     owner: Owner,
@@ -191,8 +189,8 @@ impl Planning<'_> {
         DataError::AmbiguousFolder { place: self.place.to_owned(), found, advice }
     }
 
-    /// The files that decide which folder is read. A repository holds other things too, so that
-    /// there those count that say a split, and of them those of Parquet, where there are any.
+    /// The files that decide which folder is read. A repository holds other things too. There only
+    /// files that name a split count, and of these only Parquet files where there are any.
     fn deciding<'a>(&self, files: &[NamedFile<'a>], wanted: Option<&str>) -> Vec<NamedFile<'a>> {
         if self.owner == Owner::Folder || wanted.is_some() {
             return files.to_vec();
@@ -218,7 +216,7 @@ impl Planning<'_> {
             repository: self.place.to_owned(),
             what: what.to_owned(),
             wanted,
-            known: if known.is_empty() { "nothing that could be read".to_owned() } else { known },
+            known: if known.is_empty() { "nothing that can be read".to_owned() } else { known },
         };
 
         if files.is_empty() {
@@ -237,13 +235,12 @@ impl Planning<'_> {
         }
 
         if let Some(wanted) = wanted {
-            return match configs.contains(wanted) {
-                true => Ok(wanted),
-                false => {
-                    let wanted = format!("configuration {wanted:?}");
-                    Err(missing("the list of files", wanted, list(configs.into_iter())))
-                }
-            };
+            if configs.contains(wanted) {
+                return Ok(wanted);
+            }
+
+            let wanted = format!("configuration {wanted:?}");
+            return Err(missing("the list of files", wanted, list(configs.into_iter())));
         }
 
         let says_split =
@@ -255,7 +252,7 @@ impl Planning<'_> {
                 match configs.iter().find(|config| says_split(config)) {
                     None => Ok(""),
                     Some(other) => Err(self.ambiguous(
-                        format!("files at its top say no split, those in {other:?} do"),
+                        format!("files at its top name no split, those in {other:?} do"),
                         "name the folder or the file to read",
                     )),
                 }
@@ -269,16 +266,15 @@ impl Planning<'_> {
                 )),
                 Owner::Repository => Err(missing(
                     "the list of files",
-                    "single configuration, so that one has to be named (hf:OWNER/NAME:CONFIG)"
-                        .to_owned(),
+                    "single configuration: name one, as in hf:OWNER/NAME:CONFIG".to_owned(),
                     list(configs.into_iter().filter(|config| !config.is_empty())),
                 )),
             },
         }
     }
 
-    /// Whether a file is of the format that is read: in a repository with tables of Parquet, that
-    /// one.
+    /// Whether a file has the format that is read. In a repository with tables of Parquet that is
+    /// only Parquet.
     fn format(&self, files: &[NamedFile<'_>]) -> impl Fn(&NamedFile<'_>) -> bool + use<> {
         let is_table = |file: &NamedFile<'_>| file.format == Format::Parquet;
         let has_tables = files.iter().any(|file| is_table(file) && file.split().is_some());
@@ -286,29 +282,31 @@ impl Planning<'_> {
         move |file| !prefers || is_table(file)
     }
 
-    /// Files that are read, and those that say no split where others do.
+    /// Files that are read, and files that name no split where others name one.
     fn strays<'a>(&self, files: Vec<NamedFile<'a>>) -> Result<[Vec<NamedFile<'a>>; 2], DataError> {
         let (with, without): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.split().is_some());
+
         if with.is_empty() {
             return Ok([without, with]);
         }
         if self.owner == Owner::Repository || without.is_empty() {
             return Ok([with, without]);
         }
+
         let names = |files: &[NamedFile<'_>]| list(files.iter().map(|file| file.name));
         Err(self.ambiguous(
-            format!("{} say a split, {} say none", names(&with), names(&without)),
+            format!("{} name a split, {} name none", names(&with), names(&without)),
             "rename or move the others, or name one file",
         ))
     }
 
-    /// Refuses what could be read in two ways, or is not whole.
+    /// Refuses files that could be read in two ways, and splits that lack parts.
     fn check(&self, files: &[NamedFile<'_>]) -> Result<(), DataError> {
         if let Some(file) = files.iter().find(|file| file.contradicts_itself()) {
             let words: Vec<_> = file.says.iter().map(|(word, _)| format!("{word:?}")).collect();
             return Err(self.ambiguous(
-                format!("{:?} says {}", file.name, words.join(" and ")),
+                format!("{:?} names more than one split: {}", file.name, words.join(" and ")),
                 "rename it, or name one file",
             ));
         }
@@ -349,7 +347,7 @@ impl Planning<'_> {
         if let Some(other) = files.iter().find(differs) {
             return Err(self.ambiguous(
                 format!(
-                    "{:?} is {}, {:?} is {}, and both would be in one text",
+                    "{:?} is {}, {:?} is {}, and both would be parts of one text",
                     first.name,
                     first.format.name(),
                     other.name,
@@ -365,17 +363,17 @@ impl Planning<'_> {
         if let Some(other) = files.iter().find(|other| words(other) != words(first)) {
             return Err(self.ambiguous(
                 format!(
-                    "{:?} and {:?} both say {split}, in different words",
+                    "{:?} and {:?} both name the {split} split, in different words",
                     first.name, other.name
                 ),
-                "keep one of them, or call them by one word",
+                "keep one of them, or use the same word in both names",
             ));
         }
 
         Ok(())
     }
 
-    /// Where names count parts, all of them have to be there, each once.
+    /// Where names count parts, each part has to exist exactly once. Numbers may begin at 0 or 1.
     fn check_parts(&self, files: &[&NamedFile<'_>]) -> Result<(), DataError> {
         let mut wholes: BTreeMap<(String, u64), Vec<u64>> = BTreeMap::new();
         for file in files {
@@ -403,7 +401,7 @@ impl Planning<'_> {
     }
 }
 
-/// Names for a message, no more than can be read.
+/// Names for a message, at most [`SHOWN`] of them.
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
     let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! Batches made ready on a thread of their own.
+//! Batches prepared on a separate thread.
 
 use crate::{
     batches::{BatchPosition, Batches},
@@ -12,7 +12,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// Makes things ready on a thread of its own, in order, so many ahead of whoever takes them.
+/// Prepares items on a separate thread, in order, a fixed number ahead of the consumer.
 ///
 /// ```
 /// use dlt_data::Prefetcher;
@@ -26,17 +26,17 @@ use std::{
 /// ```
 #[derive(Debug)]
 pub struct Prefetcher<T> {
-    /// Gone while it is dropped, so that the thread hears that nobody listens.
+    /// `None` while it is dropped: without a receiver, the thread's next send fails and it ends.
     ready: Option<Receiver<T>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl<T: Send + 'static> Prefetcher<T> {
-    /// Begins; `make` is called until it gives `None`, at most `ahead` + 1 times more than was
-    /// taken.
+    /// Starts the thread. It calls `make` until that gives `None`, at most `ahead` + 1 times more
+    /// than items were consumed.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot start a thread.
     pub fn new(
         ahead: NonZeroUsize,
         mut make: impl FnMut() -> Option<T> + Send + 'static,
@@ -57,7 +57,7 @@ impl<T: Send + 'static> Prefetcher<T> {
 impl<T> Iterator for Prefetcher<T> {
     type Item = T;
 
-    /// The next thing, waited for where it is not ready; a panic of `make` is passed on.
+    /// The next item, after waiting until it is ready. A panic of `make` is passed on.
     fn next(&mut self) -> Option<T> {
         let next = self.ready.as_ref().and_then(|ready| ready.recv().ok());
         if next.is_none()
@@ -74,7 +74,7 @@ impl<T> Drop for Prefetcher<T> {
     fn drop(&mut self) {
         self.ready = None;
         if let Some(thread) = self.thread.take() {
-            // It ends after what it is making now; what it panicked with nobody asked for.
+            // The thread ends after its current item. Its panic, if any, concerns nobody any more.
             drop(thread.join());
         }
     }
@@ -85,15 +85,15 @@ impl<T> Drop for Prefetcher<T> {
 pub struct Ready {
     /// The examples.
     pub batch: ExampleBatch,
-    /// Where the batches stand after this one: what a run that was trained on it goes on from,
-    /// however many more were made ready.
+    /// The position of the batches after this one. A run that was trained on this batch resumes
+    /// from it, however many more batches were prepared.
     pub position: BatchPosition,
 }
 
-/// Batches of examples for training, without end, made ready on a thread of their own.
+/// An endless sequence of batches of training examples, prepared on a separate thread.
 ///
 /// # Errors
-/// If the system gives no thread.
+/// If the system cannot start a thread.
 pub fn prefetch(
     examples: Examples,
     mut batches: Batches,

@@ -9,14 +9,14 @@ use dlt_spec::record::SPEC_FILE;
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 
-/// What a model computes.
+/// The file that says what a model computes.
 const CONFIG_FILE: &str = "config.json";
 
-/// Its weights in one file.
+/// The weights of a model in one file.
 const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// Weights in one file, and the index of those in several, in the order in which transformers looks
-/// for them.
+/// Names for weights in one file, and for the index of weights in several. They are in the order in
+/// which transformers looks for them.
 const LAYOUTS: [(&str, &str); 2] = [
     (WEIGHTS_FILE, "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -27,9 +27,9 @@ const LAYOUTS: [(&str, &str); 2] = [
 pub struct FetchedModel {
     /// Name of its repository.
     pub repository: String,
-    /// The commit that it is.
+    /// The commit that was fetched.
     pub commit: String,
-    /// Folder of its files, laid out as the repository.
+    /// Folder of its files, in the layout of the repository.
     pub folder: PathBuf,
 }
 
@@ -39,15 +39,16 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Fetches `OWNER/NAME[@REVISION]`: `config.json`, the weights as safetensors or else as torch
-/// writes them, in one file or several, and where they are there the files of its tokenizer and
-/// chat templates, `generation_config.json`, `preprocessor_config.json` and `spec.toml`. Of a
-/// commit that is here whole nothing is asked. A branch may have moved on, so that the hub is asked
-/// what it is; where it does not answer and all is here, that is used, with a warning.
+/// Fetches `OWNER/NAME[@REVISION]`: `config.json` and the weights, as safetensors or else as torch
+/// writes them, in one file or several. Also, where they exist, the files of its tokenizer and chat
+/// templates, `generation_config.json`, `preprocessor_config.json` and `spec.toml`. If a commit is
+/// requested and all its files are on this machine, the hub is not asked. A branch may have moved,
+/// so the hub is asked for its commit. If the hub does not answer and all files are on this
+/// machine, these are used with a warning.
 ///
 /// # Errors
-/// If the name is none, the repository lacks config or weights, the hub cannot be reached or
-/// misbehaves, or the disk does.
+/// If the name is not valid, the repository lacks config or weights, the hub cannot be reached or
+/// misbehaves, or the disk fails.
 pub fn fetch_model(
     model: &str,
     hub: &HubConfig,
@@ -69,12 +70,12 @@ pub fn fetch_model(
         settled => return settled,
     };
 
-    // All of it is here: the hub is only asked whether the branch has moved on.
+    // All files are here: the hub is only asked whether the branch has moved.
     match Hub::new(&hub.brief(), &name, &revision).listing(on) {
         Ok(listing) => gather(&Hub::new(hub, &name, &revision), &listing, on),
         Err(error) if error.is_hub_away() => {
             tracing::warn!(
-                "{error}; using {name} at {} of the cache, {}",
+                "{error}; using {name} at commit {} from the cache, {}",
                 found.commit,
                 hub.cache.display()
             );
@@ -101,7 +102,7 @@ fn gather(hub: &Hub<'_>, listing: &Listing, on: OnFetch<'_>) -> Result<FetchedMo
         _ => files.push(needed(WEIGHTS_FILE)?),
     }
 
-    // What belongs to the model beside its weights; a spec is in what this program exports.
+    // What belongs to the model besides its weights. This program's exports contain a spec too.
     let is_beside = |file: &&RemoteFile| {
         file.name == SPEC_FILE || is_companion(&file.name) && file.name != CONFIG_FILE
     };

@@ -1,4 +1,4 @@
-//! Files of a data set of the hub: found here, or fetched.
+//! Files of a data set of the hub: found on this machine, or fetched.
 
 use crate::{
     catalogue::Part,
@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 /// Where the hub keeps its own conversion of a data set whose repository is a loading script.
 const CONVERTED: &str = "refs/convert/parquet";
 
-/// How data sets of the hub are come by.
+/// How to obtain data sets of the hub.
 #[derive(Clone, Copy)]
 pub(crate) struct Retrieval<'a> {
     pub(crate) hub: &'a HubConfig,
-    /// Folder of lock files, the token cache; without one nothing is locked.
+    /// Folder of lock files, which is the token cache; without it no commit is pinned.
     pub(crate) cache: Option<&'a Path>,
     pub(crate) on: OnFetch<'a>,
 }
@@ -31,16 +31,16 @@ pub(crate) struct Retrieval<'a> {
 pub(crate) struct Retrieved {
     /// Files of the hub's train, validation and test, each with its SHA-256.
     pub(crate) files: [Vec<(DataFile, String)>; 3],
-    /// How our splits are made of them; `None` where train alone is cut.
+    /// How our splits are made of them; `None` if only train exists and is cut.
     pub(crate) parts: Option<[Part; 3]>,
-    /// Which file went where.
+    /// Which file belongs to which split.
     pub(crate) plan: FolderPlan,
     pub(crate) provenance: HubProvenance,
 }
 
 impl Retrieval<'_> {
-    /// The files at the commit of the lock file; where there is none, at the revision, which is
-    /// then locked.
+    /// The files at the commit of the lock file. Without a lock file, those at the revision, which
+    /// is then locked.
     pub(crate) fn retrieve(&self, origin: &HubOrigin) -> Result<Retrieved, DataError> {
         match self.cache.and_then(|cache| Lock::read(cache, origin)) {
             Some(lock) => {
@@ -51,8 +51,9 @@ impl Retrieval<'_> {
         }
     }
 
-    /// Asks the hub; where it does not answer and the cache has all files, those are used.
+    /// Asks the hub. If it does not answer and the cache has all files, uses these with a warning.
     fn renew_or_cached(&self, origin: &HubOrigin) -> Result<Retrieved, DataError> {
+        // Whether the cache has a listing: only then can it replace the hub's answer.
         let is_known = !self.hub.is_offline
             && Hub::new(&self.hub.offline(), &origin.repository, &origin.revision)
                 .listing(self.on)
@@ -73,19 +74,19 @@ impl Retrieval<'_> {
                 let commit = &cached.provenance.commit;
                 let cache = self.hub.cache.display();
 
-                tracing::warn!("{error}; using {name} at {commit} of the cache, {cache}");
+                tracing::warn!("{error}; using {name} at commit {commit} from the cache, {cache}");
                 Ok(cached)
             }
             renewed => renewed,
         }
     }
 
-    /// Asks the hub what the revision is now, fetches it and locks it.
+    /// Asks the hub which commit the revision is now, fetches it and locks it.
     pub(crate) fn renew(&self, origin: &HubOrigin) -> Result<Retrieved, DataError> {
         self.renewed(origin, self.hub)
     }
 
-    /// The same, with another patience for the question than for the files.
+    /// The same, with other settings for the listing (`asking`) than for the files.
     fn renewed(&self, origin: &HubOrigin, asking: &HubConfig) -> Result<Retrieved, DataError> {
         let listing = Hub::new(asking, &origin.repository, &origin.revision).listing(self.on)?;
         let has_nothing = origin.entry.is_none()
@@ -107,7 +108,7 @@ impl Retrieval<'_> {
         Ok(retrieved)
     }
 
-    /// Fetches the files of a commit that are needed.
+    /// Fetches those files of a commit that are needed.
     fn gather(
         &self,
         origin: &HubOrigin,
@@ -119,7 +120,8 @@ impl Retrieval<'_> {
         let hub = Hub::new(self.hub, &origin.repository, &revision);
         let selected = select(origin.repository.as_str(), listing, config, origin.parts())
             .map_err(|error| match error {
-                // What the cache lacks may well be in the repository.
+                // Offline, the listing has only what the cache has: the repository may well have
+                // this.
                 DataError::NotInRepository { what, wanted, .. } if self.hub.is_offline => {
                     hub.not_cached(&format!("{wanted} ({what})"))
                 }
@@ -149,7 +151,7 @@ impl Retrieval<'_> {
     }
 }
 
-/// What a data set of the hub is on this machine.
+/// A data set of the hub on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// Where it comes from.
@@ -158,11 +160,12 @@ pub struct Fetched {
     pub files: Vec<PathBuf>,
 }
 
-/// Asks the hub what a name is now, fetches its files and writes the lock file into `cache`.
+/// Asks the hub which commit a name is now, fetches its files and writes the lock file into
+/// `cache`.
 ///
 /// # Errors
-/// If the name does not come from the hub, if the hub cannot be reached or misbehaves, or if the
-/// disk does.
+/// If the name does not come from the hub, the hub cannot be reached or misbehaves, or the disk
+/// fails.
 pub fn fetch(
     source: &str,
     hub: &HubConfig,

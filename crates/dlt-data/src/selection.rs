@@ -8,31 +8,31 @@ use crate::{
 };
 use dlt_spec::record::{Division, FolderPlan};
 
-/// Share of the rows of train that become the validation split where no file is for it, in percent.
+/// Share of the rows of train that become the validation split if no file is for it, in percent.
 const LACKING_PERCENT: u64 = 5;
 
-/// The files of the hub's splits, and how ours are made of them.
+/// The files of the hub's splits, and how our splits are made of them.
 #[derive(Debug)]
 pub(crate) struct Selected<'a> {
-    /// The configuration that was taken, empty where there are none.
+    /// The configuration that was selected; empty if there are none.
     pub(crate) config: String,
     /// Files of train, validation and test.
     pub(crate) files: [Vec<&'a RemoteFile>; 3],
-    /// How ours are made; `None` where there is train alone, to be cut by fractions.
+    /// How our splits are made; `None` if there is only train, to be cut by fractions.
     pub(crate) parts: Option<[Part; 3]>,
-    /// Which file went where.
+    /// Which file belongs to which split.
     pub(crate) plan: FolderPlan,
 }
 
 impl<'a> Selected<'a> {
-    /// Every file, each once, in the order of splits and names.
+    /// Every file once, in the order of splits and names.
     pub(crate) fn all(&self) -> Vec<&'a RemoteFile> {
         self.files.iter().flatten().copied().collect()
     }
 }
 
-/// Chooses by configuration and split. `parts` says how splits are made; without it that follows
-/// from what there is.
+/// Selects files by configuration and split. `parts` says how splits are made; without it, this
+/// follows from the files that exist.
 pub(crate) fn select<'a>(
     repository: &str,
     listing: &'a Listing,
@@ -45,9 +45,11 @@ pub(crate) fn select<'a>(
     let by_name = |name: &String| listing.files.iter().find(|file| file.name == *name);
     let files = [&plan.train, &plan.validation, &plan.test]
         .map(|names| names.iter().filter_map(by_name).collect::<Vec<_>>());
+
     if let Some(partial) = files.iter().flatten().find(|file| file.name.contains("partial-")) {
         tracing::warn!(file = partial.name, "the hub has converted only a part of this split");
     }
+
     let parts = match parts {
         None => usual_parts(plan.division),
         Some(parts) => {
@@ -69,10 +71,11 @@ pub(crate) fn select<'a>(
             Some(parts)
         }
     };
+
     Ok(Selected { config: planned.config, files, parts, plan })
 }
 
-/// How splits are made of files; `None` where one text is cut by fractions.
+/// How splits are made of files; `None` if one text is cut by fractions.
 pub(crate) fn usual_parts(division: Division) -> Option<[Part; 3]> {
     match division {
         Division::Names | Division::Catalogue => Some(OWN_SPLITS),

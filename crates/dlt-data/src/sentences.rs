@@ -1,5 +1,5 @@
-//! Sentences and pairs of them with their class: GLUE's tasks, from the hub or in their original
-//! files.
+//! Sentences and pairs of sentences with their class: GLUE's tasks, from the hub or from their
+//! original files, and a user's own tables.
 
 mod batch;
 mod glue;
@@ -10,7 +10,7 @@ pub use glue::read_sentences;
 use labelled::Labelled;
 
 use crate::{
-    catalogue::{Columns, Task},
+    catalogue::{Columns, LearningTask},
     error::DataError,
     files::{
         BadRows, DataFile, Flow,
@@ -29,25 +29,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Classes that a task has at most. A larger number is a mistake, and a model would make an output
-/// for each below it.
+/// Most classes of a task. A larger number is a mistake, and a model would get an output for each
+/// class below it.
 const MOST_CLASSES: u32 = 1_000_000;
 
 /// One sentence or two, and their class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// The only sentence, or the first of two: the question where there is one.
+    /// The only sentence, or the first of two (the question, if there is one).
     pub first: String,
     /// The second.
     pub second: Option<String>,
-    /// The class, from 0; `None` in test splits that are published without.
+    /// The class, from 0; `None` in test splits that are published without classes.
     pub label: Option<u32>,
 }
 
 /// A task's examples.
 #[derive(Clone, Debug)]
 pub struct SentenceSplits {
-    /// Trained on.
+    /// Trains the model.
     pub train: Vec<Example>,
     /// Chooses the model.
     pub validation: Vec<Example>,
@@ -55,13 +55,13 @@ pub struct SentenceSplits {
     pub test: Vec<Example>,
     /// Number of classes.
     pub classes: usize,
-    /// What each class is called, in the order of their numbers; empty for GLUE's tasks.
+    /// The name of each class, by its number; empty for GLUE's tasks.
     pub class_names: Vec<String>,
-    /// Which file went to which split, of files of the user's own. They may lack a test split.
+    /// Which file belongs to which split, for the user's own files. They may lack a test split.
     pub plan: Option<FolderPlan>,
-    /// Rows of files of the user's own that were left out.
+    /// Rows of the user's own files that were left out.
     pub bad_rows: BadRows,
-    /// The commit that was read, where it comes from the hub.
+    /// The commit that was read, if the data come from the hub.
     pub hub: Option<HubProvenance>,
 }
 
@@ -73,12 +73,12 @@ impl SentenceSplits {
     }
 }
 
-/// A task of the catalogue, as `glue/rte`, a folder of GLUE's original files: `train.tsv`,
-/// `dev.tsv` and, where it is there, `test.tsv`; or a table of texts and labels, or a folder of
-/// them. Of a spec this takes the source, the shares of a single table and how its rows are read.
+/// Loads a task of the catalogue, as `glue/rte`; a folder of GLUE's original files, `train.tsv`,
+/// `dev.tsv` and optionally `test.tsv`; or a table of texts and labels, or a folder of tables. From
+/// `data` it uses the source, the shares of a single table and how rows are read.
 ///
 /// # Errors
-/// If the name is none, the hub or the disk misbehaves, or a row is not what it should be.
+/// If the name is not valid, the hub or the disk fails, or a row is not valid.
 pub fn load_sentences(
     data: &DataSpec,
     hub: Option<&HubConfig>,
@@ -92,9 +92,8 @@ pub fn load_sentences(
                 Columns::Sentences { first, second } => Some((first, second)),
                 _ => None,
             }) else {
-                return Err(
-                    Task::Classification.not_of(source, origin.entry.map(|entry| entry.task))
-                );
+                return Err(LearningTask::Classification
+                    .not_of(source, origin.entry.map(|entry| entry.task)));
             };
 
             let found = retrieved(&origin, hub, cache, progress)?;
@@ -104,7 +103,9 @@ pub fn load_sentences(
             (read(train)?, read(validation)?, read(test)?, Some(found.provenance))
         }
         Origin::Shipped(_) => {
-            return Err(Task::Classification.not_of(source, Some(Task::LanguageModel)));
+            return Err(
+                LearningTask::Classification.not_of(source, Some(LearningTask::LanguageModel))
+            );
         }
         Origin::Local { path, column } => match original_files(source, &path)? {
             Some((train, validation, test)) => {
@@ -130,7 +131,7 @@ pub fn load_sentences(
     })
 }
 
-/// Labelled texts of the user's own.
+/// The user's own labelled texts.
 fn own(path: &Path, column: Option<&str>, data: &DataSpec) -> Result<SentenceSplits, DataError> {
     let Labelled { splits: [train, validation, test], classes: class_names, plan, bad_rows } =
         labelled::read(path, column, data.split, data.into())?;
@@ -139,11 +140,11 @@ fn own(path: &Path, column: Option<&str>, data: &DataSpec) -> Result<SentenceSpl
     Ok(SentenceSplits { train, validation, test, classes, class_names, plan, bad_rows, hub: None })
 }
 
-/// Train, validation and, where it is there, test.
+/// Train, validation and, if it exists, test.
 type OriginalFiles = (PathBuf, PathBuf, Option<PathBuf>);
 
-/// GLUE's files of a folder; nothing where it is a file, or a folder that has not both train and
-/// validation of them.
+/// GLUE's files in a folder. `None` for a file, or for a folder that lacks GLUE's train or
+/// validation file.
 fn original_files(source: &str, folder: &Path) -> Result<Option<OriginalFiles>, DataError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
@@ -219,7 +220,7 @@ fn texts(table: &Table<'_>, file: &DataFile, name: &str) -> Result<Vec<String>, 
     Ok(rows)
 }
 
-/// Classes; the hub writes -1 where there is none.
+/// The classes in the column `label`. The hub writes -1 for a missing class.
 pub(crate) fn labels(table: &Table<'_>, file: &DataFile) -> Result<Vec<Option<u32>>, DataError> {
     let mut rows = Vec::new();
     table.cells(table.column("label")?, &(0..u64::MAX), &mut |row, cell| {

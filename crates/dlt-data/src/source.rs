@@ -1,7 +1,7 @@
 //! Where text comes from: a shipped corpus, a file, a folder of files, or the hub.
 
 use crate::{
-    catalogue::{Columns, Joining, RowShare, Task},
+    catalogue::{Columns, Joining, LearningTask, RowShare},
     checksum::{self, hex},
     corpus::CORPORA,
     error::DataError,
@@ -29,29 +29,29 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// Bytes of a text that is held in memory, at most: more than a day of evaluation on a CPU.
+/// Bytes of a text that is held in memory, at most: more than a CPU evaluates in a day.
 const LONGEST_TEXT: u64 = 1 << 30;
 
 /// A text in three splits, none of which has been read yet.
 #[derive(Debug)]
-pub(crate) struct Source {
-    /// The rows that train, validation and test are taken from; the same ones where one text is
-    /// cut. A split without files is one that the data do not have.
+pub(crate) struct TextSource {
+    /// The rows of train, validation and test. They are the same ones where one text is cut. A
+    /// split without files is one that the data do not have.
     rows: [Rows; 3],
     cut: Cut,
-    /// SHA-256 of each file, in digits.
+    /// SHA-256 of each file, in hexadecimal digits.
     digests: [Vec<String>; 3],
     /// SHA-256 of the whole.
     pub(crate) sha256: String,
-    /// The commit that it is, where it comes from the hub.
+    /// The repository and commit, where it comes from the hub.
     pub(crate) hub: Option<HubProvenance>,
-    /// Which file went where, of a folder and of what comes from the hub.
+    /// Which file belongs to which split, for a folder and for a data set of the hub.
     pub(crate) plan: Option<FolderPlan>,
     /// Whether it is a data set of the catalogue.
     is_catalogue: bool,
     /// The most bytes of text that are read to find where it is cut.
     most_bytes: u64,
-    /// How much of a text there is that is cut by fractions.
+    /// The size of a text that is cut by fractions; set once it was counted.
     extent: OnceLock<Extent>,
 }
 
@@ -62,7 +62,7 @@ struct Extent {
     bytes: u64,
 }
 
-/// What of its rows a split takes.
+/// Which part of its rows a split uses.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     /// All of them.
@@ -73,9 +73,9 @@ enum Cut {
     Fractions([f64; 3]),
 }
 
-impl Source {
-    /// Finds what a name means, fetching it where it comes from the hub and is not here. A single
-    /// text is cut by `fractions`.
+impl TextSource {
+    /// Finds what a name means. Fetches it from the hub where it comes from there and is not on
+    /// this machine. A single text is cut by `fractions`.
     pub(crate) fn find(
         name: &str,
         fractions: [f64; 3],
@@ -100,11 +100,13 @@ impl Source {
         let mut examined: BTreeMap<PathBuf, DataFile> = BTreeMap::new();
         for rows in &mut self.rows {
             for file in &mut rows.files {
-                // What is shipped has one name for three texts.
+                // A shipped corpus has one path for three texts, so it must not be looked up by
+                // path.
                 if let (None, Some(known)) = (file.shipped, examined.get(&file.path)) {
                     *file = known.clone();
-                    // Of Parquet a split reads its own rows alone, of other formats the whole file
-                    // to count them.
+                    // From Parquet a split reads only its own rows, so its findings must be its
+                    // own. From other formats it reads the whole file to count rows, so splits
+                    // share the findings.
                     if matches!((self.cut, file.format), (Cut::Rows(_), Format::Parquet)) {
                         file.findings = Arc::default();
                     }
@@ -132,36 +134,37 @@ impl Source {
         Ok(())
     }
 
-    /// Every file of every split; one that is in several is there as often.
+    /// Every file of every split. A file that is in several splits occurs several times.
     fn files(&self) -> impl Iterator<Item = &DataFile> {
         self.rows.iter().flat_map(|rows| &rows.files)
     }
 
-    /// The column of its text, where it is of tables.
+    /// The column of its text, where its files are tables.
     pub(crate) fn column(&self) -> Option<&TextColumn> {
         self.files().find_map(|file| file.column.as_ref())
     }
 
-    /// Warns of the rows without text that were met so far, once for each file.
+    /// Warns of the rows without text that were found so far, once for each file.
     pub(crate) fn tell_bad_rows(&self) {
         by_file(self.files()).iter().for_each(|(path, rows)| rows.tell(path));
     }
 
-    /// Rows without text that were met so far.
+    /// Rows without text that were found so far.
     pub(crate) fn bad_rows(&self) -> BadRows {
         let mut all = BadRows::default();
         by_file(self.files()).into_values().for_each(|rows| all.add(rows));
         all
     }
 
-    /// Rows without text of each file of a split, once it was read; of none where there are none.
+    /// Rows without text of each file of a split, after it was read. Empty where no file has any.
     pub(crate) fn found(&self, split: Split) -> Vec<Found> {
         let found: Vec<Found> =
             self.rows[split as usize].files.iter().map(|file| file.findings.found()).collect();
         if found.iter().all(Found::is_nothing) { Vec::new() } else { found }
     }
 
-    /// Takes over what was found as the tokens of a split were made, in place of reading it.
+    /// Uses the findings of an earlier process that made the tokens of a split, instead of reading
+    /// the split again.
     pub(crate) fn restore(&self, split: Split, found: &[Found]) {
         let files = &self.rows[split as usize].files;
         files.iter().zip(found).for_each(|(file, found)| file.findings.restore(found));
@@ -172,7 +175,8 @@ impl Source {
         !self.rows[split as usize].files.is_empty()
     }
 
-    /// A file that is named alone is cut whatever its name says, but not without a word.
+    /// Warns where the name of a single file says a split: such a file is cut into three all the
+    /// same.
     pub(crate) fn tell_of_name(&self) {
         let (None, Cut::Fractions(_), [file]) = (&self.plan, self.cut, &self.rows[0].files[..])
         else {
@@ -181,7 +185,10 @@ impl Source {
 
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         if let Some(split) = split_said_by(&name).filter(|&split| split != Split::Train) {
-            tracing::warn!(file = %name, "its name says {split}, but it is cut into train, validation and test");
+            tracing::warn!(
+                file = %name,
+                "the name says {split}, but the file is cut into train, validation and test"
+            );
         }
     }
 
@@ -190,8 +197,8 @@ impl Source {
         self.most_bytes = most_bytes;
     }
 
-    /// Whether its rows are documents: those of tables are, but those of the catalogue's are lines
-    /// and sentences.
+    /// Whether its rows are documents. Rows of tables are, except in the catalogue's data sets,
+    /// whose rows are lines or sentences.
     pub(crate) fn has_documents(&self) -> bool {
         !self.is_catalogue && self.rows[0].files.iter().any(|file| file.format != Format::Text)
     }
@@ -201,15 +208,15 @@ impl Source {
         self.rows[0].joining == Joining::WikiText
     }
 
-    /// Says what is put between two documents. Without it that is a line end.
+    /// Sets what is put between two documents. The default is a line end.
     pub(crate) fn separate_by(&mut self, boundary: Boundary) {
         self.rows.iter_mut().for_each(|rows| rows.boundary = boundary);
-        // The extent counts what is between documents.
+        // The extent counts the separators too, so it has to be counted again.
         self.extent = OnceLock::new();
     }
 
-    /// Takes a text as it is, uncut, or one split of it. Where names say the splits, one has to be
-    /// asked for: together they are no text.
+    /// Selects a text as it is, uncut, or one split of it, and returns the split to read. Where
+    /// file names say the splits, the caller has to name one: together they are no text.
     pub(crate) fn take(&mut self, name: &str, split: Option<Split>) -> Result<Split, DataError> {
         match (self.cut, split) {
             (Cut::Fractions(_), None) => {
@@ -218,7 +225,7 @@ impl Source {
             }
             (_, Some(split)) if self.has(split) => Ok(split),
             (_, Some(split)) => {
-                let advice = "ask for one that it has";
+                let advice = "name a split that it has";
                 Err(DataError::NoSplit { name: name.to_owned(), split, advice })
             }
             (_, None) => {
@@ -237,7 +244,7 @@ impl Source {
         self.rows[0].boundary
     }
 
-    /// Bytes of the files of a split, as they are stored.
+    /// Bytes of the files of a split, as they are stored (packed).
     pub(crate) fn stored_bytes(&self, split: Split) -> u64 {
         let size = |file: &DataFile| match file.shipped {
             Some(text) => text.len() as u64,
@@ -265,7 +272,7 @@ impl Source {
         }
     }
 
-    /// About how many bytes a split has.
+    /// An estimate of the bytes of text in a split.
     pub(crate) fn estimated_bytes(&self, split: Split) -> Result<u64, DataError> {
         let rows = &self.rows[split as usize];
 
@@ -289,8 +296,8 @@ impl Source {
         })
     }
 
-    /// What tells the text of a split from every other: the content of its files and how it is
-    /// taken from them.
+    /// A checksum that distinguishes the text of a split from every other. It covers the content of
+    /// its files and how the text is read from them. The keys of the token cache contain it.
     pub(crate) fn identity(&self, split: Split) -> [u8; 32] {
         let rows = &self.rows[split as usize];
         let taken = match self.cut {
@@ -298,6 +305,7 @@ impl Source {
             Cut::Rows(shares) => format!("{:?}", shares[split as usize]),
             Cut::Fractions(fractions) => format!("{fractions:?} {split}"),
         };
+
         let mut hash = Sha256::new();
         let column = self.column().map(|column| &column.name);
         let reading = rows.files.first().map(|file| file.reading);
@@ -305,9 +313,11 @@ impl Source {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
+
         for (file, digest) in rows.files.iter().zip(&self.digests[split as usize]) {
             hash.update(format!("{:?} {:?} {digest}\n", file.format, file.packing));
         }
+
         hash.finalize().into()
     }
 
@@ -318,6 +328,7 @@ impl Source {
             joining: Joining::Lines,
             boundary: Boundary::Line,
         });
+
         let mut whole = Sha256::new();
         texts.iter().for_each(|text| whole.update(text));
         let whole = hex(&whole.finalize().into());
@@ -337,12 +348,14 @@ impl Source {
             }
             _ => DataError::Read { path: path.to_owned(), source: error },
         })?;
+
         let plan = plan_folder(path)?;
         let is_folder = kind.is_dir();
         let files = [&plan.train, &plan.validation, &plan.test].map(|names| -> Vec<PathBuf> {
             let at = |name: &String| if is_folder { path.join(name) } else { path.to_owned() };
             names.iter().map(at).collect()
         });
+
         let digests = Digests::of(files.iter().flatten())?;
         let rows = files.map(|files| Rows {
             files: files.iter().map(|path| DataFile::at(path)).collect(),
@@ -350,10 +363,12 @@ impl Source {
             joining: Joining::Lines,
             boundary: Boundary::Line,
         });
+
         let (cut, from) = match usual_parts(plan.division) {
             Some(parts) => (Cut::Rows(parts.map(|part| part.rows)), parts.map(|part| part.of)),
             None => (Cut::Fractions(fractions), [Split::Train; 3]),
         };
+
         let rows = from.map(|split| rows[split as usize].clone());
         Self::new(rows, cut, digests, is_folder.then_some(plan))
     }
@@ -366,8 +381,9 @@ impl Source {
         if let Some(entry) = origin.entry
             && !matches!(entry.columns, Columns::Text { .. })
         {
-            return Err(Task::LanguageModel.not_of(&origin.name, Some(entry.task)));
+            return Err(LearningTask::LanguageModel.not_of(&origin.name, Some(entry.task)));
         }
+
         let Retrieved { files, parts, plan, provenance } = retrieval.retrieve(origin)?;
         let mut whole = Sha256::new();
         for (file, digest) in files.iter().flatten() {
@@ -376,6 +392,7 @@ impl Source {
                 file.path.file_name().unwrap_or_default().display()
             ));
         }
+
         let of = |split: Split| {
             let (files, digests): (Vec<_>, Vec<_>) = files[split as usize].iter().cloned().unzip();
             let column = origin.column.clone();
@@ -383,6 +400,7 @@ impl Source {
 
             (Rows { files, column, joining, boundary: Boundary::Line }, digests)
         };
+
         let (cut, from) = match parts {
             Some(parts) => (Cut::Rows(parts.map(|part| part.rows)), parts.map(|part| part.of)),
             None => (Cut::Fractions(fractions), [Split::Train; 3]),
@@ -408,16 +426,20 @@ impl Source {
         plan: Option<FolderPlan>,
     ) -> Result<Self, DataError> {
         if let Cut::Fractions(fractions) = cut {
+            // Only checked here: a text is cut once its characters were counted.
             cut_by_fractions(0, fractions)?;
         }
+
         let digest = |file: &DataFile| match known.each.get(&file.path) {
             Some(digest) => Ok(digest.clone()),
             None => file.sha256().map(|digest| hex(&digest)),
         };
+
         let mut digests = [const { Vec::new() }; 3];
         for (digests, rows) in digests.iter_mut().zip(&rows) {
             *digests = rows.files.iter().map(digest).collect::<Result<_, _>>()?;
         }
+
         Ok(Self {
             rows,
             cut,
@@ -431,12 +453,12 @@ impl Source {
         })
     }
 
-    /// The characters of each split, where a text is cut by fractions. The text is read once to
-    /// count them.
+    /// The range of characters of each split, where a text is cut by fractions. The text is read
+    /// once to count its characters.
     fn ranges(&self, fractions: [f64; 3]) -> Result<[Range<u64>; 3], DataError> {
         let Extent { characters, .. } = self.extent()?;
         let [validation, test] = cut_by_fractions(characters, fractions)?;
-        // The end is not counted again: it is wherever the text ends.
+        // The test split has no fixed end, so that it reaches the end of the text in any case.
         Ok([0..validation, validation..test, test..u64::MAX])
     }
 
@@ -464,7 +486,7 @@ impl Source {
     }
 }
 
-/// Hands what is between two characters of a text to `sink`.
+/// Hands the characters of a range of a text to `sink`. Positions are counted in characters.
 fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataError> {
     let mut start = 0;
 
@@ -480,7 +502,8 @@ fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataEr
             return Ok(Flow::Stop);
         }
 
-        // A piece without text says only that a row or a document is over.
+        // A piece without text only marks the end of a row or a document. One that falls on a cut
+        // belongs to neither split.
         let is_wanted = from < to || (length == 0 && end > range.start);
         if !is_wanted {
             return Ok(Flow::On);
@@ -505,11 +528,11 @@ fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataEr
     })
 }
 
-/// SHA-256 of files, in digits.
+/// SHA-256 of files, in hexadecimal digits.
 struct Digests {
-    /// One after the other.
+    /// Of all files, one after the other.
     whole: String,
-    /// Each by itself.
+    /// Of each file.
     each: BTreeMap<PathBuf, String>,
 }
 

@@ -1,14 +1,14 @@
-//! The three parts of a text.
+//! The three splits of a text.
 
 use crate::error::DataError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A part of a text: what is trained on, what chooses the model, what is read once at the end.
+/// A split: one trains the model, one chooses the model, and one is read once at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
-    /// Trained on.
+    /// Trains the model.
     Train,
     /// Chooses the model.
     Validation,
@@ -17,10 +17,10 @@ pub enum Split {
 }
 
 impl Split {
-    /// All splits, in the order in which they lie in a text.
+    /// All splits, in the order in which they are in a text.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
-    /// This split's part of three that are in the order of [`ALL`](Self::ALL).
+    /// The value for this split, out of three in the order of [`ALL`](Self::ALL).
     pub(crate) fn of<T>(self, [train, validation, test]: [T; 3]) -> T {
         match self {
             Self::Train => train,
@@ -39,7 +39,7 @@ impl Split {
         }
     }
 
-    /// The split that a word in the name of a file says.
+    /// The split that a word in the name of a file stands for.
     pub(crate) fn of_word(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "train" | "training" | "trainset" | "traindata" => Some(Self::Train),
@@ -60,11 +60,12 @@ impl fmt::Display for Split {
     }
 }
 
-/// By how much the sum of the fractions may miss 1: they are written as decimals.
+/// How far the sum of the fractions may be from 1, as they are written as decimals.
 const SUM_TOLERANCE: f64 = 1e-6;
 
-/// Where validation and test begin, in characters, when a text of so many is cut at these
-/// fractions: contiguous, in this order, no overlap (as the published cut of tiny Shakespeare).
+/// Where validation and test begin, in characters, when a text is cut by these fractions. The
+/// splits are contiguous, in this order, without overlap (as in the published cut of tiny
+/// Shakespeare).
 pub(crate) fn cut_by_fractions(
     characters: u64,
     fractions: [f64; 3],

@@ -1,4 +1,4 @@
-//! Token streams, and the three of them that a text becomes.
+//! Token streams, and the three streams that a text becomes.
 
 use crate::{
     error::DataError,
@@ -14,7 +14,7 @@ use dlt_spec::{
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, sync::Arc};
 
-/// The tokens of a text, in memory or in a file of the cache. A clone shares them.
+/// The tokens of a text, in memory or in a file of the cache. Clones share them.
 #[derive(Clone, Debug)]
 pub struct TokenStream {
     ids: Ids,
@@ -38,7 +38,7 @@ impl TokenStream {
         Self { ids: Ids::File(Arc::new(file)), bytes }
     }
 
-    /// All tokens: of a stream in a file a copy, which takes four bytes each.
+    /// All tokens. For a stream in a file this is a copy, which takes four bytes a token.
     ///
     /// # Errors
     /// If the file cannot be read, or was changed since it was opened.
@@ -53,10 +53,10 @@ impl TokenStream {
         }
     }
 
-    /// The tokens from `start` on, as many as `ids` has.
+    /// Fills `ids` with the tokens from `start` on.
     ///
     /// # Errors
-    /// If there are not so many, or the file cannot be read or was changed since it was opened.
+    /// If there are too few tokens, or the file cannot be read or was changed since it was opened.
     pub fn read(&self, start: usize, ids: &mut [u32]) -> Result<(), DataError> {
         let end = start.saturating_add(ids.len());
         if end > self.len() {
@@ -99,14 +99,14 @@ impl TokenStream {
     }
 }
 
-/// The tokens of the three splits of a text, and where they come from.
+/// The tokens of the three splits of a text, and their provenance.
 #[derive(Clone, Debug)]
 pub struct TokenSplits {
-    /// Trained on.
+    /// Trains the model.
     pub train: TokenStream,
     /// Chooses the model.
     pub validation: TokenStream,
-    /// Read once, at the end; empty where the data have no test split.
+    /// Read once, at the end; empty if the data have no test split.
     pub test: TokenStream,
     /// Where the tokens come from.
     pub provenance: Provenance,
@@ -125,16 +125,16 @@ impl TokenSplits {
         split.of([&self.train, &self.validation, &self.test])
     }
 
-    /// Whether the data have this split; only test may be missing.
+    /// Whether the data have this split. Only test may be missing.
     #[must_use]
     pub fn has(&self, split: Split) -> bool {
         self.provenance.split(split).is_some()
     }
 
-    /// The windows of a split, by the pipeline and the context that were asked for.
+    /// The windows of a split, by the pipeline and the context of the request.
     ///
     /// # Errors
-    /// None that [`load`](fn@crate::load) has not reported already.
+    /// Only errors that [`load`](fn@crate::load) has already reported.
     pub fn windows(&self, split: Split) -> Result<Windows, DataError> {
         let stream = self.split(split).clone();
         Windows::new(stream, self.pipeline, self.context, self.eos, &self.provenance.tokenizer)
@@ -144,30 +144,28 @@ impl TokenSplits {
 /// Where tokens come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Name of a data set, or path, as it was asked for.
+    /// Name of a data set, or path, as it was requested.
     pub source: String,
-    /// SHA-256 of its files, one after the other; of a shipped corpus, of its text: train,
-    /// validation and test. Where it comes from the hub, of the names of its files and their
-    /// checksums.
+    /// SHA-256 of its files, one after the other. For a shipped corpus: of its texts for train,
+    /// validation and test. For data of the hub: of the names of the files and their checksums.
     pub sha256: String,
-    /// The commit that was read, where it comes from the hub.
+    /// The commit that was read, if the data come from the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubProvenance>,
     /// The column of its tables that the text is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<TextColumn>,
-    /// Rows without text that were met when the tokens were made, by this process or by the one
+    /// Rows without text that were found when the tokens were made, by this process or by the one
     /// that cached them.
     #[serde(default)]
     pub bad_rows: BadRows,
-    /// Which file went to which split, where there are several.
+    /// Which file belongs to which split, if there are several files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<FolderPlan>,
-    /// What was put between two documents, of a text.
+    /// For a text: what was put between two documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<Boundary>,
-    /// What each class is called, in the order of their numbers; empty where there are none, or
-    /// only numbers.
+    /// The name of each class, by its number; empty if there are no classes, or only numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
     /// Identity of the tokenizer.
@@ -189,9 +187,9 @@ impl Provenance {
 pub struct HubProvenance {
     /// Its name.
     pub repository: String,
-    /// The revision that was asked for.
+    /// The revision that was requested.
     pub revision: String,
-    /// The commit that it was.
+    /// The commit of the revision at that time.
     pub commit: String,
 }
 

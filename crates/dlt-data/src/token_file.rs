@@ -1,7 +1,7 @@
-//! Token ids that stay in a file, and are read where they are needed.
+//! Token ids that stay in a file and are read when they are needed.
 //!
-//! The file is read and not mapped: one that is cut while a run reads it is then an error with a
-//! message, and not the end of the process by a signal.
+//! The file is read, not mapped. If it is cut while a run reads it, this gives an error with a
+//! message; with a mapping, a signal would end the process.
 
 use crate::error::DataError;
 use std::{
@@ -10,10 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Tokens that are read at a time where all of them are gone through: 1 MiB.
+/// Tokens that are read at a time when all tokens are scanned: 1 MiB.
 pub(crate) const BLOCK: usize = 1 << 18;
 
-/// A file whose content from some offset on is little-endian u32.
+/// A file that holds little-endian u32 token ids from some offset on.
 #[derive(Debug)]
 pub(crate) struct TokenFile {
     file: File,
@@ -23,7 +23,7 @@ pub(crate) struct TokenFile {
 }
 
 impl TokenFile {
-    /// The file of this many tokens from `offset` on.
+    /// A file with `tokens` token ids from byte `offset` on.
     pub(crate) fn new(file: File, path: &Path, offset: u64, tokens: usize) -> Self {
         Self { file, path: path.to_owned(), offset, tokens }
     }
@@ -33,8 +33,7 @@ impl TokenFile {
         self.tokens
     }
 
-    /// Reads the tokens from `start` on. What is asked for has to be within the file's number of
-    /// tokens.
+    /// Fills `ids` with the tokens from `start` on. The range has to be within the file's tokens.
     pub(crate) fn read(&self, start: usize, ids: &mut [u32]) -> Result<(), DataError> {
         let mut bytes = vec![0; size_of_val(ids)];
         let offset = self.offset + (start * size_of::<u32>()) as u64;
@@ -58,7 +57,7 @@ fn read_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
 }
 
-/// Several threads may read at once, so the position of the file itself is of no use.
+/// Several threads may read at once, so the shared position of the file cannot be used.
 #[cfg(windows)]
 fn read_at(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
     while !bytes.is_empty() {

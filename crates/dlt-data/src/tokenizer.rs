@@ -20,7 +20,7 @@ pub(crate) use chunks::{Chunker, Portion};
 pub(crate) use companions::is_companion;
 pub use companions::{COMPANIONS_FOLDER, Companions};
 pub(crate) use encoder::Encoder;
-pub use kept::Kept;
+pub use kept::KeptTokenizer;
 pub use marks::{Marks, Pairs, Template};
 pub(crate) use source::TokenizerSource;
 use source::of_model;
@@ -42,25 +42,25 @@ use std::{
 /// Name and identity of the built-in tokenizer of GPT-2.
 pub const GPT2: &str = "gpt2";
 
-/// Name and identity of the built-in tokenizer whose tokens are the 256 bytes, and `<|endoftext|>`
-/// after them.
+/// Name and identity of the built-in tokenizer whose tokens are the 256 bytes and, after them,
+/// `<|endoftext|>`.
 pub const BYTES: &str = "bytes";
 
 /// The file of a model that holds its tokenizer.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// Text to token ids and back. A clone shares the vocabulary.
+/// Text to token ids and back. Clones share the vocabulary.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     id: String,
-    /// What it was read from; nothing for those that are built in.
+    /// The content of its file; `None` for built-in tokenizers.
     content: Option<Arc<[u8]>>,
     vocabulary: usize,
-    /// The same without the tokens that were added to it.
+    /// The size of the vocabulary without added tokens.
     without_added: usize,
     special: Arc<SpecialTokens>,
-    /// What a person should know of it.
+    /// What a user should know about it.
     notes: Arc<[String]>,
     /// Whether a text may be encoded in pieces with the same result.
     cuts_safely: bool,
@@ -73,39 +73,39 @@ impl Tokenizer {
     /// network. It is built once in a process.
     ///
     /// # Errors
-    /// If the built-in ranks are not those of a byte-pair encoding.
+    /// If the built-in ranks do not form a byte-pair encoding.
     pub fn gpt2() -> Result<Self, DataError> {
         static BUILT: OnceLock<Result<Tokenizer, String>> = OnceLock::new();
         let built = BUILT.get_or_init(|| Ok(Self::built_in(gpt2::tokenizer()?, GPT2)));
         built.clone().map_err(|reason| DataError::BadTokenizer { name: GPT2.to_owned(), reason })
     }
 
-    /// The tokenizer of a `tokenizer.json`, or of a folder that has one or the files from before
-    /// it. Truncation, padding and the tokens that a template adds are left out: a text becomes its
-    /// tokens and nothing else. What ends a text is read in the files next to a `tokenizer.json`:
-    /// `generation_config.json`, `config.json`, `tokenizer_config.json` and
+    /// The tokenizer of a `tokenizer.json`, or of a folder that has one or its older equivalents.
+    /// Truncation, padding and the tokens that a template adds are not used: a text becomes only
+    /// its own tokens. The token that ends a text is read from the files next to a
+    /// `tokenizer.json`: `generation_config.json`, `config.json`, `tokenizer_config.json` and
     /// `special_tokens_map.json`.
     ///
     /// # Errors
-    /// If the file cannot be read, is larger than 128 MiB, is no tokenizer, or one that cannot be
-    /// used safely: ids of 2^22 and more or far apart, two tokens with one id, parts that are
-    /// nested more than 8 deep, that lengthen a text more than 64 times, that give up on long
-    /// texts, or that take more than a minute for a few lines.
+    /// If the file cannot be read, is larger than 128 MiB, or is not a tokenizer. Also if it cannot
+    /// be used safely: it has ids of 2^22 or more or far apart, or two tokens with one id; or its
+    /// parts are nested more than 8 deep, lengthen a text more than 64 times, give up on long
+    /// texts, or take more than a minute for a few lines.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
         TokenizerSource::read(path)?.open()
     }
 
-    /// One token for each byte, and one that ends a text: 257 tokens, ids 0 to 255 are the bytes
+    /// One token for each byte, and one that ends a text: 257 tokens. Ids 0 to 255 are the bytes
     /// themselves.
     ///
     /// # Errors
-    /// None; it is built like the others.
+    /// None in practice: it is built in.
     pub fn bytes() -> Result<Self, DataError> {
         let failed = |reason| DataError::BadTokenizer { name: BYTES.to_owned(), reason };
         Ok(Self::built_in(bytes::tokenizer().map_err(failed)?, BYTES))
     }
 
-    /// The same of a file's content; `name` is for messages.
+    /// As [`Tokenizer::from_file`], from the content of a file. `name` is for messages.
     ///
     /// # Errors
     /// As [`Tokenizer::from_file`].
@@ -113,7 +113,8 @@ impl Tokenizer {
         TokenizerSource::of_content(name, content).open()
     }
 
-    /// What a spec names: `gpt2`, `bytes`, or the path of a `tokenizer.json` or of a folder.
+    /// The tokenizer that a spec names: `gpt2`, `bytes`, or the path of a `tokenizer.json` or of a
+    /// folder.
     ///
     /// # Errors
     /// As [`Tokenizer::from_file`].
@@ -121,8 +122,8 @@ impl Tokenizer {
         TokenizerSource::resolve(name, None, &|_| ())?.open()
     }
 
-    /// As [`Tokenizer::open`], and `hf:OWNER/NAME[@REVISION]`, the `tokenizer.json` of a model of
-    /// the hub: the one in the hub's cache where it is there, else fetched.
+    /// As [`Tokenizer::open`], and also `hf:OWNER/NAME[@REVISION]`: the `tokenizer.json` of a model
+    /// of the hub, from the hub's cache or else fetched.
     ///
     /// # Errors
     /// As [`Tokenizer::from_file`], or if the hub cannot be reached or misbehaves.
@@ -130,8 +131,8 @@ impl Tokenizer {
         TokenizerSource::resolve(name, Some(hub), on)?.open()
     }
 
-    /// Token ids of a text, as those of a text that is trained on. Where the text spells out one of
-    /// the tokenizer's added tokens, as `<|endoftext|>`, it becomes that token.
+    /// Token ids of a text, the same as in training. If the text spells out an added token, as
+    /// `<|endoftext|>`, it becomes that token.
     ///
     /// # Errors
     /// If the tokenizer refuses the text.
@@ -162,7 +163,7 @@ impl Tokenizer {
         decoded.map_err(|reason| self.broke(reason))?.map_err(|error| self.failed(&error))
     }
 
-    /// Bytes of text that token ids stand for; ids outside the vocabulary stand for none.
+    /// Bytes of text that token ids stand for. Ids outside the vocabulary stand for none.
     ///
     /// # Errors
     /// If the tokenizer refuses the ids.
@@ -174,7 +175,8 @@ impl Tokenizer {
         Ok(ids.iter().map(|&id| lengths.get(id as usize).copied().unwrap_or(0) as usize).sum())
     }
 
-    /// Bytes that each token stands for; about so many where they hang on what stands around it.
+    /// Bytes that each token stands for, by id. This is an estimate if they depend on the tokens
+    /// around it.
     pub(crate) fn lengths(&self) -> Vec<u32> {
         let added = self.inner.get_added_tokens_decoder();
         let length = |id: u32| match added.get(&id) {
@@ -205,13 +207,13 @@ impl Tokenizer {
         self.vocabulary
     }
 
-    /// What tells this tokenizer from others: `gpt2`, or `sha256:` and the checksum of its file.
+    /// The identity of this tokenizer: `gpt2`, `bytes`, or `sha256:` and the checksum of its file.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Size of the vocabulary without the tokens that were added to it behind the others.
+    /// Size of the vocabulary without the tokens that were added after the others.
     #[must_use]
     pub fn without_added(&self) -> usize {
         self.without_added
@@ -223,8 +225,9 @@ impl Tokenizer {
         self.special.ends.first().copied()
     }
 
-    /// The tokens that begin, end and fill up a text: those that the files next to it name, else
-    /// those of the usual spellings: `<|endoftext|>`, `</s>`, `<eos>`, `[SEP]` for the end.
+    /// The tokens that begin, end and fill up a text. The files next to the tokenizer name them;
+    /// otherwise tokens with the usual spellings are used, for the end `<|endoftext|>`, `</s>`,
+    /// `<eos>` or `[SEP]`.
     #[must_use]
     pub fn special(&self) -> &SpecialTokens {
         &self.special
@@ -236,8 +239,8 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// What a person should know of it: settings of its file that are not used, text that it cannot
-    /// write.
+    /// What a user should know about it: settings of its file that are not used, and text that it
+    /// cannot encode.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes

@@ -1,16 +1,16 @@
-//! From the pieces of a text to its tokens on disk, on all cores, in memory that does not grow with
-//! the text.
+//! From the pieces of a text to its tokens, on all cores, in memory that does not grow with the
+//! text.
 //!
-//! One thread reads and cuts the text into chunks; the others encode them; the calling thread
-//! writes the tokens down in the order of the text. What has been read and not yet written is
-//! bounded: a new chunk waits until an old one is done.
+//! One thread reads the text and cuts it into chunks, other threads encode them, and the calling
+//! thread writes the tokens in the order of the text. The amount that is read but not yet written
+//! is bounded: a new chunk waits until an old one is done.
 
 use crate::{
     blocks::{Grouping, Shards},
     cache::Facts,
     error::DataError,
     files::{Flow, Piece, PieceKind},
-    source::Source,
+    source::TextSource,
     split::Split,
     tokenizer::{Chunker, END_OF_TEXT, Encoder, Marks, Portion, Tokenizer},
     windows::AROUND_BLOCKS,
@@ -26,43 +26,43 @@ use std::{
     thread,
 };
 
-/// Chunks under way for each thread that encodes.
+/// Chunks in progress for each encoding thread.
 const CHUNKS_PER_THREAD: usize = 4;
 
 /// What to tokenize, and how.
 pub(crate) struct Work<'a> {
-    pub(crate) source: &'a Source,
+    pub(crate) source: &'a TextSource,
     pub(crate) split: Split,
     pub(crate) tokenizer: &'a Tokenizer,
     pub(crate) pipeline: Pipeline,
-    /// What is put around a text; blocks have their own.
+    /// What is put around a text. Blocks have their own marks.
     pub(crate) marks: &'a Marks,
     /// Tokens of one window, T.
     pub(crate) context: usize,
     pub(crate) threads: NonZeroUsize,
 }
 
-/// A chunk that is encoded by itself, and where its ids go.
+/// A chunk that is encoded by itself, and the channel for its ids.
 struct Chunk {
     portion: Portion,
     reply: SyncSender<Result<Vec<u32>, DataError>>,
 }
 
-/// The ids of a chunk, once they are there.
+/// The channel on which the ids of a chunk will arrive.
 struct Pending {
     bytes: usize,
     ids: Receiver<Result<Vec<u32>, DataError>>,
 }
 
-/// What the reader knows of the text at its end.
+/// Size and checksum of the text that was read.
 struct Read {
     bytes: u64,
     sha256: [u8; 32],
 }
 
 impl Work<'_> {
-    /// Tokenizes, handing the tokens to `write` in their order and the bytes that are done to
-    /// `done`. An error of `write` ends the work and is given back as it is.
+    /// Tokenizes. Hands the tokens to `write` in order, and the number of bytes that are done to
+    /// `done`. An error of `write` ends the work and is returned as it is.
     pub(crate) fn run<E: From<DataError>>(
         &self,
         write: &mut dyn FnMut(&[u32]) -> Result<(), E>,
@@ -89,7 +89,8 @@ impl Work<'_> {
             Some(shards) => shards.push_group(ids, write),
         };
 
-        // Not even an empty group of tokens where there are none: blocks count groups.
+        // Without marks nothing may be put, not even an empty slice: blocks count each call as a
+        // group.
         let around = |ids: &[u32], put: &mut dyn FnMut(&[u32]) -> Result<(), E>| {
             if ids.is_empty() { Ok(()) } else { put(ids) }
         };
@@ -113,7 +114,7 @@ impl Work<'_> {
         })
     }
 
-    /// What stands between two documents: the end of text, once, and the marks around each.
+    /// The tokens between two documents: the marks around each, and the end of text once.
     fn between(&self) -> Vec<u32> {
         let Marks { before, after } = self.marks;
         let eos = self.tokenizer.eos().filter(|eos| after.last() != Some(eos));
@@ -136,10 +137,13 @@ impl Work<'_> {
                 scope.spawn(|| encode(self.tokenizer, &between, &chunks));
             }
 
+            // The reader owns both senders: when it ends, the encoders and the loop below end too.
             let reader = scope.spawn(move || self.read(&to_encode, &to_write));
             let mut bytes = 0;
             let mut result = Ok(());
 
+            // Each chunk has its own channel, so tokens are written in the order of the text,
+            // whichever thread is done first.
             for chunk in &pending {
                 result = match chunk.ids.recv() {
                     Ok(Ok(ids)) => put(&ids),
@@ -155,20 +159,22 @@ impl Work<'_> {
                 done(bytes);
             }
 
-            // Whoever still waits to hand something over is told that nobody listens.
+            // After an error the reader may still wait to send. Without a receiver its send fails
+            // and it ends.
             drop(pending);
             let read = reader.join().unwrap_or_else(|_| Err(self.lost()));
             result.and_then(|()| Ok(read?))
         })
     }
 
-    /// A thread ended without an answer, which only a panic of a tokenizer does.
+    /// The error for a thread that ended without an answer, which happens only if a tokenizer
+    /// panics.
     fn lost(&self) -> DataError {
-        let reason = "it broke off".to_owned();
+        let reason = "a thread that used it ended early".to_owned();
         DataError::Tokenize { tokenizer: self.tokenizer.id().to_owned(), reason }
     }
 
-    /// Reads the split and hands its chunks over, until the end or until nobody listens.
+    /// Reads the split and sends its chunks, until its end or until nobody receives them.
     fn read(
         &self,
         to_encode: &SyncSender<Chunk>,
@@ -223,7 +229,7 @@ impl Work<'_> {
         Ok(Read { bytes, sha256: hash.finalize().into() })
     }
 
-    /// Rows that are more than white space.
+    /// Rows that hold more than white space. Blocks need their number before they can be cut.
     fn count_rows(&self) -> Result<usize, DataError> {
         let mut grouping = Grouping::default();
         self.source.read(self.split, &mut |piece| {
@@ -240,7 +246,7 @@ impl Work<'_> {
     }
 }
 
-/// The tokens of a portion, with what is between two documents after each that another one follows.
+/// The tokens of a portion. `between` is put after each document that another one follows.
 fn encode_portion(
     encoder: &mut Encoder<'_>,
     portion: &Portion,
@@ -268,7 +274,7 @@ fn encode(tokenizer: &Tokenizer, between: &[u32], chunks: &Mutex<Receiver<Chunk>
         let Ok(Ok(chunk)) = next else { return };
         let result = encode_portion(&mut encoder, &chunk.portion, between);
 
-        // Nobody waits for it any more once something else has failed.
+        // The send fails if the work has failed elsewhere and nobody waits for this chunk any more.
         drop(chunk.reply.send(result));
     }
 }

@@ -1,23 +1,24 @@
-//! Tokens of a whole text, where its splits are known.
+//! The number of tokens of a whole text, from the tokens of its splits.
 
 use crate::{
     error::DataError,
     files::Flow,
     load::{DataRequest, Progress, find},
-    source::Source,
+    source::TextSource,
     split::Split,
     stream::TokenSplits,
     tokenizer::Tokenizer,
 };
 use dlt_spec::{record::Boundary, spec::Pipeline};
 
-/// Bytes that are looked at on either side of a place where two splits meet.
+/// Bytes that are read on either side of a place where two splits meet.
 const SEAM: usize = 1 << 16;
 
-/// Tokens of the whole text, train, validation and test without a cut in between. It is not always
-/// the sum of the splits: where they meet, two tokens may be one. `None` where that cannot be told
-/// without tokenizing it all again: with a tokenizer that is not cut as GPT-2's is, or in text
-/// without blanks; for documents that a token ends; and for blocks, which drop some of it.
+/// The number of tokens of the whole text: train, validation and test without a cut in between. It
+/// is not always the sum of the splits: where they meet, two tokens may become one. `None` if the
+/// number needs the whole text to be tokenized again: with a tokenizer whose text cannot be cut as
+/// GPT-2's can, or in text without blanks. Also `None` for documents that a token ends, and for
+/// blocks, which drop some of the text.
 ///
 /// # Errors
 /// If the text cannot be read.
@@ -45,8 +46,8 @@ pub fn whole_tokens(
         let (Some(tail), Some(head)) = (last_word(before), first_word(after)) else {
             return Ok(None);
         };
+        // A text may be cut at `tail` and after `head`, so only the tokens in between can differ.
         let apart = count(tail)? + count(head)?;
-
         total = total + count(&format!("{tail}{head}"))? - apart;
     }
 
@@ -54,7 +55,7 @@ pub fn whole_tokens(
 }
 
 /// The beginning and the end of a split.
-fn seam(source: &Source, split: Split) -> Result<(String, String), DataError> {
+fn seam(source: &TextSource, split: Split) -> Result<(String, String), DataError> {
     let mut head = String::new();
     let mut tail = String::new();
     source.read(split, &mut |piece| {
@@ -63,6 +64,7 @@ fn seam(source: &Source, split: Split) -> Result<(String, String), DataError> {
         }
 
         tail.push_str(piece.text);
+        // Cut only now and then, so that the tail is not moved for each piece.
         if tail.len() > 4 * SEAM {
             tail.drain(..tail.ceil_char_boundary(tail.len() - SEAM));
         }
@@ -73,7 +75,8 @@ fn seam(source: &Source, split: Split) -> Result<(String, String), DataError> {
     Ok((head, tail))
 }
 
-/// Places where a text may be cut: before a blank that follows a character other than white space.
+/// Places where a text may be cut without changing its tokens: before a blank that follows a
+/// character other than white space.
 fn cuts(text: &str) -> impl Iterator<Item = usize> {
     let blanks = text.bytes().enumerate().filter(|(_, byte)| matches!(byte, b' ' | b'\n'));
     blanks

@@ -4,10 +4,10 @@ use crate::{error::DataError, stream::TokenStream, tokenizer::END_OF_TEXT};
 use dlt_spec::spec::Pipeline;
 use std::ops::Range;
 
-/// What blocks need the end of text for.
+/// Why blocks need the end of text, for messages.
 pub(crate) const AROUND_BLOCKS: &str = "the pipeline `blocks` puts around each block";
 
-/// Token ids of inputs, and of the targets that belong to them.
+/// Token ids of inputs and of their targets.
 pub type InputsAndTargets = (Vec<u32>, Vec<u32>);
 
 /// A token stream cut into windows of T inputs and T targets.
@@ -29,8 +29,8 @@ enum Cut {
 }
 
 impl Windows {
-    /// Windows that overlap by one token, so that every token but the first is predicted once. A
-    /// remainder that does not fill a window is [`Windows::tail`].
+    /// Windows that overlap by one token, so that every token except the first is predicted once.
+    /// [`Windows::tail`] gives the remainder that does not fill a window.
     ///
     /// # Errors
     /// If the context is 0.
@@ -131,8 +131,8 @@ impl Windows {
         Ok(Self { count, ..self.clone() })
     }
 
-    /// The tokens of the text that a range of windows predicts (without EOS): what a unigram model
-    /// would be fitted to, and whose bytes count for bits per byte.
+    /// The tokens of the text that a range of windows predicts (without EOS). A unigram model is
+    /// fitted to these tokens, and their bytes count for bits per byte.
     ///
     /// # Errors
     /// If the range ends beyond the last window, or the tokens cannot be read.
@@ -147,7 +147,7 @@ impl Windows {
         self.ids(from, to)
     }
 
-    /// Inputs and targets of what is left after the last whole window, fewer than T of each; `None`
+    /// Inputs and targets of the tokens after the last whole window, fewer than T of each. `None`
     /// if nothing is left, if these are only the [first](Windows::first) windows, or for blocks,
     /// whose remainder is dropped.
     ///
@@ -158,6 +158,7 @@ impl Windows {
         let end = self.stream.len();
         let left = end.saturating_sub(start + 1);
 
+        // With only the first windows, T or more tokens are left.
         if !matches!(self.cut, Cut::Stream) || !(1..self.context).contains(&left) {
             return Ok(None);
         }

@@ -1,5 +1,4 @@
-//! Serves the catalogue until its standard input ends, for trying another client against it by
-//! hand:
+//! Serves the catalogue until its standard input ends. Use it to try another client by hand:
 //!
 //! ```sh
 //! cargo run -p dlt-hub-stand-in --example serve

@@ -1,7 +1,7 @@
-//! What is answered.
+//! The answers of the stand-in.
 
 use crate::{
-    fault::{Fault, Place},
+    fault::{Fault, RequestKind},
     repository::{File, Repository},
     request::Request,
     server::Shared,
@@ -21,7 +21,8 @@ pub(crate) struct Answer {
     fault: Option<Fault>,
 }
 
-const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n";
+const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\
+                    <body>Please sign in.</body></html>\n";
 
 impl Answer {
     pub(crate) fn to(request: &Request, shared: &Shared, address: SocketAddr) -> Self {
@@ -31,7 +32,7 @@ impl Answer {
 
         if let Some(sha256) = path.strip_prefix("/store/") {
             let file = repositories.iter().flat_map(|repository| &repository.files);
-            let fault = shared.fault(Place::Content);
+            let fault = shared.fault(RequestKind::Content);
             return match file.into_iter().find(|file| file.sha256() == sha256) {
                 Some(file) => Self::content(file, request, fault),
                 None => Self::page(404),
@@ -41,7 +42,7 @@ impl Answer {
         for repository in &repositories {
             let asked = below(&path, &format!("{}/revision", repository.api_path()));
             if asked.is_some_and(|revision| is_revision(repository, revision)) {
-                return match shared.fault(Place::Listing) {
+                return match shared.fault(RequestKind::Listing) {
                     Some(Fault::Elsewhere { server }) => {
                         Self::redirect(format!("{server}{}", request.path))
                     }
@@ -101,7 +102,7 @@ impl Answer {
         Self { status: 307, headers: vec![("Location", location)], body: Vec::new(), fault: None }
     }
 
-    /// The hub's own answer: the file where it is small, else where it lies.
+    /// The hub's own answer for a file: its content if it is small, else a redirect to its content.
     fn resolve(
         repository: &Repository,
         file: &File,
@@ -109,10 +110,12 @@ impl Answer {
         shared: &Shared,
         address: SocketAddr,
     ) -> Self {
-        let fault = shared.fault(Place::Resolve);
-        // The bytes of a small file are asked for here, after its headers were.
+        let fault = shared.fault(RequestKind::Resolve);
+        // The bytes of a small file are requested here, after its headers. A client asks for the
+        // headers with the range of the first byte.
         let is_content = !file.is_large && request.range.is_none_or(|range| range != (0, Some(0)));
-        let fault = if is_content { fault.or_else(|| shared.fault(Place::Content)) } else { fault };
+        let fault =
+            if is_content { fault.or_else(|| shared.fault(RequestKind::Content)) } else { fault };
 
         let tag = match &fault {
             Some(Fault::Etag { tag }) => tag.clone(),
@@ -140,7 +143,7 @@ impl Answer {
         headers.push(("X-Linked-Size", size.to_string()));
 
         if fault != Some(Fault::NoLocation) {
-            // Another host, which must not see the token; the query is as secret as the hub's
+            // Another host, which must not get the token. The query is secret, like the hub's
             // signed addresses.
             let server = match &fault {
                 Some(Fault::Elsewhere { server }) => server.clone(),
@@ -202,7 +205,7 @@ impl Answer {
         }
     }
 
-    /// What was added after [`Fault::NoHeaders`] struck.
+    /// Removes headers that were added after [`Fault::NoHeaders`] was applied.
     fn without_headers(mut self) -> Self {
         if matches!(self.fault, Some(Fault::NoHeaders)) {
             self.headers.clear();
@@ -243,7 +246,7 @@ impl Answer {
     }
 }
 
-/// What stands below a folder of a path.
+/// The part of a path below a folder.
 fn below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
     path.strip_prefix(folder)?.strip_prefix('/')
 }

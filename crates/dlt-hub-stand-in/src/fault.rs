@@ -1,19 +1,19 @@
-//! Ways to misbehave.
+//! The ways in which the stand-in can misbehave.
 
 use std::time::Duration;
 
-/// Where a fault strikes.
+/// The kind of request that a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum RequestKind {
     /// The list of a repository's files.
     Listing,
-    /// The hub's own answer for a file.
+    /// The request to the hub itself for a file.
     Resolve,
     /// The bytes of a file, after the redirect where there is one.
     Content,
 }
 
-/// What is done instead of the right thing.
+/// What the stand-in does instead of the right thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Another status, with an HTML page that explains nothing.
@@ -23,19 +23,19 @@ pub enum Fault {
         /// Seconds of `Retry-After`.
         retry_after: Option<u64>,
     },
-    /// The connection is cut after so many bytes of the body.
+    /// The connection is cut after `after` bytes of the body.
     Cut {
         /// Bytes that are sent.
         after: usize,
     },
-    /// The stated size is wrong, in the listing and in the headers; the body is as it is.
+    /// The stated size is wrong, in the listing and in the headers. The body is unchanged.
     Size {
         /// The size that is stated.
         stated: u64,
     },
-    /// The bytes are others than those that the checksum was made of.
+    /// The bytes differ from those of which the checksum was made.
     OtherBytes,
-    /// A few bytes at a time.
+    /// A few bytes are sent at a time.
     Drip {
         /// Bytes between two pauses.
         bytes: usize,
@@ -44,32 +44,32 @@ pub enum Fault {
     },
     /// A page of HTML, with status 200.
     HtmlPage,
-    /// The listing names a file so.
+    /// The listing has this name for its first file.
     FileName {
         /// The name.
         name: String,
     },
-    /// The whole file, though a range was asked for.
+    /// The whole file is sent, although a range was requested.
     NoRanges,
-    /// Headers that are none of the hub's: no commit, no entity tag.
+    /// The hub's headers are missing: no commit, no entity tag.
     NoHeaders,
-    /// This entity tag.
+    /// The answer has this entity tag.
     Etag {
         /// The tag.
         tag: String,
     },
-    /// This commit.
+    /// The answer has this commit.
     Commit {
         /// The commit.
         commit: String,
     },
     /// A redirect to nowhere.
     NoLocation,
-    /// The listing without sizes and checksums, as mirrors give it.
+    /// The listing has no sizes and checksums, as on mirrors.
     BareListing,
-    /// A listing with so many blanks behind it.
+    /// The listing is followed by blanks.
     Padded {
-        /// Bytes of blanks.
+        /// Number of blanks.
         bytes: usize,
     },
     /// A redirect to another server, for the listing or a large file.

@@ -1,11 +1,11 @@
-//! A stand-in of the Hugging Face hub for tests: it listens on 127.0.0.1, answers in the hub's real
-//! layout and is able to misbehave.
+//! A stand-in for the Hugging Face hub in tests: it listens on 127.0.0.1, answers in the hub's real
+//! layout and can misbehave on request.
 //!
-//! What it knows of the hub: `GET /api/{datasets,models}/NAME/revision/REVISION` lists a
-//! repository; `/datasets/NAME/resolve/REVISION/FILE` (without `datasets` for a model) gives a
-//! file, at once where it is small text, else by a redirect to another host; the headers are
-//! `X-Repo-Commit`, `ETag`, `X-Linked-Etag` and `X-Linked-Size`; ranges are honoured. It also takes
-//! requests as a proxy, so that a client's proxy settings can be tried.
+//! It implements these parts of the hub: `GET /api/{datasets,models}/NAME/revision/REVISION` lists
+//! a repository; `/datasets/NAME/resolve/REVISION/FILE` (without `datasets` for a model) gives a
+//! file, directly if it is small text, else by a redirect to another host; the headers are
+//! `X-Repo-Commit`, `ETag`, `X-Linked-Etag` and `X-Linked-Size`; ranges are honoured. It also
+//! accepts requests as a proxy, so that a client's proxy settings can be tested.
 //!
 //! ```
 //! use dlt_hub_stand_in::{Repository, StandIn};
@@ -32,7 +32,7 @@ mod server;
 mod table;
 
 pub use catalogue::catalogue;
-pub use fault::{Fault, Place};
+pub use fault::{Fault, RequestKind};
 pub use parquet::basic::Compression;
 pub use pictures::{cifar_record, png};
 pub use repository::Repository;

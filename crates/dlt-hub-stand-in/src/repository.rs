@@ -1,4 +1,4 @@
-//! What a repository holds.
+//! A repository and its files.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 /// A repository at one revision.
 #[derive(Clone, Debug)]
 pub struct Repository {
-    pub(crate) kind: Kind,
+    pub(crate) kind: RepositoryKind,
     pub(crate) name: String,
     pub(crate) revision: String,
     pub(crate) files: Vec<File>,
@@ -14,7 +14,7 @@ pub struct Repository {
 
 /// `datasets` or `models`, as in the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RepositoryKind {
     Dataset,
     Model,
 }
@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 pub(crate) struct File {
     pub(crate) name: String,
     pub(crate) content: Vec<u8>,
-    /// Large and binary files lie in another store, reached by a redirect, and have a SHA-256.
+    /// Large and binary files are in another store, which a redirect leads to, and have a SHA-256.
     pub(crate) is_large: bool,
 }
 
@@ -33,7 +33,7 @@ impl File {
         hex(&Sha256::digest(&self.content))
     }
 
-    /// The SHA-256 of a large file, forty digits for a small one.
+    /// The entity tag: the SHA-256 of a large file, or forty digits for a small one.
     pub(crate) fn etag(&self) -> String {
         let digits = self.sha256();
         if self.is_large { digits } else { digits[..40].to_owned() }
@@ -45,7 +45,7 @@ impl Repository {
     #[must_use]
     pub fn dataset(name: &str) -> Self {
         Self {
-            kind: Kind::Dataset,
+            kind: RepositoryKind::Dataset,
             name: name.to_owned(),
             revision: "main".to_owned(),
             files: Vec::new(),
@@ -55,16 +55,16 @@ impl Repository {
     /// An empty model on the branch `main`.
     #[must_use]
     pub fn model(name: &str) -> Self {
-        Self { kind: Kind::Model, ..Self::dataset(name) }
+        Self { kind: RepositoryKind::Model, ..Self::dataset(name) }
     }
 
-    /// The same on another branch, as `refs/convert/parquet`.
+    /// The same repository on another branch, such as `refs/convert/parquet`.
     #[must_use]
     pub fn at(self, revision: &str) -> Self {
         Self { revision: revision.to_owned(), ..self }
     }
 
-    /// Adds a file. Parquet and safetensors are large files, as the hub keeps them.
+    /// Adds a file. Parquet, safetensors and packed files count as large files, as on the hub.
     #[must_use]
     pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
         let is_large =
@@ -85,19 +85,19 @@ impl Repository {
         hex(&hash.finalize())[..40].to_owned()
     }
 
-    /// The listing, as the hub gives it when asked for blobs.
+    /// The listing, as the hub gives it for a request with `blobs=true`.
     pub(crate) fn listing(&self) -> Value {
         let siblings: Vec<Value> = self.files.iter().map(sibling).collect();
         json!({ "id": self.name, "sha": self.commit(), "private": false, "siblings": siblings })
     }
 
     pub(crate) fn api_path(&self) -> String {
-        let kind = if self.kind == Kind::Dataset { "datasets" } else { "models" };
+        let kind = if self.kind == RepositoryKind::Dataset { "datasets" } else { "models" };
         format!("/api/{kind}/{}", self.name)
     }
 
     pub(crate) fn resolve_path(&self) -> String {
-        let prefix = if self.kind == Kind::Dataset { "/datasets" } else { "" };
+        let prefix = if self.kind == RepositoryKind::Dataset { "/datasets" } else { "" };
         format!("{prefix}/{}/resolve", self.name)
     }
 }

@@ -1,4 +1,4 @@
-//! What was asked.
+//! The requests that the stand-in receives.
 
 use std::io::{self, BufRead};
 
@@ -9,13 +9,13 @@ pub struct Request {
     pub method: String,
     /// Path and query, without host.
     pub path: String,
-    /// First byte asked for and the last, where a range was.
+    /// The first and the last byte of the requested range, if there is one.
     pub range: Option<(u64, Option<u64>)>,
     /// The `Authorization` header.
     pub authorization: Option<String>,
     /// The `Host` header.
     pub host: String,
-    /// Whether it was sent as to a proxy.
+    /// Whether it was sent to the stand-in as a proxy.
     pub is_proxied: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     answer::Answer,
-    fault::{Fault, Place},
+    fault::{Fault, RequestKind},
     repository::Repository,
     request::Request,
 };
@@ -39,9 +39,9 @@ struct State {
 /// A fault that is still to happen.
 #[derive(Debug)]
 struct Planned {
-    place: Place,
+    kind: RequestKind,
     fault: Fault,
-    /// How often still; it stops at 0.
+    /// How many more times it happens.
     left: usize,
 }
 
@@ -61,7 +61,7 @@ impl StandIn {
                 }
 
                 let shared = Arc::clone(&serving);
-                // A client that goes away early is no fault of the server's.
+                // A client that disconnects early is not an error of the server.
                 thread::spawn(move || {
                     stream.and_then(|stream| converse(&shared, &stream, address))
                 });
@@ -71,7 +71,7 @@ impl StandIn {
         Self { address, shared }
     }
 
-    /// What a client takes as `HF_ENDPOINT`.
+    /// The address for a client's `HF_ENDPOINT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
@@ -88,13 +88,13 @@ impl StandIn {
         repositories.push(repository);
     }
 
-    /// Misbehaves at the next so many requests of a place; faults of one place happen in the order
-    /// of the calls.
-    pub fn misbehave(&self, place: Place, times: usize, fault: Fault) {
-        self.shared.lock().faults.push(Planned { place, fault, left: times });
+    /// Misbehaves in the next `times` requests of this kind. Faults of one kind of request happen
+    /// in the order of the calls.
+    pub fn misbehave(&self, kind: RequestKind, times: usize, fault: Fault) {
+        self.shared.lock().faults.push(Planned { kind, fault, left: times });
     }
 
-    /// Behaves from now on.
+    /// Removes all planned faults.
     pub fn behave(&self) {
         self.shared.lock().faults.clear();
     }
@@ -109,7 +109,7 @@ impl StandIn {
 impl Drop for StandIn {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
-        // Wakes the listener; where that fails, it is gone already.
+        // Wakes the listener, so that it sees the end. If this fails, it is already gone.
         drop(TcpStream::connect(self.address));
     }
 }
@@ -119,11 +119,11 @@ impl Shared {
         self.state.lock().unwrap()
     }
 
-    /// The fault that is planned for a place, counted down.
-    pub(crate) fn fault(&self, place: Place) -> Option<Fault> {
+    /// The fault that is planned for this kind of request, counted down.
+    pub(crate) fn fault(&self, kind: RequestKind) -> Option<Fault> {
         let mut state = self.lock();
         let planned =
-            state.faults.iter_mut().find(|planned| planned.place == place && planned.left > 0)?;
+            state.faults.iter_mut().find(|planned| planned.kind == kind && planned.left > 0)?;
         planned.left -= 1;
         Some(planned.fault.clone())
     }

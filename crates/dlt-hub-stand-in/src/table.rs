@@ -17,7 +17,7 @@ pub enum Column {
     MaybeText(&'static str, Vec<Option<String>>),
     /// Whole numbers, as labels are.
     Whole(&'static str, Vec<i64>),
-    /// A picture as the hub keeps it: a struct of its bytes and its path.
+    /// A picture as on the hub: a struct of its bytes and its path.
     Picture(&'static str, Vec<Vec<u8>>),
 }
 
@@ -57,13 +57,14 @@ impl Column {
     }
 }
 
-/// A Parquet file of columns of equal length, compressed as the hub's, so many rows a group.
+/// A Parquet file of columns of equal length, compressed as on the hub, with `rows_per_group` rows
+/// in a group.
 #[must_use]
 pub fn parquet(columns: &[Column], rows_per_group: usize) -> Vec<u8> {
     parquet_with(columns, rows_per_group, Compression::SNAPPY)
 }
 
-/// The same with another codec.
+/// As [`parquet`], with another codec.
 #[must_use]
 pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compression) -> Vec<u8> {
     let fields = columns.iter().map(Column::schema).collect();

@@ -1,4 +1,4 @@
-// Kernels that are wrong on purpose: what the build for the CPU must notice.
+// Kernels that are wrong on purpose. The build for the CPU must notice.
 #include "block.cuh"
 
 // Each thread reads what its neighbour writes in the same phase.
@@ -8,7 +8,7 @@ KERNEL(faulty_race, Out<float> x, unsigned count) {
     }
 }
 
-// Shared memory is read before anybody has written it.
+// Shared memory is read before a thread has written it.
 KERNEL(faulty_shared, Out<float> x) {
     SHARED(float, scratch, 32);
     PHASE { x[thread] = scratch[thread]; }

@@ -1,4 +1,4 @@
-// All kernels, and how Rust launches them.
+// All kernels, and the function that Rust launches them with.
 #include "attention.cu"
 #include "elementwise.cu"
 #include "embedding.cu"
@@ -9,8 +9,8 @@
 #include "sketch.cu"
 #include "sums.cu"
 
-// Runs every block of a grid, in the order of their numbers or backwards. What it stops at is written to `fault`,
-// which stays empty otherwise.
+// Runs every block of a grid, in the order of their numbers or backwards. If it stops early, `fault` says at what;
+// otherwise `fault` is empty.
 extern "C" void dlt_kernels_host_launch(const char* name, unsigned blocks_x, unsigned blocks_y, unsigned threads,
                                         std::uint32_t backwards, const Argument* arguments, std::uint64_t count,
                                         char* fault, std::uint64_t room) {
@@ -19,8 +19,9 @@ extern "C" void dlt_kernels_host_launch(const char* name, unsigned blocks_x, uns
         const auto kernel = kernels().find(name);
         expect(kernel != kernels().end(), "no kernel of that name");
         expect(threads > 0 && threads <= MOST_THREADS && (threads & (threads - 1)) == 0,
-               "a number of threads that is no power of two or too large");
-        expect(blocks_x > 0 && blocks_x < 0x80000000u && blocks_y > 0 && blocks_y < 0x10000u, "a grid that CUDA refuses");
+               "a number of threads that is too large or not a power of two");
+        expect(blocks_x > 0 && blocks_x < 0x80000000u && blocks_y > 0 && blocks_y < 0x10000u,
+               "a grid that CUDA refuses");
         const Size blocks = Size(blocks_x) * blocks_y;
         for (Size turn = 0; turn < blocks; ++turn) {
             const Size at = backwards ? blocks - 1 - turn : turn;

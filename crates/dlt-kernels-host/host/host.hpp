@@ -1,5 +1,5 @@
-// What CUDA C++ offers to a kernel, for the CPU: the threads of a block take turns in each phase, and every access to
-// memory is checked.
+// The parts of CUDA C++ that the kernels use, for the CPU. The threads of a block take turns in each phase, and every
+// access to memory is checked.
 #pragma once
 
 #include <cmath>
@@ -14,12 +14,12 @@
 
 typedef unsigned long long Size;
 
-// What a launch stops at.
+// The reason why a launch stops.
 struct Fault {
     std::string what;
 };
 
-// The block that runs, and in which order its threads take turns: a result that hangs on that is a race.
+// The block that runs, and the order in which its threads take turns. A result that depends on the order is a race.
 struct Block {
     unsigned x = 0, y = 0, threads = 1;
     bool backwards = false;
@@ -40,7 +40,7 @@ template <class T> struct Checked {
     }
 };
 
-// Memory that the threads of a block share: not a number until it is written.
+// Memory that the threads of a block share. It is NaN until it is written, so that a read before the write shows.
 template <class T, Size length> struct Shared {
     T data[length];
 
@@ -83,19 +83,19 @@ inline float float_of(unsigned bits) {
 
 struct Bf16;
 
-// What an argument is; `dlt_kernels_host` has the same list.
-enum Kind : std::uint32_t { F32s, Bf16s, U32s, F64s, F32, U32, U64 };
+// The type of an argument. `foreign.rs` has the same list in the same order.
+enum ArgumentType : std::uint32_t { F32s, Bf16s, U32s, F64s, F32, U32, U64 };
 
-// An argument as it comes from Rust.
+// An argument as Rust passes it.
 struct Argument {
-    std::uint32_t kind;
+    std::uint32_t argument_type;
     std::uint32_t writable;
     void* data;
     std::uint64_t count;
     std::uint64_t number;
 };
 
-template <class T> constexpr Kind kind_of() {
+template <class T> constexpr ArgumentType type_of() {
     using Plain = std::remove_const_t<T>;
     if constexpr (std::is_same_v<Plain, float>) return F32s;
     if constexpr (std::is_same_v<Plain, Bf16>) return Bf16s;
@@ -107,34 +107,34 @@ inline void expect(bool holds, const char* what) {
     if (!holds) throw Fault{what};
 }
 
-// What a parameter of a kernel takes from an argument.
-template <class T> struct Taken;
+// Converts an argument to the type of a kernel's parameter.
+template <class T> struct FromArgument;
 
-template <class T> struct Taken<Checked<T>> {
+template <class T> struct FromArgument<Checked<T>> {
     static Checked<T> from(const Argument& argument) {
-        expect(argument.kind == kind_of<T>(), "an argument of another type than its parameter");
+        expect(argument.argument_type == type_of<T>(), "an argument of another type than its parameter");
         expect(std::is_const_v<T> || argument.writable, "an argument to read where the kernel writes");
         return Checked<T>{static_cast<T*>(argument.data), argument.count};
     }
 };
 
-template <> struct Taken<float> {
+template <> struct FromArgument<float> {
     static float from(const Argument& argument) {
-        expect(argument.kind == F32, "an argument of another type than its parameter, which is a float");
+        expect(argument.argument_type == F32, "an argument of another type than its parameter, which is a float");
         return float_of(unsigned(argument.number));
     }
 };
 
-template <> struct Taken<unsigned> {
+template <> struct FromArgument<unsigned> {
     static unsigned from(const Argument& argument) {
-        expect(argument.kind == U32, "an argument of another type than its parameter, which has 32 bits");
+        expect(argument.argument_type == U32, "an argument of another type than its parameter, which has 32 bits");
         return unsigned(argument.number);
     }
 };
 
-template <> struct Taken<Size> {
+template <> struct FromArgument<Size> {
     static Size from(const Argument& argument) {
-        expect(argument.kind == U64, "an argument of another type than its parameter, which has 64 bits");
+        expect(argument.argument_type == U64, "an argument of another type than its parameter, which has 64 bits");
         return argument.number;
     }
 };
@@ -146,7 +146,7 @@ inline std::map<std::string, Kernel>& kernels() {
     return all;
 }
 
-// Enters a kernel under its name.
+// Adds a kernel to `kernels()`, with its name as the key.
 struct Registered {
     template <class... Parameters> Registered(const char* name, void (*kernel)(Parameters...)) {
         kernels()[name] = [kernel](const Argument* arguments, Size count) {
@@ -157,6 +157,6 @@ struct Registered {
 
     template <class... Parameters, std::size_t... index>
     static void call(void (*kernel)(Parameters...), const Argument* arguments, std::index_sequence<index...>) {
-        kernel(Taken<Parameters>::from(arguments[index])...);
+        kernel(FromArgument<Parameters>::from(arguments[index])...);
     }
 };

@@ -1,9 +1,8 @@
-//! The CUDA kernels of `dlt-kernels`, built by a C++ compiler for the CPU: for tests, which have no
-//! GPU.
+//! The CUDA kernels of `dlt-kernels`, built by a C++ compiler for the CPU, for tests without a GPU.
 //!
 //! The blocks of a grid run one after the other, and the threads of a block take turns in each
-//! phase of the kernel. Every access to memory is checked, so a launch of whatever arguments is
-//! refused where it leaves its memory.
+//! phase of the kernel. Every access to memory is checked, so a launch stops where it would leave
+//! its memory, with any arguments.
 
 mod foreign;
 
@@ -12,30 +11,30 @@ use thiserror::Error;
 /// Elements to read.
 #[derive(Clone, Copy, Debug)]
 pub enum Elements<'a> {
-    /// Of 32 bits.
+    /// Numbers of 32 bits.
     F32(&'a [f32]),
-    /// The upper halves of such.
+    /// The upper halves of numbers of 32 bits.
     Bf16(&'a [u16]),
     /// Whole numbers.
     U32(&'a [u32]),
-    /// Of 64 bits.
+    /// Numbers of 64 bits.
     F64(&'a [f64]),
 }
 
 /// Elements to write.
 #[derive(Debug)]
 pub enum ElementsMut<'a> {
-    /// Of 32 bits.
+    /// Numbers of 32 bits.
     F32(&'a mut [f32]),
-    /// The upper halves of such.
+    /// The upper halves of numbers of 32 bits.
     Bf16(&'a mut [u16]),
     /// Whole numbers.
     U32(&'a mut [u32]),
-    /// Of 64 bits.
+    /// Numbers of 64 bits.
     F64(&'a mut [f64]),
 }
 
-/// What a kernel is given.
+/// An argument of a kernel.
 #[derive(Debug)]
 pub enum Argument<'a> {
     /// Memory that it reads.
@@ -50,8 +49,8 @@ pub enum Argument<'a> {
     U64(u64),
 }
 
-/// In which order blocks and threads take turns. A GPU promises none: a result that depends on it
-/// is a race.
+/// The order in which blocks and threads take turns. A GPU promises no order: a result that depends
+/// on it is a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The first block and the first thread first.
@@ -64,15 +63,15 @@ pub enum Order {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LaunchError {
-    /// The kernel, or its arguments.
+    /// The kernel or its arguments are at fault.
     #[error("kernel {kernel}: expected a launch that ends, got {fault}")]
     Fault {
         /// Which kernel.
         kernel: String,
-        /// What it stopped at.
+        /// What the launch stopped at.
         fault: String,
     },
-    /// A name that no C string holds.
+    /// A name that no C string can hold.
     #[error("expected the name of a kernel, got {name:?}")]
     Name {
         /// The name.
@@ -83,8 +82,8 @@ pub enum LaunchError {
 /// Runs a kernel over a grid of `blocks` blocks of `threads` threads.
 ///
 /// # Errors
-/// When there is no such kernel, its parameters are others, CUDA would not take the grid, or an
-/// access leaves its memory.
+/// When there is no such kernel, the arguments do not fit its parameters, CUDA would refuse the
+/// grid, or an access leaves its memory.
 pub fn launch(
     kernel: &str,
     blocks: [u32; 2],

@@ -1,5 +1,5 @@
-//! What is wrong with a kernel or with a launch shows.
-#![allow(clippy::unwrap_used, reason = "a test fails where a helper of it cannot go on")]
+//! Faults of a kernel or of a launch are noticed.
+#![allow(clippy::unwrap_used, reason = "a test fails where its helper cannot continue")]
 
 use dlt_kernels_host::{Argument, Elements, ElementsMut, Order, launch};
 
@@ -35,7 +35,7 @@ fn rejects_access_outside_of_shared_memory() {
     assert!(fault.contains("faulty_bound") && fault.contains("shared element 32 of 32"), "{fault}");
 }
 
-/// What GELU of four numbers is refused with.
+/// The fault of a launch of GELU on four numbers.
 fn fault(kernel: &str, blocks: [u32; 2], threads: u32, count: Argument<'_>) -> String {
     let x = [1.0f32; 4];
     let mut y = [0.0f32; 4];
@@ -66,14 +66,14 @@ fn rejects_arguments_that_are_too_few_or_not_to_write() {
     let mut y = [0.0f32; 4];
     let few = &mut [Argument::Write(ElementsMut::F32(&mut y))];
     let fault = launch("gelu_tanh_f32", [1, 1], 32, Order::Forwards, few).unwrap_err().to_string();
-
     assert!(fault.contains("number of arguments"), "{fault}");
+
     let read = || Argument::Read(Elements::F32(&x));
     let arguments = &mut [read(), read(), Argument::U64(4)];
     let fault =
         launch("gelu_tanh_f32", [1, 1], 32, Order::Forwards, arguments).unwrap_err().to_string();
-
     assert!(fault.contains("to read where the kernel writes"), "{fault}");
+
     let fault = launch("gelu\0", [1, 1], 32, Order::Forwards, &mut []).unwrap_err().to_string();
     assert!(fault.contains("the name of a kernel"), "{fault}");
 }

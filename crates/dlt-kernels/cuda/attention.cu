@@ -1,9 +1,10 @@
-// Attention beside its matrix products: heads that lie side by side are split and joined, and scores of a block of query
-// rows, (B, H, rows, seen), go through softmax, of which a thread block has a row.
+// Attention without its matrix products: heads in adjacent columns are split into rows and joined again, and the scores
+// of a block of query rows, (B, H, rows, seen), go through softmax. A thread block has one row of scores.
 #include "softmax.cuh"
 
-// Heads side by side in rows of `width` become rows of their own, (parts, B, H, T, D): queries, then keys and values,
-// each key head as often as it is used. A block has TABLE_ROWS rows of x, a thread a column of them.
+// Heads in adjacent columns of rows of `width` become separate rows, (parts, B, H, T, D): queries, then keys and
+// values. A key head is repeated for each query head that uses it. A block has TABLE_ROWS rows of x, a thread has a
+// column of them.
 template <class T>
 DEVICE void split_heads(In<T> x, Out<T> parts, unsigned rows, unsigned batch, unsigned tokens, unsigned heads,
                         unsigned key_heads, unsigned head_width, unsigned width) {
@@ -31,8 +32,8 @@ DEVICE void split_heads(In<T> x, Out<T> parts, unsigned rows, unsigned batch, un
     }
 }
 
-// The other way round: `of_head` rows of each head go into rows `start` and on of y, from column `first` on; each `group`
-// heads in a row are summed. A block has TABLE_ROWS rows of y, a thread a column of them.
+// The reverse: `of_head` rows of each head are written to y, from row `start` and column `first` on. Each `group`
+// adjacent heads are summed. A block has TABLE_ROWS rows of y, a thread has a column of them.
 template <class S, class T>
 DEVICE void join_heads(In<S> x, Out<T> y, unsigned rows, unsigned of_head, unsigned start, unsigned tokens,
                        unsigned heads, unsigned group, unsigned head_width, unsigned first, unsigned width) {
@@ -54,7 +55,7 @@ DEVICE void join_heads(In<S> x, Out<T> y, unsigned rows, unsigned of_head, unsig
     }
 }
 
-// Adds `some` elements of each head to the first of the `all` that it has.
+// Adds `some` elements of each head to the first of its `all` elements.
 template <class T> DEVICE void add_heads(Out<float> into, In<T> term, Size count, unsigned some, unsigned all) {
     PHASE {
         const Size i = ELEMENT;
@@ -65,17 +66,17 @@ template <class T> DEVICE void add_heads(Out<float> into, In<T> term, Size count
     }
 }
 
-// Which row of scores a block has, and what it sees.
+// The row of scores of a block, and what it sees.
 struct Row {
-    // Of the row's first score.
+    // Index of the row's first score.
     Size first;
-    // Among the rows of all heads.
+    // Index of the row among the rows of all heads.
     Size place;
-    // Keys that it sees; those behind are hidden.
+    // Number of keys that it sees; the keys behind are hidden.
     unsigned visible;
 };
 
-// How a block of rows lies among all.
+// The place of a block of rows among all rows.
 struct Rows {
     unsigned heads, tokens, start, rows, seen, causal;
 
@@ -88,7 +89,8 @@ struct Rows {
     }
 };
 
-// Scores become probabilities; the largest score and one over the sum of exponentials are kept.
+// Replaces scores by probabilities after dropout; keeps the largest score of each row and one over the sum of its
+// exponentials.
 template <class T>
 DEVICE void probabilities(Out<T> scores, In<unsigned> lengths, Out<float> kept, Rows rows, float scale, Size offset,
                           Dropout dropout) {
@@ -116,7 +118,7 @@ DEVICE void probabilities(Out<T> scores, In<unsigned> lengths, Out<float> kept, 
     }
 }
 
-// Scores become probabilities again, and the gradients of probabilities become those of unscaled scores.
+// Replaces scores by probabilities after dropout again, and the gradients of probabilities by those of unscaled scores.
 template <class T>
 DEVICE void score_gradients(Out<T> scores, Out<T> gradients, In<unsigned> lengths, In<float> kept, Rows rows,
                             float scale, Size offset, Dropout dropout) {

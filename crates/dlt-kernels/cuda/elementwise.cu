@@ -1,4 +1,4 @@
-// Biases, GELU, the gated linear unit, rotary positions, dropout and sums: a thread has an element.
+// Biases, GELU, the gated linear unit, rotary positions, dropout and sums. A thread has an element.
 #include "numbers.cuh"
 
 template <class T> DEVICE void add_bias(Out<T> x, In<float> bias, Size count, unsigned width) {
@@ -18,8 +18,8 @@ template <class Form, class T> DEVICE void gelu(In<T> x, Out<T> y, Size count) {
     }
 }
 
-// Adds the bias to x in place, and writes what GELU makes of it: of the number as it is kept, which is what the
-// backward pass reads.
+// Adds the bias to x in place, and writes GELU of the result. GELU reads the number as it is kept, perhaps rounded to
+// bf16, because the backward pass reads that one.
 template <class Form, class T> DEVICE void bias_gelu(Out<T> x, In<float> bias, Out<T> y, Size count, unsigned width) {
     PHASE {
         const Size i = ELEMENT;
@@ -42,7 +42,7 @@ template <class Form, class T> DEVICE void gelu_gradient(In<T> x, In<T> gradient
     }
 }
 
-// Rows of x hold a gate, then as much to let through; `count` is that of y.
+// Rows of x hold `half` numbers of a gate, then `half` numbers that it lets through. `count` is that of y.
 template <class T> DEVICE void swiglu(In<T> x, Out<T> y, Size count, unsigned half) {
     PHASE {
         const Size i = ELEMENT;
@@ -69,8 +69,8 @@ template <class T> DEVICE void swiglu_gradient(In<T> x, In<T> gradient, Out<T> d
     }
 }
 
-// Turns the pairs of the first `turned` columns, numbers `half` apart, by the angles of the row's position; `blocks` says
-// which `tokens` rows of the tables a window takes.
+// Turns the pairs of numbers, `half` apart, of the first `turned` columns by the angles of the row's position. `blocks`
+// has, for each window, the number of its `tokens` rows in the tables.
 template <class T>
 DEVICE void rotate(In<T> x, In<float> cosines, In<float> sines, In<unsigned> blocks, Out<T> y, Size count,
                    unsigned tokens, unsigned width, unsigned turned, unsigned half) {

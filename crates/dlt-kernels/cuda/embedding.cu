@@ -1,5 +1,5 @@
-// The gradient of rows that were read from a table. A block has a row of the table and adds to it, one after the other
-// and in the order of the places, what got for that row: no atomics, so the same bits each time.
+// The gradient of rows that were read from a table. A block has a row of the table. It adds the gradients of that row
+// one after the other, in the order of the places: without atomics, so with the same bits each time.
 #include "block.cuh"
 
 // `starts[b]..starts[b + 1]` of `places` are the rows of the gradient that belong to row `ids[b]` of the table.

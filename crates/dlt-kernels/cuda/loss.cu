@@ -1,5 +1,5 @@
-// Softmax cross-entropy of rows of logits, and its gradient in their place. A block has a row: `vocabulary` logits, and
-// behind them what makes its length `width`, of which the gradient is zero.
+// Softmax cross-entropy of rows of logits, and its gradient, which replaces them. A block has a row: `vocabulary`
+// logits, then padding to the length `width`, whose gradient is zero.
 #include "softmax.cuh"
 
 template <bool with_gradient, class T, class Logits>

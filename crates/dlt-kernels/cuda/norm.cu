@@ -1,7 +1,8 @@
-// Layer normalisation, and that by the root mean square, which is the same with a mean of zero. A block has a row.
+// Layer normalisation, and normalisation by the root mean square, which is the same with a mean of zero. A block has a
+// row.
 #include "numbers.cuh"
 
-// Leaves mean and inverse deviation of the row from `first` in `moments`.
+// Leaves the mean and the inverse deviation of the row at `first` in `moments`.
 template <bool centred, class T, class Scratch, class Moments>
 DEVICE void find_moments(In<T> x, Size first, unsigned width, float epsilon, Scratch& scratch, Moments& moments) {
     PHASE {
@@ -15,7 +16,7 @@ DEVICE void find_moments(In<T> x, Size first, unsigned width, float epsilon, Scr
     PHASE {
         if (thread == 0) moments[0] = scratch[0] / float(width);
     }
-    // Deviations first, so that a large mean costs no digits.
+    // From the deviations: with a large mean, mean(x²) - mean² would lose digits.
     PHASE {
         const float mean = moments[0];
         float sum = 0.0f;
@@ -56,7 +57,7 @@ template <class T> DEVICE void rms_norm(In<T> x, In<float> weight, Out<T> y, uns
     }
 }
 
-// The gradient of x; the moments of the rows are kept for the sums below.
+// The gradient of x. The moments of the rows are kept for the sums below.
 template <bool centred, class T>
 DEVICE void norm_gradient(In<T> x, In<float> weight, In<T> gradient, Out<T> dx, Out<float> row_moments, unsigned width,
                           float epsilon) {
@@ -89,7 +90,7 @@ DEVICE void norm_gradient(In<T> x, In<float> weight, In<T> gradient, Out<T> dx, 
     }
 }
 
-// For each group of rows, the sums that the gradients of weight and bias are made of: a thread has a column.
+// For each group of rows, partial sums of the gradients of weight and bias. A thread has a column.
 template <class T>
 DEVICE void norm_sums(In<T> x, In<T> gradient, In<float> row_moments, Out<float> sums, unsigned rows, unsigned width,
                       unsigned rows_per_sum) {

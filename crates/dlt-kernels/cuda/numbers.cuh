@@ -1,9 +1,9 @@
-// The functions of `lanes.rs`, `gelu.rs`, `gated.rs` and `dropout.rs`: the same steps, so the same bits. Nothing is
-// contracted behind their back: the kernels are compiled without `fmad`.
+// The functions of `lanes.rs`, `gelu.rs`, `gated.rs` and `dropout.rs`, with the same steps and so the same bits. The
+// compiler contracts nothing: the kernels are compiled with `--fmad=false`.
 #pragma once
 #include "block.cuh"
 
-// To about one unit in the last place for x up to 88; zero below -87; not a number stays that.
+// exp(x) to about one unit in the last place for x up to 88; zero below -87; NaN stays NaN.
 DEVICE float exponential(float x) {
     const float round = 12582912.0f;
     const bool low = x < -87.0f;
@@ -29,7 +29,7 @@ struct Gate {
     float slope;
 };
 
-// 1 / (1 + exp(-z)): the exponential is that of -|z|, so nothing overflows.
+// 1 / (1 + exp(-z)). It uses the exponential of -|z|, so that nothing overflows.
 DEVICE Gate logistic(float z) {
     const float e = exponential(-fabsf(z));
     const float s = 1.0f / (1.0f + e);
@@ -49,7 +49,7 @@ struct Tanh {
     }
 };
 
-// The standard normal distribution function.
+// The standard normal distribution function, and its density.
 struct Erf {
     static DEVICE Gate gate(float x) {
         const float root_half = 0.70710677f, density = 0.3989423f;

@@ -1,9 +1,10 @@
-// Sketches: the loops of `sketch.rs`, number for number. A block has as many threads as a sketch has numbers.
+// Sketches: the same sums in the same order as in the loops of `sketch.rs`. A block has as many threads as a sketch has
+// numbers.
 #include "block.cuh"
 
-// Numbers of a sketch, of a chunk, and threads of a block: the launch counts on the same number.
+// Numbers in a sketch and in a chunk, and threads of a block. `sketch.rs` and `launch.rs` have the same number.
 #define SKETCH_WIDTH 256
-// Words of the stream that a chunk takes.
+// Words of the stream for a chunk.
 #define CHUNK_WORDS 5
 
 DEVICE Size mixed(Size z) {
@@ -14,8 +15,8 @@ DEVICE Size mixed(Size z) {
 
 DEVICE Size word(Size key, Size number) { return mixed(key + 0x9e3779b97f4a7c15ull * (number + 1)); }
 
-// For each block, the sum of its chunks: a thread has a number of the sketch, and finds which one of each chunk is
-// turned to its place.
+// For each block, the sum of its chunks. A thread has a number of the sketch, and finds which number of each chunk the
+// rotation moves to its place.
 template <class T> DEVICE void sketch_parts(In<T> x, Out<float> sums, Size key, Size count, unsigned chunks) {
     PHASE {
         float sum = 0.0f;

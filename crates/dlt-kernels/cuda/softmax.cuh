@@ -1,8 +1,8 @@
-// Largest number and sum of exponentials of a row that many threads read.
+// The largest number and the sum of exponentials of a row that many threads read.
 #pragma once
 #include "numbers.cuh"
 
-// Numbers that were seen: the largest, and the sum of exp(number - most).
+// What a thread has seen of a row: the largest number, and the sum of exp(number - most).
 struct Seen {
     float most;
     float sum;
@@ -10,6 +10,7 @@ struct Seen {
 
 DEVICE Seen nothing_seen() { return Seen{float_of(0xff800000u), 0.0f}; }
 
+// One pass: a new largest number rescales the sum so far.
 DEVICE void see(Seen& seen, float x) {
     if (x > seen.most) {
         seen.sum = fmaf(seen.sum, exponential(seen.most - x), 1.0f);
@@ -19,14 +20,14 @@ DEVICE void see(Seen& seen, float x) {
     }
 }
 
-// Leaves what all threads saw in the first.
+// Combines what all threads have seen, in the first elements.
 template <class Mosts, class Scratch> DEVICE void combine_seen(Mosts& mosts, Scratch& sums) {
     for (unsigned half = THREADS / 2; half > 0; half /= 2) {
         PHASE {
             if (thread < half) {
                 const float a = mosts[thread], b = mosts[thread + half];
                 const float most = a > b ? a : b;
-                // Who saw nothing has a sum of zero, and minus infinity less itself is no number.
+                // A thread that has seen nothing has a sum of zero, and minus infinity minus itself is NaN.
                 const float of_a = a == most ? sums[thread] : sums[thread] * exponential(a - most);
                 const float of_b = b == most ? sums[thread + half] : sums[thread + half] * exponential(b - most);
                 mosts[thread] = most;

@@ -1,7 +1,7 @@
-// Sums over rows, and of squares. Each has a fixed order, whatever runs first.
+// Sums over rows, and sums of squares. Each sum has a fixed order, whichever block runs first.
 #include "block.cuh"
 
-// For each group of rows, their sum: a thread has a column.
+// For each group of rows, their sum. A thread has a column.
 template <class T>
 DEVICE void column_sums(In<T> x, Out<float> sums, unsigned rows, unsigned width, unsigned rows_per_sum) {
     PHASE {

@@ -1,11 +1,11 @@
-//! Milliseconds of each kernel, fused and composed, beside its floor:
-//! `cargo run --release --example kernel_times`.
+//! Milliseconds of each kernel, fused and composed, compared with its floor: `cargo run --release
+//! --example kernel_times`.
 //!
-//! Every row is one pass of one kernel. The floor is the larger of its matrix operations at the
-//! matrix rate and its bytes at the copy rate, both measured in this process: what no
-//! implementation on this machine goes below. Bytes are those that have to move: each input read
-//! once, each result written once, and what the forward pass leaves for the backward pass. With
-//! `--json` each row is a line of JSON, after a first line with the rates.
+//! Every row is one pass of one kernel. The floor is the time that no implementation on this
+//! machine can beat: the larger of its matrix operations at the matrix rate and its bytes at the
+//! copy rate, both measured in this process. The bytes are those that must move: each input is read
+//! once, each result is written once, and what the forward pass leaves for the backward pass is
+//! written once. With `--json` each row is a line of JSON, after a first line with the rates.
 #![allow(clippy::print_stdout, reason = "an example prints what it measures")]
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
@@ -20,9 +20,9 @@ const WIDTH: usize = 384;
 const HEADS: usize = 6;
 const VOCABULARY: usize = 50_257;
 const ROWS: usize = BATCH * TOKENS;
-/// Of one row of the table; the least counts.
+/// Rounds of one row of the table; the fastest counts.
 const ROUNDS: usize = 7;
-/// Of a kernel that takes long by itself.
+/// Rounds of a slow kernel.
 const LONG_ROUNDS: usize = 3;
 const FLOAT: usize = size_of::<f32>();
 
@@ -56,16 +56,19 @@ fn linear(bench: &Bench) -> Result<()> {
         let y = ROWS * outputs;
         let weights = (inputs + 1) * outputs;
 
-        // What the activation was applied to is left for the backward pass.
+        // The map before the activation is left for the backward pass.
         let left = if gelu { y } else { 0 };
         let costs = [Cost::new(product, x + weights + y + left), {
             Cost::new(2.0 * product, y + left + 2 * x + 2 * weights)
         }];
         let shape = format!("[{ROWS}, {inputs}] x [{outputs}, {inputs}]");
 
-        bench.differentiable(name, &shape, costs, &tensors, |k, t| match gelu {
-            true => k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh),
-            false => k.linear(&t[0], &t[1], Some(&t[2])),
+        bench.differentiable(name, &shape, costs, &tensors, |k, t| {
+            if gelu {
+                k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh)
+            } else {
+                k.linear(&t[0], &t[1], Some(&t[2]))
+            }
         })?;
     }
 
@@ -111,7 +114,7 @@ fn attention(bench: &Bench) -> Result<()> {
             Mask::Full => TOKENS * TOKENS,
         };
 
-        // Of every pair: its score, and its share of the value. Backward the score again, and four
+        // For each pair: its score, and its share of the value. Backward: the score again, and four
         // gradients.
         let product = 2.0 * (BATCH * pairs * WIDTH) as f64;
         let costs = [Cost::new(2.0 * product, 4 * out), Cost::new(5.0 * product, 8 * out)];
@@ -144,6 +147,7 @@ fn vocabulary(bench: &Bench) -> Result<()> {
     bench.plain("cross_entropy_sum", "forward", &shape, Cost::new(product, x + weights), |k| {
         k.cross_entropy_sum(&hidden, Projection { table: &table, bias: None }, &ids).map(drop)
     })?;
+
     let shape = format!("[{ROWS}] of [{VOCABULARY}, {WIDTH}]");
     bench.plain("embedding", "forward", &shape, Cost::new(0.0, 2 * x), |k| {
         k.embedding(&table, &ids).map(drop)
@@ -186,7 +190,7 @@ fn optimizer(bench: &Bench) -> Result<()> {
     })
 }
 
-/// What a pass has to do, whoever does it.
+/// The work of a pass, for every implementation.
 #[derive(Clone, Copy)]
 struct Cost {
     /// Additions and multiplications of matrix products.
@@ -195,8 +199,8 @@ struct Cost {
     movement: Movement,
 }
 
-/// How bytes move. A processor fetches the lines of a fresh buffer before it writes them, those
-/// that it has read it need not: an update in place is faster than a copy of as many bytes.
+/// How bytes move. A processor fetches the cache lines of a fresh buffer before it writes them, but
+/// not those that it has just read. So an update in place is faster than a copy of as many bytes.
 #[derive(Clone, Copy)]
 enum Movement {
     Copied,
@@ -221,13 +225,13 @@ enum Report {
 
 struct Bench {
     report: Report,
-    /// Operations a second.
+    /// Operations per second.
     matrix_rate: f64,
 }
 
 impl Bench {
-    /// A row for the forward pass and one for the backward pass, whose gradient of the result is
-    /// all ones.
+    /// A row for the forward pass and one for the backward pass, which starts from a gradient of
+    /// ones.
     fn differentiable(
         &self,
         name: &str,
@@ -239,7 +243,9 @@ impl Bench {
         let vars = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
         let arguments: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
         let mut times = Vec::new();
+
         for kernels in [Kernels::Fused, Kernels::Composed] {
+            // Once without measuring: the first pass meets cold caches and fresh memory.
             f(kernels, &arguments)?.backward()?;
             let mut forward = f64::INFINITY;
             let mut backward = f64::INFINITY;
@@ -257,11 +263,13 @@ impl Bench {
 
             times.push([forward, backward]);
         }
+
         for (pass, direction, cost) in
             [(0, "forward", forward_cost), (1, "backward", backward_cost)]
         {
             self.print_row(name, direction, shape, times[0][pass], times[1][pass], cost);
         }
+
         Ok(())
     }
 
@@ -336,8 +344,8 @@ impl Bench {
     }
 }
 
-/// Operations a second of candle's matrix product: the best of shapes between a square and one
-/// layer's.
+/// Operations per second of candle's matrix product: the best of several shapes, from a square to
+/// one layer's.
 fn matrix_rate() -> Result<f64> {
     let mut best = 0.0_f64;
     for (rows, inner, columns) in [(2048, 2048, 2048), (4096, 1024, 1024), (ROWS, WIDTH, 4 * WIDTH)]
@@ -353,8 +361,8 @@ fn matrix_rate() -> Result<f64> {
     Ok(best)
 }
 
-/// How long all threads take to move so many bytes, half of them read and half written. Measured at
-/// that very size, because what fits in a cache moves faster than what does not.
+/// Milliseconds in which all threads move `bytes` bytes, half of them read and half written. It is
+/// measured at that size, because data that fits in a cache moves faster.
 fn move_ms(bytes: usize, movement: Movement) -> f64 {
     const PIECE: usize = 16_384;
     let count = (bytes / 2 / FLOAT).max(1);
@@ -381,7 +389,7 @@ fn move_ms(bytes: usize, movement: Movement) -> f64 {
     least
 }
 
-/// The least: what else runs on the machine only adds.
+/// The least time of all rounds, because other load on the machine only adds time.
 fn least_ms(rounds: usize, mut f: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut least = f64::INFINITY;
     for _ in 0..rounds {

@@ -4,7 +4,7 @@ mod cache;
 mod head;
 mod sizes;
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::rounding::{rounded, widened};
 use crate::shape::expect_same;
 use crate::{Dropout, Kernels, composed, cuda, host};
@@ -36,8 +36,8 @@ pub struct Attention<'a> {
     pub key_heads: usize,
     /// Which positions a token attends to.
     pub mask: Mask,
-    /// How many tokens of each window are real, 1 to T: nobody attends to those behind. Their own
-    /// rows of the result hold what they see of the real ones.
+    /// How many tokens of each window are real, 1 to T. No token attends to those behind; their own
+    /// rows of the result hold what they see of the real tokens.
     pub lengths: Option<&'a [usize]>,
     /// Dropout of the probabilities.
     pub dropout: Option<Dropout>,
@@ -57,13 +57,12 @@ impl Attention<'_> {
                 lengths.len()
             )
         }
+
         match lengths.iter().position(|length| !(1..=tokens).contains(length)) {
-            Some(window) => {
-                let length = lengths[window];
-                bail!(
-                    "attention: expected lengths of 1 to {tokens} tokens, got {length} of window {window}"
-                )
-            }
+            Some(window) => bail!(
+                "attention: expected lengths of 1 to {tokens} tokens, got {} of window {window}",
+                lengths[window]
+            ),
             None => Ok(()),
         }
     }
@@ -72,42 +71,43 @@ impl Attention<'_> {
 impl Kernels {
     /// `softmax(q kᵀ / sqrt(D)) v` for each head.
     ///
-    /// The fused path keeps one log-sum-exp for each row and computes the probabilities again in
-    /// the backward pass: no T x T matrix for all heads exists at any time. Element (b, h, i, j) of
-    /// the probabilities takes number `((b H + h) T + i) T + j` of the dropout stream.
+    /// The fused loops keep the two numbers of each row's softmax and compute the probabilities
+    /// again in the backward pass, so a T x T matrix for all heads never exists. Element (b, h, i,
+    /// j) of the probabilities uses number `((b H + h) T + i) T + j` of the dropout stream.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2G) D): H heads of queries, G of keys, G of values; returns (B, T, H D).
     ///
     /// # Errors
-    /// When `qkv` is empty or not of rank 3, or its width is not a multiple of `H + 2G`, or G does
-    /// not divide H, or there is not one length of 1 to T for each window, or the dropout
-    /// probability is not in [0, 1).
+    /// When `qkv` is empty or not of rank 3, its width is not a multiple of `H + 2G`, G does not
+    /// divide H, there is not one length of 1 to T for each window, or the dropout probability is
+    /// not in [0, 1).
     pub fn attention(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<Tensor> {
         let heads = Heads::new(qkv, attention)?;
-        match self.path(&[qkv], &[]) {
-            Path::Host => {}
-            Path::Cuda if !qkv.track_op() => {
+        match self.backend(&[qkv], &[]) {
+            Backend::Host => {}
+            Backend::Cuda if !qkv.track_op() => {
                 let [out, _] = cuda::attention(&cuda::Launcher, qkv, attention, None)?;
                 return Ok(out);
             }
-            Path::Cuda | Path::Composed => return composed::attention(qkv, attention),
-            Path::Widened => {
+            Backend::Cuda | Backend::Composed => return composed::attention(qkv, attention),
+            Backend::Widened => {
                 let [qkv] = widened([qkv])?;
                 return rounded(&self.attention(&qkv, attention)?);
             }
         }
 
-        let op = Op { heads, sums: OnceLock::new() };
-
-        match qkv.track_op() {
-            true => qkv.contiguous()?.apply_op1(op),
-            false => qkv.contiguous()?.apply_op1_no_bwd(&op),
+        let op = AttentionOp { heads, sums: OnceLock::new() };
+        if qkv.track_op() {
+            qkv.contiguous()?.apply_op1(op)
+        } else {
+            qkv.contiguous()?.apply_op1_no_bwd(&op)
         }
     }
 
     /// [`Kernels::attention`] without autograd, with the sums that [`Kernels::attention_gradient`]
-    /// asks for.
+    /// needs. For each row of scores these are the largest score, and one over the sum of the
+    /// exponentials of `score - largest`. The composed operations return zeros instead.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2G) D); returns (B, T, H D) and (B, H, T, 2), the latter in f32 where
@@ -123,20 +123,23 @@ impl Kernels {
         let heads = Heads::new(qkv, attention)?;
         let dims = heads.sizes.dims();
         let sum_dims = heads.sizes.sum_dims();
-        match self.path(&[qkv], &[]) {
-            Path::Host => {}
-            Path::Cuda => return cuda::attention(&cuda::Launcher, qkv, attention, None),
-            Path::Composed => {
-                // Autograd, which the composed gradient is made by, computes them again.
+
+        match self.backend(&[qkv], &[]) {
+            Backend::Host => {}
+            Backend::Cuda => return cuda::attention(&cuda::Launcher, qkv, attention, None),
+            Backend::Composed => {
+                // The composed gradient is candle's autograd, which computes the sums again. These
+                // only have the right shape.
                 let sums = Tensor::zeros(sum_dims, qkv.dtype(), qkv.device())?;
                 return Ok([composed::attention(&qkv.detach(), attention)?, sums]);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [qkv] = widened([qkv])?;
                 let [out, sums] = self.attention_and_sums(&qkv, attention)?;
                 return Ok([rounded(&out)?, sums]);
             }
         }
+
         host::read([qkv], |[qkv]| {
             let (out, sums) = heads.forward(qkv);
             let sums = sums.iter().flat_map(|sum| sum.to_array()).collect();
@@ -145,7 +148,7 @@ impl Kernels {
     }
 
     /// Gradient of [`Kernels::attention`] with respect to `qkv`, without autograd. `out` and `sums`
-    /// are what [`Kernels::attention_and_sums`] gave for the same arguments.
+    /// are what [`Kernels::attention_and_sums`] returned for the same arguments.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2G) D), `out` and `gradient` (B, T, H D), `sums` (B, H, T, 2); returns the
@@ -172,24 +175,19 @@ impl Kernels {
                 qkv.dims()
             )
         }
-        match self.path(&[qkv, out, gradient], &[sums]) {
-            Path::Host => {}
-            Path::Cuda => {
-                return cuda::attention_gradient(
-                    &cuda::Launcher,
-                    qkv,
-                    sums,
-                    attention,
-                    gradient,
-                    None,
-                );
+
+        match self.backend(&[qkv, out, gradient], &[sums]) {
+            Backend::Host => {}
+            Backend::Cuda => {
+                let machine = &cuda::Launcher;
+                return cuda::attention_gradient(machine, qkv, sums, attention, gradient, None);
             }
-            Path::Composed => {
+            Backend::Composed => {
                 let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, attention);
                 let [of_qkv] = composed::gradients([qkv], gradient, attend)?;
                 return Ok(of_qkv);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [qkv, out, gradient] = widened([qkv, out, gradient])?;
                 return rounded(&self.attention_gradient(
                     &qkv,
@@ -199,6 +197,7 @@ impl Kernels {
                 )?);
             }
         }
+
         host::read([qkv, out, sums, gradient], |[data, out, sums, gradient]| {
             let sums: Vec<Sum> = sums.as_chunks().0.iter().copied().map(Sum::from_array).collect();
             host::tensor(heads.backward(data, out, &sums, gradient), qkv.shape())
@@ -231,11 +230,12 @@ impl Heads {
         let Sizes { tokens, heads, key_heads, head_width, .. } = self.sizes;
         let batch = index / heads;
         let head = index % heads;
+        // Columns of a row of `qkv`: H heads of queries, then G of keys, then G of values.
         let shared = heads + head / self.sizes.group();
         let keys = self.lengths.as_ref().map_or(tokens, |lengths| lengths[batch]);
         let view = |column, rows| self.sizes.view(qkv, self.sizes.columns(), [batch, column], rows);
 
-        // Each head has its own part of the stream.
+        // Each head has its own part of the stream, T x T numbers.
         let first = (index * tokens * tokens) as u64;
 
         Head {
@@ -251,7 +251,7 @@ impl Heads {
         }
     }
 
-    /// The result, and the sums of each row of scores.
+    /// The result (B, T, H D), and the sums of each row of scores, (B, H, T).
     fn forward(&self, qkv: &[f32]) -> (Vec<f32>, Vec<Sum>) {
         let Sizes { batch, tokens, heads, head_width, .. } = self.sizes;
         let mut out = vec![0.0; batch * tokens * heads * head_width];
@@ -267,13 +267,15 @@ impl Heads {
         (out, sums)
     }
 
-    /// The gradient of `qkv`.
+    /// The gradient of `qkv`, (B, T, (H + 2G) D).
     fn backward(&self, qkv: &[f32], out: &[f32], sums: &[Sum], gradient: &[f32]) -> Vec<f32> {
         let Sizes { tokens, heads, .. } = self.sizes;
         let mut into = vec![0.0; qkv.len()];
+
+        // A task has a key head with all query heads that use it. With a task for each query head,
+        // several would write the same gradients of key and value at a time.
         self.sizes.groups(&mut into).into_par_iter().enumerate().for_each(|(index, group)| {
             let Group { queries, mut key, mut value } = group;
-            // One query head after the other adds to the key head that they share.
             for (index, mut query) in (index * self.sizes.group()..).zip(queries) {
                 let place = [index / heads, index % heads];
                 let outer = Outer {
@@ -290,13 +292,13 @@ impl Heads {
     }
 }
 
-struct Op {
+struct AttentionOp {
     heads: Heads,
-    /// For each head and row, what its softmax is computed again from.
+    /// For each head and row, what the backward pass computes the softmax from.
     sums: OnceLock<Vec<Sum>>,
 }
 
-impl CustomOp1 for Op {
+impl CustomOp1 for AttentionOp {
     fn name(&self) -> &'static str {
         "attention"
     }

@@ -4,62 +4,67 @@
 use crate::Kernels;
 use candle_core::{DType, DeviceLocation, Tensor};
 
-/// Who computes an operation.
+/// What computes an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Path {
+pub(crate) enum Backend {
     /// The loops of this crate, on tensors in main memory.
     Host,
     /// The kernels of `cuda/`.
     Cuda,
     /// candle's own operations.
     Composed,
-    /// One of the others in f32, on activations of bf16 that are widened before and results that
-    /// are rounded after.
+    /// One of the others in f32: activations of bf16 are widened before the operation, and its
+    /// results are rounded after it.
     Widened,
 }
 
 impl Kernels {
-    /// Who computes an operation that has a CUDA kernel: there, weights and sums are f32, and
-    /// activations all f32 or all bf16. Elsewhere, such activations of bf16 are widened.
-    pub(crate) fn path(self, activations: &[&Tensor], weights: &[&Tensor]) -> Path {
-        let places = |tensors: &[&Tensor]| {
-            tensors.iter().map(|tensor| Place::of(tensor)).collect::<Vec<_>>()
+    /// What computes an operation that has a CUDA kernel. The kernel needs weights and sums of f32,
+    /// and activations that are all f32 or all bf16. Elsewhere, activations of bf16 over f32
+    /// weights are widened. An operation without a CUDA kernel treats [`Backend::Cuda`] as
+    /// [`Backend::Composed`].
+    pub(crate) fn backend(self, activations: &[&Tensor], weights: &[&Tensor]) -> Backend {
+        let described = |tensors: &[&Tensor]| {
+            tensors.iter().map(|tensor| DeviceAndDtype::of(tensor)).collect::<Vec<_>>()
         };
         let kernels = if cfg!(feature = "composed") { Kernels::Composed } else { self };
-        choose(kernels, &places(activations), &places(weights))
+        choose(kernels, &described(activations), &described(weights))
     }
 }
 
 /// Where a tensor is, and what its elements are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+struct DeviceAndDtype {
     device: DeviceLocation,
     dtype: DType,
 }
 
-impl Place {
+impl DeviceAndDtype {
     fn of(tensor: &Tensor) -> Self {
-        Place { device: tensor.device().location(), dtype: tensor.dtype() }
+        DeviceAndDtype { device: tensor.device().location(), dtype: tensor.dtype() }
     }
 }
 
-fn choose(kernels: Kernels, activations: &[Place], weights: &[Place]) -> Path {
+fn choose(kernels: Kernels, activations: &[DeviceAndDtype], weights: &[DeviceAndDtype]) -> Backend {
     let mut all = activations.iter().chain(weights);
-    let Some(first) = all.next() else { return Path::Composed };
-    if all.any(|place| place.device != first.device) {
-        return Path::Composed;
+    let Some(first) = all.next() else { return Backend::Composed };
+    if all.any(|tensor| tensor.device != first.device) {
+        // candle refuses tensors of two devices in its own words.
+        return Backend::Composed;
     }
 
-    let every = |places: &[Place], dtype| places.iter().all(|place| place.dtype == dtype);
+    let every =
+        |tensors: &[DeviceAndDtype], dtype| tensors.iter().all(|tensor| tensor.dtype == dtype);
     let f32_weights = every(weights, DType::F32);
     let is_f32 = f32_weights && every(activations, DType::F32);
+    // Without activations, both would hold.
     let is_bf16 = f32_weights && !is_f32 && every(activations, DType::BF16);
 
     match (kernels, first.device) {
-        (Kernels::Fused, DeviceLocation::Cuda { .. }) if is_f32 || is_bf16 => Path::Cuda,
-        (Kernels::Fused, DeviceLocation::Cpu) if is_f32 => Path::Host,
-        _ if is_bf16 => Path::Widened,
-        _ => Path::Composed,
+        (Kernels::Fused, DeviceLocation::Cuda { .. }) if is_f32 || is_bf16 => Backend::Cuda,
+        (Kernels::Fused, DeviceLocation::Cpu) if is_f32 => Backend::Host,
+        _ if is_bf16 => Backend::Widened,
+        _ => Backend::Composed,
     }
 }
 
@@ -70,33 +75,33 @@ mod tests {
     const CPU: DeviceLocation = DeviceLocation::Cpu;
     const CUDA: DeviceLocation = DeviceLocation::Cuda { gpu_id: 0 };
 
-    fn at(device: DeviceLocation, dtypes: &[DType]) -> Vec<Place> {
-        dtypes.iter().map(|&dtype| Place { device, dtype }).collect()
+    fn at(device: DeviceLocation, dtypes: &[DType]) -> Vec<DeviceAndDtype> {
+        dtypes.iter().map(|&dtype| DeviceAndDtype { device, dtype }).collect()
     }
 
     #[test]
-    fn law_each_device_and_dtype_has_one_path() {
+    fn law_each_device_and_dtype_has_one_backend() {
         use DType::{BF16, F16, F32, F64};
         let metal = DeviceLocation::Metal { gpu_id: 0 };
 
-        for (device, activations, weights, path) in [
-            (CPU, &[F32, F32][..], &[F32][..], Path::Host),
-            (CPU, &[F32], &[], Path::Host),
-            (CPU, &[F64], &[F64], Path::Composed),
-            (CPU, &[BF16], &[F32], Path::Widened),
-            (CPU, &[BF16, BF16], &[], Path::Widened),
-            (CPU, &[BF16, F32], &[F32], Path::Composed),
-            (CPU, &[BF16], &[BF16], Path::Composed),
-            (CPU, &[F32], &[F64], Path::Composed),
-            (CUDA, &[F32, F32], &[F32], Path::Cuda),
-            (CUDA, &[BF16, BF16], &[F32], Path::Cuda),
-            (CUDA, &[], &[F32], Path::Cuda),
-            (CUDA, &[BF16, F32], &[F32], Path::Composed),
-            (CUDA, &[BF16], &[BF16], Path::Composed),
-            (CUDA, &[F16], &[F32], Path::Composed),
-            (CUDA, &[F64], &[F64], Path::Composed),
-            (metal, &[F32], &[F32], Path::Composed),
-            (metal, &[BF16], &[F32], Path::Widened),
+        for (device, activations, weights, backend) in [
+            (CPU, &[F32, F32][..], &[F32][..], Backend::Host),
+            (CPU, &[F32], &[], Backend::Host),
+            (CPU, &[F64], &[F64], Backend::Composed),
+            (CPU, &[BF16], &[F32], Backend::Widened),
+            (CPU, &[BF16, BF16], &[], Backend::Widened),
+            (CPU, &[BF16, F32], &[F32], Backend::Composed),
+            (CPU, &[BF16], &[BF16], Backend::Composed),
+            (CPU, &[F32], &[F64], Backend::Composed),
+            (CUDA, &[F32, F32], &[F32], Backend::Cuda),
+            (CUDA, &[BF16, BF16], &[F32], Backend::Cuda),
+            (CUDA, &[], &[F32], Backend::Cuda),
+            (CUDA, &[BF16, F32], &[F32], Backend::Composed),
+            (CUDA, &[BF16], &[BF16], Backend::Composed),
+            (CUDA, &[F16], &[F32], Backend::Composed),
+            (CUDA, &[F64], &[F64], Backend::Composed),
+            (metal, &[F32], &[F32], Backend::Composed),
+            (metal, &[BF16], &[F32], Backend::Widened),
         ] {
             let is_bf16 = !activations.is_empty() && activations.iter().all(|dtype| *dtype == BF16);
             let is_widened = is_bf16 && weights.iter().all(|dtype| *dtype == F32);
@@ -105,10 +110,10 @@ mod tests {
 
             assert_eq!(
                 choose(Kernels::Fused, &activations, &weights),
-                path,
+                backend,
                 "{device:?} {activations:?} {weights:?}"
             );
-            let composed = if is_widened { Path::Widened } else { Path::Composed };
+            let composed = if is_widened { Backend::Widened } else { Backend::Composed };
             assert_eq!(choose(Kernels::Composed, &activations, &weights), composed);
         }
     }
@@ -119,8 +124,8 @@ mod tests {
         for (a, b) in [(CPU, CUDA), (CUDA, CPU), (CUDA, other)] {
             let a = at(a, &[DType::F32]);
             let b = at(b, &[DType::F32]);
-            assert_eq!(choose(Kernels::Fused, &a, &b), Path::Composed);
-            assert_eq!(choose(Kernels::Fused, &[a[0], b[0]], &[]), Path::Composed);
+            assert_eq!(choose(Kernels::Fused, &a, &b), Backend::Composed);
+            assert_eq!(choose(Kernels::Fused, &[a[0], b[0]], &[]), Backend::Composed);
         }
     }
 }

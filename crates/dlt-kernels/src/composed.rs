@@ -1,5 +1,5 @@
-//! The definition of every operation in candle's own operations: the reference of the tests, and
-//! the path on other devices and dtypes.
+//! The definition of every operation in candle's own operations. It is the reference of the tests,
+//! and what runs on other devices and dtypes.
 
 mod attention;
 
@@ -18,7 +18,7 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     let (outputs, inputs) = weight.dims2()?;
     let mut dims = x.dims().to_vec();
 
-    // Contiguous and flat, because candle's matrix product misreads some strided batches.
+    // (N, in): contiguous and flat, because candle's matrix product misreads some strided batches.
     let flat = x.contiguous()?.reshape(((), inputs))?;
     let mut y = flat.matmul(&weight.t()?)?;
     if let Some(bias) = bias {
@@ -39,11 +39,13 @@ pub(crate) fn linear_input_gradient(weight: &Tensor, gradient: &Tensor) -> Resul
         *last = inputs;
     }
 
+    // (N, out) x (out, in)
     let gradient = gradient.detach().contiguous()?.reshape(((), outputs))?;
     gradient.matmul(&weight.detach().contiguous()?)?.reshape(dims)
 }
 
 pub(crate) fn linear_weight_gradient(x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    // (out, N) x (N, in)
     let flat = |tensor: &Tensor| tensor.detach().contiguous()?.flatten_to(D::Minus2);
     flat(gradient)?.t()?.contiguous()?.matmul(&flat(x)?)
 }
@@ -63,8 +65,11 @@ pub(crate) fn gradients<const N: usize>(
     for input in inputs {
         leaves.push(Var::from_tensor(&input.detach().contiguous()?)?);
     }
+
+    // candle starts a backward pass from a scalar: this one has `gradient` as the gradient of y.
     let y = f(std::array::from_fn(|i| leaves[i].as_tensor()))?;
     let mut store = (y * gradient.detach())?.sum_all()?.backward()?;
+
     let mut found = Vec::with_capacity(N);
     for leaf in &leaves {
         match store.remove(leaf) {
@@ -72,6 +77,7 @@ pub(crate) fn gradients<const N: usize>(
             None => found.push(leaf.zeros_like()?),
         }
     }
+
     Ok(std::array::from_fn(|i| found[i].clone()))
 }
 
@@ -104,6 +110,8 @@ pub(crate) fn rotate(x: &Tensor, turns: &Turns) -> Result<Tensor> {
     let &Turns { batch, tokens, width, heads, half, .. } = turns;
     let x = x.contiguous()?;
     let turned = heads * 2 * half;
+
+    // (B, T, 1, D/2), for all heads of a row.
     let table = |which: usize| {
         let rows =
             (0..batch).map(|window| turns.of_window(window)[which]).collect::<Vec<_>>().concat();
@@ -112,11 +120,13 @@ pub(crate) fn rotate(x: &Tensor, turns: &Turns) -> Result<Tensor> {
 
     let cosine = table(0)?;
     let sine = table(1)?;
+
+    // (B, T, heads, D)
     let pairs = x.narrow(2, 0, turned)?.reshape((batch, tokens, heads, 2 * half))?;
     let a = pairs.narrow(3, 0, half)?;
     let b = pairs.narrow(3, half, half)?;
-    let into_a = (a.broadcast_mul(&cosine)? - b.broadcast_mul(&sine)?)?;
 
+    let into_a = (a.broadcast_mul(&cosine)? - b.broadcast_mul(&sine)?)?;
     let into_b = (b.broadcast_mul(&cosine)? + a.broadcast_mul(&sine)?)?;
     let turned_part = Tensor::cat(&[into_a, into_b], 3)?.reshape((batch, tokens, turned))?;
 
@@ -169,6 +179,7 @@ pub(crate) fn cross_entropy(
 
     for start in (0..hidden.dim(0)?).step_by(CHUNK_ROWS) {
         let length = CHUNK_ROWS.min(hidden.dim(0)? - start);
+        // Leaves of this chunk alone, so that its graph is dropped with it.
         let hidden = variable(&hidden.narrow(0, start, length)?)?;
         let table = variable(projection.table)?;
         let bias = projection.bias.map(variable).transpose()?;
@@ -226,6 +237,7 @@ fn chunk_loss(hidden: &Tensor, projection: Projection<'_>, targets: &Tensor) -> 
         logits = logits.broadcast_add(bias)?;
     }
 
+    // Detached: the loss does not depend on the shift, so no gradient goes through it.
     let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
     let log_sum = shifted.exp()?.sum_keepdim(1)?.log()?;
     let targets = targets.contiguous()?.unsqueeze(1)?;
@@ -247,6 +259,7 @@ pub(crate) fn adamw(
     let new_second = (second.detach().affine(step.beta2, 0.0)?
         + gradient.sqr()?.affine(1.0 - step.beta2, 0.0)?)?;
 
+    // The moments start from zero and are too small at first; both corrections undo that.
     let correction = (1.0 - step.beta2.powf(count)).sqrt();
     let denominator = (new_second.sqrt()?.affine(1.0 / correction, 0.0)? + step.epsilon)?;
     let rate = step.learning_rate / (1.0 - step.beta1.powf(count));
@@ -272,6 +285,7 @@ pub(crate) fn sketch(tensors: &[&Tensor], seed: u64) -> Result<Tensor> {
         let signs = Tensor::from_vec(signs, shape, x.device())?;
         let places = Tensor::from_vec(places, shape, x.device())?;
         let x = x.detach().flatten_all()?.to_dtype(DType::F64)?;
+        // (chunks, SKETCH_WIDTH), as are places and signs.
         let chunks = x.pad_with_zeros(0, 0, signs.elem_count() - x.elem_count())?.reshape(shape)?;
 
         sketch = (sketch + (chunks.gather(&places, 1)? * signs)?.sum(0)?)?;
@@ -294,6 +308,7 @@ fn overwrite(into: &Tensor, value: &Tensor) -> Result<()> {
     if !into.is_contiguous() {
         bail!("expected a contiguous tensor to write to, got strides {:?}", into.stride())
     }
+
     // A flat view of a contiguous tensor shares its memory.
     into.detach().flatten_all()?.slice_set(&value.flatten_all()?.contiguous()?, 0, 0)
 }

@@ -1,8 +1,7 @@
-//! The kernels of `cuda/`: what is launched, over how many blocks, on which memory.
+//! Launches of the kernels in `cuda/`: which kernel, over how many blocks, on which memory.
 //!
-//! What is here knows a [`Machine`] and no GPU, so tests run all of it on a build of the same
-//! sources for the CPU. Where a matrix product is needed it is candle's, which is cuBLAS on such a
-//! device.
+//! This code knows a [`Machine`] but no GPU, so tests run all of it on a build of the same sources
+//! for the CPU. Matrix products are candle's, which are cuBLAS's on a GPU.
 
 mod attention;
 mod elementwise;
@@ -23,7 +22,7 @@ pub use elementwise::{
     add_in_place, add_scaled, dropout, gelu, gelu_gradient, scaled, swiglu, swiglu_gradient,
 };
 pub use embedding::embedding_gradient;
-pub use launch::{Launch, Number, Source};
+pub use launch::{KernelFile, Launch, Number};
 pub use launcher::Launcher;
 #[cfg(feature = "cuda")]
 pub(crate) use launcher::forward;
@@ -37,19 +36,19 @@ pub use sums::{row_sum, squared_norms};
 use crate::host;
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 
-/// What runs launches.
+/// A machine that runs launches.
 pub trait Machine {
-    /// A tensor whose elements are anything until a kernel writes them.
+    /// A tensor whose elements are undefined until a kernel writes them.
     ///
     /// # Errors
-    /// When the device has no such memory.
+    /// When the device has too little memory.
     fn fresh(&self, shape: Shape, dtype: DType, device: &Device) -> Result<Tensor>;
 
-    /// Runs `launch` on contiguous tensors, of which none that is written shares its storage with
-    /// another one: its parameters are `memory`, then the launch's numbers.
+    /// Runs `launch` on contiguous tensors. A tensor that is written shares its storage with no
+    /// other one. The kernel's parameters are `memory`, then the launch's numbers.
     ///
     /// # Errors
-    /// When the machine cannot.
+    /// When the machine cannot run it.
     fn run(&self, launch: &Launch, memory: &[Memory<'_>]) -> Result<()>;
 }
 
@@ -58,7 +57,7 @@ pub trait Machine {
 pub enum Memory<'a> {
     /// To read.
     Read(&'a Tensor),
-    /// To write, and perhaps to read.
+    /// To write, and in some kernels also to read.
     Write(&'a Tensor),
 }
 
@@ -72,7 +71,7 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// Runs a launch on memory that a machine may be given.
+/// Runs a launch, after the checks that [`Machine::run`] relies on.
 fn run(machine: &dyn Machine, launch: &Launch, memory: &[Memory<'_>]) -> Result<()> {
     for (at, one) in memory.iter().enumerate() {
         if !one.tensor().is_contiguous() {
@@ -93,7 +92,7 @@ fn run(machine: &dyn Machine, launch: &Launch, memory: &[Memory<'_>]) -> Result<
     machine.run(launch, memory)
 }
 
-/// The tensors outside autograd, with adjacent elements.
+/// The tensors outside autograd, contiguous.
 fn plain<const N: usize>(tensors: [&Tensor; N]) -> Result<[Tensor; N]> {
     let mut plain = tensors.map(Tensor::detach);
     for tensor in &mut plain {
@@ -102,12 +101,12 @@ fn plain<const N: usize>(tensors: [&Tensor; N]) -> Result<[Tensor; N]> {
     Ok(plain)
 }
 
-/// A fresh tensor beside `beside`, with its dtype.
-fn fresh(machine: &dyn Machine, shape: impl Into<Shape>, beside: &Tensor) -> Result<Tensor> {
-    machine.fresh(shape.into(), beside.dtype(), beside.device())
+/// A fresh tensor on the device of `like`, with its dtype.
+fn fresh(machine: &dyn Machine, shape: impl Into<Shape>, like: &Tensor) -> Result<Tensor> {
+    machine.fresh(shape.into(), like.dtype(), like.device())
 }
 
-/// A fresh tensor of f32 beside `beside`.
-fn fresh_f32(machine: &dyn Machine, shape: impl Into<Shape>, beside: &Tensor) -> Result<Tensor> {
-    machine.fresh(shape.into(), DType::F32, beside.device())
+/// A fresh tensor of f32 on the device of `like`.
+fn fresh_f32(machine: &dyn Machine, shape: impl Into<Shape>, like: &Tensor) -> Result<Tensor> {
+    machine.fresh(shape.into(), DType::F32, like.device())
 }

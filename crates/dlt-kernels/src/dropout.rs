@@ -1,7 +1,7 @@
-//! Dropout from a counter-based stream: a mask is a function of a seed and a position, so it is
+//! Dropout from a counter-based stream. A mask is a function of a seed and a position, so it is
 //! never stored.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::lanes::vectorised;
@@ -13,15 +13,15 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, 
 use candle_core::{CudaStorage, backend::BackendStorage};
 use rayon::prelude::*;
 
-/// One use of the dropout stream: element `i` of a tensor takes number `offset + i`.
+/// One use of the dropout stream: element `i` of a tensor uses number `offset + i`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    /// Chance that an element becomes zero, in [0, 1). What is kept is divided by
+    /// Probability that an element becomes zero, in [0, 1). All other elements are divided by
     /// `1 - probability`.
     pub probability: f32,
     /// Which stream.
     pub seed: u64,
-    /// Position in the stream of the first element.
+    /// Position of the first element in the stream.
     pub offset: u64,
 }
 
@@ -58,7 +58,8 @@ impl Dropout {
         let mut rest = x;
 
         while !rest.is_empty() {
-            // Up to where the low half of the counter wraps, the first key stays the same.
+            // The key depends on the high half of the counter, so it stays the same until the low
+            // half wraps.
             let low = counter as u32;
             let (run, behind) = rest.split_at_mut(rest.len().min((u32::MAX - low) as usize + 1));
             let key = high_key(counter, keys);
@@ -82,7 +83,8 @@ impl Dropout {
     }
 
     pub(crate) fn threshold(self) -> u32 {
-        // The cast saturates, so a probability that rounds up to one still keeps the largest hash.
+        // The cast saturates, so a probability that rounds up to one still keeps elements with the
+        // largest hash.
         (f64::from(self.probability) * 4_294_967_296.0) as u32
     }
 
@@ -98,7 +100,8 @@ impl Dropout {
 }
 
 impl Kernels {
-    /// Zeroes each element with `dropout.probability` and divides the others by what remains.
+    /// Sets each element to zero with the probability of `dropout`, and divides all others by
+    /// `1 - probability`.
     ///
     /// # Shapes
     /// `x` any non-empty shape but a scalar; returns the same.
@@ -109,23 +112,23 @@ impl Kernels {
         rows_and_width("dropout", x)?;
         dropout.check()?;
 
-        match self.path(&[x], &[]) {
-            Path::Composed => composed::dropout(x, dropout),
-            Path::Widened => {
+        match self.backend(&[x], &[]) {
+            Backend::Composed => composed::dropout(x, dropout),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 rounded(&self.dropout(&x, dropout)?)
             }
-            _ if x.track_op() => x.contiguous()?.apply_op1(Op { dropout }),
-            _ => x.contiguous()?.apply_op1_no_bwd(&Op { dropout }),
+            _ if x.track_op() => x.contiguous()?.apply_op1(DropoutOp { dropout }),
+            _ => x.contiguous()?.apply_op1_no_bwd(&DropoutOp { dropout }),
         }
     }
 }
 
-struct Op {
+struct DropoutOp {
     dropout: Dropout,
 }
 
-impl CustomOp1 for Op {
+impl CustomOp1 for DropoutOp {
     fn name(&self) -> &'static str {
         "dropout"
     }
@@ -141,15 +144,16 @@ impl CustomOp1 for Op {
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        // The same factors for the gradient.
+        // The gradient has the same factors, which the stream gives again.
         Kernels::Fused.dropout(&gradient.detach(), self.dropout).map(Some)
     }
 }
 
-impl Op {
+impl DropoutOp {
     fn masked(&self, x: &[f32]) -> Vec<f32> {
         let mut y = vec![0.0; x.len()];
         let piece = rows::per_task(1);
+
         y.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(i, (y, x))| {
             y.copy_from_slice(x);
             self.dropout.apply((i * piece) as u64, y);
@@ -159,7 +163,8 @@ impl Op {
     }
 }
 
-/// Mixes the high half of the counter into the first key; it changes once in 2³² elements.
+/// Mixes the high half of the counter into the first key. The result changes only once in 2³²
+/// elements.
 fn high_key(counter: u64, keys: (u32, u32)) -> u32 {
     mix(((counter >> 32) as u32).wrapping_mul(0x9e37_79b9) ^ keys.0)
 }

@@ -1,6 +1,6 @@
 //! Rows of a table by id.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::rounding::{rounded, widened};
 use crate::shape::{checked_ids, matrix};
 use crate::{Kernels, composed, cuda, host, optimizer, rows};
@@ -10,9 +10,10 @@ use rayon::prelude::*;
 impl Kernels {
     /// Row `id` of the table for each id.
     ///
-    /// Both paths are candle's `index_select`: it copies as fast as memory goes, and in autograd a
-    /// kernel of our own would only add one more gradient of the whole table. What costs is that
-    /// gradient; where autograd can be left out, [`Kernels::embedding_gradient`] makes none.
+    /// Both variants of [`Kernels`] use candle's `index_select`, which copies at the speed of
+    /// memory. The cost is the gradient of the whole table that autograd makes, and a kernel of our
+    /// own would only add another one. Outside autograd, [`Kernels::embedding_gradient`] makes
+    /// none.
     ///
     /// # Shapes
     /// `table` (V, C), `ids` u32 of any non-empty shape; returns (ids..., C).
@@ -25,8 +26,7 @@ impl Kernels {
     }
 
     /// Adds the gradient of [`Kernels::embedding`] with respect to its table to `table_into`, in
-    /// place: only the rows that were read are touched, where autograd makes a gradient of the
-    /// whole table.
+    /// place. It touches only the rows that were read.
     ///
     /// # Shapes
     /// `table_into` (V, C), contiguous; `ids` u32 of any non-empty shape; `gradient` (ids..., C).
@@ -49,19 +49,19 @@ impl Kernels {
             )
         }
 
-        match self.path(&[gradient], &[table_into]) {
-            Path::Host => {}
-            Path::Cuda => {
+        match self.backend(&[gradient], &[table_into]) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 return cuda::embedding_gradient(&cuda::Launcher, table_into, &checked, gradient);
             }
-            Path::Composed => {
+            Backend::Composed => {
                 let gradient = gradient.detach().contiguous()?.reshape((checked.len(), width))?;
                 let ids = ids.flatten_all()?.contiguous()?;
                 let added = table_into.zeros_like()?.index_add(&ids, &gradient, 0)?;
 
                 return optimizer::add_in_place(table_into, &added);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return self.embedding_gradient(table_into, ids, &gradient);
             }
@@ -86,13 +86,13 @@ impl Kernels {
     /// When a tensor is empty or its shape does not fit.
     pub fn add_rows(self, x: &Tensor, table: &Tensor) -> Result<Tensor> {
         let tokens = check_windows("add_rows", x, table)?;
-        match self.path(&[x], &[table]) {
-            Path::Host => {}
-            Path::Cuda | Path::Composed => {
+        match self.backend(&[x], &[table]) {
+            Backend::Host => {}
+            Backend::Cuda | Backend::Composed => {
                 let rows = table.detach().narrow(0, 0, tokens)?.to_dtype(x.dtype())?;
                 return x.detach().broadcast_add(&rows);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 return rounded(&self.add_rows(&x, table)?);
             }
@@ -102,6 +102,7 @@ impl Kernels {
 
         host::read([x, table], |[data, table]| {
             let mut y = data.to_vec();
+            // A window is T rows, and so is the part of the table that is added to it.
             y.par_chunks_mut(window).for_each(|y| rows::add(y, &table[..window]));
             host::tensor(y, x.shape())
         })
@@ -113,22 +114,24 @@ impl Kernels {
     /// `gradient` (B, T, C), `into` (P, C).
     ///
     /// # Errors
-    /// As [`Kernels::add_rows`], and when both share memory.
+    /// As [`Kernels::add_rows`], and when `gradient` and `into` share memory.
     pub fn add_rows_gradient(self, gradient: &Tensor, into: &Tensor) -> Result<()> {
         let tokens = check_windows("add_rows_gradient", gradient, into)?;
         let window = gradient.elem_count() / gradient.dim(0)?;
         let part = into.detach().narrow(0, 0, tokens)?;
 
         host::expect_apart("add_rows_gradient", into, &[gradient])?;
-        let sum = match self.path(&[gradient], &[into]) {
-            Path::Host => host::read([gradient], |[data]| {
+
+        // A window is a row of T · C numbers: the sum over windows, (T, C).
+        let sum = match self.backend(&[gradient], &[into]) {
+            Backend::Host => host::read([gradient], |[data]| {
                 host::tensor(rows::sum(data, window), part.shape())
             })?,
-            Path::Cuda => {
+            Backend::Cuda => {
                 cuda::row_sum(&cuda::Launcher, gradient, window)?.reshape(part.shape())?
             }
-            Path::Composed => composed::row_sum(gradient, window)?.reshape(part.shape())?,
-            Path::Widened => {
+            Backend::Composed => composed::row_sum(gradient, window)?.reshape(part.shape())?,
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return self.add_rows_gradient(&gradient, into);
             }
@@ -159,7 +162,8 @@ fn check(table: &Tensor, ids: &Tensor) -> Result<Vec<u32>> {
     checked_ids("embedding", ids, vocabulary)
 }
 
-/// One thread adds the rows in their order: ids repeat, and so few rows are no work.
+/// One thread adds the rows in their order. Ids repeat, so several threads could write the same
+/// row, and so few rows are little work.
 fn scatter(table: &mut [f32], ids: &[u32], gradient: &[f32]) {
     let width = gradient.len() / ids.len();
     for (row, &id) in gradient.chunks_exact(width).zip(ids) {

@@ -1,6 +1,6 @@
 //! The gated linear unit of Llama's feed-forward layers.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::{exp, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::rows_and_width;
@@ -11,8 +11,8 @@ use candle_core::{CudaStorage, backend::BackendStorage};
 use rayon::prelude::*;
 
 impl Kernels {
-    /// `silu(gate) · up`, with `silu(z) = z / (1 + exp(-z))`; each row holds the gate, then what it
-    /// lets through.
+    /// `silu(gate) · up`, with `silu(z) = z / (1 + exp(-z))`. Each row holds F numbers of the gate,
+    /// then F numbers that it lets through.
     ///
     /// # Shapes
     /// `x` (..., 2F); returns (..., F).
@@ -22,14 +22,14 @@ impl Kernels {
     pub fn swiglu(self, x: &Tensor) -> Result<Tensor> {
         half_width("swiglu", x)?;
 
-        match self.path(&[x], &[]) {
-            Path::Composed => composed::swiglu(x),
-            Path::Widened => {
+        match self.backend(&[x], &[]) {
+            Backend::Composed => composed::swiglu(x),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 rounded(&self.swiglu(&x)?)
             }
-            _ if x.track_op() => x.contiguous()?.apply_op1(Op),
-            _ => x.contiguous()?.apply_op1_no_bwd(&Op),
+            _ if x.track_op() => x.contiguous()?.apply_op1(SwigluOp),
+            _ => x.contiguous()?.apply_op1_no_bwd(&SwigluOp),
         }
     }
 
@@ -51,14 +51,14 @@ impl Kernels {
             )
         }
 
-        match self.path(&[x, gradient], &[]) {
-            Path::Host => {}
-            Path::Cuda => return cuda::swiglu_gradient(&cuda::Launcher, x, half, gradient),
-            Path::Composed => {
+        match self.backend(&[x, gradient], &[]) {
+            Backend::Host => {}
+            Backend::Cuda => return cuda::swiglu_gradient(&cuda::Launcher, x, half, gradient),
+            Backend::Composed => {
                 let [of_x] = composed::gradients([x], gradient, |[x]| composed::swiglu(x))?;
                 return Ok(of_x);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [x, gradient] = widened([x, gradient])?;
                 return rounded(&self.swiglu_gradient(&x, &gradient)?);
             }
@@ -67,19 +67,21 @@ impl Kernels {
         host::read([x, gradient], |[data, gradient]| {
             let piece = rows::per_task(2 * half) * half;
             let mut dx = vec![0.0; data.len()];
+
             dx.par_chunks_mut(2 * piece)
                 .zip(data.par_chunks(2 * piece).zip(gradient.par_chunks(piece)))
                 .for_each(|(dx, (x, gradient))| backward(x, gradient, half, dx));
+
             host::tensor(dx, x.shape())
         })
     }
 }
 
-/// F of rows of 2F.
+/// F, from rows of 2F.
 fn half_width(op: &str, x: &Tensor) -> Result<usize> {
     let (_, width) = rows_and_width(op, x)?;
     if !width.is_multiple_of(2) {
-        bail!("{op}: expected a last dimension of a gate and as much to let through, got {width}")
+        bail!("{op}: expected an even last dimension, half of it a gate, got {width}")
     }
     Ok(width / 2)
 }
@@ -92,9 +94,9 @@ fn halved(dims: &[usize], half: usize) -> Vec<usize> {
     dims
 }
 
-struct Op;
+struct SwigluOp;
 
-impl CustomOp1 for Op {
+impl CustomOp1 for SwigluOp {
     fn name(&self) -> &'static str {
         "swiglu"
     }
@@ -155,8 +157,8 @@ fn backward(x: &[f32], gradient: &[f32], half: usize, dx: &mut [f32]) {
     );
 }
 
-/// `1 / (1 + exp(-z))` and its derivative. The exponential is that of `-|z|`, so nothing overflows
-/// and neither tail loses digits.
+/// `1 / (1 + exp(-z))` and its derivative. It uses the exponential of `-|z|`, so that nothing
+/// overflows and neither tail loses digits.
 #[inline(always)]
 fn logistic(z: f32) -> (f32, f32) {
     let e = exp(-z.abs());

@@ -1,6 +1,6 @@
 //! The Gaussian error linear unit in both of its forms.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::{exp, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, rows_and_width};
@@ -29,14 +29,14 @@ impl Kernels {
     pub fn gelu(self, x: &Tensor, kind: Gelu) -> Result<Tensor> {
         rows_and_width("gelu", x)?;
 
-        match self.path(&[x], &[]) {
-            Path::Composed => composed::gelu(x, kind),
-            Path::Widened => {
+        match self.backend(&[x], &[]) {
+            Backend::Composed => composed::gelu(x, kind),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 rounded(&self.gelu(&x, kind)?)
             }
-            _ if x.track_op() => x.contiguous()?.apply_op1(Op { kind }),
-            _ => x.contiguous()?.apply_op1_no_bwd(&Op { kind }),
+            _ if x.track_op() => x.contiguous()?.apply_op1(GeluOp { kind }),
+            _ => x.contiguous()?.apply_op1_no_bwd(&GeluOp { kind }),
         }
     }
 
@@ -51,18 +51,18 @@ impl Kernels {
         rows_and_width("gelu_gradient", x)?;
         expect_same("gelu_gradient", "gradient", x, gradient)?;
 
-        match self.path(&[x, gradient], &[]) {
-            Path::Host => host::read([x, gradient], |[data, gradient]| {
+        match self.backend(&[x, gradient], &[]) {
+            Backend::Host => host::read([x, gradient], |[data, gradient]| {
                 let dx =
                     rows::map2(data, gradient, |x, gradient, dx| kind.backward(x, gradient, dx));
                 host::tensor(dx, x.shape())
             }),
-            Path::Cuda => cuda::gelu_gradient(&cuda::Launcher, x, kind, gradient),
-            Path::Composed => {
+            Backend::Cuda => cuda::gelu_gradient(&cuda::Launcher, x, kind, gradient),
+            Backend::Composed => {
                 let [of_x] = composed::gradients([x], gradient, |[x]| composed::gelu(x, kind))?;
                 Ok(of_x)
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [x, gradient] = widened([x, gradient])?;
                 rounded(&self.gelu_gradient(&x, kind, &gradient)?)
             }
@@ -70,11 +70,11 @@ impl Kernels {
     }
 }
 
-struct Op {
+struct GeluOp {
     kind: Gelu,
 }
 
-impl CustomOp1 for Op {
+impl CustomOp1 for GeluOp {
     fn name(&self) -> &'static str {
         "gelu"
     }
@@ -136,7 +136,7 @@ impl Gelu {
 }
 
 /// `(1 + tanh(u)) / 2` and its derivative by `x`, with `u = sqrt(2/pi) · (x + 0.044715 x³)`.
-/// Written as a logistic function of `-2|u|`, it loses no digits in either tail.
+/// Computed as a logistic function of `-2|u|`, it loses no digits in either tail.
 #[inline(always)]
 fn tanh_gate(x: f32) -> (f32, f32) {
     const TWICE_ROOT: f32 = 1.595_769;
@@ -148,7 +148,7 @@ fn tanh_gate(x: f32) -> (f32, f32) {
     let s = 1.0 / (1.0 + e);
     let gate = if u < 0.0 { e * s } else { s };
 
-    // Where e is zero the square may be infinite, and zero times infinity must not arise.
+    // Where e is zero the square may be infinite, and zero times infinity would be NaN.
     let du = TWICE_ROOT * (3.0 * CUBIC).mul_add(square.min(1e6), 1.0);
     (gate, e * s * s * du)
 }
@@ -162,6 +162,7 @@ fn normal(x: f32) -> (f32, f32) {
     // exp(z²) erfc(z) as a polynomial in t = 1 / (1 + z/2), minimax on z in 0..9.4, relative error
     // 3e-8.
     let size = x.abs();
+    // The polynomial's range ends here.
     let z = if size > 13.0 { 13.0 } else { size };
     let t = 1.0 / (0.5 * ROOT_HALF).mul_add(z, 1.0);
     let mut p = -5.392_304e-2f32;

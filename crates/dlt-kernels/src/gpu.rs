@@ -1,4 +1,4 @@
-//! How a GPU is used: one stream of work, and memory that the driver keeps for the process.
+//! A GPU is used with one stream of work, and with memory that the driver keeps for the process.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ mod lazy;
 #[cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 mod libraries;
 
-/// Most of a GPU's memory that this process had, in bytes.
+/// The most memory of a GPU that this process has had, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPeaks {
-    /// Taken from the GPU: nobody else could have it.
+    /// Reserved on the GPU: no other process could use it.
     pub held: u64,
     /// In tensors.
     pub used: u64,
 }
 
-/// A library of NVIDIA's that cannot be loaded: which one, why, and what to do.
+/// A library from NVIDIA that cannot be loaded. The message says which one, why, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingLibrary(String);
 
@@ -30,11 +30,11 @@ impl fmt::Display for MissingLibrary {
 
 impl std::error::Error for MissingLibrary {}
 
-/// Opens the GPU of this number with a stream of its own, which all threads of the process share.
+/// Opens the GPU with this number and its own stream, which all threads of the process share.
 ///
-/// Work on it is ordered by that stream alone, without an event for each tensor, and the driver
-/// keeps what tensors leave behind for the next ones instead of returning it to the GPU whenever it
-/// has finished its work, as it would once a step.
+/// That stream alone orders the work on the GPU, without an event for each tensor. The driver keeps
+/// the memory of dropped tensors for later ones. Otherwise it would return the memory to the GPU
+/// whenever the GPU has finished its work, which is once a step.
 ///
 /// # Errors
 /// When there is no such GPU, [`load_libraries`] fails, or the program was built without the
@@ -47,15 +47,15 @@ pub fn open(number: usize) -> Result<Device> {
     Ok(device)
 }
 
-/// Loads NVIDIA's driver and libraries, which a program that was built with CUDA starts without on
-/// Linux on x86-64. Elsewhere the system has loaded them with the program, and nothing is left to
-/// do.
+/// Loads NVIDIA's driver and libraries. On Linux on x86-64, a program that was built with CUDA
+/// starts without them. Elsewhere the system has loaded them with the program, and this does
+/// nothing.
 ///
-/// Where one is missing, each call into the driver that candle makes is answered with an error,
-/// whoever asked for it: `Device::new_cuda` fails as with any driver that does not work. A program
-/// that calls functions of NVIDIA's besides, or has candle do so, with its random numbers on a GPU,
-/// say, is linked with their library again, and does not start without it. It takes the linker that
-/// rustc brings (LLD) to leave the libraries out.
+/// Where one is missing, every call of candle into the driver returns an error: `Device::new_cuda`
+/// fails as with any driver that does not work. A program may call other functions from NVIDIA,
+/// itself or through candle, for example for random numbers on a GPU. It is then linked with their
+/// library again, and does not start without it. Only the linker that comes with rustc (LLD) leaves
+/// the libraries out.
 ///
 /// # Errors
 /// [`MissingLibrary`] for the first that cannot be loaded.
@@ -65,7 +65,8 @@ pub fn load_libraries() -> std::result::Result<(), MissingLibrary> {
     Ok(())
 }
 
-/// What this process had at most so far; `None` on the CPU, and where the driver keeps no memory.
+/// The most memory that this process has had so far; `None` on the CPU, and where the driver keeps
+/// no memory.
 #[must_use]
 pub fn memory_peaks(device: &Device) -> Option<MemoryPeaks> {
     #[cfg(feature = "cuda")]
@@ -81,7 +82,7 @@ pub fn memory_peaks(device: &Device) -> Option<MemoryPeaks> {
 mod driver {
     #![allow(
         unsafe_code,
-        reason = "attributes are numbers behind an untyped pointer, and the order of work is ours to keep"
+        reason = "attributes are numbers behind an untyped pointer, and this crate keeps the order of work"
     )]
 
     use super::MemoryPeaks;
@@ -96,8 +97,8 @@ mod driver {
     };
 
     pub(super) fn prepare(device: &CudaDevice) -> Result<()> {
-        // SAFETY: the device has just been opened, and nothing of it is used on another stream than
-        // its own.
+        // SAFETY: the device has just been opened, and nothing uses it on another stream than its
+        // own.
         unsafe { device.disable_event_tracking() };
         let Some(pool) = pool(device)? else { return Ok(()) };
         let mut most = u64::MAX;
@@ -118,7 +119,7 @@ mod driver {
         }))
     }
 
-    /// The pool that cudarc's buffers come from, where they come from one.
+    /// The pool that cudarc allocates its buffers from, where it uses one.
     fn pool(device: &CudaDevice) -> Result<Option<CUmemoryPool>> {
         let stream = device.cuda_stream();
         let context = stream.context();
@@ -132,8 +133,8 @@ mod driver {
 
     fn number(pool: CUmemoryPool, attribute: CUmemPool_attribute) -> Result<u64> {
         let mut value = 0u64;
-        // SAFETY: the pool is the device's own, and both attributes that are asked for are unsigned
-        // numbers of 64 bits.
+        // SAFETY: the pool is the device's own, and both attributes that callers ask for are
+        // unsigned numbers of 64 bits.
         unsafe { mem_pool::get_attribute(pool, attribute, (&raw mut value).cast()) }.w()?;
         Ok(value)
     }

@@ -1,4 +1,4 @@
-//! Between candle's tensors and slices.
+//! Slices of candle's tensors in main memory.
 
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
 use std::cell::RefCell;
@@ -29,7 +29,7 @@ pub(crate) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Res
     }
 }
 
-/// Calls `read` with the elements of each tensor, copying those that are not contiguous.
+/// Calls `read` with the elements of each tensor; a tensor that is not contiguous is copied first.
 pub(crate) fn read<const N: usize, R>(
     tensors: [&Tensor; N],
     read: impl FnOnce([&[f32]; N]) -> Result<R>,
@@ -38,29 +38,34 @@ pub(crate) fn read<const N: usize, R>(
     for tensor in tensors {
         kept.push(tensor.detach().contiguous()?);
     }
+
+    // The locks of the storages, held until `read` returns.
     let guards: Vec<_> = kept.iter().map(Tensor::storage_and_layout).collect();
     let mut slices: [&[f32]; N] = [&[]; N];
+
     for (at, (into, (storage, layout))) in slices.iter_mut().zip(&guards).enumerate() {
         match &**storage {
             Storage::Cpu(storage) => *into = slice(storage, layout)?,
             _ => unreachable_memory(&kept[at])?,
         }
     }
+
     read(slices)
 }
 
-/// A tensor that takes over `data`.
+/// A tensor that owns `data`, without a copy.
 pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &Device::Cpu)
 }
 
-/// Calls `write` with the elements of a contiguous tensor, to change in place. Nest calls for
-/// several tensors, after [`expect_apart`].
+/// Calls `write` with the elements of a contiguous tensor, to change in place. For several tensors,
+/// call [`expect_apart`] and then nest the calls.
 pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result<R>) -> Result<R> {
     if !tensor.device().is_cpu() {
         unreachable_memory(tensor)?;
     }
 
+    // candle hands out elements to write only inside an in-place operation.
     let op = Write { body: RefCell::new(Some(write)), result: RefCell::new(None) };
     tensor.inplace_op1(&op)?;
 
@@ -70,12 +75,13 @@ pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result
     }
 }
 
-/// Refuses to run where everything is to be composed, as on another device: code that is for main
-/// memory alone has come where it must not.
+/// With the feature `composed`, refuses every call. Everything is composed then, as on another
+/// device, so code for main memory alone must not run.
 fn expect_fused() -> Result<()> {
     if cfg!(feature = "composed") {
         bail!(
-            "expected candle's own operations only, as the feature `composed` asks for, got a loop of ours"
+            "expected candle's own operations only, as the feature `composed` requires, \
+             got a loop of this crate"
         )
     }
 
@@ -105,7 +111,7 @@ impl<R, F: FnOnce(&mut [f32]) -> Result<R>> InplaceOp1 for Write<F, R> {
     }
 }
 
-/// `into += term`; where there is nothing yet, it becomes the term.
+/// `into += term`; where `into` is `None`, it becomes the term.
 pub(crate) fn add_or_set(into: &mut Option<Tensor>, term: Tensor) -> Result<()> {
     match into {
         Some(into) => optimizer::add_in_place(into, &term)?,
@@ -114,14 +120,14 @@ pub(crate) fn add_or_set(into: &mut Option<Tensor>, term: Tensor) -> Result<()> 
     Ok(())
 }
 
-/// Refuses `written` when it shares its storage with one of `others`: the lock of a storage is
-/// taken once.
+/// Refuses `written` when it shares its storage with one of `others`. The lock around a storage is
+/// not reentrant: a call that holds it would wait for itself.
 pub(crate) fn expect_apart(op: &str, written: &Tensor, others: &[&Tensor]) -> Result<()> {
-    // Views of one storage, wherever that is, share the lock around it.
+    // Views of one storage, on any device, share the lock around it.
     let address = |tensor: &Tensor| std::ptr::from_ref(&*tensor.storage_and_layout().0);
     let written = address(written);
     if others.iter().any(|other| address(other) == written) {
-        bail!("{op}: expected a tensor to write to with memory of its own, got one that shares it")
+        bail!("{op}: expected a tensor to write to with its own memory, got one that shares it")
     }
 
     Ok(())

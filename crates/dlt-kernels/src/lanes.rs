@@ -1,7 +1,7 @@
-//! Vector loops in plain Rust: compiled for each instruction set, chosen at run time.
+//! Vector loops in plain Rust, compiled for each instruction set; one is chosen at run time.
 //!
 //! Every loop gives the same bits under every instruction set: multiply-adds are fused everywhere,
-//! and a reduction always has [`LANES`] partial results that are combined in one order.
+//! and a reduction always has [`LANES`] partial results that are combined in a fixed order.
 
 use pulp::{Arch, WithSimd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,14 +11,14 @@ pub(crate) const LANES: usize = 32;
 
 static PORTABLE: AtomicBool = AtomicBool::new(false);
 
-/// Makes every vector loop of this process take the portable path (for tests of that path).
+/// Makes every vector loop of this process run the portable code, for tests of that code.
 #[doc(hidden)]
 pub fn set_portable(portable: bool) {
     PORTABLE.store(portable, Ordering::Relaxed);
 }
 
-/// Runs `body` compiled for the best instruction set of this machine. What `body` calls must be
-/// inlined into it.
+/// Runs `body` compiled for the best instruction set of this machine. Functions that `body` calls
+/// must be inlined into it: other calls keep the instruction set of the build.
 #[inline(always)]
 pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     dispatch(body)
@@ -74,7 +74,7 @@ pub(crate) fn dot_of(x: &[f32], y: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     fold(lanes)
 }
 
-/// The largest element, ignoring NaN (which the sums that follow keep).
+/// The largest element. NaN is ignored here; the sums that follow keep it.
 #[inline(always)]
 pub(crate) fn largest(x: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -83,6 +83,7 @@ pub(crate) fn largest(x: &[f32]) -> f32 {
 
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            // A comparison with NaN is false, so NaN never becomes the largest.
             *lane = if x > *lane { x } else { *lane };
         }
     }
@@ -114,17 +115,20 @@ pub(crate) fn exp_and_sum(x: &mut [f32], shift: f32) -> f32 {
     fold(lanes)
 }
 
-/// The sum of `N` partial sums, `N` a power of two: halves are added until one is left.
+/// The sum of `N` partial sums, where `N` is a power of two: halves are added until one sum is
+/// left.
 #[inline(always)]
 pub(crate) fn fold<const N: usize>(lanes: [f32; N]) -> f32 {
     let mut lanes = lanes;
     let mut width = N / 2;
+
     while width > 0 {
         for i in 0..width {
             lanes[i] += lanes[i + width];
         }
         width /= 2;
     }
+
     lanes[0]
 }
 
@@ -132,13 +136,14 @@ pub(crate) fn fold<const N: usize>(lanes: [f32; N]) -> f32 {
 /// would not be a normal number; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Adding this rounds to an integer, which then sits in the low bits.
+    // 1.5 · 2²³: adding it rounds to an integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
 
     // The high part has few enough bits that its product with the integer is exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
 
+    // exp(x) = 2ⁿ exp(r), with n the integer nearest to x / ln 2 and |r| at most ln(2)/2.
     let low = x < -87.0;
     let x = if low { -87.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
@@ -155,6 +160,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 1.0);
     p = p.mul_add(r, 1.0);
 
+    // n moves into the exponent's bits, on top of those of 1.0: the power 2ⁿ.
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
     if low { 0.0 } else { p * power }
 }

@@ -1,26 +1,26 @@
-//! Differentiable CPU and CUDA kernels for candle, each beside a composed reference.
+//! Differentiable CPU and CUDA kernels for candle, each with a composed reference.
 //!
 //! Every operation is a method of [`Kernels`]. [`Kernels::Composed`] builds it from candle's own
-//! operations: that is the definition, and the path on every device and dtype. [`Kernels::Fused`]
+//! operations. That is the definition, and it runs on every device and dtype. [`Kernels::Fused`]
 //! computes the same on f32 tensors in main memory with a hand-written forward and backward, and on
 //! f32 and bf16 tensors of a CUDA device (feature `cuda`) where the operation has a kernel there;
-//! anywhere else it silently takes the composed path.
+//! anywhere else it silently uses the composed operations.
 //!
-//! Activations may be bf16 over f32 weights. Where no kernel takes them so, they are widened to f32
-//! for the operation and its results rounded to bf16: on the CPU that saves memory between
+//! Activations may be bf16 over f32 weights. Where no kernel accepts bf16, they are widened to f32
+//! for the operation, and its results are rounded to bf16. On the CPU that saves memory between
 //! operations and costs time. Gradients of weights, sums of a softmax and losses are f32
 //! everywhere.
 //!
 //! Shape letters: `B` batch, `T` tokens, `C` width, `H` heads, `G` key heads, `D = C/H` head width,
 //! `V` vocabulary, `N` rows.
 //!
-//! Vector loops choose AVX-512, AVX2 or portable code at run time and give the same bits in each;
-//! matrix products are those of the `gemm` crate, which chooses likewise. The crate was built and
-//! tested on x86-64 only.
+//! Vector loops choose AVX-512, AVX2 or portable code at run time and give the same bits in each.
+//! Matrix products come from the `gemm` crate, which chooses in the same way. The crate was built
+//! and tested on x86-64 only.
 //!
-//! Results are fresh buffers of up to `B·T·4C` elements. An allocator that returns such buffers to
-//! the system after each use makes every pass pay for page faults: a program that trains should
-//! keep them (with glibc, a large `mmap_threshold` and `trim_threshold`).
+//! Results are fresh buffers of up to `B·T·4C` elements. If the allocator returns such buffers to
+//! the system after each use, every pass pays for page faults. A program that trains should keep
+//! them (with glibc: a large `mmap_threshold` and `trim_threshold`).
 //!
 //! A fused result is bit-identical from run to run for a fixed number of threads: every reduction
 //! has a fixed order.
@@ -66,7 +66,7 @@ pub use sketch::SKETCH_WIDTH;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernels {
     /// Hand-written f32 loops on the CPU, and CUDA kernels where an operation has one; the composed
-    /// path on other devices and dtypes.
+    /// operations on other devices and dtypes.
     Fused,
     /// candle's own operations, on any device.
     Composed,

@@ -3,7 +3,7 @@
 mod few;
 mod gradient;
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::gelu::Gelu;
 use crate::matrix::{Threads, View, product};
 use crate::rounding::{rounded, widened};
@@ -16,8 +16,7 @@ use std::sync::OnceLock;
 impl Kernels {
     /// `x · weightᵀ + bias` over the last dimension.
     ///
-    /// The gradient of a weight (or of `x`, or of the bias) that is not tracked is not computed by
-    /// the fused path.
+    /// The fused loops compute gradients only of those arguments that autograd tracks.
     ///
     /// # Shapes
     /// `x` (..., in), `weight` (out, in), `bias` (out); returns (..., out).
@@ -27,19 +26,19 @@ impl Kernels {
     pub fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         check("linear", x, weight, bias)?;
 
-        match affine_path(self, x, weight, bias) {
-            Path::Host => apply(x, weight, bias, None),
-            Path::Cuda => cuda::linear(&cuda::Launcher, x, weight, bias),
-            Path::Composed => composed::linear(x, weight, bias),
-            Path::Widened => {
+        match affine_backend(self, x, weight, bias) {
+            Backend::Host => apply(x, weight, bias, None),
+            Backend::Cuda => cuda::linear(&cuda::Launcher, x, weight, bias),
+            Backend::Composed => composed::linear(x, weight, bias),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 rounded(&self.linear(&x, weight, bias)?)
             }
         }
     }
 
-    /// [`Kernels::linear`] followed by [`Kernels::gelu`]. The fused path reads and writes the
-    /// result once less.
+    /// [`Kernels::linear`] followed by [`Kernels::gelu`]. The fused loops save one pass over the
+    /// result.
     ///
     /// # Shapes
     /// As [`Kernels::linear`].
@@ -55,20 +54,20 @@ impl Kernels {
     ) -> Result<Tensor> {
         check("linear_gelu", x, weight, bias)?;
 
-        match affine_path(self, x, weight, bias) {
-            Path::Host => apply(x, weight, bias, Some(kind)),
-            Path::Cuda => {
+        match affine_backend(self, x, weight, bias) {
+            Backend::Host => apply(x, weight, bias, Some(kind)),
+            Backend::Cuda => {
                 let [_, after] = cuda::linear_then_gelu(&cuda::Launcher, x, weight, bias, kind)?;
                 Ok(after)
             }
-            Path::Composed => self.gelu(&composed::linear(x, weight, bias)?, kind),
-            // GELU of what was rounded, as if it were found again.
-            Path::Widened => self.gelu(&self.linear(x, weight, bias)?, kind),
+            Backend::Composed => self.gelu(&composed::linear(x, weight, bias)?, kind),
+            // GELU is applied to the rounded map, so that a backward pass can compute it again from
+            // that.
+            Backend::Widened => self.gelu(&self.linear(x, weight, bias)?, kind),
         }
     }
 
-    /// [`Kernels::linear_gelu`] outside autograd, with what GELU was applied to: the two results
-    /// are the result before and after it.
+    /// [`Kernels::linear_gelu`] outside autograd: returns the affine map and GELU of it.
     ///
     /// # Shapes
     /// As [`Kernels::linear`], twice.
@@ -85,24 +84,29 @@ impl Kernels {
         check("linear_then_gelu", x, weight, bias)?;
         let [x, weight] = [x, weight].map(Tensor::detach);
         let bias = bias.map(Tensor::detach);
-        match affine_path(self, &x, &weight, bias.as_ref()) {
-            Path::Host => {}
-            Path::Cuda => {
+
+        match affine_backend(self, &x, &weight, bias.as_ref()) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 return cuda::linear_then_gelu(&cuda::Launcher, &x, &weight, bias.as_ref(), kind);
             }
-            Path::Composed => {
+            Backend::Composed => {
                 let before = composed::linear(&x, &weight, bias.as_ref())?;
                 let after = composed::gelu(&before, kind)?;
                 return Ok([before, after]);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let before = self.linear(&x, &weight, bias.as_ref())?;
                 let after = self.gelu(&before, kind)?;
                 return Ok([before, after]);
             }
         }
+
         let outputs = weight.dim(0)?;
         let dims = output_dims(x.dims(), weight.dim(0)?);
+
+        // `read` has a fixed number of tensors: without a bias, the weight fills its place and is
+        // not used.
         host::read([&x, &weight, bias.as_ref().unwrap_or(&weight)], |[x, weight, vector]| {
             let (before, after) =
                 affine(x, weight, bias.as_ref().map(|_| vector), outputs, Some(kind));
@@ -121,13 +125,13 @@ fn check(op: &str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result
     bias.map_or(Ok(()), |bias| expect_vector(op, "bias", bias, outputs))
 }
 
-/// A CUDA device has no kernel for the gradients of an affine map in autograd: candle's own
-/// operations have them.
-fn affine_path(kernels: Kernels, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Path {
+/// What computes an affine map. No CUDA kernel here gives autograd the gradients of one, but
+/// candle's own operations do.
+fn affine_backend(kernels: Kernels, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Backend {
     let tracked = [Some(x), Some(weight), bias].into_iter().flatten().any(Tensor::track_op);
-    match kernels.path(&[x], &[weight, bias.unwrap_or(weight)]) {
-        Path::Cuda if tracked => Path::Composed,
-        path => path,
+    match kernels.backend(&[x], &[weight, bias.unwrap_or(weight)]) {
+        Backend::Cuda if tracked => Backend::Composed,
+        backend => backend,
     }
 }
 
@@ -144,7 +148,7 @@ fn apply(
     };
 
     let tracked = wanted.x || wanted.weight || wanted.bias;
-    let op = Op { wanted, tracked, activation, before_activation: OnceLock::new() };
+    let op = LinearOp { wanted, tracked, activation, before_activation: OnceLock::new() };
     let x = x.contiguous()?;
     let weight = weight.contiguous()?;
 
@@ -164,18 +168,18 @@ struct Wanted {
     bias: bool,
 }
 
-struct Op {
+struct LinearOp {
     wanted: Wanted,
     tracked: bool,
     activation: Option<Gelu>,
-    /// What the activation was applied to, for the backward pass.
+    /// The map before the activation, for the backward pass.
     before_activation: OnceLock<Tensor>,
 }
 
 /// (x, weight, bias)
 type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
-impl Op {
+impl LinearOp {
     fn forward(
         &self,
         x: (&[f32], &Layout),
@@ -189,6 +193,7 @@ impl Op {
         if self.activation.is_none() {
             return Ok((CpuStorage::F32(y), shape));
         }
+        // Without a backward pass nothing reads it.
         if self.tracked {
             self.before_activation.set(host::tensor(y, shape.clone())?).ok();
         }
@@ -221,7 +226,7 @@ impl Op {
     }
 }
 
-/// The affine map, and what GELU makes of it; nothing where there is no activation.
+/// The affine map, and GELU of it, (N, out) each; the second is empty where there is no activation.
 fn affine(
     x: &[f32],
     weight: &[f32],
@@ -233,6 +238,7 @@ fn affine(
     let mut y = match x.len() / inputs {
         ..=few::FEW_ROWS => few::product(x, weight, inputs),
         count => {
+            // (N, in) x (in, out)
             let weight = View::new(weight, outputs, inputs, inputs);
             product(View::new(x, count, inputs, inputs), weight.t(), Threads::All)
         }
@@ -246,6 +252,7 @@ fn affine(
         return (y, Vec::new());
     };
 
+    // Bias and GELU in one pass over each piece, while it is in the cache.
     let mut activated = vec![0.0; y.len()];
     y.par_chunks_mut(piece).zip(activated.par_chunks_mut(piece)).for_each(|(y, activated)| {
         if let Some(bias) = bias {
@@ -265,7 +272,7 @@ fn output_dims(dims: &[usize], outputs: usize) -> Vec<usize> {
     dims
 }
 
-impl CustomOp2 for Op {
+impl CustomOp2 for LinearOp {
     fn name(&self) -> &'static str {
         "linear"
     }
@@ -296,7 +303,7 @@ impl CustomOp2 for Op {
     }
 }
 
-impl CustomOp3 for Op {
+impl CustomOp3 for LinearOp {
     fn name(&self) -> &'static str {
         "linear"
     }

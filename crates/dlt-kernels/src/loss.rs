@@ -2,7 +2,7 @@
 
 mod head;
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::matrix::product_workspace;
 use crate::rounding::{rounded, widened};
 use crate::shape::{checked_ids, expect_same, expect_vector, matrix};
@@ -10,50 +10,50 @@ use crate::{Kernels, composed, cuda, host};
 use candle_core::{Result, Tensor, bail};
 use head::{Head, Sums};
 
-/// An output projection: logits are `hidden · tableᵀ + bias`.
+/// An output projection, with logits `hidden · tableᵀ + bias`.
 #[derive(Clone, Copy, Debug)]
 pub struct Projection<'a> {
     /// A row for each entry of the vocabulary, (V, C).
     pub table: &'a Tensor,
-    /// A number for each, (V), as BERT has it.
+    /// A number for each entry, (V), as in BERT.
     pub bias: Option<&'a Tensor>,
 }
 
-/// Tensors that [`Kernels::cross_entropy`] adds gradients to, in place; where there is none, it
-/// makes one.
+/// Tensors to which [`Kernels::cross_entropy`] adds gradients, in place. Where one is `None`, it
+/// makes a tensor.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadSums<'a> {
-    /// Of the table, (V, C).
+    /// The sum for the table, (V, C).
     pub table: Option<&'a Tensor>,
-    /// Of the bias, (V).
+    /// The sum for the bias, (V).
     pub bias: Option<&'a Tensor>,
 }
 
 /// What [`Kernels::cross_entropy`] returns.
 #[derive(Clone, Debug)]
 pub struct HeadGradients {
-    /// Sum of `-log p(target)` over the rows, not scaled.
+    /// Sum of `-log p(target)` over the rows in nats, not scaled.
     pub loss_sum: f64,
     /// Gradient of `scale · loss_sum` with respect to the hidden rows, (N, C).
     pub hidden: Tensor,
-    /// Gradient of `scale · loss_sum` with respect to the table, (V, C); the buffer that was given,
-    /// when one was.
+    /// Gradient of `scale · loss_sum` with respect to the table, (V, C), or the given sum with that
+    /// gradient added to it.
     pub table: Tensor,
-    /// The same with respect to the bias, (V), where the projection has one.
+    /// The same for the bias, (V), where the projection has one.
     pub bias: Option<Tensor>,
 }
 
 impl Kernels {
     /// Loss and gradients of `scale · Σ -log softmax(hidden · tableᵀ + bias)[target]`, without
-    /// autograd and in chunks of rows: the N x V logits never exist at once. Gradients of table and
-    /// bias are added to `sums`.
+    /// autograd. It works in chunks of rows, so that the N x V logits never exist at once.
+    /// Gradients of table and bias are added to `sums`.
     ///
     /// # Shapes
     /// `hidden` (N, C), `projection` (V, C) and (V), `targets` u32 (N), `sums` as the projection.
     ///
     /// # Errors
     /// When a tensor is empty, a shape does not fit, a target is not below V, a sum shares memory
-    /// with another tensor, or there is a sum for a bias that is not there.
+    /// with another tensor, or there is a sum for a bias but no bias.
     pub fn cross_entropy(
         self,
         hidden: &Tensor,
@@ -66,19 +66,20 @@ impl Kernels {
         check_sums("cross_entropy", hidden, projection, sums)?;
 
         let Projection { table, bias } = projection;
+        // The table takes the place of an absent tensor, which changes no decision.
         let given = [bias, sums.table, sums.bias].map(|tensor| tensor.unwrap_or(table));
-        match self.path(&[hidden], &[table, given[0], given[1], given[2]]) {
-            Path::Host => {}
-            Path::Cuda => {
+        match self.backend(&[hidden], &[table, given[0], given[1], given[2]]) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 let machine = &cuda::Launcher;
                 return cuda::cross_entropy(
                     machine, hidden, projection, targets, scale, sums, None,
                 );
             }
-            Path::Composed => {
+            Backend::Composed => {
                 return composed::cross_entropy(hidden, projection, targets, scale, sums);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [hidden] = widened([hidden])?;
                 let made = self.cross_entropy(&hidden, projection, targets, scale, sums)?;
                 return Ok(HeadGradients { hidden: rounded(&made.hidden)?, ..made });
@@ -111,8 +112,8 @@ impl Kernels {
         })
     }
 
-    /// `Σ -log softmax(hidden · tableᵀ + bias)[target]`, for evaluation: no gradients, in chunks of
-    /// rows.
+    /// `Σ -log softmax(hidden · tableᵀ + bias)[target]` in nats, for evaluation: without gradients,
+    /// in chunks of rows.
     ///
     /// # Shapes
     /// As [`Kernels::cross_entropy`].
@@ -127,13 +128,13 @@ impl Kernels {
     ) -> Result<f64> {
         let checked = check("cross_entropy_sum", hidden, projection, targets)?;
         let Projection { table, bias } = projection;
-        match self.path(&[hidden], &[table, bias.unwrap_or(table)]) {
-            Path::Host => {}
-            Path::Cuda => {
+        match self.backend(&[hidden], &[table, bias.unwrap_or(table)]) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 return cuda::cross_entropy_sum(&cuda::Launcher, hidden, projection, targets, None);
             }
-            Path::Composed => return composed::cross_entropy_sum(hidden, projection, targets),
-            Path::Widened => {
+            Backend::Composed => return composed::cross_entropy_sum(hidden, projection, targets),
+            Backend::Widened => {
                 let [hidden] = widened([hidden])?;
                 return self.cross_entropy_sum(&hidden, projection, targets);
             }
@@ -146,7 +147,7 @@ impl Kernels {
 }
 
 /// Numbers (f32) that the fused [`Kernels::cross_entropy`] holds while it runs: the logits of a
-/// chunk of rows, those rows once more, the gradient of all `rows`, and the chunk as the product
+/// chunk of rows, a copy of those rows, the gradient of all `rows`, and the chunk as the product
 /// for the table's gradient packs it.
 #[must_use]
 pub fn cross_entropy_workspace(rows: usize, width: usize, vocabulary: usize) -> usize {
@@ -164,7 +165,8 @@ fn check(
     let (vocabulary, table_width) = matrix(op, "table", projection.table)?;
     if table_width != width {
         bail!(
-            "{op}: expected table of shape [{vocabulary}, {width}], got [{vocabulary}, {table_width}]"
+            "{op}: expected table of shape [{vocabulary}, {width}], \
+             got [{vocabulary}, {table_width}]"
         )
     }
 
@@ -197,7 +199,7 @@ fn check_sums(
             expect_same(op, "the bias's sum", bias, into)?;
             host::expect_apart(op, into, &[&read[..], sums.table.as_slice()].concat())
         }
-        (None, Some(_)) => bail!("{op}: expected no sum for a bias that is not there, got one"),
+        (None, Some(_)) => bail!("{op}: expected no sum for a missing bias, got one"),
         (_, None) => Ok(()),
     }
 }

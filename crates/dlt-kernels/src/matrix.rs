@@ -1,8 +1,9 @@
-//! The only unsafe code of the crate: strided matrices whose bounds are checked once, their product
-//! by `gemm`, and the division of one buffer into column panels that several threads write.
+//! Strided matrices whose bounds are checked once, their product by `gemm`, and the division of one
+//! buffer into column panels that several threads write. This is the only unsafe code of a build
+//! without the feature `cuda`.
 #![allow(
     unsafe_code,
-    reason = "gemm takes raw pointers, and interleaved column panels are no slices"
+    reason = "gemm takes raw pointers, and interleaved column panels are not slices"
 )]
 
 use gemm::Parallelism;
@@ -26,7 +27,7 @@ impl<'a> View<'a> {
     /// Rows of `columns` adjacent elements, `stride` apart.
     ///
     /// # Panics
-    /// When `data` is too short, which is a bug of the caller.
+    /// When `data` is too short, which is a bug in the caller.
     pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(fits(data.len(), rows, columns, stride), "a matrix ends behind its buffer");
         View { data, rows, columns, row_stride: stride, column_stride: 1 }
@@ -53,7 +54,7 @@ impl<'a> View<'a> {
     /// A copy whose rows are the columns of this matrix, adjacent in memory.
     pub(crate) fn transposed(self) -> Vec<f32> {
         let mut out = vec![0.0; self.rows * self.columns];
-        // Tiles, so that what is read and what is written both stay in the first cache.
+        // In tiles, so that both what is read and what is written stay in the first cache.
         for tile in (0..self.rows).step_by(TILE) {
             let rows = tile..(tile + TILE).min(self.rows);
             for (column, out) in out.chunks_exact_mut(self.rows).enumerate() {
@@ -76,6 +77,7 @@ impl<'a> View<'a> {
 
 fn fits(length: usize, rows: usize, columns: usize, stride: usize) -> bool {
     let end = (rows.max(1) - 1).checked_mul(stride).and_then(|last| last.checked_add(columns));
+
     // gemm's offsets are signed.
     rows > 0
         && columns > 0
@@ -99,7 +101,7 @@ impl<'a> Panel<'a> {
     /// Rows of `columns` adjacent elements, `stride` apart.
     ///
     /// # Panics
-    /// When `data` is too short, which is a bug of the caller.
+    /// When `data` is too short, which is a bug in the caller.
     pub(crate) fn new(data: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(fits(data.len(), rows, columns, stride), "a matrix ends behind its buffer");
         Panel { start: data.as_mut_ptr(), rows, columns, stride, owner: PhantomData }
@@ -108,7 +110,7 @@ impl<'a> Panel<'a> {
     /// Divides the columns into `count` panels of equal width, side by side.
     ///
     /// # Panics
-    /// When the width is not a multiple of `count`, which is a bug of the caller.
+    /// When the width is not a multiple of `count`, which is a bug in the caller.
     pub(crate) fn split(self, count: usize) -> Vec<Panel<'a>> {
         assert!(count > 0 && self.columns.is_multiple_of(count), "columns that do not divide");
         let columns = self.columns / count;
@@ -151,9 +153,9 @@ pub(crate) enum Into {
     Add,
 }
 
-/// Numbers that a product of n x `k` by `k` x `m` holds: what has the n rows is packed, in pieces
-/// that stay in the outermost cache, of 32 MiB on most machines; not so where few columns would use
-/// it.
+/// Numbers (f32) that gemm holds while it multiplies n x `k` by `k` x `m`. It packs the matrix with
+/// the n rows, in pieces that stay in the outermost cache (32 MiB on most machines). It packs
+/// nothing where few columns would use the copy.
 pub(crate) fn product_workspace(n: usize, k: usize, m: usize) -> usize {
     const DEPTH: usize = 512;
     const PIECE: usize = 30 << 18;
@@ -161,7 +163,7 @@ pub(crate) fn product_workspace(n: usize, k: usize, m: usize) -> usize {
     if m <= FEW_COLUMNS { 0 } else { (k.min(DEPTH) * n).min(PIECE) }
 }
 
-/// Who computes a product.
+/// The threads that compute a product.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Threads {
     /// The calling thread.
@@ -170,15 +172,16 @@ pub(crate) enum Threads {
     All,
 }
 
-/// `a · b` in a new buffer, row by row.
+/// `a · b` in a new buffer, row after row.
 ///
 /// # Panics
-/// When the shapes do not fit, which is a bug of the caller.
+/// When the shapes do not fit, which is a bug in the caller.
 pub(crate) fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
     let rows = a.rows;
     let columns = b.columns;
 
-    // gemm treats vectors and outer products of its own, and there makes slices of the destination.
+    // gemm has separate code for vectors and outer products. It makes slices of the destination,
+    // which must then be initialised.
     if rows == 1 || columns == 1 || a.columns <= 2 {
         let mut out = vec![0.0; rows * columns];
         multiply(&mut Panel::new(&mut out, rows, columns, columns), Into::Set, 1.0, a, b, threads);
@@ -189,12 +192,12 @@ pub(crate) fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
     let mut panel =
         Panel { start: out.as_mut_ptr(), rows, columns, stride: columns, owner: PhantomData };
 
-    // Zeroing first would cost another pass over the largest buffers that there are.
+    // Zeroing first would cost another pass over the largest buffers of a model.
     multiply(&mut panel, Into::Set, 1.0, a, b, threads);
 
     // SAFETY: the capacity is rows * columns. With `Into::Set` gemm reads nothing from its
-    // destination and writes each of its elements through raw pointers; they are all of these,
-    // because the stride is the width.
+    // destination and writes each of its elements through raw pointers. These are all elements of
+    // the buffer, because the stride is the width.
     unsafe { out.set_len(rows * columns) };
 
     out
@@ -203,7 +206,7 @@ pub(crate) fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
 /// `out = scale · a · b`, or `out += scale · a · b`.
 ///
 /// # Panics
-/// When the shapes do not fit, which is a bug of the caller.
+/// When the shapes do not fit, which is a bug in the caller.
 pub(crate) fn multiply(
     out: &mut Panel<'_>,
     into: Into,
@@ -230,6 +233,9 @@ pub(crate) fn multiply(
         _ => Parallelism::None,
     };
 
+    // gemm computes `out = 1 · out + scale · a · b`, and reads `out` only for `Into::Add`. Each
+    // column stride comes before the row stride, and the three flags are for complex numbers.
+    //
     // SAFETY: every element (i, j) that the strides address was checked to be inside its buffer
     // when the views and the panel were made; the panel's elements are exclusively borrowed and do
     // not overlap each other or the views.

@@ -1,6 +1,6 @@
 //! Layer normalisation.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::{dot_of, sum_of, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
@@ -30,30 +30,31 @@ impl Kernels {
         expect_vector("layer_norm", "weight", weight, width)?;
         expect_vector("layer_norm", "bias", bias, width)?;
 
-        match self.path(&[x], &[weight, bias]) {
-            Path::Host | Path::Cuda => {}
-            Path::Composed => return composed::layer_norm(x, weight, bias, epsilon),
-            Path::Widened => {
+        match self.backend(&[x], &[weight, bias]) {
+            Backend::Host | Backend::Cuda => {}
+            Backend::Composed => return composed::layer_norm(x, weight, bias, epsilon),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 return rounded(&self.layer_norm(&x, weight, bias, epsilon)?);
             }
         }
 
         let tracked = [x, weight, bias].map(Tensor::track_op);
-        let op = Op { epsilon, tracked };
+        let op = LayerNormOp { epsilon, tracked };
         let x = x.contiguous()?;
         let weight = weight.contiguous()?;
         let bias = bias.contiguous()?;
 
-        match tracked.contains(&true) {
-            true => x.apply_op3(&weight, &bias, op),
-            false => x.apply_op3_no_bwd(&weight, &bias, &op),
+        if tracked.contains(&true) {
+            x.apply_op3(&weight, &bias, op)
+        } else {
+            x.apply_op3_no_bwd(&weight, &bias, &op)
         }
     }
 
-    /// Gradient of [`Kernels::layer_norm`] with respect to `x`, without autograd. Those with
-    /// respect to weight and bias are added to `parameters`, in place; where there is nothing yet,
-    /// they become the gradient.
+    /// Gradient of [`Kernels::layer_norm`] with respect to `x`, without autograd. The gradients of
+    /// weight and bias are added to `parameters`, in place; where one is `None`, it becomes the
+    /// gradient.
     ///
     /// # Shapes
     /// `x`, `gradient` (..., C), `weight` and `parameters` (C); returns (..., C).
@@ -71,22 +72,24 @@ impl Kernels {
         let (_, width) = rows_and_width("layer_norm_gradient", x)?;
         expect_vector("layer_norm_gradient", "weight", weight, width)?;
         expect_same("layer_norm_gradient", "gradient", x, gradient)?;
+
         let [of_x, of_weight, of_bias] = gradients(self, x, weight, epsilon, gradient)?;
         if let Some([weight_into, bias_into]) = parameters {
             host::add_or_set(weight_into, of_weight)?;
             host::add_or_set(bias_into, of_bias)?;
         }
+
         Ok(of_x)
     }
 }
 
-struct Op {
+struct LayerNormOp {
     epsilon: f64,
     /// Whether x, weight, bias are tracked.
     tracked: [bool; 3],
 }
 
-impl CustomOp3 for Op {
+impl CustomOp3 for LayerNormOp {
     fn name(&self) -> &'static str {
         "layer_norm"
     }
@@ -154,16 +157,17 @@ fn gradients(
     epsilon: f64,
     gradient: &Tensor,
 ) -> Result<[Tensor; 3]> {
-    match kernels.path(&[x, gradient], &[weight]) {
-        Path::Host => host_gradients(x, weight, epsilon, gradient),
-        Path::Cuda => cuda::layer_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
-        Path::Composed => {
+    match kernels.backend(&[x, gradient], &[weight]) {
+        Backend::Host => host_gradients(x, weight, epsilon, gradient),
+        Backend::Cuda => cuda::layer_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
+        Backend::Composed => {
+            // The bias is only added, so no gradient depends on its value.
             let bias = weight.zeros_like()?;
             composed::gradients([x, weight, &bias], gradient, |[x, weight, bias]| {
                 composed::layer_norm(x, weight, bias, epsilon)
             })
         }
-        Path::Widened => {
+        Backend::Widened => {
             let [x, gradient] = widened([x, gradient])?;
             let [of_x, of_weight, of_bias] = gradients(kernels, &x, weight, epsilon, &gradient)?;
             Ok([rounded(&of_x)?, of_weight, of_bias])
@@ -179,6 +183,8 @@ fn host_gradients(
 ) -> Result<[Tensor; 3]> {
     host::read([x, weight, gradient], |[data, weight, gradient]| {
         let width = weight.len();
+        // One partial sum of the gradients of weight and bias for each piece. Pieces depend on the
+        // number of rows alone, so that the sums have the same bits for every number of threads.
         let piece = rows::per_sum(data.len() / width) * width;
         let mut dx = vec![0.0; data.len()];
         let partial: Vec<Vec<f32>> = dx
@@ -189,6 +195,7 @@ fn host_gradients(
 
         let mut of_weight = rows::combine(partial);
         let of_bias = of_weight.split_off(width);
+
         Ok([
             host::tensor(dx, x.shape())?,
             host::tensor(of_weight, width)?,
@@ -213,16 +220,16 @@ fn forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32])
     );
 }
 
-/// Mean and inverse deviation of a row.
+/// Mean of a row, and one over its standard deviation.
 #[inline(always)]
 fn moments(x: &[f32], epsilon: f32) -> [f32; 2] {
     let mean = sum_of(x, |x| x) / x.len() as f32;
-    // Deviations first, so that a large mean costs no digits.
+    // From the deviations: with a large mean, mean(x²) - mean² would lose digits.
     let variance = sum_of(x, |x| (x - mean) * (x - mean)) / x.len() as f32;
     [mean, 1.0 / (variance + epsilon).sqrt()]
 }
 
-/// Writes the gradient of `x`; returns those of weight and bias, one behind the other.
+/// Writes the gradient of `x`; returns those of weight and bias, 2 C numbers.
 fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut [f32]) -> Vec<f32> {
     let width = weight.len();
     let mut sums = vec![0.0; 2 * width];
@@ -241,6 +248,8 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
                     *dx = gradient[i] * weight[i];
                 }
 
+                // With d = gradient · weight, which `dx` holds up to here, the gradient of x is
+                // inverse · (d - mean(d) - normal · mean(d · normal)).
                 let mean_outer = sum_of(dx, |d| d) / width as f32;
                 let along = dot_of(dx, x, |x| (x - mean) * inverse) / width as f32;
 

@@ -3,9 +3,9 @@
 use crate::lanes::vectorised;
 
 /// Fills `out` with normal numbers of mean zero and standard deviation `std`, by Box and Muller's
-/// transform of uniform 32-bit words: word `i` of the first half gives a radius, word `i` of the
-/// second half an angle, and the two the numbers `i` of both halves. The same words give the same
-/// bits on every machine.
+/// transform of uniform 32-bit words. Word `i` of the first half gives a radius, and word `i` of
+/// the second half an angle. The two together give number `i` of both halves. The same words give
+/// the same bits on every machine.
 ///
 /// # Panics
 /// When there are not as many words as numbers, or an odd number of them.
@@ -14,9 +14,9 @@ pub fn normals(words: &[u32], std: f32, out: &mut [f32]) {
         words.len() == out.len() && words.len().is_multiple_of(2),
         "as many words as numbers, in pairs"
     );
+
     let half = words.len() / 2;
     let (radii, angles) = words.split_at(half);
-
     let (cosines, sines) = out.split_at_mut(half);
 
     vectorised(
@@ -37,10 +37,11 @@ pub fn normals(words: &[u32], std: f32, out: &mut [f32]) {
 /// `ln((word + 1/2) / 2³²)`, never above zero.
 #[inline(always)]
 fn log_of_unit(word: u32) -> f32 {
-    /// Bits of the square root of one half: mantissas are taken between it and its double.
+    /// Bits of the square root of one half. Mantissas are moved between it and twice it.
     const ROOT_HALF: u32 = 0x3f35_04f3;
     const LN_2: f32 = std::f32::consts::LN_2;
 
+    // word + 1/2 = 2^exponent · (1 + t), with 1 + t from the root of 1/2 to the root of 2.
     let bits = (word as f32 + 0.5).to_bits();
     let exponent = bits.wrapping_sub(ROOT_HALF) & 0xff80_0000;
     let t = f32::from_bits(bits.wrapping_sub(exponent)) - 1.0;
@@ -57,15 +58,17 @@ fn log_of_unit(word: u32) -> f32 {
     p = p.mul_add(t, 1.0);
 
     let exponent = ((exponent as i32) >> 23) - 32;
+    // Rounding must not make it positive: the caller takes the root of its negative.
     let log = (exponent as f32).mul_add(LN_2, p * t);
     if log > 0.0 { 0.0 } else { log }
 }
 
-/// Sine and cosine of a whole turn's share `word / 2³²`.
+/// Sine and cosine of `word / 2³²` of a whole turn.
 #[inline(always)]
 fn turn(word: u32) -> (f32, f32) {
     const SHARE: f32 = std::f32::consts::TAU / 4_294_967_296.0;
-    // The quarter whose middle is nearest, and the way from there: an eighth of a turn at most.
+    // The nearest whole quarter of a turn, and the rest: at most an eighth of a turn to either
+    // side.
     let quarter = word.wrapping_add(1 << 29) >> 30;
     let x = SHARE * word.wrapping_sub(quarter << 30) as i32 as f32;
     let square = x * x;

@@ -1,7 +1,7 @@
-//! What happens between two steps: norms, accumulation, AdamW. Everything here works in place and
-//! outside autograd.
+//! Work between two steps: norms, accumulation, AdamW. Everything here is outside autograd, and
+//! what is written is written in place.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::widened;
 use crate::shape::expect_same;
@@ -9,7 +9,7 @@ use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// Elements that one task handles, and that one partial sum covers.
+/// Elements of one task, and of one partial sum.
 const PIECE: usize = 65_536;
 
 /// One step of AdamW for one parameter, as PyTorch defines it.
@@ -26,9 +26,9 @@ pub struct AdamwStep {
     /// Decoupled weight decay: the parameter is multiplied by `1 - learning_rate · weight_decay`
     /// first.
     pub weight_decay: f64,
-    /// How many steps this parameter has seen, this one included (so the first is 1).
+    /// How many steps this parameter has had, including this one: the first step is 1.
     pub step: u64,
-    /// The gradient is multiplied by this before anything else (clipping, averaging).
+    /// The gradient is first multiplied by this, for clipping and averaging.
     pub gradient_scale: f64,
 }
 
@@ -39,7 +39,8 @@ impl Kernels {
     /// All four the same; the first three contiguous.
     ///
     /// # Errors
-    /// When shapes differ, `step` is zero, or a tensor that is written is not contiguous.
+    /// When shapes differ, `step` is zero, a tensor that is written is not contiguous, or, in a
+    /// fused kernel, it shares memory with another one.
     pub fn adamw(
         self,
         parameter: &Tensor,
@@ -59,13 +60,13 @@ impl Kernels {
             return Ok(());
         }
 
-        match self.path(&[gradient], &[parameter, first, second]) {
-            Path::Host => {}
-            Path::Cuda => {
+        match self.backend(&[gradient], &[parameter, first, second]) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 return cuda::adamw(&cuda::Launcher, parameter, first, second, gradient, step);
             }
-            Path::Composed => return composed::adamw(parameter, first, second, gradient, step),
-            Path::Widened => {
+            Backend::Composed => return composed::adamw(parameter, first, second, gradient, step),
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return self.adamw(parameter, first, second, &gradient, step);
             }
@@ -98,12 +99,14 @@ impl Kernels {
 /// # Errors
 /// When the tensor cannot be read as f64.
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
-    match Kernels::Fused.path(&[tensor], &[]) {
-        Path::Host => {}
-        Path::Cuda if tensor.elem_count() > 0 => {
+    match Kernels::Fused.backend(&[tensor], &[]) {
+        Backend::Host => {}
+        Backend::Cuda if tensor.elem_count() > 0 => {
             return cuda::squared_norms(&cuda::Launcher, &[tensor]);
         }
-        Path::Cuda | Path::Composed | Path::Widened => return composed::squared_norm(tensor),
+        Backend::Cuda | Backend::Composed | Backend::Widened => {
+            return composed::squared_norm(tensor);
+        }
     }
 
     host::read([tensor], |[data]| {
@@ -112,13 +115,14 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
     })
 }
 
-/// The sum of [`squared_norm`] over all tensors, in their order; a GPU is waited for once.
+/// The sum of [`squared_norm`] over all tensors, in their order. It waits for a GPU only once.
 ///
 /// # Errors
 /// As [`squared_norm`].
 pub fn squared_norms(tensors: &[&Tensor]) -> Result<f64> {
-    let has_kernel =
-        |x: &&Tensor| matches!(Kernels::Fused.path(&[x], &[]), Path::Cuda) && x.elem_count() > 0;
+    let has_kernel = |x: &&Tensor| {
+        matches!(Kernels::Fused.backend(&[x], &[]), Backend::Cuda) && x.elem_count() > 0
+    };
     if !tensors.is_empty() && tensors.iter().all(has_kernel) {
         return cuda::squared_norms(&cuda::Launcher, tensors);
     }
@@ -132,7 +136,7 @@ pub fn squared_norms(tensors: &[&Tensor]) -> Result<f64> {
 /// Both the same; `into` contiguous.
 ///
 /// # Errors
-/// When shapes differ, `into` is not contiguous, or both share memory.
+/// When shapes differ, `into` is not contiguous, or the two share memory.
 pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
     expect_same("add_in_place", "other", into, other)?;
     if into.elem_count() == 0 {
@@ -140,11 +144,11 @@ pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
     }
 
     host::expect_apart("add_in_place", into, &[other])?;
-    match Kernels::Fused.path(&[other], &[into]) {
-        Path::Host => {}
-        Path::Cuda => return cuda::add_in_place(&cuda::Launcher, into, other),
-        Path::Composed => return composed::add_in_place(into, other),
-        Path::Widened => {
+    match Kernels::Fused.backend(&[other], &[into]) {
+        Backend::Host => {}
+        Backend::Cuda => return cuda::add_in_place(&cuda::Launcher, into, other),
+        Backend::Composed => return composed::add_in_place(into, other),
+        Backend::Widened => {
             let [other] = widened([other])?;
             return add_in_place(into, &other);
         }
@@ -163,12 +167,16 @@ pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
 /// The numbers of a step that all elements share.
 pub(crate) struct Factors {
     gradient_scale: f32,
+    /// What decoupled weight decay leaves of a parameter: `1 - learning_rate · weight_decay`.
     keep: f32,
     beta1: f32,
     beta2: f32,
+    /// Subtracted in f64: in f32, `1 - beta2` would lose digits.
     one_less_beta1: f32,
     one_less_beta2: f32,
+    /// The learning rate with the first moment's correction: `learning_rate / (1 - beta1^step)`.
     rate: f32,
+    /// The second moment's correction: `1 / sqrt(1 - beta2^step)`.
     inverse_root: f32,
     epsilon: f32,
 }
@@ -190,11 +198,12 @@ impl Factors {
         }
     }
 
-    /// In the order of the CUDA kernel's parameters.
+    /// The numbers in the order of the CUDA kernel's parameters.
     pub(crate) fn to_array(&self) -> [f32; 9] {
         let &Factors { gradient_scale, keep, beta1, beta2, one_less_beta1, one_less_beta2, .. } =
             self;
         let &Factors { rate, inverse_root, epsilon, .. } = self;
+
         [
             gradient_scale,
             keep,
@@ -234,13 +243,17 @@ impl Factors {
 
 /// The sum of squares of one piece, in f64.
 fn squares(x: &[f32]) -> f64 {
+    // Two vectors of f64 of the widest instruction set. It is the same on every machine, so the
+    // order of the sum is fixed.
     const LANES: usize = 16;
     let mut lanes = [0.0f64; LANES];
+
     vectorised(
         #[inline(always)]
         || {
             let chunks = x.chunks_exact(LANES);
             let rest = chunks.remainder();
+
             for chunk in chunks.chain([rest]) {
                 for (lane, &x) in lanes.iter_mut().zip(chunk) {
                     *lane += f64::from(x) * f64::from(x);

@@ -1,6 +1,6 @@
 //! Normalisation by the root mean square.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::{dot_of, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
@@ -22,29 +22,29 @@ impl Kernels {
         let (_, width) = rows_and_width("rms_norm", x)?;
         expect_vector("rms_norm", "weight", weight, width)?;
 
-        match self.path(&[x], &[weight]) {
-            Path::Host | Path::Cuda => {}
-            Path::Composed => return composed::rms_norm(x, weight, epsilon),
-            Path::Widened => {
+        match self.backend(&[x], &[weight]) {
+            Backend::Host | Backend::Cuda => {}
+            Backend::Composed => return composed::rms_norm(x, weight, epsilon),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 return rounded(&self.rms_norm(&x, weight, epsilon)?);
             }
         }
 
         let tracked = [x, weight].map(Tensor::track_op);
-        let op = Op { epsilon, tracked };
+        let op = RmsNormOp { epsilon, tracked };
         let x = x.contiguous()?;
         let weight = weight.contiguous()?;
 
-        match tracked.contains(&true) {
-            true => x.apply_op2(&weight, op),
-            false => x.apply_op2_no_bwd(&weight, &op),
+        if tracked.contains(&true) {
+            x.apply_op2(&weight, op)
+        } else {
+            x.apply_op2_no_bwd(&weight, &op)
         }
     }
 
-    /// Gradient of [`Kernels::rms_norm`] with respect to `x`, without autograd. That with respect
-    /// to the weight is added to `parameter`, in place; where there is nothing yet, it becomes the
-    /// gradient.
+    /// Gradient of [`Kernels::rms_norm`] with respect to `x`, without autograd. The gradient of the
+    /// weight is added to `parameter`, in place; where that is `None`, it becomes the gradient.
     ///
     /// # Shapes
     /// `x`, `gradient` (..., C), `weight` and `parameter` (C); returns (..., C).
@@ -72,13 +72,13 @@ impl Kernels {
     }
 }
 
-struct Op {
+struct RmsNormOp {
     epsilon: f64,
     /// Whether x and weight are tracked.
     tracked: [bool; 2],
 }
 
-impl CustomOp2 for Op {
+impl CustomOp2 for RmsNormOp {
     fn name(&self) -> &'static str {
         "rms_norm"
     }
@@ -137,13 +137,13 @@ fn gradients(
     epsilon: f64,
     gradient: &Tensor,
 ) -> Result<[Tensor; 2]> {
-    match kernels.path(&[x, gradient], &[weight]) {
-        Path::Host => host_gradients(x, weight, epsilon, gradient),
-        Path::Cuda => cuda::rms_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
-        Path::Composed => composed::gradients([x, weight], gradient, |[x, weight]| {
+    match kernels.backend(&[x, gradient], &[weight]) {
+        Backend::Host => host_gradients(x, weight, epsilon, gradient),
+        Backend::Cuda => cuda::rms_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
+        Backend::Composed => composed::gradients([x, weight], gradient, |[x, weight]| {
             composed::rms_norm(x, weight, epsilon)
         }),
-        Path::Widened => {
+        Backend::Widened => {
             let [x, gradient] = widened([x, gradient])?;
             let [of_x, of_weight] = gradients(kernels, &x, weight, epsilon, &gradient)?;
             Ok([rounded(&of_x)?, of_weight])
@@ -159,6 +159,8 @@ fn host_gradients(
 ) -> Result<[Tensor; 2]> {
     host::read([x, weight, gradient], |[data, weight, gradient]| {
         let width = weight.len();
+        // Pieces depend on the number of rows alone, so that the sum over them has the same bits
+        // for every number of threads.
         let piece = rows::per_sum(data.len() / width) * width;
         let mut dx = vec![0.0; data.len()];
         let partial: Vec<Vec<f32>> = dx
@@ -194,10 +196,11 @@ fn inverse_size(x: &[f32], epsilon: f32) -> f32 {
     1.0 / (mean_square + epsilon).sqrt()
 }
 
-/// Writes the gradient of `x`; returns that of the weight.
+/// Writes the gradient of `x`; returns that of the weight, C numbers.
 fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut [f32]) -> Vec<f32> {
     let width = weight.len();
     let mut of_weight = vec![0.0; width];
+
     vectorised(
         #[inline(always)]
         || {
@@ -210,6 +213,8 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
                     *dx = gradient * weight;
                 }
 
+                // With d = gradient · weight, which `dx` holds up to here, and normal = x ·
+                // inverse, the gradient of x is inverse · (d - normal · mean(d · normal)).
                 let along = dot_of(dx, x, |x| x * inverse) / width as f32;
                 for (dx, &x) in dx.iter_mut().zip(x) {
                     *dx = inverse * (x * inverse).mul_add(-along, *dx);

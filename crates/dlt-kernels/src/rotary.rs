@@ -1,10 +1,10 @@
-//! Rotary positions: queries and keys turned by angles that grow with their place in the text.
+//! Rotary positions: queries and keys are turned by angles that grow with the token's position.
 
 mod stretch;
 
 use std::borrow::Cow;
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::{rounded, widened};
 use crate::{Kernels, composed, cuda, host, rows};
@@ -19,19 +19,19 @@ const POSITIONS: usize = 1 << 24;
 /// `p · frequency[i]`, and are multiplied by one factor.
 ///
 /// The pairing is that of Hugging Face's Llama, and so is the rounding: frequencies and angles are
-/// f32. At position 4,000 an exact angle would be up to 2e-4 from the one that published weights
-/// were trained with.
+/// f32. Published weights were trained with these angles; at position 4,000 an exact angle differs
+/// from them by up to 2e-4.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rotary {
     /// D/2 numbers.
     frequencies: Vec<f32>,
-    /// What the turned numbers are multiplied by.
+    /// The factor of the turned numbers.
     factor: f32,
-    /// What the frequencies of longer texts are.
+    /// The frequencies of longer texts.
     longer: Longer,
 }
 
-/// What the frequencies of texts are that are longer than those that a model was trained on.
+/// The frequencies in texts that are longer than those that a model was trained on.
 #[derive(Clone, Debug, PartialEq)]
 enum Longer {
     /// The same.
@@ -43,11 +43,11 @@ enum Longer {
 }
 
 impl Rotary {
-    /// Frequency `i` is `base^(-2i/D)`, stretched where asked for.
+    /// Frequency `i` is `base^(-2i/D)`, stretched by `stretch`, if any.
     ///
     /// # Errors
-    /// When the head width is zero or odd, the base is not a finite number of at least 1, or the
-    /// stretch is none that can be: see [`Stretch`].
+    /// When the head width is zero or odd, the base is not a finite number of at least 1, or a
+    /// number of the stretch is outside of its range: see [`Stretch`].
     ///
     /// # Source
     /// Su et al., RoFormer, section 3.4.2.
@@ -81,7 +81,7 @@ impl Rotary {
         &self.frequencies
     }
 
-    /// The same in a text of so many tokens.
+    /// The same in a text of `tokens` tokens.
     #[must_use]
     pub fn frequencies_of(&self, tokens: usize) -> Cow<'_, [f32]> {
         match &self.longer {
@@ -89,7 +89,8 @@ impl Rotary {
                 let share = tokens as f64 / *original_context as f64;
                 let head_width = self.head_width();
 
-                // A head of two numbers has one frequency, which is 1 whatever the base.
+                // Width 2 would divide by zero. Such a head has one frequency, which is 1 for every
+                // base.
                 let exponent = head_width as f64 / head_width.saturating_sub(2).max(1) as f64;
                 let base = base * (factor * share - (factor - 1.0)).powf(exponent);
                 plain(&powers(head_width, base)).into()
@@ -102,12 +103,12 @@ impl Rotary {
     }
 }
 
-/// Powers of the base: what frequencies without any stretching are one divided by.
+/// Powers of the base, D/2 numbers. A frequency without stretching is one over its power.
 fn powers(head_width: usize, base: f64) -> Vec<f32> {
     let power = |i: usize| {
         let exponent = (2 * i) as f32 / head_width as f32;
-        // A power that is exact but for its last rounding is what f32 arithmetic gives nearly
-        // everywhere.
+        // A power in f64 is exact up to its last rounding. f32 arithmetic, which transformers uses,
+        // gives the same number nearly everywhere.
         f64::from(base as f32).powf(f64::from(exponent)) as f32
     };
 
@@ -120,17 +121,17 @@ fn plain(powers: &[f32]) -> Vec<f32> {
 
 impl Kernels {
     /// Turns the first `heads` heads of each row by the angles of its position, `first[b] + t` for
-    /// row `t` of window `b`; the rest of the row stays as it is. With queries and keys in front,
-    /// `heads` counts both. A text is as long as its last row says, so that frequencies which
-    /// depend on the length are those of `first[b] + T` tokens.
+    /// row `t` of window `b`. The rest of the row stays as it is. With queries and keys in front,
+    /// `heads` counts both. Where frequencies depend on the length of the text, that is the
+    /// position after the last row, `first[b] + T`.
     ///
     /// # Shapes
     /// `qkv` (B, T, W) with W at least `heads · D`; `first` B numbers, or none where every window
     /// starts at 0; returns (B, T, W).
     ///
     /// # Errors
-    /// When `qkv` is empty, its shape or the number of first positions does not fit, there are no
-    /// heads, or a position is not below 2²⁴.
+    /// When `qkv` is empty, its shape or the number of first positions does not fit, `heads` is 0,
+    /// or a position is 2²⁴ or more.
     pub fn rotate(
         self,
         qkv: &Tensor,
@@ -140,12 +141,12 @@ impl Kernels {
     ) -> Result<Tensor> {
         let turns = Turns::new("rotate", qkv, heads, rotary, first)?;
 
-        match self.path(&[qkv], &[]) {
-            Path::Host if qkv.track_op() => qkv.contiguous()?.apply_op1(Op { turns }),
-            Path::Host => qkv.contiguous()?.apply_op1_no_bwd(&Op { turns }),
-            Path::Cuda if !qkv.track_op() => cuda::turn(&cuda::Launcher, qkv, &turns),
-            Path::Cuda | Path::Composed => composed::rotate(qkv, &turns),
-            Path::Widened => {
+        match self.backend(&[qkv], &[]) {
+            Backend::Host if qkv.track_op() => qkv.contiguous()?.apply_op1(RotateOp { turns }),
+            Backend::Host => qkv.contiguous()?.apply_op1_no_bwd(&RotateOp { turns }),
+            Backend::Cuda if !qkv.track_op() => cuda::turn(&cuda::Launcher, qkv, &turns),
+            Backend::Cuda | Backend::Composed => composed::rotate(qkv, &turns),
+            Backend::Widened => {
                 let [qkv] = widened([qkv])?;
                 rounded(&self.rotate(&qkv, heads, rotary, first)?)
             }
@@ -169,13 +170,13 @@ impl Kernels {
     ) -> Result<Tensor> {
         let turns = Turns::new("rotate_gradient", gradient, heads, rotary, first)?.back();
 
-        match self.path(&[gradient], &[]) {
-            Path::Host => {
+        match self.backend(&[gradient], &[]) {
+            Backend::Host => {
                 host::read([gradient], |[data]| host::tensor(turns.apply(data), gradient.shape()))
             }
-            Path::Cuda => cuda::turn(&cuda::Launcher, gradient, &turns),
-            Path::Composed => composed::rotate(&gradient.detach(), &turns),
-            Path::Widened => {
+            Backend::Cuda => cuda::turn(&cuda::Launcher, gradient, &turns),
+            Backend::Composed => composed::rotate(&gradient.detach(), &turns),
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 rounded(&self.rotate_gradient(&gradient, heads, rotary, first)?)
             }
@@ -183,7 +184,7 @@ impl Kernels {
     }
 }
 
-/// [`Kernels::rotate`] by whatever machine runs the CUDA kernels, outside autograd.
+/// [`Kernels::rotate`] by the CUDA kernels on `machine`, outside autograd.
 ///
 /// # Errors
 /// As [`Kernels::rotate`].
@@ -207,10 +208,10 @@ pub(crate) struct Turns {
     pub(crate) heads: usize,
     /// D/2.
     pub(crate) half: usize,
-    /// The block of T rows of the tables that a window takes; all take the first where there are
-    /// none.
+    /// For each window, its block of T rows in the tables; where this is empty, all windows use the
+    /// first block.
     blocks: Vec<usize>,
-    /// For each position in use, D/2 numbers.
+    /// For each position of each block, D/2 numbers.
     cosines: Vec<f32>,
     sines: Vec<f32>,
 }
@@ -221,7 +222,8 @@ impl Turns {
             [batch, tokens, width] if batch * tokens * width > 0 => (batch, tokens, width),
             ref other => {
                 bail!(
-                    "{op}: expected a non-empty tensor of shape [batch, tokens, width], got {other:?}"
+                    "{op}: expected a non-empty tensor of shape [batch, tokens, width], \
+                     got {other:?}"
                 )
             }
         };
@@ -229,8 +231,8 @@ impl Turns {
         let head_width = rotary.head_width();
         if heads == 0 || heads.checked_mul(head_width).is_none_or(|turned| turned > width) {
             bail!(
-                "{op}: expected at least one head of {head_width} and room for all in rows of {width}, \
-                 got {heads} heads"
+                "{op}: expected at least one head of {head_width}, \
+                 and rows of {width} with room for all, got {heads} heads"
             )
         }
 
@@ -241,6 +243,7 @@ impl Turns {
             )
         }
 
+        // Windows that start at the same position share a block of the tables.
         let mut starts = if first.is_empty() { vec![0] } else { first.to_vec() };
         starts.sort_unstable();
         starts.dedup();
@@ -259,6 +262,7 @@ impl Turns {
                 let frequencies = rotary.frequencies_of(start + tokens);
                 (start..start + tokens).flat_map(move |position| {
                     let turn = |frequency: &f32| {
+                        // The angle is rounded to f32 first: see the type.
                         let (sine, cosine) = f64::from(position as f32 * frequency).sin_cos();
                         (cosine as f32 * rotary.factor, sine as f32 * rotary.factor)
                     };
@@ -276,12 +280,12 @@ impl Turns {
         [&self.cosines, &self.sines]
     }
 
-    /// The block of the tables that a window takes.
+    /// The block of the tables that a window uses.
     pub(crate) fn block(&self, window: usize) -> usize {
         self.blocks.get(window).copied().unwrap_or(0)
     }
 
-    /// The same turns in the other direction.
+    /// The same turns in the other direction: a negative angle changes the sine's sign alone.
     fn back(mut self) -> Self {
         self.sines.iter_mut().for_each(|sine| *sine = -*sine);
         self
@@ -294,6 +298,7 @@ impl Turns {
         self.tables().map(|table| &table[block..block + size])
     }
 
+    /// The turned rows, from (B, T, W) to the same.
     fn apply(&self, x: &[f32]) -> Vec<f32> {
         let mut y = vec![0.0; x.len()];
         let count = rows::per_task(self.width);
@@ -313,11 +318,11 @@ impl Turns {
     }
 }
 
-struct Op {
+struct RotateOp {
     turns: Turns,
 }
 
-impl CustomOp1 for Op {
+impl CustomOp1 for RotateOp {
     fn name(&self) -> &'static str {
         "rotate"
     }
@@ -338,6 +343,7 @@ fn turn(x: &[f32], [cosines, sines]: [&[f32]; 2], heads: usize, y: &mut [f32]) {
     let half = cosines.len();
     let turned = heads * 2 * half;
     y[turned..].copy_from_slice(&x[turned..]);
+
     vectorised(
         #[inline(always)]
         || {

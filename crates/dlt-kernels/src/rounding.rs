@@ -1,8 +1,9 @@
-//! Activations of bf16 where no kernel takes them: an operation gets them as f32, and its results
+//! Activations of bf16 where no kernel accepts them: an operation gets them as f32, and its results
 //! are rounded.
 //!
 //! So every sum, statistic and probability inside an operation is f32, and so is what it adds to
-//! gradients of weights. Both steps are operations of candle's and pass gradients on.
+//! gradients of weights. Both steps are candle's own operations, so autograd passes gradients
+//! through them.
 
 use candle_core::{DType, Result, Tensor};
 

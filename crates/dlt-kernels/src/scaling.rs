@@ -1,6 +1,6 @@
 //! Activations times a number, and sums with them, without autograd.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::rounding::{rounded, widened};
 use crate::shape::expect_same;
 use crate::{Kernels, cuda, host, rows};
@@ -15,11 +15,11 @@ impl Kernels {
     /// # Errors
     /// When the device has no memory left.
     pub fn scaled(self, x: &Tensor, factor: f32) -> Result<Tensor> {
-        match self.path(&[x], &[]) {
-            Path::Host => {}
-            Path::Cuda => return cuda::scaled(&cuda::Launcher, x, factor),
-            Path::Composed => return x.detach().affine(f64::from(factor), 0.0),
-            Path::Widened => {
+        match self.backend(&[x], &[]) {
+            Backend::Host => {}
+            Backend::Cuda => return cuda::scaled(&cuda::Launcher, x, factor),
+            Backend::Composed => return x.detach().affine(f64::from(factor), 0.0),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 return rounded(&self.scaled(&x, factor)?);
             }
@@ -32,7 +32,7 @@ impl Kernels {
         })
     }
 
-    /// `a + factor · b`: in bf16 the sum alone is rounded.
+    /// `a + factor · b`. In bf16 only the sum is rounded, not the product.
     ///
     /// # Shapes
     /// Both the same.
@@ -41,11 +41,11 @@ impl Kernels {
     /// When shapes differ.
     pub fn add_scaled(self, a: &Tensor, b: &Tensor, factor: f32) -> Result<Tensor> {
         expect_same("add_scaled", "b", a, b)?;
-        match self.path(&[a, b], &[]) {
-            Path::Host => {}
-            Path::Cuda => return cuda::add_scaled(&cuda::Launcher, a, b, factor),
-            Path::Composed => return a.detach() + b.detach().affine(f64::from(factor), 0.0)?,
-            Path::Widened => {
+        match self.backend(&[a, b], &[]) {
+            Backend::Host => {}
+            Backend::Cuda => return cuda::add_scaled(&cuda::Launcher, a, b, factor),
+            Backend::Composed => return a.detach() + b.detach().affine(f64::from(factor), 0.0)?,
+            Backend::Widened => {
                 let [a, b] = widened([a, b])?;
                 return rounded(&self.add_scaled(&a, &b, factor)?);
             }

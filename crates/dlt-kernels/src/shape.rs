@@ -1,10 +1,9 @@
-//! Checks of arguments, shared by both paths so that both refuse the same inputs with the same
-//! words.
+//! Checks of arguments. All backends share them, so all refuse the same inputs with the same words.
 
 use candle_core::{DType, Result, Tensor, bail};
 
-/// The rows and the width of `x` seen as a matrix: all leading dimensions together, and the last
-/// one.
+/// The rows and the width of `x` as a matrix: the product of all leading dimensions, and the last
+/// dimension.
 pub(crate) fn rows_and_width(op: &str, x: &Tensor) -> Result<(usize, usize)> {
     let width = match x.dims().last() {
         Some(&width) => width,

@@ -1,36 +1,35 @@
-//! Sketches: a random linear projection of many numbers to few, from which inner products can be
-//! estimated.
+//! Sketches: a random linear projection of many numbers to few, which estimates inner products.
 //!
-//! The numbers of each tensor are cut into chunks of [`SKETCH_WIDTH`]. Each chunk gets random
-//! signs, is turned by a random rotation and added to the sketch. So two numbers of one chunk never
-//! meet, and those that do meet have independent signs: the inner product of two sketches has the
-//! inner product of what was sketched as its mean. The rotations keep a column of a matrix, whose
-//! gradients are often large together, from always meeting itself.
+//! The numbers of each tensor are cut into chunks of [`SKETCH_WIDTH`]. Each chunk is turned by a
+//! random rotation, gets random signs and is added to the sketch. So two numbers of one chunk are
+//! never added to each other, and numbers that are added have independent signs. The mean of the
+//! inner product of two sketches is therefore the inner product of what was sketched. The gradients
+//! of a matrix's column are often large together. Without the rotations, in a matrix with rows as
+//! long as chunks, they would all be added to one number of the sketch.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::widened;
 use crate::{Kernels, composed, cuda, host};
 use candle_core::{Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// Numbers of a sketch, and of a chunk.
+/// Numbers in a sketch, and in a chunk.
 pub const SKETCH_WIDTH: usize = 256;
-/// Numbers of a tensor that one partial sum covers.
+/// Numbers of a tensor in one partial sum.
 pub(crate) const PART: usize = 64 * SKETCH_WIDTH;
-/// From this many numbers on, threads share a tensor; one thread adds that many in some 20
-/// microseconds.
+/// From this many numbers on, threads share a tensor. One thread adds that many in about 20 µs.
 const SHARED: usize = 8 * PART;
-/// Words of the stream that a chunk takes: one for each 64 signs, and one for its rotation.
+/// Words of the stream for a chunk: one for each 64 signs, and one for its rotation.
 const WORDS: u64 = 5;
-/// Signs that one step of the loop takes: the bits of a word of 32.
+/// Signs in one step of the loop: the bits of a 32-bit word.
 const SIGNS: usize = 32;
 /// The step of splitmix64's counter.
 const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Kernels {
-    /// The sketch of all tensors together, as f64. It is linear in their numbers, and depends on
-    /// nothing else but `seed` and the tensors' sizes and order. The device is not waited for.
+    /// The sketch of all tensors together, as f64. It is linear in their numbers, and otherwise
+    /// depends only on `seed` and on the tensors' sizes and order. It does not wait for the device.
     ///
     /// # Shapes
     /// Any number of tensors of any shapes on one device; returns ([`SKETCH_WIDTH`]).
@@ -47,11 +46,11 @@ impl Kernels {
             bail!("sketch: expected one tensor or more, got none")
         }
 
-        match self.path(tensors, &[]) {
-            Path::Host => {}
-            Path::Cuda => return cuda::sketch(&cuda::Launcher, tensors, seed),
-            Path::Composed => return composed::sketch(tensors, seed),
-            Path::Widened => {
+        match self.backend(tensors, &[]) {
+            Backend::Host => {}
+            Backend::Cuda => return cuda::sketch(&cuda::Launcher, tensors, seed),
+            Backend::Composed => return composed::sketch(tensors, seed),
+            Backend::Widened => {
                 let wide = tensors.iter().map(|tensor| widened([tensor]).map(|[wide]| wide));
                 let wide = wide.collect::<Result<Vec<_>>>()?;
                 return self.sketch(&wide.iter().collect::<Vec<_>>(), seed);
@@ -65,10 +64,11 @@ impl Kernels {
                 let part =
                     |(at, part): (usize, &[f32])| stream.sum(at * (PART / SKETCH_WIDTH), part);
 
-                // The order of the sums is the same.
-                let parts: Vec<_> = match data.len() < SHARED {
-                    true => data.chunks(PART).enumerate().map(part).collect(),
-                    false => data.par_chunks(PART).enumerate().map(part).collect(),
+                // Both have the same parts in the same order, so the same bits.
+                let parts: Vec<_> = if data.len() < SHARED {
+                    data.chunks(PART).enumerate().map(part).collect()
+                } else {
+                    data.par_chunks(PART).enumerate().map(part).collect()
                 };
 
                 for part in parts {
@@ -83,7 +83,7 @@ impl Kernels {
     }
 }
 
-/// The random numbers of one tensor: those of splitmix64, of which each can be made alone.
+/// The random numbers of one tensor, by splitmix64: each number can be computed without the others.
 #[derive(Clone, Copy)]
 pub(crate) struct Stream {
     key: u64,
@@ -94,7 +94,7 @@ impl Stream {
         Stream { key: mixed(seed.wrapping_add(STRIDE.wrapping_mul(tensor as u64 + 1))) }
     }
 
-    /// What the CUDA kernel makes the same words of.
+    /// From this the CUDA kernel computes the same words.
     pub(crate) fn key(self) -> u64 {
         self.key
     }
@@ -104,7 +104,7 @@ impl Stream {
         mixed(self.key.wrapping_add(STRIDE.wrapping_mul(number + 1)))
     }
 
-    /// By how much a chunk is turned, and the signs of the numbers where they come to lie, a bit
+    /// By how many places a chunk is turned, and the signs at the places of the turned chunk, a bit
     /// each.
     #[inline(always)]
     pub(crate) fn chunk(self, chunk: usize) -> (usize, [u32; SKETCH_WIDTH / SIGNS]) {
@@ -114,13 +114,15 @@ impl Stream {
             let word = self.word(number);
             signs.copy_from_slice(&[word as u32, (word >> 32) as u32]);
         }
-        // The upper bits are those that splitmix64 mixes best.
+
+        // splitmix64 mixes the upper bits best.
         ((self.word(first + WORDS - 1) >> 56) as usize, signs)
     }
 
-    /// The sum of the chunks of `x`, of which the first has this number.
+    /// The sum of the chunks of `x`, whose first chunk has the number `first`.
     fn sum(self, first: usize, x: &[f32]) -> [f32; SKETCH_WIDTH] {
         let mut sums = [0.0; SKETCH_WIDTH];
+
         vectorised(
             #[inline(always)]
             || {
@@ -136,13 +138,13 @@ impl Stream {
                 }
             },
         );
+
         sums
     }
 }
 
-/// Adds a chunk, turned and with its signs. What is written stays in place from chunk to chunk and
-/// what is read moves: the other way round, each load would wait for two stores of the chunk
-/// before.
+/// Adds a chunk, turned and with its signs. The turn moves what is read, not what is written: with
+/// moved sums, each load of a sum would wait for two stores of the chunk before.
 #[inline(always)]
 fn add_turned(
     sums: &mut [f32; SKETCH_WIDTH],
@@ -155,7 +157,7 @@ fn add_turned(
         let (head, tail) = x.split_at(first);
         match tail.first_chunk() {
             Some(x) => add_signed(sums, x, signs),
-            // The end of the chunk is here, and its beginning.
+            // The turned chunk wraps here: the end of the chunk, then its beginning.
             None => {
                 let mut joined = [0.0; SIGNS];
                 joined[..tail.len()].copy_from_slice(tail);
@@ -175,7 +177,7 @@ fn add_signed(sums: &mut [f32; SIGNS], x: &[f32; SIGNS], signs: u32) {
     }
 }
 
-/// By how much each bit of a word is moved to be the sign of a number.
+/// By how many places each bit of a word is moved to become a sign bit.
 const SHIFTS: [u32; SIGNS] = {
     let mut shifts = [0; SIGNS];
     let mut bit = 0;
@@ -187,7 +189,7 @@ const SHIFTS: [u32; SIGNS] = {
     shifts
 };
 
-/// `x`, or `-x` where the upper bit is set.
+/// `x`, or `-x` where the uppermost bit is set.
 #[inline(always)]
 fn signed(x: f32, upper: u32) -> f32 {
     f32::from_bits(x.to_bits() ^ (upper & 0x8000_0000))
@@ -201,8 +203,8 @@ fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// For each number of the turned chunks of a tensor of `count` numbers, filled up to whole chunks:
-/// from where in its chunk it comes, and its sign.
+/// For each number of the turned chunks of a tensor of `count` numbers, padded to whole chunks: its
+/// place in the chunk before the turn, and its sign.
 pub(crate) fn tables(stream: Stream, count: usize) -> (Vec<u32>, Vec<f64>) {
     let mut places = Vec::new();
     let mut signs = Vec::new();

@@ -1,7 +1,7 @@
 //! What every family of transformer has: a stem that embeds, a stack of equal blocks, a head.
 //!
-//! A further family is one file that implements [`Architecture`]; tying, checkpointing, training
-//! and the prediction of memory are written once, over this trait.
+//! Another family is one file that implements [`Architecture`]. Tying, checkpointing, training and
+//! the prediction of memory are written once, over this trait.
 
 use std::fmt::Debug;
 
@@ -40,15 +40,15 @@ pub trait Architecture: Debug + Send + Sync {
     /// What turns the head's rows into scores.
     fn output(&self) -> Projection;
 
-    /// Names of the shared parameters that belong to the objective alone: new ones where a model
-    /// that was trained for another objective goes on with this one.
+    /// Names of the shared parameters that belong to the objective alone. They are new if a model
+    /// continues that was trained for another objective.
     fn own_head(&self) -> &'static [&'static str];
 
-    /// Names of the block's parameters that end its two residual branches, weights and biases: a
-    /// branch times a factor is the branch with these times the factor.
+    /// Names of the block's parameters that end its two residual branches, weights and biases. To
+    /// multiply a branch by a factor is to multiply these by it.
     fn branch_ends(&self) -> &'static [&'static str];
 
-    /// Factor of the residual branches of a layer.
+    /// Factor of both residual branches of a layer (DEVIATIONS row 44).
     fn residual_factor(&self, layer: usize) -> f64 {
         self.form().residual_factors.get(layer).copied().unwrap_or(1.0)
     }
@@ -59,7 +59,7 @@ pub trait Architecture: Debug + Send + Sync {
     /// Names of the shared parameters up to their own, e.g. `transformer.`.
     fn shared_prefix(&self) -> &'static str;
 
-    /// Longest window, in positions that go through the blocks.
+    /// Longest window, in positions that pass through the blocks.
     fn max_tokens(&self) -> usize;
 
     /// Width of the residual stream, C.
@@ -72,7 +72,7 @@ pub trait Architecture: Debug + Send + Sync {
         self.form().layers
     }
 
-    /// Heads of keys and values, G: what generation keeps of each token and layer.
+    /// Number of heads of keys and values, G, which generation caches for each token and layer.
     fn key_heads(&self) -> usize {
         self.form().heads
     }
@@ -82,8 +82,8 @@ pub trait Architecture: Debug + Send + Sync {
         self.form().width / self.form().heads
     }
 
-    /// Writes the stem: the input of the first block, from the rows of the token table or from
-    /// patches.
+    /// Writes the stem, which makes the input of the first block from the rows of the token table
+    /// or from patches.
     ///
     /// # Shapes
     /// `input` (B, T, C) or (B, N, 3 P P); result (B, T, C).
@@ -101,8 +101,8 @@ pub trait Architecture: Debug + Send + Sync {
     /// Fails for a name that the layout lacks.
     fn block(&self, graph: &mut Graph, x: Node) -> Result<Node>;
 
-    /// Writes the head: what the output multiplies. It picks the rows that are read
-    /// ([`Graph::pick`], [`Graph::average`]).
+    /// Writes the head, which makes what the output multiplies. It must pick the rows that the
+    /// objective reads ([`Graph::pick`], [`Graph::average`]).
     ///
     /// # Shapes
     /// `x` (B, T, C); result (B, T, C), or (N, C) where N rows are read.
@@ -138,7 +138,7 @@ pub struct Projection {
     pub table: &'static str,
     /// Name of the shared parameter that is added, (V) or (K).
     pub bias: Option<&'static str>,
-    /// Scores of a row: V or K, and two of a single score.
+    /// Number of scores of a row: V or K, or 2 for a single score.
     pub rows: usize,
 }
 
@@ -147,11 +147,11 @@ pub struct Projection {
 pub struct HeadSettings {
     /// Tokens or classes.
     pub objective: Objective,
-    /// Where the weights come from that turn rows into scores of tokens.
+    /// Which weights turn rows into scores of tokens: the token table or their own.
     pub output: Output,
     /// Number of classes, K, or 1 for a single score; 0 where tokens are predicted.
     pub classes: usize,
-    /// Which positions the objective `classes` reads.
+    /// Which positions of a window the objective `classes` reads.
     pub pooling: Pooling,
 }
 
@@ -182,21 +182,21 @@ impl HeadSettings {
         self.objective == Objective::Classes
     }
 
-    /// Whether a single score tells two classes apart: class 1 where it is above 0 (DEVIATIONS row
+    /// Whether a single score distinguishes two classes: class 1 if it is above 0 (DEVIATIONS row
     /// 24).
     #[must_use]
     pub fn has_single_score(&self) -> bool {
         self.has_classes() && self.classes == 1
     }
 
-    /// Classes that are told apart.
+    /// Number of classes that the scores distinguish.
     #[must_use]
     pub fn told_classes(&self) -> usize {
         if self.has_single_score() { 2 } else { self.classes }
     }
 }
 
-/// What every family has of sizes and settings.
+/// The sizes and settings that every family has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Form {
     /// Number of layers, L.
@@ -233,12 +233,13 @@ impl Form {
         }
     }
 
-    /// Most initial weights.
+    /// Initial values of most weights.
     pub(crate) fn normal(&self) -> Init {
         Init::Normal(self.initial_std)
     }
 
-    /// Weights of projections into the residual stream, as GPT-2 has them.
+    /// Initial values of projections into the residual stream, as in GPT-2: the deviation is
+    /// divided by the square root of 2 L.
     pub(crate) fn residual(&self) -> Init {
         Init::Normal(self.initial_std / (2.0 * self.layers as f64).sqrt())
     }
@@ -293,9 +294,9 @@ pub(crate) fn entry(name: &'static str, shape: &[usize], init: Init) -> Entry {
 pub(crate) const ZERO: Init = Init::Constant(0.0);
 pub(crate) const ONE: Init = Init::Constant(1.0);
 
-/// Dropout of one training pass. Masks depend on the seed, the place and the window's number in the
-/// batch, so that a batch in pieces gets the masks of the whole one, and a recomputed block the
-/// same ones again.
+/// Dropout of one training pass. A mask depends only on the seed, the site and the window's number
+/// in the batch. So the pieces of a batch get the masks of the whole batch, and a block that is
+/// computed again gets the same masks.
 #[derive(Clone, Copy, Debug)]
 pub struct DropoutPass {
     /// Probability that an activation is zeroed.
@@ -307,12 +308,15 @@ pub struct DropoutPass {
 }
 
 impl DropoutPass {
-    /// Dropout at a place of the model for an activation of `per_window` numbers a window. Places
-    /// count from the stem through the blocks.
+    /// Dropout at a site of the model for an activation of `per_window` numbers a window; `None` if
+    /// nothing is dropped. Sites count from the stem through the blocks to the head.
     pub(crate) fn at(&self, site: usize, per_window: usize) -> Option<Dropout> {
         (self.probability > 0.0).then(|| Dropout {
             probability: self.probability as f32,
+            // The constant is 2^64 over the golden ratio. It spreads neighbouring sites over all
+            // bits.
             seed: self.seed ^ (site as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            // The masks of a piece start where those of the windows before it end.
             offset: (self.first_window * per_window) as u64,
         })
     }

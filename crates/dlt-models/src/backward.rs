@@ -1,9 +1,9 @@
 //! Loss and gradients, block by block.
 //!
-//! The forward pass keeps of each block what its backward pass needs, or its input alone; the
-//! backward pass goes through the blocks from the last to the first, so that what a block kept is
-//! freed as soon as it has been used, and each position's gradient goes straight to the slot that
-//! the binding names, or nowhere.
+//! The forward pass saves what the backward pass of each block needs, or the block's input alone.
+//! The backward pass visits the blocks from the last to the first and frees what was saved for a
+//! block once it has been used. The gradient of each position is added to the slot that the binding
+//! names; for a position without a slot it is never computed.
 
 mod sketches;
 
@@ -15,7 +15,7 @@ use dlt_spec::spec::{Checkpointing, Trains};
 
 use crate::architecture::{DropoutPass, StemInput};
 use crate::error::Context;
-use crate::graph::{Beside, Run, Stretches, Trace, absent};
+use crate::graph::{ModelGraphs, Run, SideInputs, Trace, absent};
 use crate::model::scored;
 use crate::parameters::Layout;
 use crate::{Batch, Model, ModelError, Result};
@@ -29,11 +29,11 @@ pub struct TrainingPass {
     pub checkpointing: Checkpointing,
     /// Dropout of this pass.
     pub dropout: Option<DropoutPass>,
-    /// Factor of the summed loss whose gradient is taken: 1 / tokens of the whole batch for its
-    /// mean.
+    /// Factor of the summed loss in the gradients. 1 / (predictions of the whole batch) gives the
+    /// gradients of the mean loss.
     pub scale: f64,
-    /// Seed of the random projection by which each position's gradient is sketched; the same for
-    /// every piece of a batch, another one for each batch. `None` sketches nothing. No gradient
+    /// Seed of the random projection that sketches the gradient of each position. All pieces of a
+    /// batch have the same seed, each batch has another one. `None` makes no sketches. No gradient
     /// depends on it.
     pub sketch: Option<u64>,
 }
@@ -43,23 +43,23 @@ pub struct TrainingPass {
 pub struct Gradients {
     /// Of the parameters outside of blocks.
     pub shared: Vec<Tensor>,
-    /// Of blocks, by the layer whose optimizer state takes them.
+    /// Of blocks, by slot: the layer whose optimizer state uses them.
     pub slots: BTreeMap<usize, Vec<Tensor>>,
-    /// Of each position's gradient, where the pass asked for them.
+    /// Sketches of the gradient of each position, if the pass asked for them.
     pub sketches: Option<PositionSketches>,
 }
 
 impl Gradients {
-    /// Norm of all gradients together.
+    /// Euclidean norm of all gradients together.
     ///
     /// # Errors
-    /// Fails where the device does.
+    /// Fails if the device does.
     pub fn norm(&self) -> Result<f64> {
         let all: Vec<&Tensor> = self.shared.iter().chain(self.slots.values().flatten()).collect();
         Ok(optimizer::squared_norms(&all)?.sqrt())
     }
 
-    /// Bytes of all gradients together, without sketches, which take some KiB.
+    /// Bytes of all gradients together. Sketches, a few KiB, are not counted.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let size = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
@@ -67,18 +67,22 @@ impl Gradients {
     }
 }
 
-/// Gradients of one layout's parameters under way.
-struct Sums(Vec<Option<Tensor>>);
+/// Gradients of the parameters of one layout while they are summed, by number in the layout; `None`
+/// where nothing has been added yet.
+struct GradientSums(Vec<Option<Tensor>>);
 
-impl Sums {
-    /// Goes on from these gradients, or from none.
+impl GradientSums {
+    /// Continues from these gradients, or from none.
     fn from(gradients: Vec<Tensor>, layout: &Layout) -> Self {
         let mut sums: Vec<_> = gradients.into_iter().map(Some).collect();
         sums.resize(layout.entries().len(), None);
         Self(sums)
     }
 
-    /// The gradients, of which none may be missing.
+    /// The summed gradients.
+    ///
+    /// # Errors
+    /// [`ModelError::Weight`] for a parameter without a gradient: no operation uses it.
     fn finish(self, layout: &Layout) -> Result<Vec<Tensor>> {
         let sums = self.0.into_iter().zip(layout.entries());
         sums.map(|(sum, entry)| {
@@ -92,22 +96,22 @@ impl Sums {
     }
 }
 
-/// What the forward pass kept of one block.
-enum Kept {
-    /// Nothing: no gradient goes through it.
+/// What the forward pass saved of one block.
+enum SavedBlock {
+    /// Nothing: no gradient goes through the block.
     Nothing,
-    /// Its input: the rest is computed again.
+    /// Its input: the backward pass computes the rest again.
     Input(Tensor),
     /// All that the backward pass needs.
     Trace(Trace),
 }
 
-/// One batch on its way through a model.
-struct Passage<'a> {
+/// The computation of one piece of a batch: forward to the loss, and back.
+struct TrainingStep<'a> {
     model: &'a Model,
     settings: &'a TrainingPass,
-    stretches: Stretches,
-    beside: &'a Beside,
+    graphs: ModelGraphs,
+    side_inputs: &'a SideInputs,
 }
 
 impl Model {
@@ -126,14 +130,15 @@ impl Model {
         Ok((loss, gradients))
     }
 
-    /// Sum of the negative log-likelihoods of a batch, in nats. The gradients of `scale` times it
-    /// are added to those of other pieces of the batch.
+    /// Sum of the negative log-likelihoods of a batch, in nats. Adds the gradients of `scale` times
+    /// this sum to `gradients`, which holds those of earlier pieces of the same batch.
     ///
-    /// A layer that is frozen is computed again in the backward pass whatever `checkpointing` says,
-    /// so that its weights are not held in between.
+    /// A frozen layer is computed again in the backward pass whatever `checkpointing` says, so that
+    /// its drawn weights are not held between the two passes.
     ///
     /// # Errors
-    /// [`ModelError::Batch`] for windows that are too long or ids outside the vocabulary.
+    /// [`ModelError::Batch`] for windows that are too long, ids outside the vocabulary, or pieces
+    /// of one batch with different sketch seeds.
     pub fn add_gradients(
         &self,
         batch: &Batch<'_>,
@@ -141,23 +146,26 @@ impl Model {
         gradients: &mut Gradients,
     ) -> Result<f64> {
         let prepared = batch.prepare(self.architecture(), self.device())?;
-        let stretches = self.stretches(&prepared.dims)?;
-        let passage = Passage { model: self, settings, stretches, beside: &prepared.beside };
+        let graphs = self.graphs(&prepared.dims)?;
+        let step =
+            TrainingStep { model: self, settings, graphs, side_inputs: &prepared.side_inputs };
         let mut sketching = self.sketching(settings, gradients)?;
         let shared = self.shared.tensors();
         let mut sums = self.shared_sums(std::mem::take(&mut gradients.shared))?;
 
-        let run = passage.run(&shared, 0);
-        let mut x = passage.stretches.stem.result(self.stem_rows(&prepared.input)?, &run)?;
-        let mut kept = Vec::with_capacity(self.binding.n_layers());
+        let run = step.run(&shared, 0);
+        let mut x = step.graphs.stem.result(self.stem_rows(&prepared.input)?, &run)?;
+        let mut saved = Vec::with_capacity(self.binding.n_layers());
 
         for layer in 0..self.binding.n_layers() {
-            let (block, y) = passage.block_forward(layer, x)?;
-            kept.push(block);
+            let (block, y) = step.block_forward(layer, x)?;
+            saved.push(block);
             x = y;
         }
 
-        let (loss, mut upstream) = passage.head(x, &prepared.targets, &shared, &mut sums)?;
+        let (loss, mut upstream) = step.head(x, &prepared.targets, &shared, &mut sums)?;
+
+        // Nothing below the head trains, so the backward pass ends here.
         if self.trains() == Trains::Head {
             gradients.shared = self.trained_sums(sums)?;
             gradients.sketches = sketching.map(Sketching::finish).transpose()?;
@@ -165,56 +173,64 @@ impl Model {
         }
 
         for layer in (0..self.binding.n_layers()).rev() {
-            let Some(block) = kept.pop() else { break };
+            // `pop` hands over what was saved, so that it is freed with this block. Memory falls as
+            // the pass goes down.
+            let block = saved.pop().ok_or_else(|| absent("what the forward pass saved"))?;
             let slots = &mut gradients.slots;
-            upstream = passage
+            upstream = step
                 .block_backward(layer, block, upstream, slots)
                 .map_err(|error| error.at(|| format!("backward pass of layer {layer}")))?;
 
+            // Before another layer adds to the same slot: the sketch of this layer's gradient is
+            // the difference of the slot's sums after it and before it.
             if let (Some(sketching), Some(slot)) = (&mut sketching, self.slot(layer)) {
                 sketching.take(layer, slot, slots.get(&slot).map_or(&[], Vec::as_slice))?;
             }
         }
 
-        passage.stem_backward(&prepared.input, upstream, &shared, &mut sums)?;
+        step.stem_backward(&prepared.input, upstream, &shared, &mut sums)?;
         gradients.shared = self.trained_sums(sums)?;
         gradients.sketches = sketching.map(Sketching::finish).transpose()?;
 
         Ok(loss)
     }
 
-    /// The sketches that a pass goes on from, if it asks for any.
+    /// The sketches that a pass continues from, if it asks for any.
     fn sketching(
         &self,
         settings: &TrainingPass,
         gradients: &mut Gradients,
     ) -> Result<Option<Sketching>> {
         let earlier = gradients.sketches.take();
-        let again = !gradients.shared.is_empty();
-        Sketching::begin(settings.sketch, earlier, again, self.kernels(), self.binding.n_layers())
+
+        // Earlier pieces of the batch always leave shared gradients.
+        let is_continued = !gradients.shared.is_empty();
+        let layers = self.binding.n_layers();
+        Sketching::begin(settings.sketch, earlier, is_continued, self.kernels(), layers)
     }
 
-    /// Sums by the layout of all shared parameters, from those of the ones that train.
-    fn shared_sums(&self, gradients: Vec<Tensor>) -> Result<Sums> {
+    /// Sums in the layout of all shared parameters, from the gradients of those that train. Graphs
+    /// know only the numbers of the full layout.
+    fn shared_sums(&self, gradients: Vec<Tensor>) -> Result<GradientSums> {
         let mut sums = vec![None; self.shared.layout().entries().len()];
         for (entry, gradient) in self.trained_shared().layout().entries().iter().zip(gradients) {
             sums[self.shared.layout().number(entry.name)?] = Some(gradient);
         }
-        Ok(Sums(sums))
+        Ok(GradientSums(sums))
     }
 
-    /// Gradients of the shared parameters that train.
-    fn trained_sums(&self, Sums(mut sums): Sums) -> Result<Vec<Tensor>> {
+    /// Gradients of the shared parameters that train; the others are dropped.
+    fn trained_sums(&self, GradientSums(mut sums): GradientSums) -> Result<Vec<Tensor>> {
         let layout = self.trained_shared().layout();
         let places = layout.entries().iter().map(|entry| self.shared.layout().number(entry.name));
         let trained = places.map(|place| Ok(sums[place?].take())).collect::<Result<_>>()?;
-        Sums(trained).finish(layout)
+        GradientSums(trained).finish(layout)
     }
 
-    /// Name of the first parameter whose gradient is not finite.
+    /// Name of the first parameter whose gradient is NaN or infinite.
     ///
     /// # Errors
-    /// Fails where the device does.
+    /// Fails if the device does.
     pub fn first_non_finite(&self, gradients: &Gradients) -> Result<Option<String>> {
         let shared = self.trained_shared().layout().entries().iter().zip(&gradients.shared);
         let shared = shared
@@ -235,99 +251,104 @@ impl Model {
     }
 }
 
-impl<'a> Passage<'a> {
+impl<'a> TrainingStep<'a> {
     fn run(&self, parameters: &'a [Tensor], first_site: usize) -> Run<'a> {
         let dropout = self.settings.dropout;
-        let beside = self.beside;
-        Run { dropout, first_site, beside, ..Run::plain(self.model.kernels(), parameters) }
+        let side_inputs = self.side_inputs;
+        Run { dropout, first_site, side_inputs, ..Run::plain(self.model.kernels(), parameters) }
     }
 
-    /// A run of a layer's block; its weights may live shorter than the batch.
+    /// A run of a layer's block. Its weights have their own lifetime, because those of a frozen
+    /// layer are drawn for this run only.
     fn block_run<'b>(&'b self, layer: usize, weights: &'b [Tensor]) -> Run<'b> {
-        let run = Run { first_site: self.stretches.first_site(layer), ..self.run(&[], 0) };
+        let run = Run { first_site: self.graphs.first_site(layer), ..self.run(&[], 0) };
         run.of_layer(self.model.architecture(), layer, weights)
     }
 
-    fn block_forward(&self, layer: usize, input: Tensor) -> Result<(Kept, Tensor)> {
+    fn block_forward(&self, layer: usize, input: Tensor) -> Result<(SavedBlock, Tensor)> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
         let run = self.block_run(layer, &weights);
-        let block = &self.stretches.block;
+        let block = &self.graphs.block;
 
+        // No gradient goes below the head, so no block has to save anything.
         if self.model.trains() == Trains::Head {
-            return Ok((Kept::Nothing, block.result(input, &run)?));
+            return Ok((SavedBlock::Nothing, block.result(input, &run)?));
         }
 
         if self.settings.checkpointing == Checkpointing::Block
             || self.model.binding.is_frozen(layer)
         {
             let y = block.result(input.clone(), &run)?;
-            return Ok((Kept::Input(input), y));
+            return Ok((SavedBlock::Input(input), y));
         }
 
         let (y, trace) = block.forward(input, &run, self.model.slot(layer).is_some())?;
-        Ok((Kept::Trace(trace), y))
+        Ok((SavedBlock::Trace(trace), y))
     }
 
     fn block_backward(
         &self,
         layer: usize,
-        kept: Kept,
+        saved: SavedBlock,
         upstream: Tensor,
         slots: &mut BTreeMap<usize, Vec<Tensor>>,
     ) -> Result<Tensor> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
         let run = self.block_run(layer, &weights);
-        let block = &self.stretches.block;
+        let block = &self.graphs.block;
         let slot = self.model.slot(layer);
 
-        let trace = match kept {
-            Kept::Nothing => return Err(absent("what its backward pass reads")),
-            Kept::Trace(trace) => trace,
-            Kept::Input(input) => block.replay(input, &run, slot.is_some())?,
+        let trace = match saved {
+            SavedBlock::Nothing => return Err(absent("what its backward pass reads")),
+            SavedBlock::Trace(trace) => trace,
+            SavedBlock::Input(input) => block.replay(input, &run, slot.is_some())?,
         };
 
+        // Without a slot the block only passes the gradient on: no weight gradient is computed.
         let passed = || absent("a gradient of its input");
         let Some(slot) = slot else {
             return block.backward(trace, upstream, &run, None)?.ok_or_else(passed);
         };
         let layout = self.model.bank.layout();
-        let mut sums = Sums::from(slots.remove(&slot).unwrap_or_default(), layout);
+        let mut sums = GradientSums::from(slots.remove(&slot).unwrap_or_default(), layout);
 
         let upstream = block.backward(trace, upstream, &run, Some(&mut sums.0))?;
         slots.insert(slot, sums.finish(layout)?);
         upstream.ok_or_else(passed)
     }
 
-    /// Loss, and gradients of what makes it from the result of the last block; the first is that of
-    /// the result.
+    /// Sum of the losses, and the gradient of the last block's result. Adds the gradients of the
+    /// head's and the output's parameters to `sums`.
+    ///
+    /// # Shapes
+    /// `x` and the gradient (B, T, C); `targets` (N).
     fn head(
         &self,
         x: Tensor,
         targets: &Tensor,
         shared: &[Tensor],
-        sums: &mut Sums,
+        sums: &mut GradientSums,
     ) -> Result<(f64, Tensor)> {
         let model = self.model;
-        let head = &self.stretches.head;
-        let run = self.run(shared, self.stretches.head_site(model.binding.n_layers()));
+        let head = &self.graphs.head;
+        let run = self.run(shared, self.graphs.head_site(model.binding.n_layers()));
         let (hidden, trace) = head.forward(x, &run, true)?;
 
-        // Of a vocabulary, the products are by far the largest of the step: they take activations
-        // as they are.
-        let rows = match model.architecture().head_settings().has_classes() {
-            true => scored(&hidden)?,
-            false => hidden.flatten_to(D::Minus2)?,
+        // (B, T, C) or (N, C) -> (N, C). The scores of a vocabulary are by far the largest products
+        // of the step, so they keep the format of activations. Scores of classes are f32.
+        let rows = if model.architecture().head_settings().has_classes() {
+            scored(&hidden)?
+        } else {
+            hidden.flatten_to(D::Minus2)?
         };
 
-        let [table, bias] = model.output_numbers()?;
+        let (table, bias) = model.output_numbers()?;
         let is_single = model.architecture().head_settings().has_single_score();
 
-        // The rows of a single score are not its parameters' own: their gradient is added
-        // afterwards.
-        let sum = |number: Option<usize>| {
-            number.filter(|_| !is_single).and_then(|number| sums.0[number].as_ref())
-        };
-        let into = HeadSums { table: sum(table), bias: sum(bias) };
+        // The table of a single score has a row of zeros before the parameter's only row. So the
+        // kernel cannot add to the parameter's sum in place; the loop below does it.
+        let sum = |number: usize| sums.0[number].as_ref().filter(|_| !is_single);
+        let into = HeadSums { table: sum(table), bias: bias.and_then(sum) };
 
         let output = model.output(shared)?;
         let made = model.kernels().cross_entropy(
@@ -339,8 +360,10 @@ impl<'a> Passage<'a> {
         );
 
         let made = made.context(|| "loss".to_owned())?;
-        for (number, gradient) in [(table, Some(made.table)), (bias, made.bias)] {
+        for (number, gradient) in [(Some(table), Some(made.table)), (bias, made.bias)] {
             let (Some(number), Some(gradient)) = (number, gradient) else { continue };
+
+            // Of a single score: (2, C) -> (1, C), or (2) -> (1).
             sums.0[number] = Some(match (is_single, sums.0[number].take()) {
                 (false, _) => gradient,
                 (true, None) => gradient.narrow(0, 1, 1)?.copy()?,
@@ -350,6 +373,8 @@ impl<'a> Passage<'a> {
             });
         }
 
+        // (N, C) -> the shape of the head's result. The rest is freed before the head's backward
+        // pass needs memory.
         let upstream = made.hidden.reshape(hidden.shape())?.to_dtype(hidden.dtype())?;
         drop((hidden, rows, made.hidden));
 
@@ -357,20 +382,25 @@ impl<'a> Passage<'a> {
         Ok((made.loss_sum, upstream.ok_or_else(|| absent("a gradient of its input"))?))
     }
 
-    /// Gradients of what makes the first block's input; the token table's is added row by row to
-    /// what came through the head, without a table of its own.
+    /// Adds the gradients of what makes the first block's input to `sums`. That of the token table
+    /// is added row by row, to the gradient from the head if the output is tied: a second table is
+    /// never made.
+    ///
+    /// # Shapes
+    /// `input` (B, T) ids or (B, N, 3 P P) patches; `upstream` (B, T, C).
     fn stem_backward(
         &self,
         input: &Tensor,
         upstream: Tensor,
         shared: &[Tensor],
-        sums: &mut Sums,
+        sums: &mut GradientSums,
     ) -> Result<()> {
         let model = self.model;
         let run = self.run(shared, 0);
-        let trace = self.stretches.stem.replay(model.stem_rows(input)?, &run, true)?;
-        let rows = self.stretches.stem.backward(trace, upstream, &run, Some(&mut sums.0))?;
+        let trace = self.graphs.stem.replay(model.stem_rows(input)?, &run, true)?;
+        let rows = self.graphs.stem.backward(trace, upstream, &run, Some(&mut sums.0))?;
 
+        // Patches are data and have no gradient.
         let (StemInput::Tokens { table, .. }, Some(rows)) = (model.architecture.stem_input(), rows)
         else {
             return Ok(());

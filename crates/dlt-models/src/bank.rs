@@ -1,6 +1,7 @@
-//! The weights behind the storages. Owners alone hold parameters: a frozen layer's initial weights
-//! are a pure function of the seed and the layer, drawn when needed, so that memory never holds L
-//! blocks.
+//! The weights behind the storages.
+//!
+//! Only owners hold parameters. The initial weights of a frozen layer are a pure function of the
+//! seed and the layer. They are drawn when they are needed, so that memory never holds L blocks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ pub enum InitialBlocks {
         /// Root seed.
         seed: u64,
     },
-    /// Read from a file and kept: tensors by the layer that a storage began with, in the order of
-    /// the layout.
+    /// Read from a file and held in memory: tensors by the layer that a storage began with, in the
+    /// order of the layout.
     Stored(BTreeMap<usize, Vec<Tensor>>),
 }
 
@@ -35,10 +36,10 @@ pub struct BlockBank {
 
 impl BlockBank {
     /// A bank that holds a block for every storage in use that is not frozen: the `given` tensors
-    /// of the layer that the storage began with, else its initial weights.
+    /// of the layer that the storage began with, or its initial weights if none are given.
     ///
     /// # Errors
-    /// Fails where initial weights are missing, or the device has no memory left.
+    /// Fails if initial weights are missing or the device has no memory left.
     pub fn new(
         layout: Layout,
         binding: &Binding,
@@ -55,7 +56,9 @@ impl BlockBank {
 
         for layer in (0..binding.n_layers()).filter(|&layer| !binding.is_frozen(layer)) {
             let id = binding.storage(layer);
-            // Given tensors are let go one block at a time, so that there are never two of all.
+
+            // Given tensors are dropped one block at a time, so that memory never holds all of them
+            // twice.
             if let Some(tensors) = given.remove(&id.0) {
                 bank.blocks.insert(id, Parameters::new(&bank.layout, &tensors)?);
             }
@@ -66,11 +69,12 @@ impl BlockBank {
         Ok(bank)
     }
 
-    /// Carries out the moves of a decision, after which `binding` holds.
+    /// Carries out the moves of a decision, in their order. `binding` is that after the decision.
     ///
     /// # Errors
-    /// Fails where the device has no memory left.
+    /// Fails if the device has no memory left.
     pub fn apply(&mut self, moves: &[Move], binding: &Binding) -> Result<()> {
+        // The order of the moves matters, see [`Move`].
         for step in moves {
             match *step {
                 Move::Materialise(id) => self.materialise(id)?,
@@ -95,16 +99,17 @@ impl BlockBank {
     /// The trainable block behind a storage in use that is not frozen.
     ///
     /// # Panics
-    /// Where the storage is frozen or unknown, which the binding excludes.
+    /// Panics if the storage is frozen or unknown, which the binding rules out.
     #[must_use]
     pub fn block(&self, id: StorageId) -> &Parameters {
         self.blocks.get(&id).expect("a storage in use that is not frozen has a block")
     }
 
-    /// The weights that a layer computes with, in the order of the layout.
+    /// The weights behind a storage, in the order of the layout. Those of a frozen layer are drawn
+    /// at each call.
     ///
     /// # Errors
-    /// Fails where the device has no memory left for drawn weights.
+    /// Fails if the device has no memory left for drawn weights.
     pub fn weights(&self, id: StorageId) -> Result<Vec<Tensor>> {
         match self.blocks.get(&id) {
             Some(block) => Ok(block.tensors()),
@@ -112,13 +117,13 @@ impl BlockBank {
         }
     }
 
-    /// Blocks that are held in memory, by storage.
+    /// The blocks in memory, by storage.
     #[must_use]
     pub fn blocks(&self) -> &BTreeMap<StorageId, Parameters> {
         &self.blocks
     }
 
-    /// Where the weights live.
+    /// The device of the weights.
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.device
@@ -130,6 +135,7 @@ impl BlockBank {
         &self.layout
     }
 
+    /// Makes a trainable block of a storage's initial weights, unless there is a block.
     fn materialise(&mut self, id: StorageId) -> Result<()> {
         if !self.blocks.contains_key(&id) {
             let block = Parameters::new(&self.layout, &self.initial(id)?)?;
@@ -138,7 +144,7 @@ impl BlockBank {
         Ok(())
     }
 
-    /// The seed that frozen layers are drawn from, where they are.
+    /// The seed that frozen layers are drawn from, if they are drawn.
     #[must_use]
     pub fn seed(&self) -> Option<u64> {
         match self.initial {
@@ -147,11 +153,11 @@ impl BlockBank {
         }
     }
 
-    /// One parameter of a block, by its number in the layout. Of a frozen layer only this one is
-    /// drawn.
+    /// One parameter of a block, by its number in the layout. For a frozen layer only this
+    /// parameter is drawn.
     ///
     /// # Errors
-    /// Fails where the device has no memory left for drawn weights.
+    /// Fails if the device has no memory left for drawn weights.
     pub fn parameter(&self, id: StorageId, index: usize) -> Result<Tensor> {
         match (self.blocks.get(&id), &self.initial) {
             (Some(block), _) => Ok(block.variables()[index].as_detached_tensor()),
@@ -168,12 +174,13 @@ impl BlockBank {
             InitialBlocks::Drawn { seed } => self.layout.draw(*seed, &place(id), &self.device),
             InitialBlocks::Stored(layers) => match layers.get(&id.0) {
                 Some(tensors) => Ok(tensors.clone()),
+                // A lookup that finds nothing gives the error that names what is missing.
                 None => self.layout.take(&format!("block {}: ", id.0), &|_| Ok(None)),
             },
         }
     }
 
-    /// Drops stored initial weights that no frozen layer needs any more.
+    /// Drops the stored initial weights that no frozen layer needs any more.
     fn forget_unused(&mut self, binding: &Binding) {
         if let InitialBlocks::Stored(layers) = &mut self.initial {
             let needed = |id| {
@@ -187,7 +194,7 @@ impl BlockBank {
     }
 }
 
-/// The name under which a storage's initial weights are drawn.
+/// The name of the random streams of a storage's initial weights.
 fn place(id: StorageId) -> String {
     format!("layer {}", id.0)
 }

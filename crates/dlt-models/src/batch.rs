@@ -1,4 +1,4 @@
-//! What a model is given, and what it is asked.
+//! What a model sees, and what it is to predict.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use dlt_spec::size::{CHANNELS, TOKEN_TYPES};
 use dlt_spec::spec::Pooling;
 
 use crate::architecture::{Architecture, StemInput};
-use crate::graph::{Beside, Reading, Rows};
+use crate::graph::{Reading, Rows, SideInputs};
 use crate::{ModelError, Result};
 
 /// Windows of tokens or pictures with what is to be predicted, as host arrays.
@@ -35,16 +35,16 @@ pub enum Input<'a> {
 pub struct Tokens<'a> {
     /// Token ids, B x T.
     pub ids: &'a [u32],
-    /// 0 in the first sentence, 1 in the second, B x T; all 0 where it is absent.
+    /// 0 in the first sentence, 1 in the second, B x T; all 0 if it is absent.
     pub types: Option<&'a [u32]>,
-    /// Tokens of each window that are no padding, B; all T where it is absent.
+    /// Number of tokens in each window that are not padding, B; all T if it is absent.
     pub lengths: Option<&'a [usize]>,
     /// Whether attention sees the padding.
     pub padding: Padding,
 }
 
 impl<'a> Tokens<'a> {
-    /// Tokens of one kind, without padding.
+    /// Tokens of type 0, without padding.
     #[must_use]
     pub fn of(ids: &'a [u32]) -> Self {
         Self { ids, types: None, lengths: None, padding: Padding::Hidden }
@@ -61,12 +61,13 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Whether attention sees the padding behind a window's tokens.
+/// Whether attention sees the padding after a window's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
     /// No token attends to it.
     Hidden,
-    /// It is seen like any other token: the authors' reading of GLUE (DEVIATIONS row 24).
+    /// Tokens attend to it like to any other token: the authors' reading of GLUE (DEVIATIONS row
+    /// 24).
     Seen,
 }
 
@@ -75,7 +76,7 @@ pub enum Padding {
 pub enum Wanted<'a> {
     /// A token at each position, B x T.
     Every(&'a [u32]),
-    /// A token where there is one, B x T.
+    /// A token at the positions that have one, B x T.
     Some(&'a [Option<u32>]),
     /// One class for each window, B.
     Classes(&'a [u32]),
@@ -115,7 +116,7 @@ impl<'a> Batch<'a> {
         self.wanted.count()
     }
 
-    /// Tokens that go through the blocks, padding included; of pictures, their number.
+    /// Number of tokens that pass through the blocks, padding included; for pictures, their number.
     #[must_use]
     pub fn n_inputs(&self) -> usize {
         match self.input {
@@ -142,6 +143,8 @@ impl<'a> Batch<'a> {
             }
             Input::Pictures(pixels) => {
                 let size = per_window(pixels.len());
+
+                // Pictures have classes only, for which the number of tokens does not matter.
                 (Input::Pictures(&pixels[range.start * size..range.end * size]), 1)
             }
         };
@@ -154,9 +157,9 @@ impl<'a> Batch<'a> {
 pub(crate) struct Prepared {
     /// Token ids (B, T), or patches (B, N, 3 P P).
     pub(crate) input: Tensor,
-    /// Ids of what is predicted, in the order of the rows that the head reads.
+    /// Ids of the tokens or classes to predict (N), in the order of the rows that the head reads.
     pub(crate) targets: Tensor,
-    pub(crate) beside: Beside,
+    pub(crate) side_inputs: SideInputs,
     pub(crate) dims: Dims,
 }
 
@@ -165,29 +168,36 @@ pub(crate) struct Prepared {
 pub(crate) struct Dims {
     /// Windows, B.
     pub(crate) windows: usize,
-    /// Positions that go through the blocks, T.
+    /// Positions that pass through the blocks, T.
     pub(crate) tokens: usize,
-    /// What of them the head reads.
+    /// Which of them the head reads.
     pub(crate) reading: Reading,
 }
 
 impl Batch<'_> {
+    /// The batch on the device.
+    ///
+    /// # Errors
+    /// [`ModelError::Batch`] if it does not fit the model.
     pub(crate) fn prepare(
         &self,
         architecture: &dyn Architecture,
         device: &Device,
     ) -> Result<Prepared> {
-        let (input, tokens, mut beside) = self.input.prepare(self.windows, architecture, device)?;
-        let (targets, reading) = self.targets(tokens, architecture, &mut beside, device)?;
+        let (input, tokens, mut side_inputs) =
+            self.input.prepare(self.windows, architecture, device)?;
+        let (targets, reading) = self.targets(tokens, architecture, &mut side_inputs, device)?;
         let dims = Dims { windows: self.windows, tokens, reading };
-        Ok(Prepared { input, targets, beside, dims })
+        Ok(Prepared { input, targets, side_inputs, dims })
     }
 
+    /// The ids to predict, and how many rows the head reads for them. Adds these rows to
+    /// `side_inputs`.
     fn targets(
         &self,
         tokens: usize,
         architecture: &dyn Architecture,
-        beside: &mut Beside,
+        side_inputs: &mut SideInputs,
         device: &Device,
     ) -> Result<(Tensor, Reading)> {
         let rows = architecture.output().rows;
@@ -201,6 +211,7 @@ impl Batch<'_> {
                     );
                 }
 
+                // Numbers of the rows among all B T, and the ids to predict there.
                 let named =
                     targets.iter().zip(0u32..).filter_map(|(target, at)| Some((at, (*target)?)));
                 let (places, ids): (Vec<u32>, Vec<u32>) = named.unzip();
@@ -209,13 +220,13 @@ impl Batch<'_> {
                 }
 
                 let count = places.len();
-                beside.rows = Some(Rows::Picked(Tensor::from_vec(places, count, device)?));
+                side_inputs.rows = Some(Rows::Picked(Tensor::from_vec(places, count, device)?));
                 (ids, Reading::Picked(count), count)
             }
             Wanted::Classes(labels) => {
                 let (rows, reading) =
                     pooled(self, tokens, architecture.head_settings().pooling, device)?;
-                beside.rows = Some(rows);
+                side_inputs.rows = Some(rows);
                 (labels.to_vec(), reading, self.windows)
             }
         };
@@ -235,7 +246,7 @@ impl Batch<'_> {
     }
 }
 
-/// The rows that a head for classes reads.
+/// The rows that a head for classes reads: one for each window, or means.
 fn pooled(
     batch: &Batch<'_>,
     tokens: usize,
@@ -243,6 +254,7 @@ fn pooled(
     device: &Device,
 ) -> Result<(Rows, Reading)> {
     let windows = batch.windows;
+    // Without lengths, and for pictures, nothing is padding.
     let lengths = match batch.input {
         Input::Tokens(Tokens { lengths: Some(lengths), .. }) => lengths.to_vec(),
         _ => vec![tokens; windows],
@@ -264,13 +276,16 @@ fn pooled(
 }
 
 impl Input<'_> {
-    /// The input on the device, positions of a window, and what stands beside it.
+    /// The input on the device, the positions of a window, T, and the side inputs.
+    ///
+    /// # Shapes
+    /// (B, T) ids, or (B, N, 3 P P) patches with T = N + 1.
     pub(crate) fn prepare(
         &self,
         windows: usize,
         architecture: &dyn Architecture,
         device: &Device,
-    ) -> Result<(Tensor, usize, Beside)> {
+    ) -> Result<(Tensor, usize, SideInputs)> {
         match (self, architecture.stem_input()) {
             (Self::Tokens(tokens), StemInput::Tokens { vocabulary, .. }) => {
                 tokens.prepare(windows, vocabulary, device)
@@ -282,6 +297,8 @@ impl Input<'_> {
                     return refuse(format!("pictures of {CHANNELS} x {side} x {side}"), got);
                 }
 
+                // (B 3, N', P, N', P) -> (B, 3, N', P, N', P) -> (B, N', N', 3, P, P)
+                // -> (B, N, 3 P P), with N' patches along a side and N = N' N'.
                 let along = side / patch;
                 let pixels = Tensor::from_slice(
                     pixels,
@@ -292,7 +309,9 @@ impl Input<'_> {
                 .permute([0, 2, 4, 1, 3, 5])?
                 .contiguous()?
                 .reshape((windows, along * along, CHANNELS * patch * patch))?;
-                Ok((pixels, along * along + 1, Beside::default()))
+
+                // The stem adds a class token to the patches.
+                Ok((pixels, along * along + 1, SideInputs::default()))
             }
             (Self::Tokens(_), StemInput::Pictures { .. }) => {
                 refuse("pictures".to_owned(), "tokens".to_owned())
@@ -310,7 +329,7 @@ impl Tokens<'_> {
         windows: usize,
         vocabulary: usize,
         device: &Device,
-    ) -> Result<(Tensor, usize, Beside)> {
+    ) -> Result<(Tensor, usize, SideInputs)> {
         let n = self.ids.len();
         if windows == 0 || n == 0 || !n.is_multiple_of(windows) {
             let got = format!("{n} tokens in {windows} windows");
@@ -342,11 +361,13 @@ impl Tokens<'_> {
             return refuse(format!("{windows} lengths from 1 to {tokens}"), format!("{lengths:?}"));
         }
 
+        // Attention gets lengths only if a window is padded and padding is hidden.
         let is_padded = |lengths: &&[usize]| lengths.iter().any(|&length| length < tokens);
         let hidden = self.lengths.filter(|_| self.padding == Padding::Hidden).filter(is_padded);
-        let beside = Beside { types, lengths: hidden.map(<[usize]>::to_vec), ..Beside::default() };
+        let side_inputs =
+            SideInputs { types, lengths: hidden.map(<[usize]>::to_vec), ..SideInputs::default() };
 
-        Ok((Tensor::from_slice(self.ids, (windows, tokens), device)?, tokens, beside))
+        Ok((Tensor::from_slice(self.ids, (windows, tokens), device)?, tokens, side_inputs))
     }
 }
 

@@ -1,5 +1,5 @@
-//! BERT: post-norm blocks, learned positions and token types, an output head with a transform of
-//! its own.
+//! BERT: post-norm blocks, learned positions and token types, and a head that transforms hidden
+//! states before the output.
 
 use dlt_kernels::{Gelu, Mask};
 use dlt_spec::size::TOKEN_TYPES;
@@ -19,9 +19,9 @@ pub struct Bert {
     pub positions: usize,
     /// Size of the vocabulary, V.
     pub vocabulary: usize,
-    /// Activation of the feed-forward layer and of the output head's transform.
+    /// Activation of the feed-forward layer and of the head's transform.
     pub gelu: Gelu,
-    /// Which positions a token attends to: causal makes a decoder of it (DEVIATIONS row 14).
+    /// Which positions a token attends to. `causal` makes BERT a decoder (DEVIATIONS row 14).
     pub attention: Attention,
 }
 
@@ -41,7 +41,7 @@ const TOKENS_AND_OUTPUT: [&str; 6] = {
     [dense, dense_bias, norm, norm_bias, bias, OWN_OUTPUT]
 };
 
-/// What ends the residual branches.
+/// The parameters that end the two residual branches.
 const BRANCH_ENDS: [&str; 4] = [
     "attention.output.dense.weight",
     "attention.output.dense.bias",
@@ -178,6 +178,7 @@ impl Architecture for Bert {
             Attention::Full => Mask::Full,
         };
 
+        // Attention: (B, T, C) -> (B, T, 3 C) -> (B, T, C)
         let qkv = graph.linear(x, "attention.self.qkv.weight", "attention.self.qkv.bias")?;
         let mixed = graph.attention(qkv, [heads, heads], mask);
         let attended =
@@ -188,13 +189,14 @@ impl Architecture for Bert {
         let weight = "attention.output.LayerNorm.weight";
         let bias = "attention.output.LayerNorm.bias";
         let x = graph.layer_norm(x, weight, bias, norm_epsilon)?;
+
+        // Feed-forward: (B, T, C) -> (B, T, F) -> (B, T, C)
         let weight = "intermediate.dense.weight";
         let bias = "intermediate.dense.bias";
-        let risen = graph.linear_gelu(x, weight, bias, self.gelu)?;
-
-        let fallen = graph.linear(risen, "output.dense.weight", "output.dense.bias")?;
-        let fallen = graph.dropout(fallen);
-        let x = graph.add_branch(x, fallen);
+        let expanded = graph.linear_gelu(x, weight, bias, self.gelu)?;
+        let projected = graph.linear(expanded, "output.dense.weight", "output.dense.bias")?;
+        let projected = graph.dropout(projected);
+        let x = graph.add_branch(x, projected);
 
         graph.layer_norm(x, "output.LayerNorm.weight", "output.LayerNorm.bias", norm_epsilon)
     }
@@ -203,6 +205,7 @@ impl Architecture for Bert {
         let x = graph.pick(x);
         let x = graph.average(x);
 
+        // transformers' pooler: a dense layer and tanh over what is read of a window.
         if self.form.head.has_classes() {
             let [pooler, pooler_bias, ..] = CLASSES;
             let x = graph.linear(x, pooler, pooler_bias)?;

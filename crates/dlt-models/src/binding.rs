@@ -1,12 +1,18 @@
-//! Which storage each layer uses, which layers are frozen, and whose gradient goes where.
+//! Which storage each layer uses, which layers are frozen, and which optimizer state gets the
+//! gradient of which position.
 //!
-//! A [`State`] says who owns whose weights; a [`Binding`] says what is physically in place. The two
-//! differ while layers are still frozen, or train their own weights before their first decision
-//! though the state is 0, and for good under the authors' reading ([`Untie::Alias`],
-//! [`Retied::Keep`]), where layers that the state calls independent go on sharing storage, and
-//! under [`Tie::Replicate`], where layers that the state calls tied have storage of their own. A
-//! decision turns one binding into the next as a list of [`Move`]s, which the bank carries out: no
-//! tensor is touched here.
+//! A [`State`] says who owns whose weights. A [`Binding`] says what is physically in place. The two
+//! differ
+//!
+//! - while layers are still frozen;
+//! - while layers train their own weights before their first decision, though the state is 0;
+//! - for good under the authors' reading ([`Untie::Alias`], [`Retied::Keep`]), where layers that
+//!   the state calls independent continue to share storage;
+//! - for good under [`Tie::Replicate`], where layers that the state calls tied have their own
+//!   storage.
+//!
+//! A decision turns one binding into the next as a list of [`Move`]s, which the bank carries out.
+//! No tensor is touched here.
 
 mod merge;
 mod saved;
@@ -18,27 +24,27 @@ use crate::ModelError;
 
 pub use saved::SavedBinding;
 
-/// Identity of one storage of block weights. Layer `i` starts with storage `i`; later ones count
-/// on.
+/// Identity of one storage of block weights. Layer `i` starts with storage `i`; new storages get
+/// the numbers after these, and no number is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StorageId(pub usize);
 
 /// The readings of the method that a binding follows (DEVIATIONS rows 2 to 5, 32, 42).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// What a tied event does to the weights. Under [`Tie::Replicate`] no two layers share storage:
-    /// not at the start, and so never; the binding follows the state, whatever `gradient`, `untie`
-    /// and `retied` say.
+    /// What a tied event does to the weights. Under [`Tie::Replicate`] no two layers share storage,
+    /// from the start on. The binding then follows the state, whatever `gradient`, `untie` and
+    /// `retied` say.
     pub tie: Tie,
     /// Which positions contribute to the gradient of shared weights.
     pub gradient: Gradient,
     /// What untying does to the weights.
     pub untie: Untie,
-    /// What becomes of a layer whose owner is tied to another layer.
+    /// What happens to a layer whose owner is tied to another layer.
     pub retied: Retied,
-    /// What becomes of a frozen layer whose owner stays layer 0.
+    /// What happens to a frozen layer whose owner stays layer 0.
     pub first_tie: FirstTie,
-    /// What becomes of weights that a tied event leaves without a layer.
+    /// What happens to weights that no layer uses any more after a tied event.
     pub merge: Merge,
 }
 
@@ -58,7 +64,7 @@ pub struct Change<'a> {
     pub to: &'a State,
     /// The whole action vector after the decision.
     pub action: &'a Action,
-    /// The one layer that was decided; `None` where all were.
+    /// The layer that was decided; `None` if all were.
     pub visited: Option<usize>,
 }
 
@@ -68,15 +74,16 @@ impl Change<'_> {
     }
 }
 
-/// One thing that the bank has to do for a decision. Copies come before releases, but for the block
-/// that a replicated layer leaves: it goes before the layer's new one is made, so that there are
-/// never more blocks than layers. Blends come between the two: a copy holds what its source held
-/// before the decision.
+/// One thing that the bank has to do for a decision.
+///
+/// Order of the moves: copies, then blends, then releases. So a copy holds what its source held
+/// before the decision. The one exception is the block that a replicated layer leaves. It is
+/// released before the layer's new block is made, so that there are never more blocks than layers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Move {
     /// The initial weights of a frozen layer become a stored, trainable block.
     Materialise(StorageId),
-    /// A new block, equal to another one.
+    /// A new block with the values of another one.
     Copy {
         /// Source.
         from: StorageId,
@@ -86,47 +93,47 @@ pub enum Move {
     /// A block becomes `1 - share` times itself plus `share` times another one, which is released
     /// afterwards.
     Blend {
-        /// The block that goes.
+        /// The block that is released.
         from: StorageId,
-        /// The block that takes it in.
+        /// The block that receives its values.
         into: StorageId,
-        /// Weight of the block that goes, in (0, 1).
+        /// Weight of the released block, in (0, 1).
         share: f64,
     },
     /// No layer uses this block any more.
     Release(StorageId),
 }
 
-/// The moments of a block that went, on their way into those of the block that took it in (see
-/// [`Move::Blend`]).
+/// An average of moments that goes with a [`Move::Blend`]: the moments of the released block are
+/// averaged into those of the block that receives its values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Merged {
-    /// The layer whose optimizer state went with the block.
+    /// The layer whose optimizer state ends with the released block.
     pub from: usize,
-    /// The layer whose optimizer state takes it in.
+    /// The layer whose optimizer state receives the moments.
     pub into: usize,
-    /// Weight of what goes, in (0, 1).
+    /// Weight of the moments that end, in (0, 1).
     pub share: f64,
 }
 
-/// What a decision did, beside the new binding.
+/// What a decision did, besides the new binding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settlement {
     /// What the bank has to do, in order.
     pub moves: Vec<Move>,
-    /// Layers that began to train by themselves, rising, with the lowest independent layer that
-    /// each had been sharing storage with (`None` where there was none: the layer was frozen, or
-    /// used an abandoned block).
+    /// Layers that now train by themselves and did not before, rising. Each has the lowest layer
+    /// that trained the storage which it used. `None`: no layer did, because the layer was frozen
+    /// or used an abandoned block.
     pub untied: Vec<(usize, Option<usize>)>,
-    /// Layers that ceased to train by themselves, rising.
+    /// Layers that no longer train by themselves, rising.
     pub tied: Vec<usize>,
-    /// Layers that got a copy of their owner's weights to train by themselves, rising; none of them
-    /// is in `untied`.
+    /// Layers that got a copy of their owner's weights and train it by themselves, rising. None of
+    /// them is in `untied`.
     pub replicated: Vec<usize>,
-    /// Moments that were averaged into others, in the order in which that is done.
+    /// Moments to average into others, in this order.
     pub merged: Vec<Merged>,
-    /// Whether every layer computes with the weights that it had before: it kept its block, or got
-    /// a copy of it.
+    /// Whether every layer computes with the same weights as before, in the same block or in a copy
+    /// of it.
     pub keeps_function: bool,
 }
 
@@ -135,48 +142,55 @@ pub struct Settlement {
 pub struct Binding {
     storage: Vec<StorageId>,
     frozen: Vec<bool>,
-    independent: Vec<bool>,
+    trains_alone: Vec<bool>,
     next: usize,
 }
 
 /// What one layer is to do in a decision.
 enum Plan {
+    /// Keep its storage.
     Stay,
+    /// Train its own initial weights, which were frozen.
     Thaw,
+    /// Use the storage of this layer.
     Share(usize),
+    /// Train a copy of this layer's weights.
     Replicate(usize),
+    /// Train the weights of this storage, which it shared, by itself.
     Own(StorageId),
 }
 
 impl Binding {
-    /// Layer 0 trains, the others keep their own initial weights, untrained (Algorithm 1, line 2).
+    /// Layer 0 trains. Every other layer uses its own initial weights, untrained (Algorithm 1, line
+    /// 2).
     #[must_use]
     pub fn frozen(n_layers: usize) -> Self {
         Self {
             storage: (0..n_layers).map(StorageId).collect(),
             frozen: (0..n_layers).map(|layer| layer > 0).collect(),
-            independent: (0..n_layers).map(|layer| layer == 0).collect(),
+            trains_alone: (0..n_layers).map(|layer| layer == 0).collect(),
             next: n_layers,
         }
     }
 
-    /// Every layer uses its owner's weights, from the start.
+    /// Every layer uses its owner's weights from the start.
     #[must_use]
     pub fn of_state(state: &State) -> Self {
         let n_layers = state.n_layers();
         Self {
             storage: state.owners().iter().map(|&owner| StorageId(owner)).collect(),
             frozen: vec![false; n_layers],
-            independent: (0..n_layers).map(|layer| state.is_independent(layer)).collect(),
+            trains_alone: (0..n_layers).map(|layer| state.is_independent(layer)).collect(),
             next: n_layers,
         }
     }
 
-    /// The binding in which `lowest[i]` is the lowest layer with layer `i`'s storage, as
-    /// [`partition`](Self::partition) gives it.
+    /// The binding in which `lowest[i]` is the lowest layer that uses layer `i`'s storage, as
+    /// [`partition`](Self::partition) returns it. `frozen` and `independent` name the layers that
+    /// are frozen and those that train by themselves.
     ///
     /// # Errors
-    /// Says what contradicts what.
+    /// Says which layers contradict each other.
     pub fn from_parts(
         lowest: &[usize],
         frozen: &[usize],
@@ -187,6 +201,7 @@ impl Binding {
             return Err("expected at least one layer, got none".to_owned());
         }
 
+        // The lowest layer of a group must name itself.
         if let Some(layer) = (0..n_layers)
             .find(|&layer| lowest[layer] > layer || lowest[lowest[layer]] != lowest[layer])
         {
@@ -200,7 +215,7 @@ impl Binding {
         Ok(Self {
             storage: lowest.iter().copied().map(StorageId).collect(),
             frozen: (0..n_layers).map(|layer| frozen.contains(&layer)).collect(),
-            independent: (0..n_layers).map(|layer| independent.contains(&layer)).collect(),
+            trains_alone: (0..n_layers).map(|layer| independent.contains(&layer)).collect(),
             next: n_layers,
         })
     }
@@ -217,26 +232,28 @@ impl Binding {
         self.storage[layer]
     }
 
-    /// Whether a layer still uses its own untrained initial weights.
+    /// Whether a layer still uses its own initial weights, untrained.
     #[must_use]
     pub fn is_frozen(&self, layer: usize) -> bool {
         self.frozen[layer]
     }
 
-    /// Whether a layer trains by itself, with an optimizer state of its own. Those are the layers
-    /// that the state calls independent; under [`Tie::Replicate`] all that are not frozen.
+    /// Whether a layer trains by itself, with its own optimizer state. These are the layers that
+    /// the state calls independent ([`State::is_independent`]), with two exceptions. Under
+    /// [`Tie::Replicate`] all layers that are not frozen train by themselves. A layer that is
+    /// trainable from the start trains by itself until its first tie.
     #[must_use]
-    pub fn is_independent(&self, layer: usize) -> bool {
-        self.independent[layer]
+    pub fn trains_alone(&self, layer: usize) -> bool {
+        self.trains_alone[layer]
     }
 
-    /// Layers that train by themselves, see [`is_independent`](Self::is_independent).
+    /// Number of layers that train by themselves, see [`trains_alone`](Self::trains_alone).
     #[must_use]
-    pub fn n_independent(&self) -> usize {
-        self.independent.iter().filter(|&&independent| independent).count()
+    pub fn n_training_alone(&self) -> usize {
+        self.trains_alone.iter().filter(|&&alone| alone).count()
     }
 
-    /// Distinct storages in use; frozen layers count.
+    /// Number of distinct storages in use; those of frozen layers count.
     #[must_use]
     pub fn n_distinct(&self) -> usize {
         self.partition().iter().enumerate().filter(|&(layer, &lowest)| layer == lowest).count()
@@ -249,28 +266,29 @@ impl Binding {
         self.storage.iter().enumerate().map(|(layer, &id)| lowest(id).unwrap_or(layer)).collect()
     }
 
-    /// The layer whose optimizer state takes the gradient of this position, or `None` where the
+    /// The slot of a position: the layer whose optimizer state uses its gradient. `None` if the
     /// position only passes gradients on.
     ///
-    /// [`Gradient::Owner`]: independent positions, each for itself. [`Gradient::Sum`]: besides, a
-    /// tied position adds to the lowest independent layer that shares its storage, if there is one.
+    /// Under both rules a layer that trains by itself is its own slot. Under [`Gradient::Sum`] a
+    /// tied position also adds its gradient, to the lowest layer that trains its storage, if there
+    /// is one (DEVIATIONS row 2).
     #[must_use]
     pub fn slot(&self, layer: usize, gradient: Gradient) -> Option<usize> {
         match gradient {
             _ if self.frozen[layer] => None,
-            _ if self.independent[layer] => Some(layer),
+            _ if self.trains_alone[layer] => Some(layer),
             Gradient::Owner => None,
             Gradient::Sum => (0..self.n_layers()).find(|&other| {
-                self.independent[other] && self.storage[other] == self.storage[layer]
+                self.trains_alone[other] && self.storage[other] == self.storage[layer]
             }),
         }
     }
 
-    /// Storages that at least one optimizer state updates, rising, each once.
+    /// The storages that at least one optimizer state updates, rising, each once.
     #[must_use]
     pub fn trained(&self) -> Vec<StorageId> {
         let mut trained: Vec<_> = (0..self.n_layers())
-            .filter(|&layer| self.independent[layer])
+            .filter(|&layer| self.trains_alone[layer])
             .map(|layer| self.storage[layer])
             .collect();
         trained.sort_unstable();
@@ -279,10 +297,11 @@ impl Binding {
         trained
     }
 
-    /// Carries a decision out (method section 2, step 3).
+    /// Carries a decision out (DEVIATIONS rows 3 to 5, 25, 32 and 42). Returns what the bank and
+    /// the optimizer have to do.
     ///
     /// # Errors
-    /// [`ModelError::Depth`] where the states are not of this depth.
+    /// [`ModelError::Depth`] if the states or the action have another depth.
     pub fn apply(&mut self, rules: &Rules, change: &Change<'_>) -> Result<Settlement, ModelError> {
         for got in [change.from.n_layers(), change.to.n_layers(), change.action.values().len()] {
             if got != self.n_layers() {
@@ -295,8 +314,9 @@ impl Binding {
         let mut owning = Vec::new();
         let mut replicated = Vec::new();
 
-        // Rising order: an owner is settled before its members.
+        // In rising order, so that an owner's storage is settled before its members use it.
         for layer in 0..self.n_layers() {
+            // All three read the flags of this layer that are overwritten below.
             let waits = self.waits(layer, rules, change);
             let plan = self.plan(layer, rules, change);
             let stays = matches!(plan, Plan::Stay);
@@ -315,6 +335,7 @@ impl Binding {
                     let left = self.renew(layer);
                     self.frozen[layer] = false;
 
+                    // The old block goes before the new one is made: never more blocks than layers.
                     if !self.storage.contains(&left) {
                         moves.push(Move::Release(left));
                     }
@@ -322,23 +343,27 @@ impl Binding {
                     moves.push(Move::Copy { from: self.storage[owner], to: self.storage[layer] });
                     replicated.push(layer);
                 }
-                // Settled below: its own number, so that nobody who shares with it in this decision
-                // shares with its former owner.
+                // Settled below. It gets a new number already, so that later layers that share with
+                // it in this decision do not share with its former owner.
                 Plan::Own(used) => {
                     self.renew(layer);
                     owning.push((layer, used));
                 }
             }
 
-            self.independent[layer] = match (rules.tie, rules.retied) {
+            self.trains_alone[layer] = match (rules.tie, rules.retied) {
                 (Tie::Replicate, _) => !self.frozen[layer],
-                // A layer that waits for its first tie goes on training its own weights.
+                // A layer that waits for its first tie continues to train its own weights.
                 (Tie::Share, Retied::Follow) => change.to.is_independent(layer) || (stays && waits),
+                // The authors' code goes by the action, which the state may resolve otherwise.
                 (Tie::Share, Retied::Keep) => change.action.values()[layer] == layer,
             };
         }
 
         self.settle(&owning, &mut moves);
+
+        // Blocks that no layer uses any more are released. This is known only now: a layer that
+        // unties may take over a block that its owner has left (DEVIATIONS row 25).
         let is_done =
             |id: &StorageId| self.storage.contains(id) || moves.contains(&Move::Release(*id));
         let mut released: Vec<_> =
@@ -347,6 +372,7 @@ impl Binding {
         released.sort_unstable();
         released.dedup();
 
+        // Blends read blocks that are about to be released.
         let blends = match rules.merge {
             Merge::Overwrite => Vec::new(),
             Merge::Average => self.blends(&before, &released),
@@ -360,7 +386,7 @@ impl Binding {
         Ok(Settlement { merged, keeps_function, ..self.settlement(&before, moves, replicated) })
     }
 
-    /// Whether each layer uses what it used before, or a copy of it.
+    /// Whether each layer uses the block that it used before, or a copy of it.
     fn keeps_function(&self, before: &Self, moves: &[Move]) -> bool {
         let origin = |id| {
             let copied = moves.iter().find_map(|step| match step {
@@ -378,18 +404,20 @@ impl Binding {
                 .all(|layer| origin(self.storage[layer]) == before.storage[layer])
     }
 
-    /// Whether a layer trains weights of its own that the state before the decision ascribes to
-    /// another: before its first tie where all layers are trainable at the start.
+    /// Whether a layer trains its own weights although the state before the decision names another
+    /// owner. This is so before its first tie if all layers are trainable at the start (DEVIATIONS
+    /// row 33).
     fn waits(&self, layer: usize, rules: &Rules, change: &Change<'_>) -> bool {
-        rules.tie == Tie::Share && self.independent[layer] && !change.from.is_independent(layer)
+        rules.tie == Tie::Share && self.trains_alone[layer] && !change.from.is_independent(layer)
     }
 
-    /// Gives a layer a storage with a number of its own, and tells the one that it used.
+    /// Gives a layer a storage with a new number, and returns the one that it used.
     fn renew(&mut self, layer: usize) -> StorageId {
         self.next += 1;
         std::mem::replace(&mut self.storage[layer], StorageId(self.next - 1))
     }
 
+    /// What the layer is to do. Layers below it are settled already.
     fn plan(&self, layer: usize, rules: &Rules, change: &Change<'_>) -> Plan {
         let target = match (rules.tie, rules.retied) {
             (Tie::Replicate, _) | (Tie::Share, Retied::Follow) => {
@@ -405,6 +433,7 @@ impl Binding {
 
                 now
             }
+            // The present storage of the named layer, even if that is tied (DEVIATIONS row 4).
             (Tie::Share, Retied::Keep) if change.visits(layer) => change.action.values()[layer],
             (Tie::Share, Retied::Keep) => return Plan::Stay,
         };
@@ -413,19 +442,21 @@ impl Binding {
             _ if target != layer && rules.tie == Tie::Replicate => Plan::Replicate(target),
             _ if target != layer => Plan::Share(target),
             _ if self.frozen[layer] => Plan::Thaw,
-            Untie::Copy if !self.independent[layer] => Plan::Own(self.storage[layer]),
+            Untie::Copy if !self.trains_alone[layer] => Plan::Own(self.storage[layer]),
             Untie::Copy | Untie::Alias => Plan::Stay,
         }
     }
 
-    /// Gives each newly independent layer its block: the first one takes over a block that nobody
-    /// else keeps, the others get copies.
+    /// Gives each layer that unties its block. The first one takes over a block that no layer
+    /// keeps; the others get copies.
     fn settle(&mut self, owning: &[(usize, StorageId)], moves: &mut Vec<Move>) {
         for &(layer, used) in owning {
             let own = self.storage[layer];
             if self.storage.contains(&used) {
                 moves.push(Move::Copy { from: used, to: own });
             } else {
+                // All that share with this layer since this decision move with it. After that the
+                // block is in use, so a second layer that left it gets a copy.
                 for storage in self.storage.iter_mut().filter(|storage| **storage == own) {
                     *storage = used;
                 }
@@ -433,10 +464,12 @@ impl Binding {
         }
     }
 
+    /// The layers that began or ceased to train by themselves. A replicated layer did neither: it
+    /// trains a copy with fresh moments.
     fn settlement(&self, before: &Self, moves: Vec<Move>, replicated: Vec<usize>) -> Settlement {
         let mut settlement = Settlement { moves, replicated, ..Settlement::default() };
         for layer in 0..self.n_layers() {
-            match (before.independent[layer], self.independent[layer]) {
+            match (before.trains_alone[layer], self.trains_alone[layer]) {
                 _ if settlement.replicated.contains(&layer) => {}
                 (false, true) => {
                     settlement.untied.push((layer, before.slot(layer, Gradient::Sum)));

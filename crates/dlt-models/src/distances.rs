@@ -9,17 +9,17 @@ use crate::binding::StorageId;
 use crate::{Model, Result};
 
 impl Model {
-    /// Squared distances between the block weights of each two layers, and each layer's squared
-    /// norm; sums are f64. Layers of one storage are at a distance of zero.
+    /// Squared distances between the block weights of each two layers, and the squared norm of each
+    /// layer's weights. Sums are f64. Layers with one storage have a distance of zero.
     ///
-    /// Each pair of storages is compared once, one parameter at a time. Beside the model no more is
-    /// held than two layers' drawn weights of that parameter and their difference: at most a block.
+    /// Each pair of storages is compared once, one parameter at a time. Besides the model, memory
+    /// holds at most the drawn weights of two layers for that parameter, and their difference.
     ///
     /// # Shapes
     /// Distances L x L, row-major; norms L.
     ///
     /// # Errors
-    /// Fails where the device does, or has no memory left.
+    /// Fails if the device does or has no memory left.
     pub fn weight_distances(&self) -> Result<(Vec<f64>, Vec<f64>)> {
         let layers: Vec<StorageId> =
             (0..self.binding.n_layers()).map(|layer| self.binding.storage(layer)).collect();
@@ -27,8 +27,8 @@ impl Model {
             BTreeSet::from_iter(layers.iter().copied()).into_iter().collect();
         let count = storages.len();
         let mut distances = vec![0.0; count * count];
-
         let mut norms = vec![0.0; count];
+
         for parameter in 0..self.bank.layout().entries().len() {
             for (a, &one) in storages.iter().enumerate() {
                 let of_one = self.bank.parameter(one, parameter)?;
@@ -43,6 +43,7 @@ impl Model {
             }
         }
 
+        // From storages to layers: the numbers of each layer's storage in the rising list.
         let number = |layer: &StorageId| storages.partition_point(|id| id < layer);
         let numbers: Vec<usize> = layers.iter().map(number).collect();
         let pairs = numbers.iter().flat_map(|a| numbers.iter().map(move |b| a * count + b));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use dlt_spec::tensors::TensorError;
 
-/// Errors of building, reading, running and writing a model.
+/// Errors of building, reading, running and writing models.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
@@ -41,30 +41,30 @@ pub enum ModelError {
         path: PathBuf,
         /// The first tensor that has one.
         tensor: String,
-        /// How many of its numbers.
+        /// How many of its numbers are NaN or infinite.
         count: u64,
-        /// Of how many.
+        /// How many numbers it has.
         of: u64,
     },
     /// What a model computes is NaN or infinite, though its weights are not.
     #[error(
-        "expected finite logits, got {count} of {of} that are NaN or infinite: the weights are too large to compute with; \
-         use those of an earlier step"
+        "expected finite logits, got {count} of {of} that are NaN or infinite: \
+         the weights are too large to compute with; use the weights of an earlier step"
     )]
     Logits {
-        /// How many logits.
+        /// How many logits are NaN or infinite.
         count: usize,
-        /// Of how many.
+        /// How many there are.
         of: usize,
     },
-    /// A set of weights lacks a tensor, or holds it in another shape.
+    /// A set of weights lacks a tensor or holds it in another shape.
     #[error("tensor `{name}`: expected shape {expected:?}, {got}")]
     Weight {
         /// Name of the tensor.
         name: String,
         /// Shape that the model needs.
         expected: Vec<usize>,
-        /// What came instead.
+        /// What was found instead.
         got: String,
     },
     /// No class of transformers computes what a model does.
@@ -76,6 +76,14 @@ pub enum ModelError {
         expected: &'static str,
         /// What the model has.
         got: String,
+    },
+    /// An architecture writes a graph whose result is not its last value.
+    #[error("expected the last value of a graph, {last}, as its result, got value {result}")]
+    Graph {
+        /// Number of the value that was written last.
+        last: usize,
+        /// Number of the value that the architecture returned.
+        result: usize,
     },
     /// A batch does not fit the model.
     #[error("batch: expected {expected}, got {got}")]
@@ -93,12 +101,12 @@ pub enum ModelError {
         /// Layers of the state.
         got: usize,
     },
-    /// A model predicts something else than what is asked of it.
+    /// A model predicts something else than what is requested.
     #[error("expected a model that predicts {expected}, got one that predicts {got}")]
     Objective {
-        /// What is asked.
+        /// What is requested.
         expected: &'static str,
-        /// What it predicts.
+        /// What the model predicts.
         got: &'static str,
     },
     /// A sampling setting is out of range.
@@ -114,7 +122,7 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    /// Says where a tensor operation failed; other errors say enough.
+    /// Adds the place where a tensor operation failed; other errors already name theirs.
     pub(crate) fn at(self, place: impl FnOnce() -> String) -> Self {
         match self {
             Self::Tensor { context, source } => {

@@ -2,9 +2,9 @@
 //! metadata.
 //!
 //! # Format, version 2
-//! Tensors are f32, named as in the Hugging Face model of the architecture, linear weights (out,
-//! in), in the order of their names. A block is under the number of the lowest layer that uses it.
-//! Metadata, all text:
+//! Tensors are f32, in the order of their names. Names are those of the Hugging Face model of the
+//! architecture; linear weights are (out, in). A block has the number of the lowest layer that uses
+//! it. Metadata, all text:
 //!
 //! | key | value |
 //! |---|---|
@@ -13,22 +13,21 @@
 //! | `checksum` | SHA-256 of the whole file with 64 zeros in this place |
 //! | `storage` | for each layer the lowest layer with the same weights, `0,0,2` |
 //! | `frozen` | layers that still use their untrained initial weights, `3,4` |
-//! | `frozen-seed` | root seed that those weights were drawn from; they are in the file all the same |
+//! | `frozen-seed` | root seed that those weights were drawn from; the file holds them anyway |
 //! | `independent` | layers that train by themselves, `0,2` |
 //!
-//! and whatever the writer adds, among it `spec`, the run's specification as TOML.
+//! A writer may add more keys. One of them is `spec`, the run's specification as TOML.
 //!
-//! Weights are those that train. Where the spec says `residual_scale = "uses"` (DEVIATIONS row 44),
-//! a reader multiplies the residual branches of each layer by 1 / (layers in its group at the
-//! start); what `dlt export` writes has these factors in its weights.
+//! Weights are those that train. If the spec says `residual_scale = "uses"` (DEVIATIONS row 44), a
+//! reader multiplies the residual branches of each layer by 1 / (layers in its group at the start).
+//! What `dlt export` writes has these factors in its weights.
 //!
-//! Version 1 is the same without `checksum`, and is read too. The checkpoint of a run holds the
+//! Version 1 is the same without `checksum`, and can be read too. The checkpoint of a run holds the
 //! checksum of its model file, whatever its version.
 //!
-//! All of a file is checked when it is opened: no key is there twice, the tensors cover the data
-//! exactly, all are f32 and finite, the checksum is that of the bytes, and the binding does not
-//! contradict itself. Whether the names and shapes are those of a model is checked by
-//! [`ModelFile::check`].
+//! A file is checked completely when it is opened: no key occurs twice, the tensors cover the data
+//! exactly, all numbers are f32 and finite, the checksum is that of the bytes, and the binding does
+//! not contradict itself. [`ModelFile::check`] compares names and shapes with those of a model.
 
 pub(crate) mod deferred;
 
@@ -49,44 +48,48 @@ impl Model {
     /// Tensors by name as a model file holds them: shared ones, and each distinct block once.
     ///
     /// # Errors
-    /// Fails where the device has no memory left for the weights of frozen layers.
+    /// Fails if the device has no memory left for the weights of frozen layers.
     pub fn named_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         self.written().into_iter().map(|(name, tensor)| Ok((name, tensor.tensor()?))).collect()
     }
 
+    /// What a model file holds, by name. Each tensor is fetched when it is written.
     fn written(&self) -> Vec<(String, Deferred<'_>)> {
         let named = named(&*self.architecture, &self.binding);
-        let deferred = |(name, shape, place, index)| {
-            (name, Deferred::new(shape, move || self.parameter(place, index)))
+        let deferred = |(name, shape, location, index)| {
+            (name, Deferred::new(shape, move || self.parameter(location, index)))
         };
         named.into_iter().map(deferred).collect()
     }
 
-    /// One parameter, by its number in the layout: so the weights of frozen layers are drawn one by
-    /// one and never held together.
-    pub(crate) fn parameter(&self, place: Place, index: usize) -> Result<Tensor> {
-        match place {
-            Place::Shared => Ok(self.shared.variables()[index].as_detached_tensor()),
-            Place::Block(id) => self.bank.parameter(id, index),
+    /// One parameter, by its number in the layout. So the weights of frozen layers are drawn one by
+    /// one, and memory never holds them together.
+    pub(crate) fn parameter(&self, location: ParameterLocation, index: usize) -> Result<Tensor> {
+        match location {
+            ParameterLocation::Shared => Ok(self.shared.variables()[index].as_detached_tensor()),
+            ParameterLocation::Block(id) => self.bank.parameter(id, index),
         }
     }
 
-    /// Writes the model: to a temporary sibling, synced, then renamed into place.
+    /// Writes the model to a temporary file in the same folder, syncs it, and renames it into
+    /// place. `extra` is metadata to add.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where the folder cannot be written; what stood under `path` before is
-    /// then untouched.
+    /// [`ModelError::Io`] if the folder cannot be written. An earlier file at `path` is then
+    /// untouched.
     pub fn save(&self, path: &Path, extra: &BTreeMap<String, String>) -> Result<()> {
         let layers = |wanted: &dyn Fn(usize) -> bool| {
             list((0..self.binding.n_layers()).filter(|&layer| wanted(layer)))
         };
+
+        // Inserted after `extra`, so that a writer cannot replace the keys of the format.
         let mut metadata = extra.clone();
         metadata.insert("format".to_owned(), "pt".to_owned());
         metadata.insert(LAYOUT_KEY.to_owned(), LAYOUT.to_owned());
         metadata.insert("storage".to_owned(), list(self.binding.partition()));
         metadata.insert("frozen".to_owned(), layers(&|layer| self.binding.is_frozen(layer)));
         metadata
-            .insert("independent".to_owned(), layers(&|layer| self.binding.is_independent(layer)));
+            .insert("independent".to_owned(), layers(&|layer| self.binding.trains_alone(layer)));
 
         if let Some(seed) = self.bank.seed() {
             metadata.insert("frozen-seed".to_owned(), seed.to_string());
@@ -96,36 +99,40 @@ impl Model {
     }
 }
 
-/// Where a parameter of a model stands.
+/// Where a parameter of a model is.
 #[derive(Clone, Copy)]
-pub(crate) enum Place {
+pub(crate) enum ParameterLocation {
     /// Outside of blocks.
     Shared,
     /// In the block behind this storage.
     Block(StorageId),
 }
 
-/// The parameters of a model by name, with shape and place: shared ones, and each distinct block
-/// once.
+/// The parameters of a model: name, shape, location, and number in the layout. Shared ones come
+/// first, then each distinct block once.
 fn named(
     architecture: &dyn Architecture,
     binding: &Binding,
-) -> Vec<(String, Vec<usize>, Place, usize)> {
+) -> Vec<(String, Vec<usize>, ParameterLocation, usize)> {
     let mut named = Vec::new();
-    let mut name_all = |prefix: &str, place, layout: &Layout| {
+    let mut name_all = |prefix: &str, location, layout: &Layout| {
         for (index, entry) in layout.entries().iter().enumerate() {
-            named.push((format!("{prefix}{}", entry.name), entry.shape.clone(), place, index));
+            named.push((format!("{prefix}{}", entry.name), entry.shape.clone(), location, index));
         }
     };
 
-    name_all(architecture.shared_prefix(), Place::Shared, &architecture.shared_layout());
+    name_all(
+        architecture.shared_prefix(),
+        ParameterLocation::Shared,
+        &architecture.shared_layout(),
+    );
     let block = architecture.block_layout();
 
     for (layer, &lowest) in binding.partition().iter().enumerate() {
         if layer == lowest {
             name_all(
                 &architecture.block_prefix(layer),
-                Place::Block(binding.storage(layer)),
+                ParameterLocation::Block(binding.storage(layer)),
                 &block,
             );
         }
@@ -134,7 +141,7 @@ fn named(
     named
 }
 
-/// A model file of which every byte has been checked. Tensors are read when they are asked for.
+/// A model file of which every byte has been checked. Tensors are read when they are requested.
 pub struct ModelFile {
     binding: Binding,
     tensors: TensorFile,
@@ -145,9 +152,10 @@ impl ModelFile {
     /// Opens a model file and checks all of it.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where it cannot be read, [`ModelError::Format`] where it is not a model
-    /// file of a version that is read, is damaged, or its binding contradicts itself,
-    /// [`ModelError::NotFinite`] where a weight is no number.
+    /// - [`ModelError::Io`] if it cannot be read;
+    /// - [`ModelError::Format`] if it is not a model file, has an unknown version, is damaged, or
+    ///   has a binding that contradicts itself;
+    /// - [`ModelError::NotFinite`] if a weight is NaN or infinite.
     pub fn open(path: &Path) -> Result<Self> {
         let (tensors, examined) = open_model(path)?;
         let binding =
@@ -155,7 +163,7 @@ impl ModelFile {
         Ok(Self { binding, tensors, sha256: examined.sha256 })
     }
 
-    /// Where it is.
+    /// Path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.tensors.path()
@@ -173,7 +181,7 @@ impl ModelFile {
         self.metadata().contains_key(CHECKSUM)
     }
 
-    /// What the writer noted beside the tensors.
+    /// The metadata of the file.
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.tensors.header().metadata
@@ -185,12 +193,13 @@ impl ModelFile {
         &self.binding
     }
 
-    /// Compares the file with what a model of this architecture has: each tensor once, of its
-    /// shape, and no other.
+    /// Checks that the file holds the tensors of a model of this architecture: each one once, in
+    /// its shape, and no others.
     ///
     /// # Errors
-    /// [`ModelError::Depth`] where the depths differ, [`ModelError::Weight`] for a tensor that is
-    /// missing or has another shape, [`ModelError::Format`] for one that such a model has not.
+    /// [`ModelError::Depth`] if the depths differ; [`ModelError::Weight`] for a tensor that is
+    /// missing or has another shape; [`ModelError::Format`] for one that such a model does not
+    /// have.
     pub fn check(&self, architecture: &dyn Architecture) -> Result<()> {
         let expected = architecture.n_layers();
         let got = self.binding.n_layers();
@@ -209,10 +218,11 @@ impl ModelFile {
             return Err(ModelError::Weight { name, expected, got });
         }
 
+        // A tensor that is left belongs to no parameter, so the file is that of another model.
         match others.keys().next() {
             Some(other) => Err(self
                 .tensors
-                .refuse(format!("tensor `{other}`: its model has none of this name"))
+                .refuse(format!("tensor `{other}`: the model has no tensor of this name"))
                 .into()),
             None => Ok(()),
         }
@@ -231,6 +241,8 @@ impl ModelFile {
     ) -> Result<Model> {
         self.check(&*architecture)?;
         let lookup = |name: &str| self.tensor(name, device);
+
+        // Without a seed the weights of frozen layers are read from the file like all others.
         let seed = self.metadata().get("frozen-seed").and_then(|seed| seed.parse().ok());
 
         Model::from_weights(
@@ -250,11 +262,11 @@ impl ModelFile {
         Ok(Some(Tensor::from_raw_buffer(&bytes, DType::F32, &place.shape, device)?))
     }
 
-    /// A tensor by the name that it has in a model whose layers share nothing: every layer finds
-    /// the weights that it uses, though they stand in the file under another one's name.
+    /// A tensor by the name that it has in a model whose layers share nothing. Every layer finds
+    /// the weights that it uses, though the file has them under the name of another layer.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where it cannot be read.
+    /// [`ModelError::Io`] if it cannot be read.
     pub fn lookup(
         &self,
         name: &str,
@@ -275,6 +287,7 @@ fn list(layers: impl IntoIterator<Item = usize>) -> String {
     layers.into_iter().map(|layer| layer.to_string()).collect::<Vec<_>>().join(",")
 }
 
+/// The binding that the metadata describe.
 fn binding(metadata: &BTreeMap<String, String>) -> std::result::Result<Binding, String> {
     let parse = |key: &str| -> std::result::Result<Vec<usize>, String> {
         let text = metadata.get(key).ok_or_else(|| format!("the metadata lacks `{key}`"))?;
@@ -283,7 +296,7 @@ fn binding(metadata: &BTreeMap<String, String>) -> std::result::Result<Binding, 
         }
 
         text.split(',').map(str::parse).collect::<std::result::Result<_, _>>().map_err(|_| {
-            format!("metadata `{key}`: expected layer numbers with commas between, got `{text}`")
+            format!("metadata `{key}`: expected layer numbers separated by commas, got `{text}`")
         })
     };
 

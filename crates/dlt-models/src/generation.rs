@@ -1,4 +1,4 @@
-//! Text from a model: prompts continued, one token at a time.
+//! Text from a model: it continues prompts, one token at a time.
 
 mod decoder;
 mod sampling;
@@ -16,19 +16,21 @@ pub use sampling::Sampling;
 /// What is to be generated.
 #[derive(Clone, Copy, Debug)]
 pub struct Continuation<'a> {
-    /// Tokens to continue, of each prompt.
+    /// The tokens of each prompt.
     pub prompts: &'a [Vec<u32>],
-    /// How many to add to each at most.
+    /// Most tokens to add to each prompt.
     pub tokens: usize,
-    /// How many of the last tokens the model sees at most; at most its positions.
+    /// How many of the last tokens the model sees at most. The positions of the model are another
+    /// limit.
     pub context: usize,
-    /// Tokens that end a text. They are no part of it.
+    /// Tokens that end a text. They are not part of it.
     pub stop: &'a [u32],
     /// How each token is chosen.
     pub sampling: Sampling,
-    /// Root seed of what is drawn: each prompt has a stream of its own, by its number.
+    /// Root seed of the draws. Each prompt has its own random stream, named by its number.
     pub seed: u64,
-    /// How many prompts are under way at once, at least 1: keys and values are held of so many.
+    /// How many prompts are continued at once, at least 1. Memory holds the keys and values of this
+    /// many.
     pub at_once: usize,
 }
 
@@ -37,30 +39,30 @@ pub struct Continuation<'a> {
 pub enum Event {
     /// The model has read it.
     Read,
-    /// This is the next token.
+    /// The model has chosen this token.
     Token(u32),
-    /// There will be no more.
+    /// The text has ended.
     End(End),
 }
 
 /// Why a text ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It has as many tokens as were wanted.
+    /// It has as many tokens as requested.
     Length,
     /// The model has chosen this stop token.
     Stop(u32),
-    /// Whoever was told of the last event broke off.
+    /// The callback of the last event broke off.
     Broken,
 }
 
-/// Continues prompts, telling `each` the number of a prompt and what happens to it, as it happens.
-/// Where that breaks, this prompt's text ends and the others go on.
+/// Continues prompts. It calls `each` with the number of a prompt and what happens to it, as it
+/// happens. If `each` breaks, the text of this prompt ends and the others continue.
 ///
-/// As long as a text is no longer than the context, the model sees all of it. A text that has
-/// outgrown it goes on from the last half of the context, and again whenever that has grown to the
-/// whole: the model sees from half to all of the context, and reads tokens again only once in half
-/// a context. The others in the batch change a text at most by the rounding of the logits.
+/// While a text fits into the context, the model sees all of it. A text that no longer fits
+/// continues from the last half of the context, until that has grown to a whole context, and so on.
+/// So the model sees from half to all of the context, and reads tokens again only once in half a
+/// context. Other prompts change a text at most by the rounding of the logits.
 ///
 /// # Errors
 /// [`ModelError::Batch`] for an empty prompt or ids outside the vocabulary,
@@ -85,6 +87,8 @@ pub fn generate(
     });
 
     let mut texts: Vec<_> = texts.collect();
+
+    // A group's caches are only as long as its longest text can become.
     for group in texts.chunks_mut(wanted.at_once.max(1)) {
         let longest = group.iter().map(|text| text.tokens.len().saturating_add(text.left)).max();
         let capacity = longest.unwrap_or(1).min(context);
@@ -96,11 +100,11 @@ pub fn generate(
     Ok(())
 }
 
-/// A text under way.
+/// A text that is being continued.
 struct Text<R> {
     number: usize,
     tokens: Vec<u32>,
-    /// How many may still come.
+    /// How many tokens may still be added.
     left: usize,
     /// The distinct tokens of prompt and continuation.
     present: BTreeSet<u32>,
@@ -114,7 +118,8 @@ impl<R> Text<R> {
     }
 }
 
-/// Texts that go on together; a text's place is its sequence in the decoder.
+/// Texts that are continued together. The place of a text in the group is its sequence in the
+/// decoder.
 struct Group<'a, R, E> {
     wanted: &'a Continuation<'a>,
     decoder: Decoder<'a>,
@@ -132,13 +137,13 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         }
 
         while !under_way.is_empty() {
-            under_way = self.go_on(&under_way)?;
+            under_way = self.extend(&under_way)?;
         }
 
         Ok(())
     }
 
-    /// Reads a prompt and chooses the first token; whether more are to come.
+    /// Reads a prompt and chooses the first token. Returns whether the text continues.
     fn begin(&mut self, place: usize) -> Result<bool> {
         if self.wanted.tokens == 0 {
             return Ok(self.end(place, End::Length));
@@ -155,13 +160,15 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         Ok(self.choose(place, &mut logits[0]))
     }
 
-    /// One more token for each of these texts; those that go on.
-    fn go_on(&mut self, places: &[usize]) -> Result<Vec<usize>> {
+    /// Adds a token to each of these texts. Returns those that continue.
+    fn extend(&mut self, places: &[usize]) -> Result<Vec<usize>> {
         let capacity = self.decoder.capacity();
         let (full, roomy): (Vec<usize>, Vec<usize>) =
             places.iter().partition(|&&place| self.decoder.held(place) == capacity);
         let mut logits = Vec::new();
 
+        // A full cache is emptied and filled with the last half of the context. It is fed alone, as
+        // the others get one token only.
         for &place in &full {
             self.decoder.truncate(place, 0)?;
             logits.append(
@@ -184,11 +191,12 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
             }
         }
 
+        // The full ones were first here. The next round has the order of the prompts again.
         under_way.sort_unstable();
         Ok(under_way)
     }
 
-    /// Chooses the next token of a text; whether more are to come.
+    /// Chooses the next token of a text. Returns whether the text continues.
     fn choose(&mut self, place: usize, logits: &mut [f32]) -> bool {
         let text = &mut self.texts[place];
         let sampling = &self.wanted.sampling;
@@ -213,15 +221,15 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         }
     }
 
-    /// Tells that a text ends.
+    /// Reports that a text ends. Returns `false`, because the text does not continue.
     fn end(&mut self, place: usize, why: End) -> bool {
-        // There is nothing left to break.
+        // The text has ended, so a break has no meaning any more.
         let _ = (self.each)(self.texts[place].number, Event::End(why));
         false
     }
 }
 
-/// No token can be chosen among numbers that are none.
+/// Refuses logits that are NaN or infinite: no token can be chosen among them.
 fn refuse_not_finite(logits: &[Vec<f32>]) -> Result<()> {
     let count = logits.iter().flatten().filter(|logit| !logit.is_finite()).count();
     match count {

@@ -1,4 +1,5 @@
-//! GPT-2: pre-norm blocks, learned positions, output head tied to the token table.
+//! GPT-2: pre-norm blocks and learned positions. The output is the token table, its own table, or a
+//! table of classes.
 
 use dlt_kernels::{Gelu, Mask};
 use dlt_spec::spec::Output;
@@ -11,8 +12,8 @@ use crate::parameters::Layout;
 /// Sizes and settings of a GPT-2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpt2 {
-    /// What every family has. Projections into the residual stream begin with the standard
-    /// deviation times 1 / sqrt(2 L), as GPT-2 has it.
+    /// What every family has. Initial weights of projections into the residual stream have the
+    /// standard deviation times 1 / sqrt(2 L), as in GPT-2.
     pub form: Form,
     /// Rows of the position table.
     pub positions: usize,
@@ -25,7 +26,7 @@ pub struct Gpt2 {
 const CLASSES: &str = "score.weight";
 const OWN_OUTPUT: &str = "lm_head.weight";
 
-/// What ends the residual branches.
+/// The parameters that end the two residual branches.
 const BRANCH_ENDS: [&str; 4] =
     ["attn.c_proj.weight", "attn.c_proj.bias", "mlp.c_proj.weight", "mlp.c_proj.bias"];
 
@@ -122,22 +123,27 @@ impl Architecture for Gpt2 {
 
     fn block(&self, graph: &mut Graph, x: Node) -> Result<Node> {
         let Form { heads, norm_epsilon, .. } = self.form;
+
+        // Attention: (B, T, C) -> (B, T, 3 C) -> (B, T, C)
         let normed = graph.layer_norm(x, "ln_1.weight", "ln_1.bias", norm_epsilon)?;
         let qkv = graph.linear(normed, "attn.c_attn.weight", "attn.c_attn.bias")?;
         let mixed = graph.attention(qkv, [heads, heads], Mask::Causal);
         let attended = graph.linear(mixed, "attn.c_proj.weight", "attn.c_proj.bias")?;
         let attended = graph.dropout(attended);
-
         let x = graph.add_branch(x, attended);
-        let normed = graph.layer_norm(x, "ln_2.weight", "ln_2.bias", norm_epsilon)?;
-        let risen = graph.linear_gelu(normed, "mlp.c_fc.weight", "mlp.c_fc.bias", self.gelu)?;
-        let fallen = graph.linear(risen, "mlp.c_proj.weight", "mlp.c_proj.bias")?;
-        let fallen = graph.dropout(fallen);
 
-        Ok(graph.add_branch(x, fallen))
+        // Feed-forward: (B, T, C) -> (B, T, F) -> (B, T, C)
+        let normed = graph.layer_norm(x, "ln_2.weight", "ln_2.bias", norm_epsilon)?;
+        let expanded = graph.linear_gelu(normed, "mlp.c_fc.weight", "mlp.c_fc.bias", self.gelu)?;
+        let projected = graph.linear(expanded, "mlp.c_proj.weight", "mlp.c_proj.bias")?;
+        let projected = graph.dropout(projected);
+
+        Ok(graph.add_branch(x, projected))
     }
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {
+        // Rows are picked before the norm, which is by row: no other row is normalised. The mean is
+        // that of normalised rows.
         let x = graph.pick(x);
         let x = graph.layer_norm(x, "ln_f.weight", "ln_f.bias", self.form.norm_epsilon)?;
         Ok(graph.average(x))

@@ -1,12 +1,11 @@
-//! What a stretch of a transformer computes, written down once and run many times.
+//! What a part of a transformer computes, written down once and run many times.
 //!
 //! An architecture writes its stem, block and head as a [`Graph`] over named parameters and shapes,
-//! without a tensor. The same graph then runs forward with any block's weights, keeps of its values
-//! only what its backward pass reads and cannot cheaply find again, runs backward, and tells how
-//! much memory all that takes before anything is allocated.
+//! without a tensor. The same graph then runs forward with the weights of any block. It keeps only
+//! the values that its backward pass reads and that are not cheap to compute again, and it runs
+//! backward. It also says how much memory all this needs before anything is allocated.
 
 mod attention;
-mod beside;
 mod elementwise;
 mod gated;
 mod linear;
@@ -15,6 +14,7 @@ mod norm;
 mod operation;
 mod rows;
 mod run;
+mod side_inputs;
 mod tables;
 
 use std::sync::Arc;
@@ -26,15 +26,15 @@ use crate::architecture::{Architecture, StemInput};
 use crate::batch::Dims;
 use crate::parameters::Layout;
 use crate::{ModelError, Result};
-pub(crate) use beside::{Beside, Caches, Reading, Rows};
 pub use memory::Footprint;
 use operation::Operation;
 pub(crate) use operation::absent;
 pub(crate) use run::{Run, Trace};
+pub(crate) use side_inputs::{Caches, Reading, Rows, SideInputs};
 
 /// The graphs of a model for one shape of batch.
 #[derive(Debug)]
-pub(crate) struct Stretches {
+pub(crate) struct ModelGraphs {
     /// From rows of the token table to the input of the first block.
     pub(crate) stem: Graph,
     /// From the input of a block to that of the next.
@@ -43,7 +43,7 @@ pub(crate) struct Stretches {
     pub(crate) head: Graph,
 }
 
-impl Stretches {
+impl ModelGraphs {
     /// The graphs for a batch of this shape.
     pub(crate) fn new(
         architecture: &dyn Architecture,
@@ -55,7 +55,7 @@ impl Stretches {
         let x = [windows, tokens, architecture.width()];
         let (input, takes_data) = match architecture.stem_input() {
             StemInput::Tokens { .. } => (x, false),
-            // A class token joins the patches.
+            // The stem prepends a class token, so there is one patch less than positions.
             StemInput::Pictures { patch, .. } => {
                 ([windows, tokens - 1, CHANNELS * patch * patch], true)
             }
@@ -66,18 +66,20 @@ impl Stretches {
         })?;
 
         Ok(Self {
+            // Pixels are data, so the first product of the stem computes no gradient for them.
             stem: Graph { takes_data, ..stem },
             block: Graph::write(block, &x, Reading::All, |graph, x| architecture.block(graph, x))?,
             head: Graph::write(shared, &x, reading, |graph, x| architecture.head(graph, x))?,
         })
     }
 
-    /// Number of a layer's first place for dropout in the whole model.
+    /// Number of a layer's first dropout site in the whole model. Sites count from the stem through
+    /// the blocks to the head, so that no two have the same mask.
     pub(crate) fn first_site(&self, layer: usize) -> usize {
         self.stem.sites + layer * self.block.sites
     }
 
-    /// Number of the head's first place for dropout, behind `layers` layers.
+    /// Number of the head's first dropout site, after those of `layers` layers.
     pub(crate) fn head_site(&self, layers: usize) -> usize {
         self.first_site(layers)
     }
@@ -95,26 +97,27 @@ struct Step {
     shape: Vec<usize>,
 }
 
-/// A stretch of a model, from one input of a given shape to one result: values in the order in
-/// which they are computed.
+/// A part of a model, from one input of a given shape to one result: values in the order in which
+/// they are computed. Value 0 is the input, value `i` the result of step `i - 1`.
 #[derive(Debug)]
 pub struct Graph {
     layout: Arc<Layout>,
     input: Vec<usize>,
     steps: Vec<Step>,
+    /// Number of dropout sites.
     sites: usize,
-    /// What the objective reads, where this is the head.
+    /// Which rows the objective reads; only a head has another reading than all.
     reading: Reading,
-    /// Whether the input is data, whose gradient nobody asks for.
+    /// Whether the input is data, so that its gradient is never computed.
     takes_data: bool,
 }
 
 impl Graph {
-    /// The graph that `write` makes over these parameters, for an input of this shape. What it
-    /// returns is the result, which has to be the value that was written last.
+    /// The graph that `write` makes over these parameters, for an input of this shape. `write`
+    /// returns the result, which must be the value that was written last.
     ///
     /// # Errors
-    /// Those of `write`.
+    /// Those of `write`; [`ModelError::Graph`] if the result is another value than the last.
     pub(crate) fn write(
         layout: &Arc<Layout>,
         input: &[usize],
@@ -131,8 +134,14 @@ impl Graph {
             takes_data: false,
         };
 
-        let result = write(&mut graph, Node(0))?;
-        debug_assert_eq!(result.0, graph.steps.len(), "the result is written last");
+        // Every pass takes the last value for the result: of another one, it would compute the
+        // wrong thing without a sign of it.
+        let result = write(&mut graph, Node(0))?.0;
+        let last = graph.steps.len();
+        if result != last {
+            return Err(ModelError::Graph { last, result });
+        }
+
         Ok(graph)
     }
 
@@ -218,38 +227,42 @@ impl Graph {
         Ok(self.push(operation, &[x], self.shape(x).to_vec()))
     }
 
-    /// Attention of H heads over G heads of keys and values, `heads` being [H, G], with a place for
-    /// dropout of the probabilities. Padding that the batch names is seen by nobody.
+    /// Attention of H heads over G heads of keys and values, `heads` being [H, G], with dropout of
+    /// the probabilities. No token attends to padding that the batch names.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2 G) D): queries, keys, values; result (B, T, H D).
     pub fn attention(&mut self, qkv: Node, [heads, key_heads]: [usize; 2], mask: Mask) -> Node {
         let mut shape = self.shape(qkv).to_vec();
+
+        // (H + 2 G) D -> H D
         shape[2] = shape[2] / (heads + 2 * key_heads) * heads;
         let site = self.site();
         self.push(attention::Attention { heads, key_heads, mask, site }, &[qkv], shape)
     }
 
-    /// The first `heads` heads of queries, keys and values side by side turned by their position.
+    /// Rotates the first `heads` heads of `qkv` by their position; the others stay as they are.
+    ///
+    /// # Shapes
+    /// `qkv` and result (B, T, (H + 2 G) D): queries, keys, values.
     pub fn rotate(&mut self, qkv: Node, heads: usize, rotary: Arc<Rotary>) -> Node {
         self.push(attention::Rotate { heads, rotary }, &[qkv], self.shape(qkv).to_vec())
     }
 
-    /// A place for dropout.
+    /// Dropout, if the pass has any.
     pub fn dropout(&mut self, x: Node) -> Node {
         let site = self.site();
         self.push(elementwise::Drop { site }, &[x], self.shape(x).to_vec())
     }
 
-    /// `x + s · branch`, of the same shape; s is the layer's factor
-    /// ([`Architecture::residual_factor`]), which a run of the graph is given, so that all layers
-    /// have one graph.
+    /// `x + s · branch`, of the same shape. s is the layer's factor
+    /// ([`Architecture::residual_factor`]). A run supplies it, so that all layers have one graph.
     pub fn add_branch(&mut self, x: Node, branch: Node) -> Node {
         self.push(elementwise::AddBranch, &[x, branch], self.shape(x).to_vec())
     }
 
-    /// The rows of a table that belong to the positions of each window, added to it: the first T
-    /// where generation does not go on.
+    /// Adds to each window the rows of a table that belong to its positions: the first T, unless
+    /// generation continues a sequence.
     ///
     /// # Shapes
     /// `x` (B, T, C), table (P, C).
@@ -263,8 +276,8 @@ impl Graph {
         Ok(self.push(tables::AddRows { table }, &[x], self.shape(x).to_vec()))
     }
 
-    /// The row of a table that belongs to the type of each token, added to it; row 0 where the
-    /// batch names no types.
+    /// Adds to each token the row of a table that belongs to its type; row 0 if the batch names no
+    /// types.
     ///
     /// # Shapes
     /// `x` (B, T, C), table (kinds, C).
@@ -276,7 +289,7 @@ impl Graph {
         Ok(self.push(tables::AddTypes { table }, &[x], self.shape(x).to_vec()))
     }
 
-    /// A vector put before the rows of each window.
+    /// Puts a vector before the rows of each window.
     ///
     /// # Shapes
     /// `x` (B, N, C), vector (C); result (B, N + 1, C).
@@ -290,18 +303,20 @@ impl Graph {
         Ok(self.push(tables::Prepend { vector }, &[x], shape))
     }
 
-    /// The rows that the objective reads, where it reads single ones; else everything.
+    /// The rows that the objective reads, if it reads single ones; otherwise everything.
     ///
     /// # Shapes
     /// `x` (B, T, C); result (N, C), or `x`.
     pub fn pick(&mut self, x: Node) -> Node {
         let Reading::Picked(rows) = self.reading else { return x };
+
+        // (B, T, C) -> (N, C)
         let shape = vec![rows, self.shape(x)[2]];
         self.push(rows::Pick, &[x], shape)
     }
 
-    /// The mean of each window's rows that are no padding, where the objective reads that; else
-    /// everything.
+    /// The mean of the rows of each window that are not padding, if the objective reads that;
+    /// otherwise everything.
     ///
     /// # Shapes
     /// `x` (B, T, C); result (B, C), or `x`.
@@ -310,6 +325,7 @@ impl Graph {
             return x;
         }
 
+        // (B, T, C) -> (B, C)
         let shape = self.shape(x);
         let shape = vec![shape[0], shape[2]];
         self.push(rows::Average, &[x], shape)
@@ -329,6 +345,7 @@ impl Graph {
         Err(ModelError::Batch { expected, got: tokens.to_string() })
     }
 
+    /// The operation with the numbers of its parameters, and the shape of its result.
     fn affine(
         &self,
         x: Node,
@@ -346,11 +363,13 @@ impl Graph {
         Ok((linear::Linear { weight, bias }, shape))
     }
 
+    /// The number of the next dropout site of this graph.
     fn site(&mut self) -> usize {
         self.sites += 1;
         self.sites - 1
     }
 
+    /// Appends an operation; the node of its result.
     fn push(
         &mut self,
         operation: impl Operation + 'static,
@@ -360,5 +379,21 @@ impl Graph {
         let inputs = inputs.iter().map(|node| node.0).collect();
         self.steps.push(Step { operation: Box::new(operation), inputs, shape });
         Node(self.steps.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_a_result_that_is_not_written_last() {
+        let layout = Arc::new(Layout::new(Vec::new()));
+        let refused = Graph::write(&layout, &[1, 2, 3], Reading::All, |graph, x| {
+            graph.tanh(x);
+            Ok(x)
+        });
+
+        assert!(matches!(refused, Err(ModelError::Graph { last: 1, result: 0 })), "{refused:?}");
     }
 }

@@ -1,12 +1,13 @@
 //! Folders in Hugging Face's layout: `config.json` and safetensors or `pytorch_model.bin`, as
 //! transformers writes and reads them.
 //!
-//! - [`read_config`]: what a `config.json` says of a model; what a
+//! - [`read_config`]: what a `config.json` says about a model. What a
 //!   [`ModelSpec`](dlt_spec::spec::ModelSpec) cannot say is refused.
-//! - [`Weights`]: the tensors of a folder under this program's names, of every layout that the
+//! - [`Weights`]: the tensors of a folder under this program's names, in every layout that the
 //!   families have had.
-//! - [`config`], [`export`]: a model as transformers loads it, with every layer of its own.
-//! - [`tensors`]: the tensors that one parameter of ours is there.
+//! - [`config`], [`export`]: a model as transformers loads it, with separate weights for every
+//!   layer.
+//! - [`tensors`]: the tensors that transformers has for one of our parameters.
 
 mod config;
 mod export;

@@ -1,13 +1,13 @@
-//! Transformers as an assembly over one bank of blocks, in which a tie is an index and never a
+//! Transformers that are assembled over one bank of blocks, in which a tie is an index and never a
 //! copy.
 //!
-//! - [`binding`]: which storage each layer uses and which of them train; index arithmetic, no
-//!   tensors.
-//! - [`bank`]: the weights behind the storages. Owners alone hold parameters.
+//! - [`binding`]: which storage each layer uses, and which layers train. It is index arithmetic,
+//!   without tensors.
+//! - [`bank`]: the weights behind the storages. Only owners hold parameters.
 //! - [`architecture`], and [`gpt2`], [`bert`], [`vit`], [`llama`]: what stem, block and head
 //!   compute, written as a [`graph`].
-//! - [`Model`]: the three together; [`backward`] trains it block by block, [`memory`] tells before
-//!   what that takes.
+//! - [`Model`]: the three together. [`backward`] computes its gradients block by block, [`memory`]
+//!   predicts how much memory that needs.
 //!
 //! Shape letters: `B` windows in a batch, `T` tokens of a window, `C` width, `H` heads,
 //! `D = C / H`, `V` vocabulary, `K` classes, `L` layers, `G` heads of keys and values.

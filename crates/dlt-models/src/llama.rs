@@ -1,6 +1,6 @@
-//! Llama: pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward layers
-//! and grouped queries. Mistral and Qwen2 are Llamas with a difference: a bound on what a token
-//! attends to, and biases.
+//! Llama: a pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward
+//! layers and grouped queries. Mistral and Qwen2 are variants of it: both may bound how far back a
+//! token attends, and Qwen2 has biases of queries, keys and values.
 
 use std::sync::Arc;
 
@@ -29,25 +29,25 @@ pub struct Llama {
     pub positions: usize,
     /// Size of the vocabulary, V.
     pub vocabulary: usize,
-    /// How positions turn queries and keys.
+    /// How positions rotate queries and keys.
     pub turning: Turning,
 }
 
-/// How positions turn queries and keys.
+/// How positions rotate queries and keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turning {
     /// Base of the rotary frequencies.
     pub base: f64,
-    /// How they are stretched.
+    /// How the frequencies are stretched.
     pub kind: RotaryKind,
-    /// Factor, low and high bound, tokens of the original context. Under `llama3` and `linear` a
-    /// factor of 1 is none.
+    /// Factor, low bound, high bound, and tokens of the original context. Under `llama3` and
+    /// `linear` a factor of 1 stretches nothing.
     pub stretch: [f64; 4],
-    /// What turned queries and keys are multiplied by.
+    /// What rotated queries and keys are multiplied by.
     pub attention: f64,
-    /// What each frequency is divided by under `longrope`.
+    /// Under `longrope`, what each frequency is divided by.
     pub short: Vec<f64>,
-    /// The same in texts longer than the original context.
+    /// The same for texts longer than the original context.
     pub long: Vec<f64>,
 }
 
@@ -98,7 +98,7 @@ const CLASSES: &str = "score.weight";
 const OWN_OUTPUT: &str = "lm_head.weight";
 const WORDS: &str = "embed_tokens.weight";
 
-/// The biases of a block, where it has them.
+/// The biases that a block may have.
 const INPUTS_BIAS: &str = "self_attn.qkv_proj.bias";
 const OUTPUT_BIAS: &str = "self_attn.o_proj.bias";
 const GATE_UP_BIAS: &str = "mlp.gate_up_proj.bias";
@@ -118,7 +118,7 @@ impl Llama {
     }
 }
 
-/// What ends the residual branches.
+/// The parameters that end the two residual branches.
 const BRANCH_ENDS: [&str; 4] =
     ["self_attn.o_proj.weight", OUTPUT_BIAS, "mlp.down_proj.weight", DOWN_BIAS];
 
@@ -216,33 +216,39 @@ impl Architecture for Llama {
     }
 
     fn embed(&self, graph: &mut Graph, rows: Node) -> Result<Node> {
+        // No table of positions bounds the window here, so the bound is checked by itself.
         graph.expect_tokens(rows, self.positions)?;
         Ok(graph.dropout(rows))
     }
 
     fn block(&self, graph: &mut Graph, x: Node) -> Result<Node> {
         let Form { heads, norm_epsilon, .. } = self.form;
+
+        // Attention: (B, T, C) -> (B, T, (H + 2 G) D) -> (B, T, H D) -> (B, T, C)
         let normed = graph.rms_norm(x, "input_layernorm.weight", norm_epsilon)?;
         let inputs_bias = self.has_inputs_bias().then_some(INPUTS_BIAS);
         let qkv = graph.linear(normed, "self_attn.qkv_proj.weight", inputs_bias)?;
+
+        // Queries and keys are the first H + G heads; values are not rotated.
         let rotary = self.turning.rotary(self.head_width)?;
         let qkv = graph.rotate(qkv, heads + self.key_heads, Arc::new(rotary));
-
         let mixed = graph.attention(qkv, [heads, self.key_heads], Mask::Causal);
         let output_bias = self.has_output_bias().then_some(OUTPUT_BIAS);
         let attended = graph.linear(mixed, "self_attn.o_proj.weight", output_bias)?;
         let attended = graph.dropout(attended);
         let x = graph.add_branch(x, attended);
-        let normed = graph.rms_norm(x, "post_attention_layernorm.weight", norm_epsilon)?;
 
+        // Feed-forward: (B, T, C) -> (B, T, 2 F) -> (B, T, F) -> (B, T, C)
+        let normed = graph.rms_norm(x, "post_attention_layernorm.weight", norm_epsilon)?;
         let has_bias = self.has_feed_forward_bias();
         let gated =
             graph.linear(normed, "mlp.gate_up_proj.weight", has_bias.then_some(GATE_UP_BIAS))?;
-        let risen = graph.swiglu(gated);
-        let fallen = graph.linear(risen, "mlp.down_proj.weight", has_bias.then_some(DOWN_BIAS))?;
-        let fallen = graph.dropout(fallen);
+        let expanded = graph.swiglu(gated);
+        let projected =
+            graph.linear(expanded, "mlp.down_proj.weight", has_bias.then_some(DOWN_BIAS))?;
+        let projected = graph.dropout(projected);
 
-        Ok(graph.add_branch(x, fallen))
+        Ok(graph.add_branch(x, projected))
     }
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {

@@ -1,11 +1,14 @@
-//! What training takes in memory, told from shapes before anything is allocated.
+//! How much memory training needs, computed from shapes before anything is allocated.
 //!
-//! The figures follow the engine itself: the same graphs that run say which values they keep, and
-//! the phases of a step are walked through in the order in which
-//! [`Model::add_gradients`](crate::Model::add_gradients) and the optimizer take them. They hold for
-//! the fused kernels; candle's own operations take more. Activations of bf16 are counted with what
-//! an operation on the CPU widens of them; a GPU's kernels take less. Sketches of gradients are not
-//! counted: they are made from the slots' sums and hold a sixty-fourth of a block while they are.
+//! The prediction uses the graphs that run: they say which values they keep. It goes through the
+//! phases of a step in the order of [`Model::add_gradients`](crate::Model::add_gradients) and the
+//! optimizer.
+//!
+//! - The figures are for the fused kernels; candle's own operations need more.
+//! - With bf16 activations they include the f32 copies that operations on the CPU make; kernels on
+//!   a GPU need less.
+//! - Sketches of gradients are not included: they are made from the slots' sums and need a
+//!   sixty-fourth of a block while they are made.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,27 +20,27 @@ use crate::Result;
 use crate::architecture::{Architecture, HeadSettings};
 use crate::batch::Dims;
 use crate::binding::Binding;
-use crate::graph::{Footprint, Reading, Stretches};
+use crate::graph::{Footprint, ModelGraphs, Reading};
 use crate::model::dtype;
 
-/// Bytes of a number of weights, gradients, moments and logits.
+/// Bytes of one number of weights, gradients, moments and logits.
 const F32: usize = size_of::<f32>();
 
-/// Of what comes and goes within a step, this part again lies in gaps that the allocator leaves:
-/// measured with glibc, between a thirtieth and a seventh.
+/// Gaps that the allocator leaves are one part in so many of what is allocated and freed within a
+/// step. Measured with glibc: between a thirtieth and a seventh.
 const GAPS: usize = 12;
 
-/// Bytes for the stacks and buffers of threads that compute.
+/// Bytes for the stacks and buffers of the threads that compute.
 pub const THREADS: usize = 3 << 20;
 
 /// A training step, as far as its memory goes.
 #[derive(Clone, Copy, Debug)]
 pub struct StepShape {
-    /// Windows in memory at once: the micro-batch.
+    /// Windows in memory at once: those of a micro-batch.
     pub windows: usize,
     /// Micro-batches of a step.
     pub pieces: usize,
-    /// Positions of a window that go through the blocks, T.
+    /// Positions of a window that pass through the blocks, T.
     pub tokens: usize,
     /// Predictions of a micro-batch.
     pub predictions: usize,
@@ -51,31 +54,32 @@ pub struct StepShape {
     pub gradient: Gradient,
 }
 
-/// Bytes that training takes, each kind at its own most, and the most of all together.
+/// Bytes that training needs: the peak of each kind by itself, and the peak of all together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prediction {
-    /// Weights: shared parameters, and a block for each owner. Frozen layers have none.
+    /// Weights: shared parameters, and a block for each storage that is not frozen.
     pub weights: usize,
-    /// Gradients, a buffer for each owner.
+    /// Gradients: those of shared parameters, and a buffer for each slot.
     pub gradients: usize,
     /// The two moments of AdamW.
     pub moments: usize,
     /// What the forward pass keeps for the backward pass.
     pub activations: usize,
-    /// What is at work beside all these when most is in use: values and gradients under way, a
+    /// What else is in use at the peak: the values and gradients of the operations that run, a
     /// chunk of logits, what matrix products pack, and gaps between buffers.
     pub workspace: usize,
-    /// Most at one time. Less than the sum of the others, which do not all have their most at the
-    /// same time.
+    /// Peak of all together. It is less than the sum of the others, because their peaks are at
+    /// different times.
     pub peak: usize,
-    /// The part of a step in which the peak lies.
+    /// The phase of a step that has the peak.
     pub phase: &'static str,
 }
 
 /// Predicts the memory of training steps in one binding.
 ///
 /// # Errors
-/// Fails where the windows are longer than the architecture takes.
+/// [`ModelError::Batch`](crate::ModelError::Batch) if the windows are longer than the architecture
+/// allows.
 pub fn predict(
     architecture: &dyn Architecture,
     binding: &Binding,
@@ -107,8 +111,8 @@ pub fn predict(
         }
     };
 
-    let stretches =
-        Stretches::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
+    let graphs =
+        ModelGraphs::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
     let activation = dtype(shape.activations).size_in_bytes();
     let width = architecture.width();
     let widened = if shape.activations == Activations::F32 { 0 } else { shape.predictions * width };
@@ -119,8 +123,8 @@ pub fn predict(
         block: F32 * block.n_parameters(),
         stream: activation * shape.windows * shape.tokens * width,
         loss: F32 * (cross_entropy_workspace(shape.predictions, width, output.rows) + widened),
-        footprints: [false, true].map(|trains| stretches.block.footprint(trains, activation)),
-        head: stretches.head.footprint(true, activation),
+        footprints: [false, true].map(|trains| graphs.block.footprint(trains, activation)),
+        head: graphs.head.footprint(true, activation),
         binding,
         shape,
     };
@@ -128,17 +132,18 @@ pub fn predict(
     Ok(walk.prediction())
 }
 
-/// A way through the phases of a step. All figures are bytes.
+/// The sizes from which the phases of a step are computed. All figures are bytes.
 struct Walk<'a> {
     shared: usize,
-    /// Of the shared parameters, those that train.
+    /// The shared parameters that train.
     trained: usize,
     block: usize,
     /// What passes between two blocks: B T C numbers.
     stream: usize,
-    /// Beside the hidden states; theirs in f32 too, where they are not.
+    /// What the loss needs besides the hidden states: logits, and the f32 copy of narrower hidden
+    /// states.
     loss: usize,
-    /// Of a block whose weights do not train, and of one whose weights do.
+    /// Of a block whose weights do not train, and of one whose weights train.
     footprints: [Footprint; 2],
     head: Footprint,
     binding: &'a Binding,
@@ -154,6 +159,8 @@ impl Walk<'_> {
         let gradients = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
         let moments = 2 * gradients;
 
+        // Weights and moments are there in every phase, so the phase with the largest rest is the
+        // peak.
         let (phase, load) =
             self.phases().into_iter().max_by_key(|(_, load)| load.sum()).unwrap_or_default();
         let activations = (0..layers).map(|layer| self.kept(layer)).sum::<usize>();
@@ -171,8 +178,8 @@ impl Walk<'_> {
         }
     }
 
-    /// What each phase holds beside weights and moments. From the second piece of a batch on, all
-    /// gradients are there throughout.
+    /// What each phase holds besides weights and moments. From the second micro-batch on, all
+    /// gradients exist throughout.
     fn phases(&self) -> Vec<(&'static str, Load)> {
         let layers = self.binding.n_layers();
         let again = self.shape.pieces > 1;
@@ -193,8 +200,7 @@ impl Walk<'_> {
             kept += self.kept(layer);
         }
 
-        // The result of the last block, the hidden states, and the loss; then the gradient of the
-        // hidden states.
+        // The head's forward pass and the loss, both on top of what all blocks have kept.
         let workspace = self.head.forward + self.loss;
         let gradients = there(self.trained);
         phases.push(("the loss", Load { gradients, activations: kept, workspace }));
@@ -205,11 +211,14 @@ impl Walk<'_> {
         let mut slots = BTreeSet::new();
         let passed = if self.shape.trains == Trains::All { layers } else { 0 };
         for layer in (0..passed).rev() {
+            // The footprint of the block's backward pass includes what the block has kept.
             kept -= self.kept(layer);
             slots.extend(self.slot(layer));
 
             let footprint = self.footprint(layer);
             let gradients = there(self.gradients(&slots));
+
+            // While a block is computed again, the gradient of its result waits.
             let replayed = footprint.replay + self.stream;
             let most = if self.keeps(layer) {
                 footprint.backward
@@ -255,7 +264,7 @@ impl Walk<'_> {
         if self.keeps(layer) { self.footprint(layer).kept } else { self.stream }
     }
 
-    /// Weights of a frozen layer exist while it is computed.
+    /// The weights of a frozen layer, which exist only while the layer is computed.
     fn drawn(&self, layer: usize) -> usize {
         if self.binding.is_frozen(layer) { self.block } else { 0 }
     }

@@ -1,4 +1,4 @@
-//! A transformer whose layers share blocks.
+//! A transformer whose layers share blocks: its weights, its decisions and its forward pass.
 
 mod folded;
 
@@ -13,7 +13,7 @@ use crate::bank::{BlockBank, InitialBlocks};
 use crate::batch::{Dims, Input, Prepared, Tokens};
 use crate::binding::{Binding, Change, Rules, Settlement};
 use crate::error::Context;
-use crate::graph::{Beside, Reading, Run, Stretches};
+use crate::graph::{ModelGraphs, Reading, Run, SideInputs};
 use crate::parameters::Parameters;
 use crate::{Batch, Result};
 pub(crate) use folded::factors_left;
@@ -36,7 +36,7 @@ impl Output {
 pub struct Model {
     pub(crate) architecture: Box<dyn Architecture>,
     pub(crate) shared: Parameters,
-    /// Those of the shared parameters that train.
+    /// The shared parameters that train.
     trained: Parameters,
     trains: Trains,
     pub(crate) bank: BlockBank,
@@ -48,10 +48,10 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model with freshly drawn weights: a pure function of the root seed.
+    /// A model with newly drawn weights, a pure function of the root seed.
     ///
     /// # Errors
-    /// Fails where the device has no memory left.
+    /// Fails if the device has no memory left.
     pub fn new(
         architecture: Box<dyn Architecture>,
         binding: Binding,
@@ -108,7 +108,7 @@ impl Model {
         self
     }
 
-    /// The same model, of which so much trains.
+    /// The same model, of which all or only the head trains.
     #[must_use]
     pub fn training(mut self, trains: Trains) -> Self {
         let own = self.architecture.own_head();
@@ -121,8 +121,8 @@ impl Model {
         self
     }
 
-    /// A model with weights by name. Frozen layers are drawn from `seed`; without one their weights
-    /// are looked up too, and kept.
+    /// A model with weights that `lookup` returns by name. Frozen layers are drawn from `seed`.
+    /// Without a seed their weights are looked up too, and held in memory.
     ///
     /// # Errors
     /// [`ModelError::Weight`](crate::ModelError::Weight) for a tensor that is missing or has
@@ -139,6 +139,8 @@ impl Model {
         let layout = std::sync::Arc::new(architecture.shared_layout());
         let shared = Parameters::new(&layout, &layout.take(architecture.shared_prefix(), lookup)?)?;
         let blocks = architecture.block_layout();
+
+        // By storage, so that tied layers read their block once.
         let take = |frozen: bool| -> Result<BTreeMap<usize, Vec<Tensor>>> {
             let layers =
                 (0..binding.n_layers()).filter(|&layer| binding.is_frozen(layer) == frozen);
@@ -158,11 +160,11 @@ impl Model {
         Ok(Self::assembled(architecture, shared, bank, binding, rules, kernels))
     }
 
-    /// Carries a decision out: weights move in rising order of layers, unused blocks are freed at
-    /// once.
+    /// Carries a decision out. Weights move in rising order of layers, and unused blocks are freed
+    /// at once.
     ///
     /// # Errors
-    /// [`ModelError::Depth`](crate::ModelError::Depth) for states of another depth; fails where the
+    /// [`ModelError::Depth`](crate::ModelError::Depth) for states of another depth; fails if the
     /// device has no memory left.
     pub fn apply(&mut self, change: &Change<'_>) -> Result<Settlement> {
         let settlement = self.binding.apply(&self.rules, change)?;
@@ -170,7 +172,7 @@ impl Model {
         Ok(settlement)
     }
 
-    /// Whether a decision would leave every layer with the weights that it has.
+    /// Whether every layer would compute with the same weights after a decision as before it.
     ///
     /// # Errors
     /// [`ModelError::Depth`](crate::ModelError::Depth) for states of another depth.
@@ -178,8 +180,8 @@ impl Model {
         Ok(self.binding.clone().apply(&self.rules, change)?.keeps_function)
     }
 
-    /// The blocks as they are now and who uses which, without a copy: for
-    /// [`go_back`](Self::go_back), as long as no training step is made.
+    /// The blocks as they are now and which layer uses which, for [`go_back`](Self::go_back).
+    /// Nothing is copied, so this is the state of now only until the next training step.
     #[must_use]
     pub fn hold(&self) -> HeldBlocks {
         HeldBlocks { binding: self.binding.clone(), bank: self.bank.clone() }
@@ -187,7 +189,8 @@ impl Model {
 
     /// Undoes the decisions since [`hold`](Self::hold).
     pub fn go_back(&mut self, held: HeldBlocks) {
-        (self.binding, self.bank) = (held.binding, held.bank);
+        self.binding = held.binding;
+        self.bank = held.bank;
     }
 
     /// Sum of the negative log-likelihoods of what is wanted, in nats, without dropout.
@@ -196,9 +199,9 @@ impl Model {
     /// [`ModelError::Batch`](crate::ModelError::Batch) for windows that are too long or ids outside
     /// the vocabulary.
     pub fn loss_sum(&self, batch: &Batch<'_>) -> Result<f64> {
-        let Prepared { input, targets, beside, dims } =
+        let Prepared { input, targets, side_inputs, dims } =
             batch.prepare(self.architecture(), &self.device)?;
-        let hidden = scored(&self.hidden(&input, &beside, &dims)?)?;
+        let hidden = scored(&self.hidden(&input, &side_inputs, &dims)?)?;
         let shared = self.shared.tensors();
         let output = self.output(&shared)?;
         let loss = self.kernels.cross_entropy_sum(&hidden, output.projection(), &targets);
@@ -206,18 +209,20 @@ impl Model {
         loss.context(|| "evaluating the loss".to_owned())
     }
 
-    /// Scores of every prediction that a batch wants, without dropout, whatever the right ones are.
+    /// Scores of every prediction that a batch wants, in f32 and without dropout. The wanted tokens
+    /// or classes themselves have no influence.
     ///
     /// # Shapes
-    /// Result (N, V) or (N, K), in the order of what is wanted; of a single score z (N, 2): 0 and
-    /// z.
+    /// Result (N, V) or (N, K), in the order of `wanted`. A single score z gives (N, 2): 0 and z.
     ///
     /// # Errors
     /// As [`loss_sum`](Self::loss_sum).
     pub fn scores(&self, batch: &Batch<'_>) -> Result<Tensor> {
-        let Prepared { input, beside, dims, .. } =
+        let Prepared { input, side_inputs, dims, .. } =
             batch.prepare(self.architecture(), &self.device)?;
-        self.project(&self.hidden(&input, &beside, &dims)?.flatten_to(D::Minus2)?)
+
+        // (B, T, C) or (N, C) -> (N, C)
+        self.project(&self.hidden(&input, &side_inputs, &dims)?.flatten_to(D::Minus2)?)
     }
 
     /// Logits of the token that follows a window.
@@ -231,6 +236,8 @@ impl Model {
     pub fn next_logits(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         let hidden = self.window(tokens)?;
         let last = hidden.dim(0)?.saturating_sub(1);
+
+        // (T, C) -> (1, C) -> (1, V) -> (V)
         Ok(self.project(&hidden.narrow(0, last, 1)?)?.flatten_all()?.to_vec1()?)
     }
 
@@ -249,9 +256,11 @@ impl Model {
     /// Hidden states (T, C) of one window.
     fn window(&self, tokens: &[u32]) -> Result<Tensor> {
         let input = Input::Tokens(Tokens::of(tokens));
-        let (input, tokens, beside) = input.prepare(1, self.architecture(), &self.device)?;
+        let (input, tokens, side_inputs) = input.prepare(1, self.architecture(), &self.device)?;
         let dims = Dims { windows: 1, tokens, reading: Reading::All };
-        Ok(self.hidden(&input, &beside, &dims)?.squeeze(0)?)
+
+        // (1, T, C) -> (T, C)
+        Ok(self.hidden(&input, &side_inputs, &dims)?.squeeze(0)?)
     }
 
     /// Logits (N, V) of hidden states (N, C), in f32.
@@ -264,56 +273,65 @@ impl Model {
     /// What turns hidden states into scores. A single score gets a row of zeros before its own:
     /// softmax over the scores 0 and z is the logistic function of z.
     pub(crate) fn output(&self, shared: &[Tensor]) -> Result<Output> {
-        let [table, bias] = self.output_numbers()?;
+        let (table, bias) = self.output_numbers()?;
         let is_single = self.architecture.head_settings().has_single_score();
         let of = |number: usize| -> Result<Tensor> {
             let own = &shared[number];
             if is_single {
+                // (1, C) -> (2, C), or (1) -> (2)
                 Ok(Tensor::cat(&[&own.zeros_like()?, own], 0)?)
             } else {
                 Ok(own.clone())
             }
         };
 
-        Ok(Output { table: of(table.unwrap_or_default())?, bias: bias.map(of).transpose()? })
+        Ok(Output { table: of(table)?, bias: bias.map(of).transpose()? })
     }
 
-    /// Numbers of the shared parameters that turn hidden states into scores: table and bias. There
-    /// is always a table.
-    pub(crate) fn output_numbers(&self) -> Result<[Option<usize>; 2]> {
+    /// Numbers of the shared parameters that turn hidden states into scores: the table, which every
+    /// architecture has, and the bias, if there is one.
+    pub(crate) fn output_numbers(&self) -> Result<(usize, Option<usize>)> {
         let output = self.architecture.output();
         let layout = self.shared.layout();
-        Ok([
-            Some(layout.number(output.table)?),
-            output.bias.map(|bias| layout.number(bias)).transpose()?,
-        ])
+        let table = layout.number(output.table)?;
+        let bias = output.bias.map(|bias| layout.number(bias)).transpose()?;
+
+        Ok((table, bias))
     }
 
     /// Hidden states that the output multiplies, without dropout.
-    fn hidden(&self, input: &Tensor, beside: &Beside, dims: &Dims) -> Result<Tensor> {
-        let stretches = self.stretches(dims)?;
+    ///
+    /// # Shapes
+    /// `input` (B, T) ids or (B, N, 3 P P) patches; result (B, T, C), or (N, C) of the rows that
+    /// the objective reads.
+    fn hidden(&self, input: &Tensor, side_inputs: &SideInputs, dims: &Dims) -> Result<Tensor> {
+        let graphs = self.graphs(dims)?;
         let first = self.stem_rows(input)?;
         let shared = self.shared.tensors();
-        let run = Run { beside, ..Run::plain(self.kernels, &shared) };
-        let mut x = stretches.stem.result(first, &run)?;
+        let run = Run { side_inputs, ..Run::plain(self.kernels, &shared) };
+        let mut x = graphs.stem.result(first, &run)?;
 
         for layer in 0..self.binding.n_layers() {
+            // Weights of a frozen layer are drawn here and dropped with this round of the loop.
             let weights = self.bank.weights(self.binding.storage(layer))?;
-            x = stretches.block.result(x, &run.of_layer(self.architecture(), layer, &weights))?;
+            x = graphs.block.result(x, &run.of_layer(self.architecture(), layer, &weights))?;
         }
 
-        stretches.head.result(x, &run)
+        graphs.head.result(x, &run)
     }
 
-    /// Stem, block and head for a batch of this shape.
-    pub(crate) fn stretches(&self, dims: &Dims) -> Result<Stretches> {
+    /// The graphs of stem, block and head for a batch of this shape.
+    pub(crate) fn graphs(&self, dims: &Dims) -> Result<ModelGraphs> {
         let shared = self.shared.layout();
         let block = self.bank.layout();
-        Stretches::new(self.architecture.as_ref(), shared, block, dims)
+        ModelGraphs::new(self.architecture.as_ref(), shared, block, dims)
     }
 
-    /// What the stem starts from: rows of the token table, or patches as they are; in the format of
-    /// activations, which every operation from here on keeps.
+    /// What the stem starts from: rows of the token table, or patches as they are. They are in the
+    /// format of activations, which every operation from here on keeps.
+    ///
+    /// # Shapes
+    /// `input` (B, T) ids, result (B, T, C); or both (B, N, 3 P P).
     pub(crate) fn stem_rows(&self, input: &Tensor) -> Result<Tensor> {
         let rows = match self.architecture.stem_input() {
             StemInput::Tokens { table, .. } => {
@@ -348,7 +366,7 @@ impl Model {
         &self.shared
     }
 
-    /// Those of them that train.
+    /// The parameters outside of blocks that train.
     #[must_use]
     pub fn trained_shared(&self) -> &Parameters {
         &self.trained
@@ -360,7 +378,8 @@ impl Model {
         self.trains
     }
 
-    /// The layer whose optimizer state takes the gradient of a position, if its weights train.
+    /// The slot of a position, see [`Binding::slot`]. `None` if its weights do not train or only
+    /// the head does.
     #[must_use]
     pub fn slot(&self, layer: usize) -> Option<usize> {
         match self.trains {
@@ -381,7 +400,7 @@ impl Model {
         self.bank.block(self.binding.storage(slot))
     }
 
-    /// Whose gradient goes where.
+    /// Which positions contribute to the gradient of shared weights.
     #[must_use]
     pub fn gradient_rule(&self) -> Gradient {
         self.rules.gradient
@@ -399,26 +418,26 @@ impl Model {
         self.activations
     }
 
-    /// Where the tensors live.
+    /// The device of the tensors.
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Numbers outside of blocks.
+    /// Number of parameters outside of blocks.
     #[must_use]
     pub fn n_shared_parameters(&self) -> usize {
         self.shared.layout().n_parameters()
     }
 
-    /// Numbers in one block.
+    /// Number of parameters in one block.
     #[must_use]
     pub fn n_block_parameters(&self) -> usize {
         self.bank.layout().n_parameters()
     }
 
-    /// Numbers that training changes now: shared ones and those of every trained storage, each
-    /// once.
+    /// Number of parameters that training changes now: those outside of blocks, and those of every
+    /// trained storage, each once.
     #[must_use]
     pub fn n_trainable_parameters(&self) -> usize {
         let blocks = match self.trains {
@@ -436,7 +455,7 @@ pub struct HeldBlocks {
     bank: BlockBank,
 }
 
-/// A number of activations.
+/// The number format of activations.
 pub(crate) fn dtype(activations: Activations) -> DType {
     match activations {
         Activations::F32 => DType::F32,
@@ -444,7 +463,7 @@ pub(crate) fn dtype(activations: Activations) -> DType {
     }
 }
 
-/// Hidden states (..., C) as rows (N, C) in f32, of which scores and evaluated losses are made.
+/// Hidden states (..., C) as rows (N, C) in f32, for scores and evaluated losses.
 pub(crate) fn scored(hidden: &Tensor) -> Result<Tensor> {
     Ok(hidden.flatten_to(D::Minus2)?.to_dtype(DType::F32)?)
 }

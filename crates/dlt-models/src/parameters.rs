@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::error::Context;
 use crate::{ModelError, Result};
 
-/// How a parameter starts.
+/// The initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// Normal with mean zero and this standard deviation.
@@ -19,7 +19,7 @@ pub enum Init {
     Constant(f32),
 }
 
-/// Name, shape and start of one parameter.
+/// Name, shape and initial values of one parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Name, as in the Hugging Face model of the same architecture.
@@ -47,7 +47,7 @@ impl Layout {
         &self.0
     }
 
-    /// Numbers in all parameters together.
+    /// Number of elements in all parameters together.
     #[must_use]
     pub fn n_parameters(&self) -> usize {
         self.0.iter().map(|entry| entry.shape.iter().product::<usize>()).sum()
@@ -56,7 +56,7 @@ impl Layout {
     /// Number of the parameter of this name.
     ///
     /// # Errors
-    /// [`ModelError::Weight`] where there is none.
+    /// [`ModelError::Weight`] if there is none.
     pub fn number(&self, name: &str) -> Result<usize> {
         self.0.iter().position(|entry| entry.name == name).ok_or_else(|| ModelError::Weight {
             name: name.to_owned(),
@@ -65,19 +65,20 @@ impl Layout {
         })
     }
 
-    /// The initial values of every parameter: a pure function of the root seed and of `place`
-    /// (`layer 3`, `shared`), whatever was drawn before and with however many threads.
+    /// The initial values of every parameter, a pure function of the root seed and of `place`
+    /// (`layer 3`, `shared`). They do not depend on what was drawn before or on the number of
+    /// threads.
     ///
     /// # Errors
-    /// Fails where the device has no memory left.
+    /// Fails if the device has no memory left.
     pub fn draw(&self, seed: u64, place: &str, device: &Device) -> Result<Vec<Tensor>> {
         (0..self.0.len()).map(|index| self.draw_one(seed, place, index, device)).collect()
     }
 
-    /// The initial value of one parameter, by its number.
+    /// The initial values of one parameter, by its number.
     ///
     /// # Errors
-    /// Fails where the device has no memory left.
+    /// Fails if the device has no memory left.
     pub fn draw_one(
         &self,
         seed: u64,
@@ -98,7 +99,8 @@ impl Layout {
         tensor.context(|| format!("drawing the initial {name} of {place}"))
     }
 
-    /// Takes the tensors of this layout from a lookup by name, checking shapes.
+    /// The tensors of this layout as f32, from a lookup by name with the prefix. Checks their
+    /// shapes.
     ///
     /// # Errors
     /// [`ModelError::Weight`] for a tensor that is missing or has another shape.
@@ -128,10 +130,11 @@ impl Layout {
     }
 }
 
-/// Normals that one task draws, from as many words of the stream.
+/// Normal numbers that one task draws, from as many words of the stream.
 const CHUNK: usize = 1 << 14;
 
-/// `n` normal numbers from the named stream, so that any chunk of the sequence can be drawn alone.
+/// `n` normal numbers from the named stream. Every chunk of the sequence can be drawn alone, so the
+/// numbers do not depend on the threads.
 fn normals(seed: u64, name: &str, n: usize, std: f32) -> Vec<f32> {
     let start = seeds::stream(seed, name);
     let mut values = vec![0f32; n];
@@ -139,6 +142,8 @@ fn normals(seed: u64, name: &str, n: usize, std: f32) -> Vec<f32> {
         let mut rng = start.clone();
         rng.set_word_pos((chunk * CHUNK) as u128);
 
+        // Each number depends on words of both halves of its chunk, so the last chunk is drawn
+        // whole.
         let mut words = [0; CHUNK];
         rng.fill(&mut words[..]);
 
@@ -150,7 +155,7 @@ fn normals(seed: u64, name: &str, n: usize, std: f32) -> Vec<f32> {
     values
 }
 
-/// Trainable parameters.
+/// Trainable parameters with their layout.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     layout: Arc<Layout>,
@@ -158,29 +163,29 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Makes variables of these tensors, which are in the order of `layout`.
+    /// Variables with the values of these tensors, which are in the order of `layout`.
     ///
     /// # Errors
-    /// Fails where the device has no memory left.
+    /// Fails if the device has no memory left.
     pub fn new(layout: &Arc<Layout>, tensors: &[Tensor]) -> Result<Self> {
         debug_assert_eq!(layout.entries().len(), tensors.len());
         let variables = tensors.iter().map(Var::from_tensor).collect::<candle_core::Result<_>>()?;
         Ok(Self { layout: Arc::clone(layout), variables })
     }
 
-    /// The same values in storage of their own.
+    /// A copy of the values, in new storage.
     ///
     /// # Errors
-    /// Fails where the device has no memory left.
+    /// Fails if the device has no memory left.
     pub fn duplicate(&self) -> Result<Self> {
         Self::new(&self.layout, &self.tensors())
     }
 
-    /// `1 - share` times these values plus `share` times the others, in storage of their own: these
+    /// `1 - share` times these values plus `share` times the others, in new storage. These values
     /// stay as they are.
     ///
     /// # Errors
-    /// Fails where the device has no memory left.
+    /// Fails if the device has no memory left.
     pub fn blended(&self, other: &Self, share: f64) -> Result<Self> {
         let pairs = self.variables.iter().zip(&other.variables);
         let tensors = pairs.map(|(own, other)| blended(own, other, share));
@@ -190,7 +195,7 @@ impl Parameters {
     /// Overwrites the values.
     ///
     /// # Errors
-    /// Fails where a shape differs.
+    /// Fails if a shape differs.
     pub fn set(&self, tensors: &[Tensor]) -> Result<()> {
         for (variable, tensor) in self.variables.iter().zip(tensors) {
             variable.set(tensor)?;
@@ -198,7 +203,8 @@ impl Parameters {
         Ok(())
     }
 
-    /// Those of these names, in the order of the layout; they are the same variables.
+    /// The parameters with these names, in the order of the layout. They are the same variables,
+    /// not copies.
     #[must_use]
     pub fn of_names(&self, names: &[&str]) -> Self {
         let named = self.layout.entries().iter().zip(&self.variables);
@@ -222,18 +228,18 @@ impl Parameters {
         &self.layout
     }
 
-    /// The values, in the order of the layout: views of the variables, which see what these are set
-    /// to later.
+    /// The values, in the order of the layout. They are views of the variables, so they change when
+    /// the variables are set.
     #[must_use]
     pub fn tensors(&self) -> Vec<Tensor> {
         self.variables.iter().map(Var::as_detached_tensor).collect()
     }
 }
 
-/// `1 - share` times one tensor plus `share` times another, in storage of its own.
+/// `1 - share` times one tensor plus `share` times another, in new storage.
 ///
 /// # Errors
-/// Fails where shapes differ or the device has no memory left.
+/// Fails if shapes differ or the device has no memory left.
 pub fn blended(own: &Tensor, other: &Tensor, share: f64) -> Result<Tensor> {
     Ok((own.detach().affine(1.0 - share, 0.0)? + other.detach().affine(share, 0.0)?)?)
 }

@@ -1,4 +1,4 @@
-//! The vision transformer: pre-norm blocks over patches of a picture and a class token.
+//! The vision transformer: pre-norm blocks over a class token and the patches of a picture.
 
 use dlt_kernels::{Gelu, Mask};
 use dlt_spec::size::CHANNELS;
@@ -29,7 +29,7 @@ const PATCHES: [&str; 2] = [
     "embeddings.patch_embeddings.projection.bias",
 ];
 
-/// What ends the residual branches.
+/// The parameters that end the two residual branches.
 const BRANCH_ENDS: [&str; 4] = [
     "attention.output.dense.weight",
     "attention.output.dense.bias",
@@ -114,6 +114,7 @@ impl Architecture for Vit {
     }
 
     fn embed(&self, graph: &mut Graph, patches: Node) -> Result<Node> {
+        // (B, N, 3 P P) -> (B, N, C) -> (B, N + 1, C)
         let x = graph.linear(patches, PATCHES[0], PATCHES[1])?;
         let x = graph.prepend(x, CLASS_TOKEN)?;
         let x = graph.add_rows(x, POSITIONS)?;
@@ -122,6 +123,8 @@ impl Architecture for Vit {
 
     fn block(&self, graph: &mut Graph, x: Node) -> Result<Node> {
         let Form { heads, norm_epsilon, .. } = self.form;
+
+        // Attention: (B, T, C) -> (B, T, 3 C) -> (B, T, C)
         let normed = graph.layer_norm(
             x,
             "layernorm_before.weight",
@@ -135,19 +138,19 @@ impl Architecture for Vit {
         let mixed = graph.attention(qkv, [heads, heads], Mask::Full);
         let attended =
             graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
-
         let attended = graph.dropout(attended);
         let x = graph.add_branch(x, attended);
+
+        // Feed-forward: (B, T, C) -> (B, T, F) -> (B, T, C)
         let normed =
             graph.layer_norm(x, "layernorm_after.weight", "layernorm_after.bias", norm_epsilon)?;
         let weight = "intermediate.dense.weight";
         let bias = "intermediate.dense.bias";
+        let expanded = graph.linear_gelu(normed, weight, bias, self.gelu)?;
+        let projected = graph.linear(expanded, "output.dense.weight", "output.dense.bias")?;
+        let projected = graph.dropout(projected);
 
-        let risen = graph.linear_gelu(normed, weight, bias, self.gelu)?;
-        let fallen = graph.linear(risen, "output.dense.weight", "output.dense.bias")?;
-        let fallen = graph.dropout(fallen);
-
-        Ok(graph.add_branch(x, fallen))
+        Ok(graph.add_branch(x, projected))
     }
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {

@@ -14,8 +14,8 @@ pub use saved::CORRELATIONS_FILE;
 /// Numbers of each layer that are in memory at a time.
 const CHUNK: usize = 1 << 16;
 
-/// What stands before and behind a layer's number in the names of the two feed-forward matrices of
-/// each architecture.
+/// For each architecture, the parts of a tensor's name before and after the layer's number: one
+/// prefix, and the endings of the two feed-forward matrices.
 const FEED_FORWARD: [(&str, [&str; 2]); 4] = [
     ("transformer.h.", [".mlp.c_fc.weight", ".mlp.c_proj.weight"]),
     ("bert.encoder.layer.", [".intermediate.dense.weight", ".output.dense.weight"]),
@@ -31,7 +31,7 @@ pub struct Correlations {
     values: Vec<f64>,
 }
 
-/// What a file says before it is believed.
+/// The content of a file before it is checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Unchecked {
@@ -51,7 +51,7 @@ impl Correlations {
     /// Correlations of `layers`, row after row.
     ///
     /// # Errors
-    /// Says so where `values` is not a square of that size, or holds what is no correlation.
+    /// A text if `values` is not a square of that size, or has a number outside -1 to 1.
     pub fn new(layers: Vec<usize>, values: Vec<f64>) -> Result<Self, String> {
         let expected = layers.len() * layers.len();
         if values.len() != expected {
@@ -68,16 +68,16 @@ impl Correlations {
         }
     }
 
-    /// Correlations between the feed-forward weights, both matrices one after the other, of layers
-    /// of a model file: those that the state calls independent where `layers` is `None`, else the
-    /// ones that are named, so that a conventional model can be asked about the same. A layer that
-    /// is tied has its owner's weights. The file is read once, a piece of every layer at a time,
-    /// and sums are in f64.
+    /// Correlations between the feed-forward weights of layers of a model file, both matrices of a
+    /// layer one after the other. `None` means the layers that the state calls independent. Naming
+    /// `layers` gives the same layers of another model, for example a conventional one. A tied
+    /// layer has its owner's weights. The file is read once, a piece of every layer at a time, and
+    /// sums are in f64.
     ///
     /// # Errors
-    /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where it is no
-    /// model file of this version, lacks a layer, or holds weights between which there is no
-    /// correlation: not finite, or all equal.
+    /// [`ReportError::Io`] if the file cannot be read; [`ReportError::Format`] if it is not a model
+    /// file of this version, lacks a layer, or has weights without a correlation: not finite, or
+    /// all equal.
     pub fn of_model(path: &Path, layers: Option<&[usize]>) -> Result<Self> {
         let file = ModelFile::open(path)?;
         let layers = match layers {
@@ -87,12 +87,12 @@ impl Correlations {
 
         let mut sums = Sums::new(layers.len());
         for matrix in 0..2 {
-            let places = file.places(&layers, matrix)?;
-            let count = places.first().map_or(0, |place| place.count);
+            let spans = file.spans(&layers, matrix)?;
+            let count = spans.first().map_or(0, |span| span.count);
             for from in (0..count).step_by(CHUNK) {
                 let length = CHUNK.min(count - from);
-                let read =
-                    places.iter().map(|place| file.read(place.begin + 4 * from as u64, length));
+                // Offsets are in bytes, of which a number has four.
+                let read = spans.iter().map(|span| file.read(span.begin + 4 * from as u64, length));
                 sums.add(&read.collect::<Result<Vec<_>>>()?);
             }
         }
@@ -110,7 +110,7 @@ impl Correlations {
     /// The correlation of a row and a column.
     ///
     /// # Panics
-    /// Where there is no such row or column.
+    /// If there is no such row or column.
     #[must_use]
     pub fn at(&self, row: usize, column: usize) -> f64 {
         let size = self.layers.len();
@@ -123,12 +123,13 @@ impl Correlations {
     }
 }
 
-/// Sums of products, of numbers less a shift that is near their mean, so that no digits are lost.
+/// Sums of products of numbers. A shift near their mean is subtracted first, because the covariance
+/// is a difference of sums, which would lose digits if the mean were far from 0.
 struct Sums {
     count: usize,
     shifts: Vec<f64>,
     single: Vec<f64>,
-    /// Of each row with the columns up to it.
+    /// Products of each row with the columns up to it.
     products: Vec<Vec<f64>>,
 }
 
@@ -139,6 +140,7 @@ impl Sums {
     }
 
     fn add(&mut self, chunk: &[Vec<f64>]) {
+        // The mean of the first piece serves as the shift of all: any number near the mean does.
         if self.count == 0 {
             self.shifts = chunk
                 .iter()
@@ -147,6 +149,7 @@ impl Sums {
         }
 
         self.count += chunk.first().map_or(0, Vec::len);
+
         let shifted = |row: usize| {
             chunk[row].iter().map(|number| number - self.shifts[row]).collect::<Vec<_>>()
         };
@@ -182,6 +185,7 @@ impl Sums {
             }
 
             let scale = self.covariance(row, row).sqrt() * self.covariance(column, column).sqrt();
+            // Rounding may lead a little beyond 1, which would be refused.
             (self.covariance(row, column) / scale).clamp(-1.0, 1.0)
         };
 
@@ -192,13 +196,13 @@ impl Sums {
     }
 }
 
-/// Where a tensor stands.
-struct Place {
+/// Where the numbers of a tensor are in the data of a file: the first byte, and how many numbers.
+struct TensorSpan {
     begin: u64,
     count: usize,
 }
 
-/// A model file of which every byte has been checked.
+/// A model file. Every byte of it has been checked.
 struct ModelFile(TensorFile);
 
 impl ModelFile {
@@ -210,7 +214,7 @@ impl ModelFile {
         ReportError::format(self.0.path(), reason)
     }
 
-    /// Numbers of layers that the metadata holds under a key.
+    /// Layer numbers under a key of the metadata.
     fn numbers(&self, key: &str) -> Result<Vec<usize>> {
         let text = self
             .0
@@ -228,8 +232,8 @@ impl ModelFile {
         })
     }
 
-    /// Where one of the two feed-forward matrices of each layer stands.
-    fn places(&self, layers: &[usize], matrix: usize) -> Result<Vec<Place>> {
+    /// Where one of the two feed-forward matrices of each layer is.
+    fn spans(&self, layers: &[usize], matrix: usize) -> Result<Vec<TensorSpan>> {
         let storage = self.numbers("storage")?;
         let tensors = &self.0.header().tensors;
         let names = FEED_FORWARD
@@ -238,8 +242,9 @@ impl ModelFile {
         let (before, behind) =
             names.ok_or_else(|| self.refuse("no feed-forward weights of a layer 0".to_owned()))?;
 
-        let mut places: Vec<Place> = Vec::new();
+        let mut spans: Vec<TensorSpan> = Vec::new();
         for &layer in layers {
+            // A block is in the file once, under the lowest layer that uses it.
             let lowest = storage.get(layer).ok_or_else(|| {
                 self.refuse(format!("expected layers below {}, got {layer}", storage.len()))
             })?;
@@ -249,17 +254,17 @@ impl ModelFile {
                 .ok_or_else(|| self.refuse(format!("lacks the tensor `{name}`")))?;
 
             let count = info.count() as usize;
-            let expected = places.first().map(|place| place.count);
+            let expected = spans.first().map(|span| span.count);
             if expected.is_some_and(|expected| expected != count) {
                 return Err(self.refuse(format!(
                     "tensor `{name}`: expected as many numbers as in other layers"
                 )));
             }
 
-            places.push(Place { begin: info.data_offsets.0, count });
+            spans.push(TensorSpan { begin: info.data_offsets.0, count });
         }
 
-        Ok(places)
+        Ok(spans)
     }
 
     fn read(&self, begin: u64, count: usize) -> Result<Vec<f64>> {

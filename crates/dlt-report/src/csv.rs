@@ -1,4 +1,4 @@
-//! The metrics of a run as tables that spreadsheets and every language read: one file for each kind
+//! The metrics of a run as CSV tables, for spreadsheets and other programs: one file for each kind
 //! of row.
 //!
 //! | file | a line for each |
@@ -7,9 +7,9 @@
 //! | `evaluations.csv` | evaluation |
 //! | `decisions.csv` | decision |
 //!
-//! The first line names the columns, after the keys of `dlt_spec::record` and with units. What a
-//! row lacks is empty; NaN is `NaN`, and so is what the metrics hold as `null`; numbers have as
-//! many digits as tell them from every other f64. The layers of an action or a state are joined
+//! The first line names the columns: the keys of `dlt_spec::record`, with units. A value that a row
+//! lacks is empty. NaN, and `null` in the metrics, is `NaN`. Numbers have as many digits as are
+//! needed to distinguish them from every other f64. The layers of an action or a state are joined
 //! with spaces.
 
 use std::fs;
@@ -23,10 +23,10 @@ use dlt_spec::record::{DecisionRow, EvaluationRow, METRICS_FILE, Split, StepRow}
 use crate::error::{ReportError, Result};
 use crate::metrics::Metrics;
 
-/// The folder of a run that tables are in.
+/// The folder for tables in a run folder.
 pub const FOLDER: &str = "csv";
 
-/// Name of a column, and what a row has in it.
+/// Name of a column, and the function that gives a row's cell in it.
 type Column<R> = (&'static str, fn(&R) -> String);
 
 const STEPS: &[Column<StepRow>] = &[
@@ -77,17 +77,17 @@ const DECISIONS: &[Column<DecisionRow>] = &[
     ("unlikeness", |row| row.unlikeness.map_or_else(String::new, number)),
 ];
 
-/// Columns of the decisions' table of earlier builds; the others follow.
+/// How many columns the table of decisions had in earlier builds. The newer ones follow.
 const EARLIER_DECISIONS: usize = 14;
 
-/// Writes the tables of a run into a folder, and says which files they are. A file that begins with
-/// our names of columns, or those of an earlier build, is replaced; any other one stays, and then
-/// nothing is written.
+/// Writes the tables of a run into a folder, and returns their paths. A file whose first line has
+/// our column names, or those of an earlier build, is replaced. If there is any other file of that
+/// name, it stays and nothing is written.
 ///
 /// # Errors
-/// [`ReportError::NoRun`] where `run` is no run folder, [`ReportError::Io`] where a file cannot be
-/// read or written, [`ReportError::Format`] where the metrics are damaged or a file of that name is
-/// somebody else's.
+/// [`ReportError::NoRun`] if `run` is not a run folder; [`ReportError::Io`] if a file cannot be
+/// read or written; [`ReportError::Format`] if the metrics are damaged or dlt did not write an
+/// existing file of that name.
 pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     let metrics = run.join(METRICS_FILE);
     if !metrics.is_file() {
@@ -104,9 +104,11 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
             Some(table(&DECISIONS[..EARLIER_DECISIONS], &[])),
         ),
     ];
+
     durable::refuse_link(folder).map_err(ReportError::io("write", folder))?;
     fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
 
+    // All files are checked before the first one is written.
     for (name, bytes, earlier) in &tables {
         refuse_others(&folder.join(name), bytes, earlier.as_deref())?;
     }
@@ -114,7 +116,7 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for (name, bytes, _) in &tables {
         let path = folder.join(name);
-        // A reader finds the former table or the new one, never a part.
+        // A reader finds the old table or the new one, never a part.
         durable::replace(&path, bytes).map_err(ReportError::io("write", &path))?;
         paths.push(path);
     }
@@ -138,7 +140,7 @@ fn refuse_others(path: &Path, table: &[u8], earlier: Option<&[u8]>) -> Result<()
     if found != header && Some(&found[..]) != earlier {
         return Err(ReportError::format(
             path,
-            "is there already, and was not written by dlt: move it away",
+            "already exists, and was not written by dlt: move it away",
         ));
     }
 
@@ -157,7 +159,8 @@ fn table<R>(columns: &[Column<R>], rows: &[R]) -> Vec<u8> {
     writer.into_inner().expect(IN_MEMORY)
 }
 
-/// With an exponent where that is shorter, and told from an integer.
+/// A number with a decimal point or an exponent, whichever is shorter, so that it does not look
+/// like an integer.
 fn number(value: f64) -> String {
     format!("{value:?}")
 }

@@ -1,5 +1,5 @@
-//! What a run came to, in numbers: of a finished one its summary, of one under way what its rows
-//! say so far.
+//! The outcome of a run in numbers: from the summary of a finished run, or from the rows so far of
+//! a run under way.
 
 use dlt_spec::record::{Scores, Split};
 use dlt_spec::size::Extents;
@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::run::Run;
 
-/// The numbers of a run that people compare. What a run under way does not know yet is absent.
+/// The numbers of a run that people compare. Those that a run under way does not have yet are
+/// absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Digest {
     /// Name of the folder.
@@ -23,7 +24,7 @@ pub struct Digest {
     pub finished: bool,
     /// Training steps done.
     pub steps: usize,
-    /// Training steps asked for, where the spec says a number.
+    /// Training steps that the spec asks for, if it has a number.
     pub planned_steps: Option<usize>,
     /// Layers, L.
     pub layers: usize,
@@ -41,7 +42,7 @@ pub struct Digest {
     pub unigram_test_perplexity: Option<f64>,
     /// Bits per byte of the validation text.
     pub bits_per_byte: Option<f64>,
-    /// Share of right classes on the validation split, where classes are predicted.
+    /// Share of right classes on the validation split, if classes are predicted.
     pub validation_accuracy: Option<f64>,
     /// All scores on the validation split.
     pub validation_scores: Option<Scores>,
@@ -63,33 +64,33 @@ pub struct Digest {
     pub independent_layers_mean: Option<f64>,
     /// The same after the last step.
     pub independent_layers_end: Option<usize>,
-    /// Layers with storage of their own, mean; frozen ones count.
+    /// Number of different storages that layers use, mean; frozen ones count.
     pub distinct_layers_mean: Option<f64>,
     /// The same after the last step.
     pub distinct_layers_end: Option<usize>,
-    /// Training tokens a second, evaluation apart; where classes are predicted, examples.
+    /// Training tokens a second, without evaluation; examples if classes are predicted.
     pub tokens_per_s: Option<f64>,
     /// Time of one pass over the training split, in seconds.
     pub seconds_per_epoch: Option<f64>,
     /// Time so far, in seconds.
     pub elapsed_s: Option<f64>,
-    /// Share of the training time that went into rewards.
+    /// Share of the training time for rewards.
     pub rewarding_share: Option<f64>,
-    /// Share of the training time that went into decisions.
+    /// Share of the training time for decisions.
     pub deciding_share: Option<f64>,
-    /// Most resident memory, in 10^6 bytes.
+    /// Peak resident memory, in 10^6 bytes.
     pub peak_rss_mb: Option<f64>,
-    /// What was predicted for it.
+    /// The prediction of it, in 10^6 bytes.
     pub predicted_peak_rss_mb: Option<f64>,
     /// Mean resident memory, in 10^6 bytes.
     pub mean_rss_mb: Option<f64>,
-    /// Most weights, gradients and moments at a time, in 10^6 bytes.
+    /// Peak memory of weights, gradients and moments, in 10^6 bytes.
     pub weights_gradients_moments_mb_peak: Option<f64>,
     /// Decisions made.
     pub decisions: usize,
-    /// Layers tied by them.
+    /// How many times they tied a layer.
     pub tied_events: usize,
-    /// Layers untied by them.
+    /// How many times they untied a layer.
     pub untied_events: usize,
     /// Fingerprint of the spec.
     pub spec_fingerprint: String,
@@ -100,7 +101,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// Of a run as it stands.
+    /// The digest of a run in its present state.
     #[must_use]
     pub fn of(run: &Run) -> Self {
         let events = run.recording.event_counts();
@@ -125,7 +126,7 @@ impl Digest {
         digest.or_summary(run)
     }
 
-    /// Whether no layer ever shares with another one.
+    /// Whether no layer ever shares weights with another one.
     #[must_use]
     pub fn is_conventional(run: &Run) -> bool {
         let is_independent = run.spec.tying.initial == Initial::Named(InitialName::Independent);
@@ -145,7 +146,7 @@ impl Digest {
         let best =
             validations.filter(|row| row.loss.is_finite()).min_by(|a, b| a.loss.total_cmp(&b.loss));
 
-        // Only the part in blocks is read, on which the extents of the data have no influence.
+        // Only the part in blocks is used, and it does not depend on the extents of the data.
         let size = run.spec.size(Extents { vocabulary: 1, classes: 1 });
 
         Self {
@@ -171,7 +172,7 @@ impl Digest {
         }
     }
 
-    /// Where there is a summary, its numbers.
+    /// The digest with the numbers of the summary, if there is one.
     fn or_summary(self, run: &Run) -> Self {
         let Some(summary) = &run.summary else { return self };
         let finite = |number: f64| Some(number).filter(|number| number.is_finite());
@@ -210,7 +211,7 @@ impl Digest {
         }
     }
 
-    /// The part of the conventional model's block parameters that was trained, mean over training.
+    /// The trained block parameters as a share of the conventional model's, mean over training.
     #[must_use]
     pub fn block_share_mean(&self) -> Option<f64> {
         Some(self.block_parameters_mean? / self.conventional_block_parameters? as f64)
@@ -246,7 +247,7 @@ fn method(run: &Run) -> String {
     }
 }
 
-/// A value as a spec file spells it, without quotes.
+/// A value as a spec file has it, without quotes.
 pub(crate) fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
@@ -255,7 +256,7 @@ pub(crate) fn word(value: &impl Serialize) -> String {
     }
 }
 
-/// What the speed of a run and its data are counted in.
+/// The unit of a run's speed and data.
 pub(crate) fn units(run: &Run) -> &'static str {
     match run.spec.model.objective {
         Objective::Classes => "examples",

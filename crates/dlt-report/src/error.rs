@@ -1,4 +1,4 @@
-//! What can go wrong while records are read or pictures are made.
+//! Errors of reading records and making pictures.
 
 use std::path::{Path, PathBuf};
 
@@ -7,21 +7,21 @@ use dlt_spec::tensors::{TensorError, not_finite};
 /// Result with [`ReportError`].
 pub type Result<T, E = ReportError> = std::result::Result<T, E>;
 
-/// What went wrong.
+/// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
     /// A file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// What was tried: `read`, `write`, `create`.
         action: &'static str,
-        /// On what.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file holds something else than its format says.
+    /// The content of a file does not match its format.
     #[error("{}: {reason}", path.display())]
     Format {
         /// The file.
@@ -30,7 +30,10 @@ pub enum ReportError {
         reason: String,
     },
     /// A folder is not that of a run.
-    #[error("{}: not a run folder: expected one that `dlt train` wrote, with a {file}", path.display())]
+    #[error(
+        "{}: not a run folder: expected one that `dlt train` wrote, with a {file}",
+        path.display()
+    )]
     NoRun {
         /// The folder.
         path: PathBuf,
@@ -50,19 +53,19 @@ pub enum ReportError {
     Picture {
         /// Title of the figure.
         title: String,
-        /// What stood in the way.
+        /// Why not.
         reason: String,
     },
 }
 
 impl ReportError {
-    /// For `map_err` on input and output.
+    /// Makes an error of input and output, for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
 
-    /// For what a file should not hold.
+    /// An error about the content of a file.
     pub(crate) fn format(path: &Path, reason: impl ToString) -> Self {
         Self::Format { path: path.to_owned(), reason: reason.to_string() }
     }

@@ -1,10 +1,10 @@
 //! Figures of runs as SVG documents: those of the paper and some of our own.
 //!
-//! What has axes is drawn with plotters, which lays text out by a rule of thumb where it has no
-//! font: nothing here hangs on its guess, because places for labels and legends are reckoned in
-//! `sheet` and `axes` and text is anchored. It draws on whole units, so a sheet has ten of them a
-//! pixel. It has no arcs, and polylines in their place would be neither smooth nor small: the
-//! replication map alone is written element by element.
+//! Figures with axes are drawn with plotters. Without a font it only estimates the size of text.
+//! Nothing here depends on that estimate: `sheet` and `axes` compute the places of labels and
+//! legends, and text is anchored. plotters draws on whole units, so a sheet has ten of them per
+//! pixel. It has no arcs, and polylines instead of arcs would be neither smooth nor small, so only
+//! the replication map is written element by element.
 //!
 //! The same input gives the same bytes.
 
@@ -48,7 +48,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// The document, for a file of its own.
+    /// The whole document, for a file.
     #[must_use]
     pub fn svg(&self) -> &str {
         &self.svg
@@ -60,7 +60,7 @@ impl Figure {
         &self.title
     }
 
-    /// What is to be seen, for those who do not see it.
+    /// A description for people who do not see the figure.
     #[must_use]
     pub fn alt(&self) -> &str {
         &self.alt
@@ -69,14 +69,14 @@ impl Figure {
     /// The figure as a PNG, [`picture::SCALE`] times as large.
     ///
     /// # Errors
-    /// [`ReportError::Picture`] where it cannot be rasterised.
+    /// [`ReportError::Picture`] if it cannot be rasterised.
     pub fn png(&self) -> Result<Vec<u8>> {
         picture::png(&self.svg)
             .map_err(|reason| ReportError::Picture { title: self.title.clone(), reason })
     }
 
-    /// The figure as an element of an HTML page: without the XML header and a size of its own, its
-    /// colours those that the page gives to the variables of [`PAGE_COLOURS`].
+    /// The figure as an element of an HTML page: without XML header and size. Its colours are the
+    /// CSS variables of [`PAGE_COLOURS`], whose values the page sets.
     #[must_use]
     pub fn for_page(&self) -> String {
         let element = self.svg.strip_prefix(sheet::XML_HEADER).unwrap_or(&self.svg);

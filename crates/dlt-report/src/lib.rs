@@ -1,8 +1,7 @@
-//! What people look at: figures, pages, tables and event files, made from the records of runs and
-//! from nothing else.
+//! Figures, pages, tables and event files, made only from the records of runs.
 //!
-//! A run is read with [`Run::read`], finished or under way: a figure or a page can be made of
-//! either. Nothing here trains, prints, or opens a connection.
+//! [`Run::read`] reads a run, finished or under way, and a figure or a page can be made of either.
+//! Nothing here trains, prints, or opens a connection.
 
 pub mod correlation;
 pub mod csv;

@@ -1,4 +1,4 @@
-//! The metrics of a run, read as far as they are written.
+//! The metrics of a run, as far as they are written.
 
 use std::io::{self, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use dlt_spec::record::{DecisionRow, EvaluationRow, Lines, MetricRow, RECORD_SCHE
 
 use crate::error::{ReportError, Result};
 
-/// Follows the metrics file of a run that may be under way: each look reads what was written since
-/// the one before. A last line without an end is not read yet.
+/// Follows the metrics file of a run that may be under way. Each call reads what was written since
+/// the previous one. A last line without a line end is not read yet.
 #[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
@@ -23,18 +23,19 @@ impl Follower {
         Self { path: path.into(), offset: 0, lines: 0 }
     }
 
-    /// The rows that are new. Where the file has become shorter, as a resumed run leaves it,
-    /// `None`: whoever follows begins anew.
+    /// The new rows. `None` if the file has become shorter, because a resumed run cuts it back: the
+    /// caller then has to drop its rows and call again, which reads from the first line.
     ///
     /// # Errors
-    /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where a whole
-    /// line is no row.
+    /// [`ReportError::Io`] if the file cannot be read, [`ReportError::Format`] if a whole line is
+    /// not a row.
     pub fn rows(&mut self) -> Result<Option<Vec<MetricRow>>> {
         let mut file = dlt_spec::file::regular(&self.path, u64::MAX)
             .map_err(ReportError::io("read", &self.path))?;
         let length = file.metadata().map_err(ReportError::io("read", &self.path))?.len();
         if length < self.offset {
-            (self.offset, self.lines) = (0, 0);
+            self.offset = 0;
+            self.lines = 0;
             return Ok(None);
         }
 
@@ -47,7 +48,9 @@ impl Follower {
                 break;
             }
 
-            (self.offset, self.lines) = (self.offset + line.bytes as u64, self.lines + 1);
+            // Counted before the row is read, so that an error names this line.
+            self.offset += line.bytes as u64;
+            self.lines += 1;
             rows.push(self.row(line.text.trim_end())?);
         }
 
@@ -91,7 +94,7 @@ impl Metrics {
     /// Reads a metrics file.
     ///
     /// # Errors
-    /// As [`Follower::rows`].
+    /// Those of [`Follower::rows`].
     pub fn read(path: &Path) -> Result<Self> {
         let mut metrics = Self::default();
         metrics.extend(Follower::new(path).rows()?.unwrap_or_default());
@@ -118,7 +121,10 @@ mod tests {
     use std::io::Write;
 
     const HEADER: &str = r#"{"kind":"header","schema":1}"#;
-    const EVALUATION: &str = r#"{"kind":"evaluation","step":3,"split":"validation","loss":2.0,"perplexity":7.5,"tokens":9,"elapsed_ms":1.0}"#;
+    const EVALUATION: &str = concat!(
+        r#"{"kind":"evaluation","step":3,"split":"validation","#,
+        r#""loss":2.0,"perplexity":7.5,"tokens":9,"elapsed_ms":1.0}"#
+    );
 
     #[test]
     fn what_is_written_between_two_looks_comes_once() {
@@ -138,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_is_read_anew() {
+    fn a_file_that_was_cut_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         std::fs::write(&path, format!("{HEADER}\n{EVALUATION}\n")).unwrap();

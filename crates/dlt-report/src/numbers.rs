@@ -1,4 +1,4 @@
-//! Numbers as a person reads them on a page.
+//! Numbers as text for people.
 
 /// A whole number with commas: `1,234,567`.
 #[must_use]
@@ -16,8 +16,8 @@ pub fn whole(number: usize) -> String {
     text
 }
 
-/// A number with so many decimals and commas before them; a dash where it is not finite. Minus is
-/// the sign of that name.
+/// A number with this many decimals, and commas between thousands; a dash if it is not finite. The
+/// sign of a negative number is U+2212, the minus sign.
 #[must_use]
 pub fn decimal(number: f64, decimals: usize) -> String {
     if !number.is_finite() {
@@ -35,7 +35,7 @@ pub fn decimal(number: f64, decimals: usize) -> String {
     }
 }
 
-/// A number that may be far from 1: four figures that say something.
+/// A number of any size, with four significant digits.
 #[must_use]
 pub fn significant(number: f64) -> String {
     match number.abs() {
@@ -49,12 +49,12 @@ pub fn significant(number: f64) -> String {
     }
 }
 
-/// What there is, shown so; a dash where there is nothing.
+/// The value as `show` writes it; a dash for `None`.
 pub fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "–".to_owned(), show)
 }
 
-/// A perplexity: two decimals while they say something.
+/// A perplexity: two decimals below 10,000, none above.
 #[must_use]
 pub fn perplexity(number: f64) -> String {
     decimal(number, if number < 10_000.0 { 2 } else { 0 })
@@ -96,8 +96,8 @@ pub fn moment(seconds: u64) -> String {
     let days = seconds / 86_400;
     let minutes = seconds % 86_400 / 60;
 
-    // Years that begin in March end with the leap day, so that months have fixed places in them;
-    // 400 of them have 146,097 days.
+    // The years counted here begin in March: the leap day is their last day, so each month begins
+    // at a fixed day. 400 such years have 146,097 days.
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
@@ -127,7 +127,8 @@ mod tests {
             ["0.0", "–", "1.000e30"]
         );
         assert_eq!([perplexity(231.456), perplexity(50_257.3)], ["231.46", "50,257"]);
-        assert_eq!([signed(0.251, 2), signed(-3.0, 1), signed(0.001, 1)], ["+0.25", "−3.0", "0.0"]);
+        let signs = [signed(0.251, 2), signed(-3.0, 1), signed(0.001, 1)];
+        assert_eq!(signs, ["+0.25", "−3.0", "0.0"]);
 
         assert_eq!(
             [1e-5, 0.25, 1.5, 12.345, 1234.5, -2e8].map(significant),

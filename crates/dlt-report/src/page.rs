@@ -1,9 +1,8 @@
-//! One page about one or several runs: a single HTML file that asks the network for nothing, or the
-//! same page kept up to date while a run goes on.
+//! One page about one or several runs: a single HTML file that makes no network requests, or the
+//! same page kept up to date during a run.
 //!
-//! All text is markup-free by construction: what came from a run enters a page through `Html::text`
-//! alone. The page forbids itself every request and every script but its own by a
-//! Content-Security-Policy.
+//! Text cannot become markup: everything from a run enters a page through `Html::text`. A
+//! Content-Security-Policy in the page forbids every request and every script except its own.
 
 mod comparison;
 mod curves;
@@ -25,19 +24,19 @@ use crate::numbers::{duration, whole};
 use crate::run::Run;
 use html::Html;
 
-/// Second line of every page, which tells that a file may be written over by another page.
+/// Second line of every page. A file with it may be overwritten by another page.
 pub const MARKER: &str = "<!-- A page of dlt report. -->";
 
 const TEMPLATE: &str = include_str!("../assets/page.html");
 const STYLE: &str = include_str!("../assets/page.css");
 const SCRIPT: &str = include_str!("../assets/page.js");
 
-/// What becomes of a page.
+/// How a page is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PageKind {
     /// A file that stays as it is.
     Still,
-    /// Served while a run goes on: it may ask the server that it came from for news.
+    /// Served during a run: it may ask its server for news.
     Live,
 }
 
@@ -46,11 +45,11 @@ pub enum Kind {
 pub struct Page<'a> {
     runs: &'a [Run],
     digests: Vec<Digest>,
-    kind: Kind,
+    kind: PageKind,
     notice: Option<&'a str>,
 }
 
-/// A piece of a page that is replaced as a whole when it changes.
+/// A piece of a page. When it changes, it is replaced as a whole.
 struct Part {
     id: String,
     html: Html,
@@ -59,11 +58,11 @@ struct Part {
 impl<'a> Page<'a> {
     /// A page about these runs.
     #[must_use]
-    pub fn new(runs: &'a [Run], kind: Kind) -> Self {
+    pub fn new(runs: &'a [Run], kind: PageKind) -> Self {
         Self { runs, digests: runs.iter().map(Digest::of).collect(), kind, notice: None }
     }
 
-    /// The same with a sentence that stands above everything.
+    /// The same page with a sentence above everything else.
     #[must_use]
     pub fn with_notice(self, notice: Option<&'a str>) -> Self {
         Self { notice, ..self }
@@ -80,7 +79,8 @@ impl<'a> Page<'a> {
         let data = html::embedded(data);
         let mut document = String::with_capacity(TEMPLATE.len() + body.len() + data.len());
 
-        // One pass, so that a text of a run that looks like a place of the template stays a text.
+        // Filled in one pass, so that a text of a run that looks like a place of the template stays
+        // text.
         for (index, piece) in TEMPLATE.split("{{").enumerate() {
             let Some((place, rest)) = piece.split_once("}}").filter(|_| index > 0) else {
                 document.push_str(piece);
@@ -111,10 +111,10 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// What the script reads: the states of the runs over time.
+    /// The data for the script: the states of the runs over time.
     fn data(&self) -> Value {
         let runs: Vec<Value> = self.runs.iter().map(history::moments).collect();
-        json!({ "live": self.kind == Kind::Live, "runs": runs })
+        json!({ "live": self.kind == PageKind::Live, "runs": runs })
     }
 
     fn body(&self, parts: Vec<Part>) -> String {
@@ -122,12 +122,13 @@ impl<'a> Page<'a> {
         body.markup("<header class=\"masthead\"><p class=\"kicker\">Dynamic layer tying</p>");
         body.tagged("<h1>", &self.title(), "</h1>");
 
+        // The body takes the parts one by one, in the order in which `parts` made them.
         let mut parts = parts.into_iter();
         let mut next = |body: &mut Html, wanted: &str| {
             let part = parts
                 .next()
                 .filter(|part| part.id == wanted)
-                .expect("parts come in the order of the page");
+                .expect("parts are in the order of the page");
 
             body.markup("<div id=\"")
                 .text(&part.id)
@@ -153,7 +154,7 @@ impl<'a> Page<'a> {
         body.markup("</header>");
         if self.runs.len() > 1 {
             body.markup(
-                "<section aria-labelledby=\"beside\"><h2 id=\"beside\">Beside each other</h2>",
+                "<section aria-labelledby=\"compared\"><h2 id=\"compared\">Comparison</h2>",
             );
             next(&mut body, "comparison");
             body.markup("</section>");
@@ -231,11 +232,11 @@ const SECTIONS: &[(&str, &str)] = &[
     ("outcome", "Outcome in numbers"),
     ("layers", "Layers"),
     ("decisions", "Decisions"),
-    ("settings", "Settings beside the paper’s"),
-    ("reproduction", "How to reproduce it"),
+    ("settings", "Settings compared with the paper’s"),
+    ("reproduction", "How to reproduce this run"),
 ];
 
-fn section_html(section: &str, run: &Run, digest: &Digest, id: &str, kind: Kind) -> Html {
+fn section_html(section: &str, run: &Run, digest: &Digest, id: &str, kind: PageKind) -> Html {
     match section {
         "glance" => {
             let mut html = status(run, digest, kind);
@@ -269,7 +270,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// What the run is, and whether it has finished.
-fn status(run: &Run, digest: &Digest, kind: Kind) -> Html {
+fn status(run: &Run, digest: &Digest, kind: PageKind) -> Html {
     let mut html = Html::new();
     html.tagged("<p class=\"lede\">", &reproduction::line(run), "<br>");
     html.tagged("", &capitalised(&digest.method), "</p>");
@@ -284,13 +285,13 @@ fn status(run: &Run, digest: &Digest, kind: Kind) -> Html {
             &format!("Finished: {} steps{took}", whole(digest.steps)),
             "</p>",
         ),
-        (None, Kind::Live) => html.tagged(
+        (None, PageKind::Live) => html.tagged(
             "<p class=\"status going\">",
             &format!("Step {}{of}{took}", whole(digest.steps)),
             "</p>",
         ),
-        (None, Kind::Still) => html.tagged(
-            "<p class=\"status going\">Not finished when this page was made: step ",
+        (None, PageKind::Still) => html.tagged(
+            "<p class=\"status going\">Unfinished when this page was made: step ",
             &format!("{}{of}{took}", whole(digest.steps)),
             "</p>",
         ),

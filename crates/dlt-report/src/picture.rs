@@ -1,5 +1,5 @@
-//! From an SVG document to a PNG: rasterised here, with a font that is part of the program, so that
-//! the bytes are the same on any machine.
+//! Makes a PNG of an SVG document. It is rasterised here, with a font that is part of the program,
+//! so the bytes are the same on any machine.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,13 +7,14 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::fontdb::Database;
 use resvg::usvg::{Options, Tree};
 
-/// Pixels of the picture for each of the document.
+/// Pixels of the picture for each pixel of the document, across and down.
 pub const SCALE: u32 = 2;
 
-/// Most bytes of a document that is rasterised: each of its elements takes some kilobytes while it
-/// is, so that this is a gigabyte.
+/// Largest document that is rasterised, in bytes. Each of its elements takes some kilobytes of
+/// memory meanwhile, so such a document takes about a gigabyte.
 const MOST_SVG_BYTES: usize = 16 << 20;
-/// Most pixels of a picture, of four bytes each.
+
+/// Largest number of pixels of a picture, of four bytes each.
 const MOST_PIXELS: u64 = 64 << 20;
 
 const FAMILY: &str = "DejaVu Sans";
@@ -26,10 +27,10 @@ static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
     Arc::new(fonts)
 });
 
-/// The picture of a document, [`SCALE`] times its width and height.
+/// The picture of a document, as a PNG of [`SCALE`] times its width and height.
 ///
 /// # Errors
-/// What is wrong with the document, in words.
+/// A text that says what is wrong with the document.
 pub fn png(svg: &str) -> Result<Vec<u8>, String> {
     if svg.len() > MOST_SVG_BYTES {
         return Err(format!(

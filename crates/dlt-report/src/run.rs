@@ -1,4 +1,4 @@
-//! A run as its folder tells it, finished or under way.
+//! A run as its folder shows it, finished or under way.
 
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
@@ -17,14 +17,14 @@ use crate::metrics::Metrics;
 /// The model file of a run folder.
 pub const MODEL_FILE: &str = "model.safetensors";
 
-/// What a run folder holds.
+/// The content of a run folder.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// The folder.
     pub path: PathBuf,
-    /// What the run is.
+    /// The spec of the run.
     pub spec: CheckedSpec,
-    /// Where it comes from.
+    /// How it was made.
     pub provenance: Provenance,
     /// Its rows so far.
     pub metrics: Metrics,
@@ -35,11 +35,11 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads a run folder. Of a run under way, what stands in whole lines.
+    /// Reads a run folder. A half-written last line of a run under way is left out.
     ///
     /// # Errors
-    /// [`ReportError::NoRun`] where it is none, [`ReportError::Io`] where a file cannot be read,
-    /// and [`ReportError::Format`] where one is damaged or of another version.
+    /// [`ReportError::NoRun`] if it is not a run folder; [`ReportError::Io`] if a file cannot be
+    /// read; [`ReportError::Format`] if a file is damaged or has another version.
     pub fn read(path: &Path) -> Result<Self> {
         for file in [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE] {
             if !path.join(file).is_file() {
@@ -59,14 +59,14 @@ impl Run {
         })
     }
 
-    /// Reads the decisions and the outcome again, for whoever follows the metrics by themselves.
+    /// Reads the decisions and the outcome again. The caller adds the metrics.
     pub(crate) fn update(&mut self) -> Result<()> {
         self.recording = read_recording(&self.path.join(STATES_FILE), &self.spec)?;
         self.summary = read_summary(&self.path)?;
         Ok(())
     }
 
-    /// Name of the folder: what tells runs of one spec apart.
+    /// Name of the folder, which distinguishes runs of the same spec.
     #[must_use]
     pub fn name(&self) -> String {
         let name = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
@@ -115,7 +115,7 @@ fn read_summary(path: &Path) -> Result<Option<Summary>> {
     Ok(Some(summary))
 }
 
-/// A living run may be in the middle of its last line.
+/// Reads whole lines only: a run under way may be in the middle of its last line.
 fn read_recording(path: &Path, spec: &CheckedSpec) -> Result<Recording> {
     let file = dlt_spec::file::regular(path, dlt_spec::file::RECORD_BYTES);
     let file = file.map_err(ReportError::io("read", path))?;

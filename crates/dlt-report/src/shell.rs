@@ -1,12 +1,13 @@
-//! Command lines that can be typed as they stand.
+//! Command lines that can be pasted into a shell.
 
-/// A word as a shell reads it whole.
+/// A word with quotes, if a shell would not read it as one word without them.
 #[must_use]
 pub fn quoted(word: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
+
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 

@@ -1,11 +1,11 @@
-//! Event files for TensorBoard, made of the metrics of a run and of nothing else.
+//! Event files for TensorBoard, made only from the metrics of a run.
 //!
-//! An event file is a row of records. A record is the length of its message (8 bytes), a checksum
-//! of these bytes (4), the message, and a checksum of the message (4); numbers are little-endian,
-//! checksums are CRC-32C, turned right by 15 bits and moved by 0xa282ead8. The messages are
-//! `Event`s of TensorFlow's event.proto: the first says `brain.Event:2` and who wrote the file,
-//! every other one holds the numbers of one row, with its step, and as its time the start of the
-//! run and what was trained since.
+//! An event file is a sequence of records. A record is the length of its message (8 bytes), a
+//! checksum of these bytes (4), the message, and a checksum of the message (4). Numbers are
+//! little-endian. Checksums are CRC-32C, rotated right by 15 bits, plus 0xa282ead8. The messages
+//! are `Event`s of TensorFlow's event.proto. The first one has the version `brain.Event:2` and the
+//! name of the writer. Each of the others has the numbers of one row with its step; its time is the
+//! start of the run plus the time of training since then.
 //!
 //! | row | tags |
 //! |---|---|
@@ -14,12 +14,12 @@
 //! | evaluation of the kept model at the end, at a step that its split was evaluated at before | the same below `kept_validation/` or `kept_test/` |
 //! | decision | `agent/` `epsilon`, `reward`, `q_predicted`, `q_target`, `q_loss`, `tied_events`, `untied_events`, `conflict`, `unlikeness`; where the gate measured, `refused` (0 or 1), `loss_before`, `loss_after` |
 //!
-//! Numbers are f32, as those of everybody's scalars; what a row lacks has no tag; NaN and the
-//! infinities are written as what they are, and what the metrics hold as `null` is NaN.
+//! Numbers are f32, as TensorBoard's scalars are. A value that a row lacks has no tag. NaN and the
+//! infinities are written as they are, and `null` in the metrics is NaN.
 //!
-//! The same metrics give the same bytes. So a resumed run writes its file anew from the rows that
-//! are left: what stays is written over by itself, the rest is cut off, and no step is there twice.
-//! A TensorBoard that watches meanwhile need not notice.
+//! The same metrics give the same bytes. A resumed run therefore writes its file again from the
+//! remaining rows: their events are overwritten by the same bytes, the rest is cut off, and no step
+//! occurs twice. A TensorBoard that reads the file meanwhile is not disturbed.
 
 mod events;
 mod wire;
@@ -37,13 +37,13 @@ use crate::run::{read_json, read_spec};
 
 pub use events::EventWriter;
 
-/// The folder of a run that event files are in.
+/// The folder for event files in a run folder.
 pub const FOLDER: &str = "tensorboard";
 
-/// What the name of every event file begins with.
+/// Beginning of the name of every event file.
 const PREFIX: &str = "events.out.tfevents";
 
-/// The event file of a run, which may be under way: it follows the metrics.
+/// The event file of a run. The run may be under way: the file follows its metrics.
 #[derive(Debug)]
 pub struct EventFile {
     path: PathBuf,
@@ -52,13 +52,13 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Writes the event file of a run as far as the run has come. One that was written for it
-    /// before is written anew; other files in the folder stay as they are.
+    /// Writes the event file of a run, as far as the run has got. An event file that dlt wrote
+    /// before is written again; other files in the folder stay unchanged.
     ///
     /// # Errors
-    /// [`ReportError::NoRun`] where `run` is no run folder, [`ReportError::Io`] where a file cannot
-    /// be read or written, [`ReportError::Format`] where one is damaged, where the event file's
-    /// name is that of somebody else's file, or where another process writes it.
+    /// [`ReportError::NoRun`] if `run` is not a run folder; [`ReportError::Io`] if a file cannot be
+    /// read or written; [`ReportError::Format`] if a file is damaged, if dlt did not write an
+    /// existing file of the event file's name, or if another process is writing it.
     pub fn open(run: &Path, folder: &Path) -> Result<Self> {
         for file in [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE] {
             if !run.join(file).is_file() {
@@ -86,25 +86,24 @@ impl EventFile {
         Ok(file)
     }
 
-    /// Where the file is.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes the events of the rows that are new. Where the metrics were cut, all are written
-    /// anew.
+    /// Writes the events of new rows. If the metrics were cut back, it writes all events again.
     ///
     /// # Errors
-    /// As [`Follower::rows`], and [`ReportError::Io`] where the event file cannot be written.
+    /// Those of [`Follower::rows`], and [`ReportError::Io`] if the event file cannot be written.
     pub fn follow(&mut self) -> Result<()> {
         let cannot = || ReportError::io("write", &self.path);
-        let (rows, is_anew) = match self.metrics.rows()? {
+        let (rows, is_from_start) = match self.metrics.rows()? {
             Some(rows) => (rows, false),
             None => (self.metrics.rows()?.unwrap_or_default(), true),
         };
 
-        if is_anew {
+        if is_from_start {
             self.events.out().rewind().and_then(|()| self.events.begin()).map_err(cannot())?;
         }
 
@@ -112,14 +111,14 @@ impl EventFile {
             self.events.write(row).map_err(cannot())?;
         }
 
-        if is_anew {
+        if is_from_start {
             return self.cut();
         }
 
         self.events.out().flush().map_err(cannot())
     }
 
-    /// Cuts off what stands behind the last event.
+    /// Cuts off what is after the last event.
     fn cut(&mut self) -> Result<()> {
         let out = self.events.out();
         let end = out.stream_position();
@@ -127,16 +126,16 @@ impl EventFile {
     }
 }
 
-/// Writes the event file of a run into a folder, as [`EventFile::open`] does, and says where it is.
+/// Writes the event file of a run into a folder, as [`EventFile::open`] does, and returns its path.
 ///
 /// # Errors
-/// As [`EventFile::open`].
+/// Those of [`EventFile::open`].
 pub fn convert(run: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(EventFile::open(run, folder)?.path)
 }
 
-/// The file that was written here before, whatever the run was called and whenever it was said to
-/// have started then.
+/// The event file that dlt wrote in this folder before. Its name may have another name of the run
+/// or another start.
 fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
     let cannot = || ReportError::io("read", folder);
     let mut paths = Vec::new();
@@ -161,8 +160,8 @@ fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Opens the file to be written from its beginning, with what is in it, unless that is somebody
-/// else's.
+/// Opens and locks the file, with its content, to write from the beginning. Refuses a file that dlt
+/// did not write.
 fn claim(path: &Path) -> Result<File> {
     let cannot = || ReportError::io("write", path);
     durable::unshare(path).map_err(cannot())?;
@@ -173,7 +172,7 @@ fn claim(path: &Path) -> Result<File> {
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         return Err(ReportError::format(
             path,
-            "another process writes it, a run under way perhaps",
+            "another process is writing it, perhaps a run under way",
         ));
     }
 
@@ -182,7 +181,7 @@ fn claim(path: &Path) -> Result<File> {
     if length > 0 && !first.as_ref().is_some_and(events::is_ours) {
         return Err(ReportError::format(
             path,
-            "is there already, and was not written by dlt: move it away",
+            "already exists, and was not written by dlt: move it away",
         ));
     }
 

@@ -1,7 +1,7 @@
-//! Recorded results of other ways to train the same model for as long, which `dlt train` prints for
-//! comparison.
+//! Recorded results of other ways to train the same model for the same number of steps. `dlt train`
+//! prints them for comparison.
 //!
-//! `cargo xtask report` makes them from the records of the study; nobody writes them by hand.
+//! `cargo xtask report` makes them from the records of the study. They are never written by hand.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
-    /// Preset whose model, data and length of training it has.
+    /// Preset whose model, data and length of training it used.
     pub preset: String,
-    /// What it is: `conventional training`, `random policy`.
+    /// What it is, for example `conventional training` or `random policy`.
     pub label: String,
-    /// The command that made it, but for the seed.
+    /// The command that made it, without the seed.
     pub command: String,
     /// Its root seed.
     pub seed: u64,

@@ -1,4 +1,4 @@
-//! The rules that a spec must keep before anything is made from it.
+//! The rules that a spec must keep before a run is made from it.
 
 mod rules;
 
@@ -100,8 +100,8 @@ impl CheckedSpec {
         self.positions().min(self.model.attention_window.or(usize::MAX))
     }
 
-    /// Size of the vocabulary, V, and number of classes, K: what the spec says, else what the data
-    /// have.
+    /// Size of the vocabulary, V, and number of classes, K: those of the spec, or those of the data
+    /// where the spec says `auto`.
     #[must_use]
     pub fn extents(&self, data: Extents) -> Extents {
         Extents {
@@ -110,7 +110,7 @@ impl CheckedSpec {
         }
     }
 
-    /// Parameters with data of these extents; `None` where the number does not fit.
+    /// Parameters with data of these extents; `None` if the number does not fit.
     #[must_use]
     pub fn size(&self, data: Extents) -> Option<ModelSize> {
         ModelSize::new(&self.model, data)
@@ -128,7 +128,8 @@ impl CheckedSpec {
         self.training.batch / self.micro_batch()
     }
 
-    /// Predictions of a window: every token, those that are hidden, or one class.
+    /// Number of predictions of a window: every token, the hidden tokens (at least one), or one
+    /// class.
     #[must_use]
     pub fn predictions(&self) -> usize {
         let tokens = self.model.context;
@@ -141,8 +142,8 @@ impl CheckedSpec {
         }
     }
 
-    /// What the speed of training is counted in, for one step: tokens, or where classes are
-    /// predicted windows.
+    /// Units of one step in which the speed of training is counted: tokens, or windows where
+    /// classes are predicted.
     #[must_use]
     pub fn units_per_step(&self) -> usize {
         match self.model.objective {
@@ -159,9 +160,9 @@ impl CheckedSpec {
         self.evaluation.batch.or(self.training.batch)
     }
 
-    /// Steps of one pass over `train_windows` windows: full batches only, so 0 where there are
-    /// fewer windows than a batch holds. In the order `sweep` a pass is one visit of each layer,
-    /// whatever the data.
+    /// Steps of one pass over `train_windows` windows. Only full batches count, so it is 0 if there
+    /// are fewer windows than a batch holds. In the order `sweep` a pass is one visit of each layer
+    /// but layer 0, whatever the data.
     #[must_use]
     pub fn steps_per_pass(&self, train_windows: usize) -> usize {
         match self.data.order {
@@ -196,8 +197,8 @@ impl CheckedSpec {
         self.tying.initial == Initial::Named(InitialName::Frozen)
     }
 
-    /// Whether layers 1 to L - 1 start with their own weights and train them, though the state says
-    /// that layer 0 owns them.
+    /// Whether layers 1 to L - 1 start with their own weights and train them, although the state
+    /// says that layer 0 owns them.
     #[must_use]
     pub fn starts_trainable(&self) -> bool {
         self.tying.initial == Initial::Named(InitialName::Trainable)
@@ -207,8 +208,8 @@ impl CheckedSpec {
     /// that use the layer's block at the start). Later ties and splits do not change it.
     #[must_use]
     pub fn residual_factors(&self) -> Vec<f64> {
-        // A frozen or trainable layer starts with a block that it alone uses, whatever the state
-        // says.
+        // A frozen or trainable layer starts with a block that only it uses, although the state
+        // says that layer 0 owns it.
         let is_alone = self.starts_frozen() || self.starts_trainable();
         if self.tying.residual_scale == ResidualScale::None || is_alone {
             return vec![1.0; self.model.layers];
@@ -221,7 +222,7 @@ impl CheckedSpec {
         owners.iter().map(|owner| 1.0 / uses(owner) as f64).collect()
     }
 
-    /// The state that the policy `fixed` asks for; nothing where `agent.pattern` is `frozen`.
+    /// The state that the policy `fixed` sets; `None` if `agent.pattern` is `frozen`.
     #[must_use]
     pub fn fixed_pattern(&self) -> Option<State> {
         let pattern = &self.agent.pattern;
@@ -231,9 +232,9 @@ impl CheckedSpec {
     }
 }
 
-/// The state that a grouping stands for. `layers` must not be 0. Frozen layers, and those that
-/// train their own weights before their first decision, are all in the group of layer 0: what is
-/// physically in place is not part of a state.
+/// The state of a grouping. `layers` must not be 0. Frozen layers, and those that train their own
+/// weights before their first decision, are all in the group of layer 0: which weights a layer
+/// physically uses is not part of a state.
 fn grouping(grouping: &Initial, layers: usize) -> Result<State, StateError> {
     let name = match grouping {
         Initial::Named(name) => name,

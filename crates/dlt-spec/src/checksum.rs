@@ -1,4 +1,4 @@
-//! SHA-256 of files, and the digits that records hold of it.
+//! SHA-256 of files, and the hexadecimal digits of checksums in records.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -17,11 +17,12 @@ pub fn hex(bytes: &[u8]) -> String {
 /// SHA-256 of a file.
 ///
 /// # Errors
-/// As [`regular`](crate::file::regular), and what the system says.
+/// Those of [`regular`](crate::file::regular), and those of the system.
 pub fn of_file(path: &Path) -> io::Result<[u8; 32]> {
     let mut file = crate::file::regular(path, u64::MAX)?;
     let mut hash = Sha256::new();
     let mut piece = vec![0; PIECE];
+
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(hash.finalize().into()),

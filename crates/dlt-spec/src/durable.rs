@@ -1,9 +1,9 @@
-//! Files and folders that are whole or not there, and of which nothing else is left behind.
+//! Files and folders that are either whole or absent, with no remains of a failed write.
 //!
-//! What is being written has the name of its place with the ending `.partial`, and its writer holds
-//! a lock on it. The system frees the lock however the writer ends, so the next process knows what
-//! a dead one left and removes it. Nothing is opened for writing through a link, and no file that
-//! exists is written: it is replaced. The mode of every file and folder is the one that the umask
+//! While a file is being written, its name has the ending `.partial` and its writer holds a lock on
+//! it. The system frees the lock however the writer ends, so the next process can recognise and
+//! remove what a dead one left. Nothing is opened for writing through a link. An existing file is
+//! never written to, but replaced. The mode of every file and folder is the one that the umask
 //! gives.
 
 mod folder;
@@ -24,7 +24,7 @@ pub const PARTIAL: &str = "partial";
 /// Replaces a file by these bytes.
 ///
 /// # Errors
-/// What the system says. The file under `path` is then as it was.
+/// Those of the system. The file at `path` is then unchanged.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, |file| file.write_all(bytes))
 }
@@ -32,7 +32,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Replaces a file by what `write` puts into a new one.
 ///
 /// # Errors
-/// What the system or `write` says. The file under `path` is then as it was.
+/// Those of the system and of `write`. The file at `path` is then unchanged.
 pub fn replace_with<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut File) -> Result<(), E>,
@@ -40,17 +40,19 @@ pub fn replace_with<E: From<io::Error>>(
     put(path, write, |partial| fs::rename(partial, path))
 }
 
-/// Makes a file of these bytes where nothing has its name.
+/// Makes a file of these bytes if nothing has its name.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] where something has it, which stays as it is, and what the
-/// system says.
+/// [`io::ErrorKind::AlreadyExists`] if something has its name, which stays unchanged; those of the
+/// system.
 pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     refuse_existing(path)?;
+
+    // A rename would replace a file that got the name in the meantime; a hard link does not.
     let name = |partial: &Path| match fs::hard_link(partial, path) {
         Ok(()) => fs::remove_file(partial),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-        // A file system without second names.
+        // A file system without hard links.
         Err(_) => refuse_existing(path).and_then(|()| fs::rename(partial, path)),
     };
 
@@ -71,7 +73,7 @@ fn put<E: From<io::Error>>(
     });
 
     if written.is_err() {
-        // What is left of a failed write is only in the way.
+        // The remains of a failed write are of no use.
         let _ = fs::remove_file(&partial);
         return written;
     }
@@ -97,12 +99,12 @@ pub fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// A new empty file that this process has locked, once no other process writes one of this name.
-/// Rename or remove it before it is dropped.
+/// A new empty file that this process has locked. It first waits until no other process writes a
+/// file of this name. Rename or remove the file before it is dropped.
 ///
 /// # Errors
-/// [`io::ErrorKind::TimedOut`] where another process was stopped while it writes, or does not go on
-/// for a minute, and what the system says.
+/// [`io::ErrorKind::TimedOut`] if another process was stopped while it writes, or makes no progress
+/// for a minute; those of the system.
 pub fn claim(path: &Path) -> io::Result<File> {
     claim_after(path, |file| lock(file, path))
 }
@@ -110,12 +112,12 @@ pub fn claim(path: &Path) -> io::Result<File> {
 /// The same with another way to wait for a lock.
 ///
 /// # Errors
-/// What `lock` or the system says.
+/// Those of `lock` and of the system.
 pub fn claim_after(path: &Path, lock: impl Fn(&File) -> io::Result<()>) -> io::Result<File> {
     loop {
         if let Some(left) = open_to_lock(path)? {
             lock(&left)?;
-            // Its writer may have renamed it in the meantime: then it is no longer ours to remove.
+            // Its writer may have renamed it in the meantime. Then it must not be removed.
             if is_at(&left, path)? {
                 fs::remove_file(path)?;
             }
@@ -124,7 +126,7 @@ pub fn claim_after(path: &Path, lock: impl Fn(&File) -> io::Result<()>) -> io::R
         match OpenOptions::new().read(true).write(true).create_new(true).open(path) {
             Ok(file) => {
                 lock(&file)?;
-                // Another process may have taken it for a dead one's before it was locked.
+                // Before it was locked, another process may have removed it as that of a dead one.
                 if is_at(&file, path)? {
                     return Ok(file);
                 }
@@ -135,8 +137,8 @@ pub fn claim_after(path: &Path, lock: impl Fn(&File) -> io::Result<()>) -> io::R
     }
 }
 
-/// Options that follow no link in the last part of a path and never wait for the other end of a
-/// pipe.
+/// Options for opening a file that do not follow a link in the last part of a path and do not wait
+/// for the other end of a pipe.
 #[must_use]
 pub fn no_links() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -149,15 +151,16 @@ pub fn no_links() -> OpenOptions {
     options
 }
 
-/// Refuses a path that is a link, with a message that says so; one that leads nowhere yet is fine.
+/// Refuses a path that is a link. A path that does not exist yet is fine.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`] where it is a link.
+/// [`io::ErrorKind::InvalidInput`] if it is a link.
 pub fn refuse_link(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "it is a link, through which nothing is written: put the file or folder itself in its place",
+            "it is a link, through which nothing is written: put the file or folder itself in its \
+             place",
         )),
         _ => Ok(()),
     }
@@ -166,16 +169,16 @@ pub fn refuse_link(path: &Path) -> io::Result<()> {
 /// Whether an open file has no second name.
 ///
 /// # Errors
-/// What the system says.
+/// Those of the system.
 pub fn is_sole(file: &File) -> io::Result<bool> {
     Ok(n_names(&file.metadata()?) <= 1)
 }
 
-/// Gives a file that is to be changed in place a content that no other name shares: a file with a
-/// second name, as a backup by hard links makes it, is copied first.
+/// Makes sure that no other name shares the content of a file before it is changed in place. A file
+/// with a second name, which a backup by hard links makes, is replaced by a copy.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`] where it is a link, and what the system says.
+/// [`io::ErrorKind::InvalidInput`] if it is a link; those of the system.
 pub fn unshare(path: &Path) -> io::Result<()> {
     refuse_link(path)?;
     match fs::metadata(path) {
@@ -188,15 +191,15 @@ pub fn unshare(path: &Path) -> io::Result<()> {
 /// Replaces the file `to` by a copy of the file `from`.
 ///
 /// # Errors
-/// What the system says. The file under `to` is then as it was.
+/// Those of the system. The file at `to` is then unchanged.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut source = crate::file::regular(from, u64::MAX)?;
     replace_with(to, |file| io::copy(&mut source, file).map(drop))
 }
 
 /// Removes from a folder what processes left that died while they wrote there: files and folders
-/// with the ending `.partial` that no process holds. Returns their names; what cannot be removed
-/// stays.
+/// with the ending `.partial` that no process has locked. Returns their paths. What cannot be
+/// removed stays.
 pub fn remove_dead(folder: &Path) -> Vec<PathBuf> {
     dead(folder)
         .into_iter()
@@ -219,41 +222,41 @@ pub fn dead(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether no process holds a partial file or folder. A link or a pipe under a name of ours is
-/// nobody's.
+/// Whether no process has locked a partial file or folder. A link or a pipe with such a name
+/// belongs to no process.
 fn is_dead(path: &Path) -> bool {
     let kind = fs::symlink_metadata(path).map(|found| found.file_type());
     if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
         return true;
     }
 
-    // A shared lock: two that look at the same time do not see each other.
+    // A shared lock, so that two processes that look at the same time do not see each other's lock.
     let is_free = |file: File| !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
     no_links().read(true).open(path).is_ok_and(is_free)
 }
 
-/// Removes a partial file or folder, unless a process holds it. Says whether nothing is there any
-/// more.
+/// Removes a partial file or folder, unless a process has locked it. Returns whether it is gone.
 ///
 /// # Errors
-/// What the system says.
+/// Those of the system.
 pub fn remove_if_dead(path: &Path) -> io::Result<bool> {
     let Some(file) = open_to_lock(path)? else { return Ok(true) };
     if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&file, path)? {
         return Ok(false);
     }
 
-    match file.metadata()?.is_dir() {
-        true => fs::remove_dir_all(path)?,
-        false => fs::remove_file(path)?,
+    if file.metadata()?.is_dir() {
+        fs::remove_dir_all(path)?;
+    } else {
+        fs::remove_file(path)?;
     }
 
     Ok(true)
 }
 
-/// Opens what another process may be writing, for its lock alone; nothing where nothing is there. A
-/// link or a pipe under a name of ours is no file of ours: it is removed, which leaves what it
-/// leads to as it is.
+/// Opens what another process may be writing, only for its lock; `None` if it does not exist. A
+/// link or a pipe with such a name was not made by this program. It is removed; the target of the
+/// link stays unchanged.
 fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
     let kind = match fs::symlink_metadata(path) {
         Ok(found) => found.file_type(),
@@ -291,7 +294,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Elsewhere a file that is open and locked cannot be renamed.
+/// On other systems a file that is open and locked cannot be renamed.
 #[cfg(not(unix))]
 fn is_at(_file: &File, path: &Path) -> io::Result<bool> {
     path.try_exists()
@@ -307,13 +310,13 @@ fn n_names(_found: &Metadata) -> u64 {
     1
 }
 
-/// The folder of a file, for one that is named without a folder too.
+/// The folder of a file, `.` for a path without a folder.
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A rename is on disk once its folder is; not every system can sync one, and none needs it to
-/// continue.
+/// Syncs a folder: a rename is on disk only when its folder is. Not every system can sync a folder,
+/// so errors are ignored.
 pub fn sync_folder(folder: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }

@@ -5,14 +5,14 @@ use std::fmt;
 use crate::exit::ExitCode;
 use crate::overlay::Origin;
 
-/// Why a spec was refused. Every message names the key and where it came from.
+/// Why a spec was refused. Every message names the key or the text, and its origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
     /// The text is not TOML.
     #[error("{origin}, line {line}, column {column}: not valid TOML: {message}")]
     Syntax {
-        /// Where the text came from.
+        /// Origin of the text.
         origin: Origin,
         /// Line of the fault, from 1.
         line: usize,
@@ -24,67 +24,70 @@ pub enum SpecError {
     /// A file of another layout.
     #[error("{origin}: schema {got}, but this program reads schema {expected}")]
     UnknownSchema {
-        /// Where the file came from.
+        /// Origin of the file.
         origin: Origin,
-        /// The layout that it says it has.
+        /// The layout of the file.
         got: i64,
-        /// The layout that is read.
+        /// The layout that this program reads.
         expected: u32,
     },
     /// `--set` without an equals sign or without a key.
     #[error("{origin}: expected key=value, for example tying.decide_every=15")]
     Assignment {
-        /// The assignment as it was given.
+        /// The assignment as it was typed.
         origin: Origin,
     },
     /// A key that no spec has.
     #[error("{origin}: unknown key `{key}`; {likeness} `{nearest}`")]
     UnknownKey {
-        /// Where the key came from.
+        /// Origin of the key.
         origin: Origin,
         /// The key, with its section.
         key: String,
-        /// The key that exists and was meant, most likely.
+        /// The existing key that was most likely meant.
         nearest: String,
-        /// Why that one.
+        /// Why this one.
         likeness: Likeness,
     },
-    /// A value of the wrong type, or a word that the key does not take.
+    /// A value of the wrong type, or a word that the key does not accept.
     #[error("{origin}: `{key}` must be {expected}; got {got}{}", Hint(nearest))]
     WrongValue {
-        /// Where the value came from.
+        /// Origin of the value.
         origin: Origin,
         /// The key, with its section.
         key: String,
-        /// The values that the key takes.
+        /// The values that the key accepts.
         expected: String,
         /// The value that was found, with its type.
         got: String,
-        /// The most similar word that the key takes, where a word was expected and given.
+        /// The most similar word that the key accepts, if a word was expected and given.
         nearest: Option<Box<str>>,
     },
     /// A value that another one makes meaningless.
     #[error("{origin}: `{key}` has no effect {because}")]
     NoEffect {
-        /// Where the value came from.
+        /// Origin of the value.
         origin: Origin,
         /// The key, with its section.
         key: String,
         /// Which value overrides it, and what to do.
         because: String,
     },
-    /// Values outside their range, or that do not go together: all of them at once.
+    /// Values outside their range, or values that do not fit together: all of them at once.
     #[error("{}", Listed(violations))]
     Invalid {
-        /// What was violated, in the order of the file; at least one.
+        /// The violations, in the order of the file; at least one.
         violations: Vec<Violation>,
     },
     /// A preset that does not exist.
-    #[error("unknown {kind} `{name}`; the nearest is `{nearest}`, and there are {}", known.join(", "))]
+    #[error(
+        "unknown {kind} `{name}`; the nearest is `{nearest}`, and there are {}",
+        known.join(", ")
+    )]
     UnknownPreset {
         /// `preset` or `method`.
         kind: &'static str,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
         /// The most similar name that exists.
         nearest: String,
@@ -93,12 +96,12 @@ pub enum SpecError {
     },
 }
 
-/// Why a key is taken to be the one that was meant.
+/// Why a key is suggested in place of an unknown one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Likeness {
-    /// Other programs call it so.
+    /// Other programs use the unknown name for it.
     Meaning,
-    /// It is written most like it.
+    /// Its spelling is the most similar one.
     Spelling,
 }
 
@@ -112,8 +115,8 @@ impl fmt::Display for Likeness {
 }
 
 impl SpecError {
-    /// The exit code of a process that ends with this error: what was typed wrong is `usage`, all
-    /// else `bad spec`.
+    /// The exit code of a process that ends with this error: `usage` for a wrong assignment or
+    /// preset name on the command line, otherwise `bad spec`.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -140,7 +143,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// All violations: one on a line by itself, several as a list.
+/// All violations: a single one as it is, several as a list.
 struct Listed<'a>(&'a [Violation]);
 
 impl fmt::Display for Listed<'_> {
@@ -153,7 +156,7 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// `; the nearest is ...`, where there is one.
+/// `; the nearest is ...`, or nothing.
 struct Hint<'a>(&'a Option<Box<str>>);
 
 impl fmt::Display for Hint<'_> {
@@ -167,12 +170,13 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
     candidates
         .into_iter()
         .map(|candidate| (similarity(name, candidate), candidate))
-        // The first of equals, so that the answer does not hang on the direction of the search.
+        // The first of equals, so that the answer does not depend on the direction of the search.
         .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map_or_else(String::new, |(_, candidate)| candidate.to_owned())
 }
 
-/// A name without its section is compared with the names inside the sections too.
+/// Similarity of two names, from 0 to 1. The last parts are compared too, so that a name without
+/// its section finds a key.
 fn similarity(name: &str, candidate: &str) -> f64 {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let whole = strsim::normalized_damerau_levenshtein(name, candidate);

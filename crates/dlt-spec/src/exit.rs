@@ -1,4 +1,4 @@
-//! With which code the program ends. Scripts may rely on these numbers.
+//! Exit codes of the program. Scripts may rely on these numbers.
 
 /// How a process ended.
 ///
@@ -10,16 +10,16 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// 0: it did what it was asked.
+    /// 0: the command succeeded.
     Ok = 0,
     /// 2: the command line is wrong.
     Usage = 2,
     /// 3: a spec holds an unknown key, a wrong type or a value that cannot be used.
     BadSpec = 3,
-    /// 4: data is missing, empty, damaged, not UTF-8, or too short for what was asked.
+    /// 4: data is missing, empty, damaged, not UTF-8, or too short for the request.
     BadData = 4,
-    /// 5: the device, memory, disk or another resource is missing or not enough; or a run folder is
-    /// held by another process, or was renamed, removed or replaced while its process trained.
+    /// 5: the device, memory, disk or another resource is missing or too small; or another process
+    /// holds the run folder; or the folder was renamed, removed or replaced during training.
     Resources = 5,
     /// 6: training diverged: a loss or gradient is not a finite number.
     Diverged = 6,
@@ -28,7 +28,7 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
-    /// Every code, rising.
+    /// Every code, in rising order.
     pub const ALL: [Self; 7] = [
         Self::Ok,
         Self::Usage,
@@ -51,7 +51,7 @@ impl ExitCode {
         Self::ALL.into_iter().find(|code| code.number() == number)
     }
 
-    /// What it says, for a table of help.
+    /// Its meaning, for a table in the help text.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {

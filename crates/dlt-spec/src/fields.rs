@@ -1,8 +1,8 @@
-//! One table of every field of a [`Spec`]: what it means, its unit, the values it takes, what the
-//! paper says and where, and what the authors' code does.
+//! One table of every field of a [`Spec`]: its meaning, its unit, the values that it accepts, what
+//! the paper says and where, and what the authors' code does.
 //!
-//! Printing a spec, reading its layers, checking its values and comparing two of them all go
-//! through this table, so a field that is missing here cannot be set.
+//! Specs are printed, read, checked and compared through this table, so a field that is missing
+//! here cannot be set.
 
 mod table;
 mod values;
@@ -39,13 +39,13 @@ pub struct Quote {
 }
 
 impl Field {
-    /// Where it stands in a spec file: `section.name`, or `name` outside the sections.
+    /// Its key in a spec file: `section.name`, or `name` outside the sections.
     #[must_use]
     pub fn key(&self) -> &'static str {
         self.key
     }
 
-    /// The section it stands in; empty outside the sections.
+    /// The section that it is in; empty outside the sections.
     #[must_use]
     pub fn section(&self) -> &'static str {
         self.key.split_once('.').map_or("", |(section, _)| section)
@@ -63,33 +63,33 @@ impl Field {
         self.meaning
     }
 
-    /// Unit of its number; empty where it has none.
+    /// Unit of its number; empty if it has none.
     #[must_use]
     pub fn unit(&self) -> &'static str {
         self.unit
     }
 
-    /// The values that it takes.
+    /// The values that it accepts.
     #[must_use]
     pub fn values(&self) -> Values {
         self.values
     }
 
-    /// The paper's value, where the paper gives one.
+    /// The paper's value, if the paper gives one.
     #[must_use]
     pub fn paper(&self) -> Option<Quote> {
         self.paper
     }
 
-    /// What the authors' code does, where that differs from the paper or the paper is silent; empty
-    /// elsewhere.
+    /// What the authors' code does, if that differs from the paper or the paper is silent;
+    /// otherwise empty.
     #[must_use]
     pub fn authors_code(&self) -> &'static str {
         self.code
     }
 
-    /// Its value in `spec`. A whole number above what TOML holds comes back as text, which no field
-    /// of numbers accepts.
+    /// Its value in `spec`. A whole number that is too large for TOML is returned as text, which no
+    /// field of numbers accepts.
     #[must_use]
     pub fn value(&self, spec: &Spec) -> Value {
         (self.read)(spec)
@@ -132,8 +132,8 @@ pub fn flatten(spec: &Spec) -> Vec<(&'static str, Value)> {
     FIELDS.iter().map(|field| (field.key, field.value(spec))).collect()
 }
 
-/// The whole spec as a TOML file in which a comment above each field says its meaning, unit,
-/// values, and what the paper and the authors' code use. Reading it back gives an equal spec.
+/// The whole spec as a TOML file. A comment above each field says its meaning, its values, its
+/// unit, and what the paper and the authors' code use. Reading the file back gives an equal spec.
 ///
 /// ```
 /// use dlt_spec::{Spec, fields};
@@ -166,6 +166,7 @@ pub fn render(spec: &Spec) -> String {
 
 fn describe(text: &mut String, field: &Field) {
     comment(text, field.meaning);
+
     let unit =
         if field.unit.is_empty() { String::new() } else { format!("; unit: {}", field.unit) };
     comment(text, &format!("Values: {}{unit}.", field.values));
@@ -202,8 +203,8 @@ fn push(text: &mut String, piece: std::fmt::Arguments<'_>) {
     text.write_fmt(piece).expect("writing to a string cannot fail");
 }
 
-/// A field's value as TOML. TOML's whole numbers end at 2^63 - 1: a greater one becomes text, so
-/// that it is shown as it is and refused.
+/// A field's value as TOML. TOML's whole numbers end at 2^63 - 1. A greater one becomes text, so
+/// that a message can show it and the check refuses it.
 fn toml_value<T: Serialize + std::fmt::Debug>(value: &T) -> Value {
     Value::try_from(value).unwrap_or_else(|_| Value::String(format!("{value:?}")))
 }

@@ -1,7 +1,7 @@
-//! Files from outside, opened so that nothing is waited for and nothing is read without end.
+//! Opens files from outside without waiting for anything and without endless reading.
 //!
-//! A pipe, a socket or a device has no size and may have no end, and a file may be larger than
-//! anything that is held in memory. Both are refused before the first byte is read.
+//! A pipe, a socket or a device has no size and may have no end. A file may be larger than the
+//! memory. Both are refused before the first byte is read.
 
 use std::{
     fs::{File, Metadata, ReadDir},
@@ -9,11 +9,12 @@ use std::{
     path::Path,
 };
 
-/// Most bytes of a configuration, a record or a specification: a thousand times what the largest
-/// have.
+/// Largest size of a configuration, a record or a specification, in bytes: a thousand times that of
+/// the largest known.
 pub const CONFIGURATION_BYTES: u64 = 64 << 20;
 
-/// Most bytes of a recording or of metrics that are read whole: some ten million lines.
+/// Largest size of a recording or of metrics that are read whole, in bytes: about ten million
+/// lines.
 pub const RECORD_BYTES: u64 = 2 << 30;
 
 /// Opens a file for reading.
@@ -24,24 +25,26 @@ pub const RECORD_BYTES: u64 = 2 << 30;
 /// ```
 ///
 /// # Errors
-/// If it cannot be opened, is no regular file, or has more than `most` bytes.
+/// If it cannot be opened, is not a regular file, or has more than `most` bytes.
 pub fn regular(path: &Path, most: u64) -> io::Result<File> {
-    // Before it is opened: opening a pipe waits for its writer.
+    // Checked before it is opened, because opening a pipe waits for its writer.
     check(&metadata(path)?, most)?;
     let file = File::open(path)?;
+    // Checked again: another file may have got the name in between.
     check(&file.metadata()?, most)?;
+
     Ok(file)
 }
 
 /// The bytes of a whole file.
 ///
 /// # Errors
-/// As [`regular`], or if it cannot be read.
+/// Those of [`regular`], and if it cannot be read.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = regular(path, most)?;
     let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or_default());
 
-    // It may grow while it is read.
+    // The file may grow while it is read: one byte more than `most` shows that.
     if file.take(most.saturating_add(1)).read_to_end(&mut bytes)? as u64 > most {
         return Err(too_large(bytes.len() as u64, most));
     }
@@ -52,16 +55,16 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// The text of a whole file.
 ///
 /// # Errors
-/// As [`read`], or if it is not UTF-8.
+/// Those of [`read`], and if it is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("not UTF-8: {error}")))
 }
 
-/// Opens a folder for its list of files.
+/// Opens a folder to list its files.
 ///
 /// # Errors
-/// If it cannot be read or is no folder.
+/// If it cannot be read or is not a folder.
 pub fn folder(path: &Path) -> io::Result<ReadDir> {
     let kind = metadata(path)?.file_type();
     if !kind.is_dir() {
@@ -78,7 +81,7 @@ pub fn folder(path: &Path) -> io::Result<ReadDir> {
 /// Refuses what is neither a file nor a folder.
 ///
 /// # Errors
-/// If it is a pipe, a socket or a device, or leads nowhere.
+/// If it is a pipe, a socket or a device, or does not exist.
 pub fn regular_or_folder(path: &Path) -> io::Result<Metadata> {
     let metadata = metadata(path)?;
     let kind = metadata.file_type();
@@ -94,17 +97,17 @@ pub fn regular_or_folder(path: &Path) -> io::Result<Metadata> {
     Err(io::Error::new(ErrorKind::InvalidInput, reason))
 }
 
-/// Whether something has this name, be it a link that leads nowhere.
+/// Whether something has this name, even a link that leads nowhere.
 #[must_use]
 pub fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// What a path leads to.
+/// The metadata of what a path leads to. The error about a broken link names its target.
 fn metadata(path: &Path) -> io::Result<Metadata> {
     path.metadata().map_err(|error| match (error.kind(), path.read_link()) {
         (ErrorKind::NotFound, Ok(target)) => {
-            let reason = format!("it is a link to {}, which is not there", target.display());
+            let reason = format!("it is a link to {}, which does not exist", target.display());
             io::Error::new(ErrorKind::NotFound, reason)
         }
         _ => error,

@@ -1,4 +1,4 @@
-//! What a file is that is not what its name says, known from its first bytes.
+//! Recognises from its first bytes what a file is if it is not what was expected.
 
 use std::fmt;
 use std::io::Read;
@@ -6,23 +6,23 @@ use std::path::Path;
 
 use crate::file;
 
-/// Bytes from the beginning of a file that are enough to know it.
+/// Bytes from the beginning of a file that are enough to recognise it.
 pub(crate) const HEAD: u64 = 512;
 
-/// Something else than the file that was expected. Its text says what it is and what to do.
+/// A file other than the expected one. Its text says what it is and what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
     /// Nothing.
     Empty,
-    /// What git holds in place of a large file.
+    /// The small text that git keeps in place of a large file.
     LfsPointer,
     /// A web page.
     Page,
     /// A zip archive.
     Zip,
-    /// Packed by gzip.
+    /// Compressed with gzip.
     Gzip,
-    /// Packed by zstd.
+    /// Compressed with zstd.
     Zstd,
     /// Python objects.
     Pickle,
@@ -31,7 +31,7 @@ pub enum Foreign {
 }
 
 impl Foreign {
-    /// What a file is, by its first bytes; nothing where they say nothing of it, or cannot be read.
+    /// What a file is, by its first bytes; `None` if they do not show it or cannot be read.
     #[must_use]
     pub fn at(path: &Path) -> Option<Self> {
         let mut head = Vec::new();
@@ -39,7 +39,7 @@ impl Foreign {
         Self::of(&head)
     }
 
-    /// What the first bytes of a file say that it is; nothing where they say nothing of it.
+    /// What a file with these first bytes is; `None` if they do not show it.
     #[must_use]
     pub fn of(head: &[u8]) -> Option<Self> {
         const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
@@ -71,8 +71,8 @@ impl Foreign {
     }
 }
 
-/// Why a file is no JSON: what it is instead, where its first bytes show that, else what the reader
-/// says.
+/// Why a file is not JSON: what it is instead if its first bytes show that, otherwise the error of
+/// the JSON reader.
 #[must_use]
 pub fn not_json(content: &[u8], error: &serde_json::Error) -> String {
     match Foreign::of(content) {
@@ -86,14 +86,22 @@ impl fmt::Display for Foreign {
         f.write_str(match self {
             Self::Empty => "an empty file: get it again",
             Self::LfsPointer => {
-                "a Git LFS pointer, which only names the file: run `git lfs pull` in its folder, or download the file \
-                 itself"
+                "a Git LFS pointer, which only names the file: run `git lfs pull` in its folder, \
+                 or download the file itself"
             }
-            Self::Page => "a web page (HTML), as a log-in or an error gives it: download the file itself",
-            Self::Zip => "a zip archive: unpack it first, or name it pytorch_model.bin if it is weights that PyTorch saved",
+            Self::Page => {
+                "a web page (HTML), for example of a log-in or an error: download the file itself"
+            }
+            Self::Zip => {
+                "a zip archive: unpack it first, or name it pytorch_model.bin if it is weights \
+                 that PyTorch saved"
+            }
             Self::Gzip => "packed by gzip: unpack it first",
             Self::Zstd => "packed by zstd: unpack it first",
-            Self::Pickle => "pickled Python objects: name the file pytorch_model.bin if they are weights that PyTorch saved",
+            Self::Pickle => {
+                "pickled Python objects: name the file pytorch_model.bin if they are weights that \
+                 PyTorch saved"
+            }
             Self::Json => "a JSON text",
         })
     }

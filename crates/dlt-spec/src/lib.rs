@@ -1,6 +1,6 @@
 //! What a run reads and writes: its specification, presets, metric rows, summary and exit codes.
 //!
-//! A spec is laid together from the default, a preset, a method, the user's file and assignments,
+//! A spec is the default, overlaid with a preset, a method, the user's file and assignments. It is
 //! then checked:
 //!
 //! ```
@@ -15,8 +15,8 @@
 //! # Ok::<(), dlt_spec::SpecError>(())
 //! ```
 //!
-//! What a run writes is in [`record`] and [`tensors`], how it is written in [`durable`], and the
-//! meaning of every field in [`fields`].
+//! [`record`] and [`tensors`] describe what a run writes, [`durable`] how it is written, and
+//! [`fields`] what every field of a spec means.
 
 pub mod baseline;
 pub mod check;

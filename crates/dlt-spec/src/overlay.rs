@@ -1,6 +1,6 @@
 //! A spec from layers: the default, a preset, a method, the user's file and `--set` assignments,
-//! each over the one before. Keys are checked where they are read, so that a message can say where
-//! a wrong one came from.
+//! each over the previous one. Keys are checked where they are read, so that a message can name the
+//! origin of a wrong one.
 
 use std::fmt;
 
@@ -11,19 +11,19 @@ use crate::fields::{self, FIELDS, Field, Values};
 use crate::spec::{SPEC_SCHEMA, Size, Spec};
 use crate::synonyms;
 
-/// Some values of a spec, all known and of the right type, and where they came from.
+/// Some values of a spec and their origin. All keys are known and all values have the right type.
 #[derive(Clone, Debug)]
 pub struct Overlay {
     origin: Origin,
     values: Vec<(&'static Field, Value)>,
 }
 
-/// Where values came from.
+/// Origin of values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A preset that the program holds.
+    /// A preset that is built into the program.
     Preset(String),
-    /// A method preset that the program holds.
+    /// A method preset that is built into the program.
     Method(String),
     /// A file.
     File(String),
@@ -49,8 +49,8 @@ impl Overlay {
     /// The values in a TOML text.
     ///
     /// # Errors
-    /// The text is not TOML or of another layout, or holds a key that no spec has or a value of the
-    /// wrong type.
+    /// If the text is not TOML, has another layout, or has an unknown key or a value of the wrong
+    /// type.
     pub fn from_toml(origin: Origin, text: &str) -> Result<Self, SpecError> {
         let table: Table = toml::from_str(text).map_err(|error| {
             let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
@@ -62,7 +62,7 @@ impl Overlay {
             }
         })?;
 
-        // Before the keys: another layout may have others.
+        // Checked before the keys, because another layout may have other keys.
         if let Some(&Value::Integer(got)) = table.get("schema")
             && got != i64::from(SPEC_SCHEMA)
         {
@@ -84,7 +84,8 @@ impl Overlay {
         Ok(overlay)
     }
 
-    /// One `key=value` of the command line. The value is read as TOML; what is not TOML is a word.
+    /// One `key=value` of the command line. The value is read as TOML, or as a word if it is not
+    /// TOML.
     ///
     /// ```
     /// use dlt_spec::{Overlay, Spec};
@@ -99,7 +100,7 @@ impl Overlay {
     /// ```
     ///
     /// # Errors
-    /// No equals sign, a key that no spec has, or a value of the wrong type.
+    /// If there is no equals sign, the key is unknown, or the value has the wrong type.
     pub fn from_assignment(assignment: &str) -> Result<Self, SpecError> {
         let origin = Origin::Set(assignment.to_owned());
         let (key, text) = match assignment.split_once('=') {
@@ -110,23 +111,25 @@ impl Overlay {
         Self::from_text(origin, key, text)
     }
 
-    /// One value from the text of a command-line option, such as `--steps`. Where a field holds
-    /// text, such as a path, it is taken as it is, quotes and all.
+    /// One value from the text of a command-line option, such as `--steps`. For a field of text,
+    /// such as a path, the text is used unchanged, with its quotes.
     ///
     /// # Errors
-    /// A key that no spec has, or a value of the wrong type.
+    /// If the key is unknown or the value has the wrong type.
     pub fn from_option(option: &str, key: &str, text: &str) -> Result<Self, SpecError> {
         let origin = Origin::Option(option.to_owned());
-        match is_text(key) {
-            true => Self::from_values(origin, [(key, Value::String(text.to_owned()))]),
-            false => Self::from_text(origin, key, text),
+
+        if is_text(key) {
+            Self::from_values(origin, [(key, Value::String(text.to_owned()))])
+        } else {
+            Self::from_text(origin, key, text)
         }
     }
 
     /// Values under their keys.
     ///
     /// # Errors
-    /// A key that no spec has, or a value of the wrong type.
+    /// If a key is unknown or a value has the wrong type.
     pub fn from_values<'a>(
         origin: Origin,
         values: impl IntoIterator<Item = (&'a str, Value)>,
@@ -142,12 +145,12 @@ impl Overlay {
         Ok(overlay)
     }
 
-    /// Its keys with their values, as a spec with them would print these.
+    /// Its keys with their values, in the form in which a spec prints them.
     pub fn values(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.values.iter().map(|(field, value)| (field.key(), value))
     }
 
-    /// Where the values came from.
+    /// The origin of its values.
     #[must_use]
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -160,10 +163,11 @@ impl Overlay {
 
     fn from_text(origin: Origin, key: &str, text: &str) -> Result<Self, SpecError> {
         let word = Value::String(text.to_owned());
-        let value = match is_text(key) {
-            // A path or a name may look like a number or a date; only quotes are taken off.
-            true => text.parse().ok().filter(Value::is_str).unwrap_or(word),
-            false => text.parse().unwrap_or(word),
+        let value = if is_text(key) {
+            // A path or a name may look like a number or a date. Only quotes are removed.
+            text.parse().ok().filter(Value::is_str).unwrap_or(word)
+        } else {
+            text.parse().unwrap_or(word)
         };
 
         Self::from_values(origin, [(key, value)])
@@ -224,8 +228,8 @@ impl Spec {
     /// The default with `overlays` over it, the last one on top.
     ///
     /// # Errors
-    /// [`SpecError::NoEffect`] for a value that would be ignored: `training.epochs` laid over a
-    /// number of steps.
+    /// [`SpecError::NoEffect`] for a value that would be ignored: `training.epochs` over a number
+    /// of steps.
     pub fn assemble(overlays: &[Overlay]) -> Result<Self, SpecError> {
         let mut table = Table::new();
         for (key, value) in fields::flatten(&Self::default()) {
@@ -245,7 +249,7 @@ impl Spec {
     }
 }
 
-/// Epochs that are asked for after the number of steps was fixed would be ignored without a word.
+/// Refuses epochs that are set over a fixed number of steps: they would be ignored silently.
 fn epochs_count(spec: &Spec, overlays: &[Overlay]) -> Result<(), SpecError> {
     let last = |key| overlays.iter().rposition(|overlay| overlay.keys().any(|set| set == key));
 
@@ -255,7 +259,7 @@ fn epochs_count(spec: &Spec, overlays: &[Overlay]) -> Result<(), SpecError> {
                 origin: overlays[epochs].origin.clone(),
                 key: "training.epochs".into(),
                 because: format!(
-                    "while training.steps = {steps}; set training.steps to \"auto\" beside it"
+                    "while training.steps = {steps}; also set training.steps to \"auto\""
                 ),
             })
         }
@@ -289,7 +293,7 @@ fn is_section(key: &str) -> bool {
     sections().any(|section| section == key)
 }
 
-/// One value in which two specs differ.
+/// A key whose values differ in two specs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The key, with its section.
@@ -329,8 +333,8 @@ pub fn diff(a: &Spec, b: &Spec) -> Vec<Change> {
         .collect()
 }
 
-/// Sixteen hexadecimal digits that differ where any value of two specs differs (but for chance: one
-/// in 2^64).
+/// Sixteen hexadecimal digits. Two specs with different values have different digits, except by
+/// chance (1 in 2^64).
 #[must_use]
 pub fn fingerprint(spec: &Spec) -> String {
     let text: String =

@@ -1,28 +1,28 @@
-//! The presets that the program holds: a model with its data, and methods that replace its method
-//! settings.
+//! The built-in presets: models with their data, and methods that replace the method settings of a
+//! model's preset.
 
 use crate::error::{SpecError, nearest};
 use crate::overlay::{Origin, Overlay};
 use crate::spec::Spec;
 
-/// The preset that is used where none is named: the project's main job.
+/// The preset that is used if none is named: the project's main job.
 pub const DEFAULT_PRESET: &str = "shakespeare-12";
 
-/// One preset: a TOML file whose first comment says where its values come from, what it costs, what
-/// to expect and the command.
+/// One preset: a TOML file. Its first comment names the source of its values, its cost, the
+/// expected result and the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preset {
     name: &'static str,
-    kind: Kind,
+    kind: PresetKind,
     text: &'static str,
 }
 
-/// What a preset settles.
+/// What a preset sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Model, data, length of training, and a method of its own.
+pub enum PresetKind {
+    /// Model, data, length of training, and its own method.
     Model,
-    /// The method alone: `--method`.
+    /// Only the method: `--method`.
     Method,
 }
 
@@ -38,7 +38,7 @@ macro_rules! embedded {
 
 /// Presets of a model and its data.
 pub const PRESETS: &[Preset] = embedded!(
-    Kind::Model,
+    PresetKind::Model,
     "",
     "smoke",
     "shakespeare-12",
@@ -54,7 +54,7 @@ pub const PRESETS: &[Preset] = embedded!(
 
 /// Presets of a method.
 pub const METHODS: &[Preset] = embedded!(
-    Kind::Method,
+    PresetKind::Method,
     "methods/",
     "paper",
     "reference",
@@ -67,7 +67,7 @@ pub const METHODS: &[Preset] = embedded!(
 /// The preset of a model with this name.
 ///
 /// # Errors
-/// There is none; the error names the nearest.
+/// If there is none; the error names the nearest.
 pub fn preset(name: &str) -> Result<&'static Preset, SpecError> {
     find(PRESETS, "preset", name)
 }
@@ -75,7 +75,7 @@ pub fn preset(name: &str) -> Result<&'static Preset, SpecError> {
 /// The method with this name.
 ///
 /// # Errors
-/// There is none; the error names the nearest.
+/// If there is none; the error names the nearest.
 pub fn method(name: &str) -> Result<&'static Preset, SpecError> {
     find(METHODS, "method", name)
 }
@@ -87,9 +87,9 @@ impl Preset {
         self.name
     }
 
-    /// What it settles.
+    /// What it sets.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> PresetKind {
         self.kind
     }
 
@@ -99,29 +99,29 @@ impl Preset {
         self.text
     }
 
-    /// The comment at its top, without the marks.
+    /// The comment at its top, without the `#` marks.
     #[must_use]
     pub fn header(&self) -> String {
         let marked = self.text.lines().map_while(|line| line.strip_prefix('#'));
         marked.map(str::trim).collect::<Vec<_>>().join("\n")
     }
 
-    /// Its values, to lay over others.
+    /// Its values, as an overlay.
     ///
     /// # Errors
-    /// A fault in the file.
+    /// If there is a fault in the file.
     pub fn overlay(&self) -> Result<Overlay, SpecError> {
         let origin = match self.kind {
-            Kind::Model => Origin::Preset(self.name.into()),
-            Kind::Method => Origin::Method(self.name.into()),
+            PresetKind::Model => Origin::Preset(self.name.into()),
+            PresetKind::Method => Origin::Method(self.name.into()),
         };
         Overlay::from_toml(origin, self.text)
     }
 
-    /// Its values over the default ones.
+    /// Its values over the defaults.
     ///
     /// # Errors
-    /// A fault in the file.
+    /// If there is a fault in the file.
     pub fn spec(&self) -> Result<Spec, SpecError> {
         Spec::assemble(&[self.overlay()?])
     }

@@ -1,4 +1,4 @@
-//! What a run writes into its folder. Every file says the version of its layout.
+//! What a run writes into its folder. Every file contains the version of its layout.
 //!
 //! | file | content | written |
 //! |---|---|---|
@@ -8,11 +8,11 @@
 //! | [`STATES_FILE`] | a `dlt_state::Recording` | during the run |
 //! | [`SUMMARY_FILE`] | one [`Summary`] | renamed into place last: the mark of a finished run |
 //!
-//! Times and what hangs on the machine stand under keys that [`is_time_key`] knows. Two runs with
-//! the same spec, seed, machine and thread count write rows that are equal once [`without_times`]
-//! has taken these out.
+//! Times, and what depends on the machine, are under keys that [`is_time_key`] knows. Two runs with
+//! the same spec, seed, machine and thread count write rows that are equal after [`without_times`]
+//! has removed these keys.
 //!
-//! JSON has no number for NaN and the infinities: they are written as `null`, and `null` is read as
+//! JSON has no number for NaN and the infinities. They are written as `null`, and `null` is read as
 //! NaN.
 
 mod lines;
@@ -29,17 +29,20 @@ pub use lines::{Line, Lines, MOST_LINE_BYTES, text_of_lines, whole_lines};
 
 /// Version of the layout of every file described here.
 pub const RECORD_SCHEMA: u32 = 1;
-/// Revision of what the figures of a run depend on besides its spec, its data and its machine:
-/// draws, arithmetic, and the order of steps.
+
+/// Revision of everything that the figures of a run depend on besides its spec, its data and its
+/// machine: draws, arithmetic, and the order of steps.
 ///
-/// Raise it with a change that moves a figure of a spec that is still the same. Results that were
-/// recorded under another revision are then no longer what the program gives, and
-/// `cargo xtask report --check` names them. The figures of small runs are pinned by a test of
-/// `dlt-train`, which asks for this number to be raised.
+/// Raise it with a change that moves a figure although the spec is the same. The program then no
+/// longer gives the results that were recorded under another revision, and `cargo xtask report
+/// --check` names them. A test of `dlt-train` pins the figures of small runs and asks to raise this
+/// number.
 pub const FIGURES_REVISION: u32 = 1;
-/// The revision of records that do not say theirs: the draws of those builds are the ones of
+
+/// The revision of records that do not contain one: the draws of those builds are the ones of
 /// revision 1.
 pub const FIRST_FIGURES_REVISION: u32 = 1;
+
 /// The spec, as [`crate::fields::render`] prints it.
 pub const SPEC_FILE: &str = "spec.toml";
 /// One [`Provenance`].
@@ -51,12 +54,17 @@ pub const STATES_FILE: &str = "states.jsonl";
 /// One [`Summary`].
 pub const SUMMARY_FILE: &str = "summary.json";
 
-/// One line of [`METRICS_FILE`], told apart by its key `kind`.
+/// One line of [`METRICS_FILE`]. Its key `kind` says which row it is.
 ///
 /// ```
 /// use dlt_spec::record::{EvaluationRow, MetricRow, Split};
 /// let row = MetricRow::Evaluation(EvaluationRow {
-///     step: 30, split: Split::Validation, loss: 2.0, perplexity: 2f64.exp(), tokens: 512, accuracy: None,
+///     step: 30,
+///     split: Split::Validation,
+///     loss: 2.0,
+///     perplexity: 2f64.exp(),
+///     tokens: 512,
+///     accuracy: None,
 ///     elapsed_ms: 7.5,
 /// });
 /// let line = row.to_line();
@@ -103,23 +111,22 @@ pub struct StepRow {
     pub tokens: u64,
     /// Layers that the state calls independent.
     pub independent_layers: usize,
-    /// Layers with storage of their own; frozen ones count.
+    /// Number of different storages that layers use; frozen ones count.
     pub distinct_layers: usize,
     /// Parameters that this step could change.
     pub trainable_parameters: usize,
-    /// The part of them that lies in blocks.
+    /// The part of them that is in blocks.
     pub block_parameters: usize,
     /// Time since the start of training.
     pub elapsed_ms: f64,
-    /// Training tokens a second so far, evaluation apart; absent where the clock shows no time
-    /// passing.
+    /// Training tokens a second so far, without evaluation; absent if the clock does not advance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_s: Option<f64>,
-    /// Resident memory after this step, in 10^6 bytes; absent where the system does not tell.
+    /// Resident memory after this step, in 10^6 bytes; absent if the system does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_rss_mb: Option<f64>,
-    /// Steps so far, this one included, that changed nothing because loss or gradient was not
-    /// finite (`training.non_finite = "skip"`); absent while there are none.
+    /// Steps so far, this one included, that changed nothing because the loss or the gradient was
+    /// not finite (`training.non_finite = "skip"`); absent while there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<usize>,
 }
@@ -147,18 +154,18 @@ pub struct EvaluationRow {
     pub elapsed_ms: f64,
 }
 
-/// How well a model tells classes apart.
+/// How well a model classifies.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scores {
     /// Share of right classes.
     pub accuracy: f64,
-    /// The same of whoever always says the most frequent class: the floor.
+    /// The accuracy of always answering with the most frequent class: the floor.
     pub majority_accuracy: f64,
-    /// Matthews correlation, what GLUE reports on CoLA; of two classes only.
+    /// Matthews correlation, which GLUE reports on CoLA; only for two classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matthews: Option<f64>,
-    /// F1 of class 1, what GLUE reports on MRPC beside accuracy; of two classes only.
+    /// F1 of class 1, which GLUE reports on MRPC besides accuracy; only for two classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub f1: Option<f64>,
 }
@@ -175,29 +182,28 @@ pub enum Split {
     Test,
 }
 
-/// One decision. Which keys are there depends on the policy: only `q` has predictions, targets and
-/// losses.
+/// One decision. The policy decides which keys exist: only `q` has predictions, targets and losses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionRow {
     /// Training steps done before the decision.
     pub step: usize,
-    /// Number of the decision, from 0.
+    /// Number of the decision, counted from 0.
     pub visit: usize,
-    /// The layer that a `per-layer` decision is about; absent from a joint one.
+    /// The layer of a `per-layer` decision; absent in a joint one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
-    /// The action vector; absent where the policy gives states.
+    /// The action vector; absent if the policy gives states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Vec<usize>>,
     /// The state after the decision: the owner of each layer.
     pub state: Vec<usize>,
     /// Whether the action was drawn at random.
     pub explored: bool,
-    /// Probability with which it would be.
+    /// Probability of a random action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
-    /// What the decision was rewarded with; absent where nobody asked.
+    /// The reward of the decision; absent if none was measured.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -225,28 +231,28 @@ pub struct DecisionRow {
         deserialize_with = "number::present_or_nan"
     )]
     pub q_loss: Option<f64>,
-    /// How much the gradients of the group that was split disagree; absent where nobody measured
-    /// it.
+    /// How much the gradients of the group that was split disagree; absent if that was not
+    /// measured.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "number::present_or_nan"
     )]
     pub conflict: Option<f64>,
-    /// How unlike the two groups were that became one, 0 for equals; absent where nobody measured
-    /// it.
+    /// How different the two groups were that became one, 0 for equal ones; absent if that was not
+    /// measured.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "number::present_or_nan"
     )]
     pub unlikeness: Option<f64>,
-    /// Whether the decision was undone, because the loss rose by more than `tying.gate`: the state
-    /// is then the one before.
+    /// Whether the decision was undone because the loss rose by more than `tying.gate`. The state
+    /// is then the previous one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
-    /// Mean loss on the reward's batches before the decision, in nats; absent where nobody measured
-    /// it.
+    /// Mean loss on the reward's batches before the decision, in nats; absent if it was not
+    /// measured.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -260,16 +266,16 @@ pub struct DecisionRow {
         deserialize_with = "number::present_or_nan"
     )]
     pub loss_after: Option<f64>,
-    /// Layers tied to another owner by this decision.
+    /// Layers that this decision tied to another owner.
     pub tied_events: usize,
-    /// Layers made independent by this decision.
+    /// Layers that this decision made independent.
     pub untied_events: usize,
     /// Time since the start of training.
     pub elapsed_ms: f64,
 }
 
 impl MetricRow {
-    /// The row as one line of JSON, without the line's end.
+    /// The row as one line of JSON, without a line end.
     #[must_use]
     pub fn to_line(&self) -> String {
         serde_json::to_string(self).expect("a row holds numbers, words and lists only")
@@ -278,13 +284,13 @@ impl MetricRow {
     /// The row of one line.
     ///
     /// # Errors
-    /// The line is not JSON, of no known kind, or lacks a key or has one too many.
+    /// If the line is not JSON, has an unknown kind, lacks a key or has an unknown one.
     pub fn from_line(line: &str) -> serde_json::Result<Self> {
         serde_json::from_str(line)
     }
 }
 
-/// The outcome of a finished run. Means are over training steps; parameters are those that training
+/// The outcome of a finished run. Means are over training steps. Parameters are those that training
 /// could change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -296,17 +302,17 @@ pub struct Summary {
     pub seed: u64,
     /// Training steps done.
     pub steps: usize,
-    /// Steps that changed nothing because loss or gradient was not finite; absent where there were
-    /// none.
+    /// Steps that changed nothing because the loss or the gradient was not finite; absent if there
+    /// were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<usize>,
-    /// Decisions made; absent in the records of earlier builds and where nobody decides.
+    /// Decisions made; absent in the records of earlier builds and if the policy is `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decisions: Option<usize>,
     /// Training steps done when the kept model, the best on validation, was evaluated.
     pub best_step: usize,
-    /// Windows of each split that the last evaluation read (`evaluation.final_windows`); absent
-    /// where it read all.
+    /// Windows of each split that the last evaluation read (`evaluation.final_windows`); absent if
+    /// it read all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_windows: Option<usize>,
     /// Mean cross-entropy of the kept model on the validation split, in nats a token.
@@ -316,33 +322,32 @@ pub struct Summary {
     #[serde(deserialize_with = "number::or_nan")]
     pub validation_perplexity: f64,
     /// Perplexity of the kept model on the test split, which is read once, at the end (but see
-    /// `evaluation.select_on`); absent where the data have no test split.
+    /// `evaluation.select_on`); absent if the data have no test split.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "number::present_or_nan"
     )]
     pub test_perplexity: Option<f64>,
-    /// Perplexity that choosing the model on the test split would have given: not a fair result
-    /// (`evaluation.select_on`).
+    /// Perplexity that a choice of the model on the test split would have given
+    /// (`evaluation.select_on`). This is not a fair result.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "number::present_or_nan"
     )]
     pub test_perplexity_selected_on_test: Option<f64>,
-    /// How well the kept model tells the classes of the validation split apart; absent where it
-    /// predicts tokens.
+    /// How well the kept model classifies the validation split; absent if it predicts tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_scores: Option<Scores>,
-    /// The same on the test split; absent where the data have none.
+    /// The same on the test split; absent if the data have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_scores: Option<Scores>,
-    /// Perplexity of the best unigram model of the validation split, one fitted to that very split:
-    /// the honest floor that a result has to be far below. For classes, of their frequencies.
+    /// Perplexity of the best unigram model of the validation split, which is fitted to that split
+    /// itself: a good result is far below this floor. For classes, of their frequencies.
     #[serde(deserialize_with = "number::or_nan")]
     pub unigram_perplexity: f64,
-    /// The same on the test split; absent where the data have none.
+    /// The same on the test split; absent if the data have none.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -350,14 +355,14 @@ pub struct Summary {
     )]
     pub unigram_test_perplexity: Option<f64>,
     /// Negative log-likelihood of the kept model on the validation split, in bits per byte of its
-    /// text; NaN where there is none.
+    /// text; NaN if there is no text.
     #[serde(deserialize_with = "number::or_nan")]
     pub bits_per_byte: f64,
     /// Trainable parameters, mean.
     pub trainable_parameters_mean: f64,
     /// Trainable parameters at the end.
     pub trainable_parameters_end: usize,
-    /// Trainable parameters in blocks, mean: embeddings apart.
+    /// Trainable parameters in blocks, mean: without embeddings.
     pub block_parameters_mean: f64,
     /// Trainable parameters in blocks at the end.
     pub block_parameters_end: usize,
@@ -369,45 +374,45 @@ pub struct Summary {
     pub independent_layers_mean: f64,
     /// The same at the end.
     pub independent_layers_end: usize,
-    /// Layers with storage of their own, mean; frozen ones count.
+    /// Number of different storages that layers use, mean; frozen ones count.
     pub distinct_layers_mean: f64,
     /// The same at the end.
     pub distinct_layers_end: usize,
-    /// Training tokens a second, evaluation apart; absent where the clock shows no time passing.
+    /// Training tokens a second, without evaluation; absent if the clock does not advance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_s: Option<f64>,
-    /// Time of one pass over the training split, evaluation apart.
+    /// Time of one pass over the training split, without evaluation.
     pub seconds_per_epoch: f64,
     /// Time of the whole run.
     pub elapsed_s: f64,
-    /// Time of training steps, decisions and rewards: what `tokens_per_s` is reckoned by.
+    /// Time of training steps, decisions and rewards. `tokens_per_s` is computed from it.
     pub elapsed_training_s: f64,
-    /// The part of it that went into decisions: policy, transition, what weights and moments do for
-    /// it, and the agent's own learning.
+    /// The part of it for decisions: policy, transition, moving of weights and moments, and the
+    /// agent's learning.
     pub elapsed_deciding_s: f64,
-    /// The part of it that went into forward passes for rewards.
+    /// The part of it for the forward passes of rewards.
     pub elapsed_rewarding_s: f64,
-    /// Most resident memory, in 10^6 bytes; absent where the system does not tell.
+    /// Peak resident memory, in 10^6 bytes; absent if the system does not report it.
     pub peak_rss_mb: Option<f64>,
-    /// What was predicted for it from the states that the run met, in 10^6 bytes.
+    /// The prediction of it from the states that occurred in the run, in 10^6 bytes.
     #[serde(default)]
     pub predicted_peak_rss_mb: Option<f64>,
-    /// Mean resident memory over training steps, in 10^6 bytes; absent where the system does not
-    /// tell.
+    /// Mean resident memory over training steps, in 10^6 bytes; absent if the system does not
+    /// report it.
     pub mean_rss_mb: Option<f64>,
-    /// Most weights, gradients and optimizer moments at a time, in 10^6 bytes: what Table 3 of the
+    /// Peak memory of weights, gradients and optimizer moments, in 10^6 bytes: what Table 3 of the
     /// paper counts.
     pub weights_gradients_moments_mb_peak: f64,
 }
 
-/// Where a run comes from, written before its first step.
+/// How a run was made: program, machine, data and command. Written before its first step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// [`RECORD_SCHEMA`].
     pub schema: u32,
     /// Version of the program.
     pub version: String,
-    /// Git revision that it was built from, with `-dirty` after it where files were changed; absent
+    /// Git revision that it was built from, with `-dirty` after it if files were changed; absent
     /// outside a checkout.
     pub revision: Option<String>,
     /// Compiler that it was built with.
@@ -416,7 +421,7 @@ pub struct Provenance {
     pub host: Host,
     /// Threads for arithmetic.
     pub threads: usize,
-    /// Where tensors live: `cpu`, `cuda:0 (NVIDIA A100-SXM4-40GB)`.
+    /// Device of the tensors, such as `cpu` or `cuda:0 (NVIDIA A100-SXM4-40GB)`.
     pub device: String,
     /// Root seed.
     pub seed: u64,
@@ -431,7 +436,7 @@ pub struct Provenance {
     pub command_line: Vec<String>,
     /// Start of the run, in seconds since 1970-01-01 UTC.
     pub started_at: u64,
-    /// Each time the run was resumed, in order.
+    /// One entry for each time the run was resumed, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<ResumeProvenance>,
 }
@@ -455,7 +460,7 @@ pub struct ResumeProvenance {
     pub revision: Option<String>,
     /// Threads for arithmetic.
     pub threads: usize,
-    /// Where tensors live from here on; empty in the records of earlier builds.
+    /// Device of the tensors from here on; empty in the records of earlier builds.
     #[serde(default)]
     pub device: String,
     /// Keys of the spec that were changed.
@@ -484,34 +489,34 @@ pub struct DataProvenance {
     pub source: String,
     /// SHA-256 of the text or of the examples, in hexadecimal.
     pub sha256: String,
-    /// `REPOSITORY@COMMIT` where it comes from the hub.
+    /// `REPOSITORY@COMMIT` if it comes from the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// The column that the text is in, where it is of tables.
+    /// The column that the text is in, if it comes from tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<DataColumn>,
-    /// Rows without text that were met when the tokens or examples were made, if there were any.
-    /// Tokens from the cache bring them along.
+    /// Rows without text that were found when the tokens or examples were made, if there were any.
+    /// The token cache keeps them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad_rows: Option<DataBadRows>,
     /// Name or path of the tokenizer.
     pub tokenizer: String,
-    /// Tokens of the training split; where classes are predicted, examples.
+    /// Tokens of the training split; examples if classes are predicted.
     pub train_tokens: u64,
     /// The same of the validation split.
     pub validation_tokens: u64,
-    /// The same of the test split; absent where the data have none.
+    /// The same of the test split; absent if the data have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_tokens: Option<u64>,
-    /// What was put between two documents; absent where there is no text, and in the records of
-    /// earlier builds, which put a line end.
+    /// What was put between two documents; absent if there is no text, and in the records of
+    /// earlier builds, which used a line end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<Boundary>,
-    /// Which file went to which split, and what was left out: of a folder, and of what comes from
-    /// the hub. Absent in the records of earlier builds.
+    /// Which file of a folder or of the hub went to which split, and what was left out. Absent in
+    /// the records of earlier builds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<FolderPlan>,
-    /// What each class is called, in the order of their numbers, where the data say it.
+    /// The name of each class, in the order of their numbers, if the data have names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
 }
@@ -519,16 +524,16 @@ pub struct DataProvenance {
 /// The column of a table that a text is in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataColumn {
-    /// Its name, with dots where it is a member of an object.
+    /// Its name, with dots if it is a member of an object.
     pub name: String,
-    /// `named` where it was asked for, `found` where its name or its content decided.
+    /// `named` if the user named it, `found` if its name or its content decided.
     pub chosen: String,
 }
 
 /// Rows of tables that have no text or cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataBadRows {
-    /// Rows that were taken as empty.
+    /// Rows that were used as empty.
     pub empty: u64,
     /// Rows that were left out.
     pub skipped: u64,

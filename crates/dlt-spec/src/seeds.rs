@@ -1,7 +1,7 @@
 //! Named random streams from one root seed.
 //!
-//! Each purpose draws from its own stream, so that one more draw in one place changes nothing
-//! elsewhere.
+//! Each purpose draws from its own stream, so an additional draw in one place does not change the
+//! draws elsewhere.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

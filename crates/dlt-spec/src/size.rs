@@ -1,4 +1,4 @@
-//! How many parameters a model has. Biases and the norms of a block are counted, tied weights once.
+//! The number of parameters of a model. Biases and norms are counted; tied weights count once.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ pub const CHANNELS: usize = 3;
 /// Rows of BERT's table of token types.
 pub const TOKEN_TYPES: usize = 2;
 
-/// What the data decide about the size of a model.
+/// The sizes of a model that depend on the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extents {
@@ -21,7 +21,7 @@ pub struct Extents {
 }
 
 impl Extents {
-    /// Of text: a vocabulary, and no classes.
+    /// Those of text: a vocabulary, and no classes.
     #[must_use]
     pub fn of_text(vocabulary: usize) -> Self {
         Self { vocabulary, classes: 0 }
@@ -42,8 +42,8 @@ pub struct ModelSize {
 }
 
 impl ModelSize {
-    /// The size of `model` with data of these extents, which count where `model.vocabulary` or
-    /// `model.classes` is `auto`. `None` where a number does not fit.
+    /// The size of `model` with data of these extents, which are used where `model.vocabulary` or
+    /// `model.classes` is `auto`. `None` if a number does not fit.
     ///
     /// ```
     /// use dlt_spec::{presets, size::{Extents, ModelSize}};
@@ -60,19 +60,19 @@ impl ModelSize {
         Some(Self { shared, block, all_blocks, conventional: shared.checked_add(all_blocks)? })
     }
 
-    /// Parameters of the model when it holds `blocks` distinct blocks, at most as many as it has
-    /// layers.
+    /// Parameters of the model with `blocks` distinct blocks, at most one for each layer.
     #[must_use]
     pub fn with_blocks(&self, blocks: usize) -> usize {
         self.shared + self.block * blocks
     }
 }
 
-/// Parameters of one block: C the width, F that of the feed-forward layer, H D the width of all
-/// queries, G D that of all keys.
+/// Parameters of one block. C is the width, F the width of the feed-forward layer, H D the width of
+/// all queries, and G D the width of all keys.
 ///
-/// 4 C^2 + 2 C F + 9 C + F, which is 12 C^2 + 13 C for F = 4 C; in llama, which has a gate and no
-/// biases unless asked for, 2 C H D + 2 C G D + 3 C F + 2 C. `None` where the number does not fit.
+/// They are 4 C^2 + 2 C F + 9 C + F, which is 12 C^2 + 13 C for F = 4 C. In llama, which has a gate
+/// and by default no biases, they are 2 C H D + 2 C G D + 3 C F + 2 C. `None` if the number does
+/// not fit.
 #[must_use]
 pub fn block_parameters(model: &ModelSpec) -> Option<usize> {
     if model.architecture == Architecture::Llama {
@@ -137,7 +137,7 @@ pub(crate) fn feed_forward_bias(model: &ModelSpec) -> FeedForwardBias {
 }
 
 /// Parameters outside the blocks: embeddings, positions, the last norm, and the head of the
-/// objective. `None` where the number does not fit.
+/// objective. `None` if the number does not fit.
 #[must_use]
 pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
     let width = model.width;
@@ -148,11 +148,11 @@ pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
     let norm = width.checked_mul(2)?;
 
     let dense = width.checked_mul(width)?.checked_add(width)?;
-    // Rows of C numbers, then the last norm, or BERT's first one.
+    // Rows of C numbers, and one norm: the last one, or BERT's first one.
     let (rows, norm_of_all) = match architecture {
         Architecture::Gpt2 => (vocabulary.checked_add(positions)?, norm),
         Architecture::Bert => (vocabulary.checked_add(positions)?.checked_add(TOKEN_TYPES)?, norm),
-        // The patches' projection with its bias, the class token.
+        // The projection of patches with its bias, and the class token.
         Architecture::Vit => (patch_numbers(model)?.checked_add(positions)?.checked_add(2)?, norm),
         Architecture::Llama => (vocabulary, width),
     };
@@ -178,8 +178,8 @@ pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
     rows.checked_mul(width)?.checked_add(norm_of_all)?.checked_add(head)?.checked_add(own)
 }
 
-/// Tokens of a window, T: a picture's patches and the class token, or the context. `None` where the
-/// number does not fit.
+/// Tokens of a window, T: the patches of a picture and the class token, or the context. `None` if
+/// the number does not fit.
 pub(crate) fn tokens(model: &ModelSpec) -> Option<usize> {
     match model.architecture {
         Architecture::Vit => model.picture.checked_div(model.patch)?.checked_pow(2)?.checked_add(1),
@@ -192,7 +192,7 @@ fn patch_numbers(model: &ModelSpec) -> Option<usize> {
     model.patch.checked_mul(model.patch)?.checked_mul(CHANNELS)
 }
 
-/// The width of the feed-forward layer: the one written, or 4 C. `None` where that does not fit.
+/// The width of the feed-forward layer: the one in the spec, or 4 C. `None` if that does not fit.
 pub(crate) fn feed_forward(model: &ModelSpec) -> Option<usize> {
     Some(model.feed_forward.or(model.width.checked_mul(4)?))
 }

@@ -1,5 +1,5 @@
-//! The specification of a run, as it stands in `spec.toml`. Every field has a plain default; what a
-//! field means, its unit, range and the paper's value are in [`crate::fields`], and the rules
+//! The specification of a run, as it is written in `spec.toml`. Every field has a plain default.
+//! Meaning, unit, range and the paper's value of a field are in [`crate::fields`], the rules
 //! between fields in [`crate::check`].
 
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,8 @@ pub use model::*;
 /// Version of the layout of a spec file. A file with another number is refused.
 pub const SPEC_SCHEMA: u32 = 1;
 
-/// Everything that decides what a run does. Unchecked: see [`crate::CheckedSpec`].
+/// Everything that decides what a run does. Unchecked: [`Spec::check`] makes a
+/// [`crate::CheckedSpec`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
@@ -81,7 +82,7 @@ impl Size {
     /// The word `auto`.
     pub const AUTO: Self = Self::Auto(AutoWord::Auto);
 
-    /// The number, or `derived` where the file says `auto`.
+    /// The number, or `derived` if the file says `auto`.
     #[must_use]
     pub fn or(self, derived: usize) -> usize {
         match self {
@@ -101,13 +102,13 @@ pub struct TrainingSpec {
     pub epochs: usize,
     /// Windows in a step, B.
     pub batch: usize,
-    /// Windows that are in memory at once; `auto` is the batch.
+    /// Windows in memory at once; `auto` is the batch.
     pub micro_batch: Size,
     /// What is kept between forward and backward.
     pub checkpointing: Checkpointing,
     /// Number format of activations (DEVIATIONS row 20).
     pub activations: Activations,
-    /// What becomes of a step whose loss or gradient is not a finite number.
+    /// What happens at a step whose loss or gradient is not a finite number.
     pub non_finite: NonFinite,
     /// Which parameters train.
     pub trains: Trains,
@@ -118,7 +119,7 @@ words! {
     Trains {
         /// All of them.
         All,
-        /// Those of the objective's own head; everything below it stays as it is.
+        /// Only those of the objective's head; everything below it stays as it is.
         Head,
     }
 }
@@ -128,25 +129,25 @@ words! {
     Checkpointing {
         /// All activations of all blocks.
         None,
-        /// Only the input of each block; the rest is computed again.
+        /// Only the input of each block. The backward pass computes the rest again.
         Block,
     }
 }
 
 words! {
-    /// Number format of activations: what passes between operations, forward and backward, and what
-    /// is kept for the backward pass. Weights, their gradients and moments, and the loss are f32 in
-    /// both.
+    /// Number format of activations: of what passes between operations, forward and backward, and
+    /// of what is kept for the backward pass. Weights, their gradients and moments, and the loss
+    /// are always f32.
     Activations {
-        /// Four bytes, 24 bits of them digits.
+        /// Four bytes, with 24 significant bits.
         F32,
-        /// Two bytes, 8 bits of them digits; the range of f32.
+        /// Two bytes, with 8 significant bits and the range of f32.
         Bf16,
     }
 }
 
 words! {
-    /// What becomes of a step whose loss or gradient is not a finite number.
+    /// What happens at a step whose loss or gradient is not a finite number.
     NonFinite {
         /// The run stops.
         Stop,
@@ -165,19 +166,20 @@ pub struct EvaluationSpec {
     pub batch: Size,
     /// Windows of the validation split that are used during training; `auto` is all.
     pub windows: Size,
-    /// Windows of validation and test that the evaluation at the end reads; `auto` is all.
+    /// Windows of validation and test that the final evaluation reads; `auto` is all.
     pub final_windows: Size,
-    /// Whether the test perplexity of the checkpoint that is best *on test* is reported too.
+    /// Whether the test perplexity of the checkpoint that is best *on test* is also reported.
     pub select_on: Selection,
 }
 
 words! {
-    /// Which split chooses the model (DEVIATIONS row 12). The kept model is always validation's.
+    /// Which split chooses the model (DEVIATIONS row 12). The kept model is always the best on
+    /// validation.
     Selection {
-        /// Validation only; the test split is read once, at the end.
+        /// Only validation is reported; the test split is read once, at the end.
         Validation,
-        /// Besides, the perplexity that choosing on the test split would have given is reported,
-        /// labelled so.
+        /// The perplexity that a choice on the test split would have given is also reported, under
+        /// its own name.
         ValidationAndTest,
     }
 }
@@ -186,11 +188,11 @@ words! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointSpec {
-    /// Steps between two checkpoints; `auto` leaves it to the minutes.
+    /// Steps between two checkpoints; `auto` leaves it to `every_minutes`.
     pub every_steps: Size,
-    /// Minutes between two checkpoints; `inf` leaves it to the steps.
+    /// Minutes between two checkpoints; `inf` leaves it to `every_steps`.
     pub every_minutes: f64,
-    /// Checkpoints that are kept.
+    /// Number of newest checkpoints that are kept.
     pub keep_last: usize,
 }
 
@@ -210,7 +212,7 @@ pub struct OptimizerSpec {
     pub weight_decay: f64,
     /// Which parameters decay.
     pub decayed: Decayed,
-    /// Global norm to which gradients are clipped; `inf` is never.
+    /// Global norm to which gradients are clipped; `inf` never clips.
     pub clip_norm: f64,
     /// Shape of the learning rate over the run.
     pub schedule: Schedule,
@@ -223,7 +225,7 @@ pub struct OptimizerSpec {
 words! {
     /// Which parameters weight decay applies to.
     Decayed {
-        /// Every parameter, norms, biases and embeddings too.
+        /// Every parameter, also norms, biases and embeddings.
         All,
         /// Those of at least two dimensions.
         Matrices,
@@ -240,8 +242,8 @@ words! {
     }
 }
 
-/// How layers are tied and untied (DEVIATIONS rows 1 to 6, 9, 11, 17, 32, and its chapter "What we
-/// added").
+/// How layers are tied and untied (DEVIATIONS rows 1 to 6, 9, 11, 17, 32, and the chapter "What we
+/// added" there).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TyingSpec {
@@ -253,30 +255,31 @@ pub struct TyingSpec {
     pub decide_every: usize,
     /// Unit of `decide_every`.
     pub decide_unit: DecideUnit,
-    /// Share of training after which the state stays as it is.
+    /// Share of training after which the state no longer changes.
     pub decide_until: f64,
     /// When the first decision is made.
     pub first_decision: FirstDecision,
-    /// Times of splits, as shares of training, one split each; none falls below the one before.
+    /// Times of splits, as shares of training in rising order; one split at each.
     pub grow: Vec<f64>,
-    /// Most groups that splits lead to; `auto` is the number of layers, L.
+    /// Largest number of groups that splits lead to; `auto` is the number of layers, L.
     pub groups: Size,
-    /// Most block parameters that splits lead to, mean over training, as a share of L blocks.
+    /// Largest number of block parameters that splits lead to: the mean over training, as a share
+    /// of L blocks.
     pub budget: f64,
     /// What a tied event does to the weights.
     pub tie: Tie,
-    /// What becomes of weights and moments that a tied event leaves without a layer.
+    /// What happens to weights and moments that a tied event leaves without a layer.
     pub merge: Merge,
-    /// Nats by which the loss on the reward's batches may rise through a decision that ties; `inf`
-    /// lets all pass.
+    /// Nats by which a decision that ties may raise the loss on the reward's batches; `inf` lets
+    /// all decisions pass.
     pub gate: f64,
-    /// What becomes of a frozen layer whose owner stays layer 0 at its first decision.
+    /// What happens to a frozen layer whose owner is still layer 0 at its first decision.
     pub first_tie: FirstTie,
     /// Which positions contribute to the gradient of shared weights.
     pub gradient: Gradient,
     /// What untying does to the weights.
     pub untie: Untie,
-    /// What becomes of a layer whose owner is tied to another layer.
+    /// What happens to a layer whose owner is tied to another layer.
     pub retied: Retied,
     /// Optimizer moments of a layer that becomes independent.
     pub moments: Moments,
@@ -284,7 +287,7 @@ pub struct TyingSpec {
     pub group_rate: GroupRate,
     /// Factor on the residual branches of blocks that several layers use.
     pub residual_scale: ResidualScale,
-    /// What the state vector that the policy sees holds.
+    /// Content of the state vector that the policy sees.
     pub state_vector: StateVector,
 }
 
@@ -307,7 +310,7 @@ words! {
         /// Every layer trains its own weights while the state is all 0: Algorithm 1 without its
         /// line 2 (ablation vi).
         Trainable,
-        /// Every layer trains by itself, and the state says so.
+        /// Every layer trains its own weights, and the state says so.
         Independent,
         /// All layers use layer 0.
         Tied,
@@ -315,8 +318,8 @@ words! {
         Cycle,
         /// Layer i and layer L - 1 - i (ablation viii).
         CycleReversed,
-        /// Layer i and layer L - i, as Table 4 writes ablation viii: layer 0, and at an even depth
-        /// layer L/2, keep to themselves.
+        /// Layer i and layer L - i, as Table 4 writes ablation viii. Layer 0 has no partner, nor
+        /// has layer L/2 at an even depth.
         CycleReversedAsWritten,
         /// Pairs of neighbours (ablation ix).
         Sequence,
@@ -332,10 +335,10 @@ words! {
         PerLayer,
         /// One group becomes two, at the times of `grow`; nothing else is decided.
         Split,
-        /// As `split`, and after the last split, every `decide_every`: two groups become one and
-        /// one becomes two.
+        /// As `split`. After the last split, every `decide_every`, two groups become one and one
+        /// becomes two.
         Swap,
-        /// One layer of those that would gain most, or none.
+        /// The one layer whose change promises most, or none.
         Single,
     }
 }
@@ -368,18 +371,19 @@ words! {
     Tie {
         /// The layer uses its owner's weights from then on.
         Share,
-        /// The layer gets a copy of them and trains it by itself, with fresh moments (ablation v).
+        /// The layer gets a copy of them and trains the copy by itself, with fresh moments
+        /// (ablation v).
         Replicate,
     }
 }
 
 words! {
-    /// What becomes of weights and moments that a tied event leaves without a layer (row 42).
+    /// What happens to weights and moments that a tied event leaves without a layer (row 42).
     Merge {
-        /// They are dropped: the owner's stay as they are.
+        /// They are dropped; those of the owner stay as they are.
         Overwrite,
-        /// They are averaged into the block that replaces them, weighted by the layers that used
-        /// each before.
+        /// They are averaged into the block that replaces them, weighted by the number of layers
+        /// that used each before.
         Average,
     }
 }
@@ -417,17 +421,17 @@ words! {
 words! {
     /// What untying does to the weights (row 3).
     Untie {
-        /// The layer gets a copy of its own.
+        /// The layer gets its own copy.
         Copy,
-        /// It goes on sharing storage, with an optimizer state of its own.
+        /// The layer keeps sharing the storage, with a separate optimizer state.
         Alias,
     }
 }
 
 words! {
-    /// What becomes of a layer whose owner is tied to another layer (row 4).
+    /// What happens to a layer whose owner is tied to another layer (row 4).
     Retied {
-        /// It follows, as Eq. 1 says.
+        /// It follows its owner, as Eq. 1 says.
         Follow,
         /// It keeps the old owner's storage; only visited layers move, to the named layer's present
         /// storage.
@@ -448,10 +452,10 @@ words! {
 }
 
 words! {
-    /// Learning rate of weights that several layers use (row 28). AdamW's steps do not grow with
-    /// the summed gradient, but a step on weights that m layers use changes the model m times.
+    /// Learning rate of weights that several layers use (row 28). The steps of AdamW do not grow
+    /// with the summed gradient, but one step on weights of m layers changes the model m times.
     GroupRate {
-        /// That of any other parameter.
+        /// The same as that of any other parameter.
         Same,
         /// Divided by the square root of the number of layers that train them.
         Root,
@@ -473,7 +477,7 @@ impl GroupRate {
 }
 
 words! {
-    /// What the state vector holds (row 17).
+    /// Content of the state vector (row 17).
     StateVector {
         /// The state of Eq. 1.
         Canonical,

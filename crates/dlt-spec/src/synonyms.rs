@@ -1,9 +1,9 @@
-//! Names that other programs have for what a spec holds, so that a key of theirs is answered with
-//! ours.
+//! Names that other programs use for the fields of a spec, so that the message about such a key
+//! names ours.
 
-/// A key of ours, and what it is called elsewhere: by transformers, PyTorch, nanoGPT, fairseq and
-/// llm.c, in lower case with underscores. A name that several of our keys could mean stands with
-/// the one that most people ask for.
+/// One of our keys, and its names in transformers, PyTorch, nanoGPT, fairseq and llm.c, in lower
+/// case with underscores. A name that could mean several of our keys belongs to the one that most
+/// people look for.
 pub(crate) const SYNONYMS: &[(&str, &[&str])] = &[
     (
         "optimizer.learning_rate",
@@ -220,7 +220,7 @@ pub(crate) const SYNONYMS: &[(&str, &[&str])] = &[
     ("agent.epsilon_start", &["exploration", "eps_start"]),
 ];
 
-/// The key of ours that means what a name of elsewhere does, whatever section it was looked for in.
+/// Our key with the meaning of another program's name, whatever section the name is in.
 pub(crate) fn meant(key: &str) -> Option<&'static str> {
     let name = key.rsplit('.').next().unwrap_or(key).to_ascii_lowercase().replace('-', "_");
     let holds = |(_, names): &&(&str, &[&str])| names.contains(&name.as_str());

@@ -1,7 +1,7 @@
 //! Files of tensors in the safetensors format, read without trust and written in a fixed order.
 //!
-//! Model files, checkpoints, exports and the files of Hugging Face are read by [`TensorFile`]
-//! alone: one check of header, names, types, shapes, places, checksum and numbers for all of them.
+//! Only [`TensorFile`] reads model files, checkpoints, exports and the files of Hugging Face. So
+//! one check of header, names, types, shapes, offsets, checksum and numbers covers all of them.
 
 mod header;
 mod model;
@@ -19,13 +19,13 @@ use sha2::{Digest, Sha256};
 use crate::checksum::hex;
 use crate::foreign::{self, Foreign};
 
-pub use header::{CHECKSUM, Header, MOST_HEADER_BYTES, Place};
+pub use header::{CHECKSUM, Header, MOST_HEADER_BYTES, TensorInfo};
 pub use model::{FIRST_LAYOUT, LAYOUT, LAYOUT_KEY, open_model};
 pub use number::Number;
 pub use writing::Writer;
 
-/// What keys of the metadata begin with in files that this program wrote. Others may mean something
-/// else by a checksum.
+/// Beginning of the metadata keys in files that this program wrote. In files of other programs a
+/// checksum may mean something else.
 const OURS: &str = "dlt-";
 
 /// Bytes that are read at a time.
@@ -42,7 +42,7 @@ pub enum TensorError {
         /// The system's error.
         source: io::Error,
     },
-    /// It is not what it should be.
+    /// Its content is not what it should be.
     #[error("{}: {reason}", path.display())]
     Format {
         /// The file.
@@ -50,22 +50,22 @@ pub enum TensorError {
         /// What was expected, what was found, and what to do.
         reason: String,
     },
-    /// It holds NaN or infinities.
+    /// It has NaN or infinities.
     #[error("{}: {}", path.display(), not_finite(tensor, *count, *of))]
     NotFinite {
         /// The file.
         path: PathBuf,
-        /// The first tensor that does.
+        /// The first tensor with such numbers.
         tensor: String,
-        /// How many of its numbers.
+        /// How many of its numbers are NaN or infinite.
         count: u64,
-        /// Of how many.
+        /// How many numbers it has.
         of: u64,
     },
 }
 
 impl TensorError {
-    /// The same about a file that messages are to call by another path.
+    /// The same error with another path of the file.
     #[must_use]
     pub fn of(self, path: &Path) -> Self {
         let path = path.to_owned();
@@ -79,35 +79,35 @@ impl TensorError {
     }
 }
 
-/// The message about a tensor that holds NaN or infinities.
+/// The message about a tensor with NaN or infinities.
 #[must_use]
 pub fn not_finite(tensor: &str, count: u64, of: u64) -> String {
     format!(
-        "tensor `{tensor}`: expected finite numbers, got {count} of {of} that are NaN or infinite; get the weights again, \
-         or train them again"
+        "tensor `{tensor}`: expected finite numbers, got {count} of {of} that are NaN or infinite; \
+         get the weights again, or train them again"
     )
 }
 
-/// A safetensors file whose header has been checked against its length. Tensors are read when they
-/// are asked for.
+/// A safetensors file whose header has been checked against its length. Tensors are read on
+/// request.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    /// Reading moves the file's position.
+    /// Behind a lock, because reading moves the file's position.
     file: Mutex<File>,
     header: Header,
-    /// Length and header as the file holds them.
+    /// The length of the header and the header, byte for byte.
     head: Vec<u8>,
 }
 
-/// What the bytes of a file amount to.
+/// What a pass over all bytes of a file found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examined {
-    /// SHA-256 of the file with zeros in the place of its checksum.
+    /// SHA-256 of the file with zeros in place of its checksum.
     pub checksum: String,
     /// SHA-256 of the file as it is.
     pub sha256: String,
-    /// Tensors with numbers that are not finite, and how many, by name.
+    /// Tensors with numbers that are not finite, by name, and the count of these numbers.
     pub not_finite: BTreeMap<String, u64>,
 }
 
@@ -115,8 +115,8 @@ impl TensorFile {
     /// Opens a file and checks its header.
     ///
     /// # Errors
-    /// [`TensorError::Io`] where it cannot be read, [`TensorError::Format`] where it is none: it
-    /// then says what the file is instead, where its first bytes show that.
+    /// [`TensorError::Io`] if it cannot be read, [`TensorError::Format`] if it is not a safetensors
+    /// file. The latter says what the file is instead if its first bytes show that.
     pub fn open(path: &Path) -> Result<Self, TensorError> {
         let io = |source| TensorError::Io { path: path.to_owned(), source };
         let refuse = |reason: String| TensorError::Format { path: path.to_owned(), reason };
@@ -136,57 +136,58 @@ impl TensorFile {
         Ok(Self { path: path.to_owned(), file: Mutex::new(file), header, head })
     }
 
-    /// Where it is.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What it says of its tensors.
+    /// The header: metadata and tensors.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Calls the file by another path in messages.
+    /// The same file with another path in messages.
     #[must_use]
     pub fn named(self, path: &Path) -> Self {
         Self { path: path.to_owned(), ..self }
     }
 
-    /// The bytes of a tensor; nothing where there is none of this name.
+    /// The bytes of a tensor; `None` if there is none of this name.
     ///
     /// # Errors
     /// [`TensorError::Io`].
     pub fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, TensorError> {
-        let Some(place) = self.header.tensors.get(name) else { return Ok(None) };
-        let (from, to) = place.data_offsets;
+        let Some(info) = self.header.tensors.get(name) else { return Ok(None) };
+        let (from, to) = info.data_offsets;
         self.read(from, to - from).map(Some)
     }
 
-    /// A piece of the data: so many bytes from `from` on.
+    /// A piece of the data: `length` bytes from `from` on, counted from the end of the header.
     ///
     /// # Errors
-    /// [`TensorError::Io`], also where the file ends before.
+    /// [`TensorError::Io`], also if the file ends before.
     pub fn read(&self, from: u64, length: u64) -> Result<Vec<u8>, TensorError> {
         let read = || {
-            // Nothing panics while it is held, and the position is set again each time.
+            // A poisoned lock does no harm: each read sets the position first.
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(self.head.len() as u64 + from))?;
 
             let mut bytes = Vec::new();
             (&*file).take(length).read_to_end(&mut bytes)?;
 
-            match bytes.len() as u64 == length {
-                true => Ok(bytes),
-                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            if bytes.len() as u64 == length {
+                Ok(bytes)
+            } else {
+                Err(io::ErrorKind::UnexpectedEof.into())
             }
         };
 
         read().map_err(|source| TensorError::Io { path: self.path.clone(), source })
     }
 
-    /// Reads all of the file once.
+    /// Reads the whole file once, a piece at a time.
     ///
     /// # Errors
     /// [`TensorError::Io`].
@@ -196,15 +197,17 @@ impl TensorFile {
         let mut head = self.head.clone();
 
         whole.update(&head);
-        if let Some(place) = header::checksum_place(&head) {
-            head[place].fill(b'0');
+
+        // The checksum is that of the file before the checksum was filled in.
+        if let Some(digits) = header::checksum_place(&head) {
+            head[digits].fill(b'0');
         }
 
         blank.update(&head);
         let mut not_finite = BTreeMap::new();
 
-        for (name, place) in self.header.in_order() {
-            let (from, to) = place.data_offsets;
+        for (name, info) in self.header.in_order() {
+            let (from, to) = info.data_offsets;
             let mut at = from;
             while at < to {
                 let bytes = self.read(at, (to - at).min(CHUNK as u64))?;
@@ -212,7 +215,8 @@ impl TensorFile {
                 blank.update(&bytes);
                 whole.update(&bytes);
 
-                let count = place.dtype.count_not_finite(&bytes);
+                // Pieces are of 1 MiB, so no number is cut in two.
+                let count = info.dtype.count_not_finite(&bytes);
                 if count > 0 {
                     *not_finite.entry(name.clone()).or_insert(0) += count;
                 }
@@ -224,8 +228,8 @@ impl TensorFile {
         Ok(Examined { checksum, sha256, not_finite })
     }
 
-    /// The checksum that the file says it has; nothing where it holds none, or is not one that this
-    /// program wrote.
+    /// The checksum in the file's metadata; `None` if it has none, or if another program wrote the
+    /// file.
     #[must_use]
     pub fn checksum(&self) -> Option<&str> {
         let metadata = &self.header.metadata;
@@ -233,8 +237,8 @@ impl TensorFile {
         metadata.get(CHECKSUM).filter(|_| is_ours).map(String::as_str)
     }
 
-    /// Refuses a file whose bytes do not have the checksum that its metadata holds, and one with
-    /// numbers that are not finite. A file without a checksum passes the first.
+    /// Refuses a file whose bytes do not have the checksum in its metadata, and a file with numbers
+    /// that are not finite. A file without a checksum is checked only for its numbers.
     ///
     /// # Errors
     /// [`TensorError`].
@@ -249,27 +253,27 @@ impl TensorFile {
         }
     }
 
-    /// The refusal of a file whose checksum differs.
+    /// The error about a file whose checksum differs.
     #[must_use]
     pub fn damaged(&self) -> TensorError {
         self.refuse("it is damaged: its checksum differs from that of its bytes")
     }
 
-    /// The refusal of a tensor with numbers that are not finite.
+    /// The error about a tensor with numbers that are not finite.
     #[must_use]
     pub fn not_finite(&self, tensor: &str, count: u64) -> TensorError {
-        let of = self.header.tensors.get(tensor).map_or(0, Place::count);
+        let of = self.header.tensors.get(tensor).map_or(0, TensorInfo::count);
         TensorError::NotFinite { path: self.path.clone(), tensor: tensor.to_owned(), count, of }
     }
 
-    /// The refusal of the file.
+    /// An error about the content of the file.
     #[must_use]
     pub fn refuse(&self, reason: impl Into<String>) -> TensorError {
         TensorError::Format { path: self.path.clone(), reason: reason.into() }
     }
 }
 
-/// What a file is that is no safetensors file.
+/// What a file is that is not a safetensors file: what its first bytes show, otherwise `reason`.
 fn described(file: &mut File, reason: String) -> io::Result<String> {
     let mut head = Vec::new();
     file.rewind()?;
@@ -289,13 +293,15 @@ mod tests {
     fn written(numbers: [f32; 2]) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
-        let place = Place { dtype: Number::F32, shape: vec![2], data_offsets: (0, 8) };
+        let info = TensorInfo { dtype: Number::F32, shape: vec![2], data_offsets: (0, 8) };
         let metadata = BTreeMap::from([(LAYOUT_KEY.to_owned(), LAYOUT.to_owned())]);
         let header =
-            Header { metadata, tensors: BTreeMap::from([("a".to_owned(), place)]) }.with_checksum();
+            Header { metadata, tensors: BTreeMap::from([("a".to_owned(), info)]) }.with_checksum();
+
         let mut writer = Writer::begin(File::create(&path).expect("made"), &header).expect("begun");
         writer.push(&numbers.map(f32::to_le_bytes).concat()).expect("written");
         writer.finish().expect("finished");
+
         let bytes = fs::read(&path).expect("there");
         (folder, path, bytes)
     }

@@ -1,4 +1,5 @@
-//! Waiting for a lock that another process has: aloud, and not behind a process that does nothing.
+//! Waiting for a lock that another process holds. The wait is announced, and it ends with an error
+//! if the other process makes no progress.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -8,35 +9,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks at a lock.
+/// Time between two attempts to get a lock.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// When a waiting process first says so, and after how long again.
+/// Time until a waiting process first says so.
 const SAY_AFTER: Duration = Duration::from_secs(1);
-/// After the first time.
+/// Time until it says so again.
 const SAY_AGAIN: Duration = Duration::from_secs(15);
 
-/// How long a holder may be stopped or leave its file as it is before nobody waits for it any more.
-/// The slowest work under a lock writes at least every few seconds.
+/// How long the holder's file may stay unchanged before the wait ends with an error. The slowest
+/// work under a lock writes at least every few seconds.
 pub const STILL: Duration = Duration::from_secs(60);
-/// The same where the system says that the process was stopped: time to be continued.
+/// The same if the system reports the holder as stopped. Within this time it may be continued.
 const STOPPED: Duration = Duration::from_secs(3);
 
-/// What a lock is waited for.
+/// What a process waits for.
 pub struct Waiting<'a> {
-    /// What the holder does, as in `tokens of this text`.
+    /// What the holder of the lock makes, for example `tokens of this text`.
     pub what: &'a str,
     /// The file that grows while the holder works.
     pub grows: &'a Path,
-    /// How long that file may stay as it is.
+    /// How long that file may stay unchanged.
     pub still: Duration,
 }
 
-/// Takes the lock of an open file of this path, and says for what and whose lock it waits after a
-/// second, and again.
+/// Locks an open file of this path. If another process holds the lock, a warning after a second,
+/// and again later, says what it waits for and which process holds the lock.
 ///
 /// # Errors
-/// An error of kind `TimedOut` where the holder was stopped, or does not go on.
+/// An error of kind `TimedOut` if the holder was stopped or makes no progress.
 pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
     let began = Instant::now();
     let mut said = None::<Instant>;
@@ -47,8 +48,8 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) => {}
-            // A file system without locks has none to wait for: the last writer wins, and every
-            // file is written whole.
+            // A file system without locks has none to wait for. Then the last writer wins, and as
+            // every file is written whole, none is mixed.
             Err(TryLockError::Error(error)) => {
                 tracing::debug!(path = %path.display(), %error, "cannot be locked");
                 return Ok(());
@@ -57,7 +58,8 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
 
         let now = fs::metadata(waiting.grows).ok().map(|file| file.len());
         if now != length {
-            (length, grown) = (now, Instant::now());
+            length = now;
+            grown = Instant::now();
         }
 
         if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) && began.elapsed() >= SAY_AFTER {
@@ -66,7 +68,7 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
             let seconds = began.elapsed().as_secs();
 
             tracing::warn!(
-                "waiting for {} since {seconds} s: {holder} holds {}",
+                "waiting for {} for {seconds} s: {holder} holds {}",
                 waiting.what,
                 path.display()
             );
@@ -75,8 +77,9 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
         if grown.elapsed() >= STOPPED.min(waiting.still) {
             let holder = Holder::of(file);
             if holder.is_stopped || grown.elapsed() >= waiting.still {
-                let text =
-                    format!("{holder} holds it and does not go on: continue or end that process");
+                let text = format!(
+                    "{holder} holds it and makes no progress: continue or end that process"
+                );
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
         }
@@ -85,7 +88,7 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
     }
 }
 
-/// Who holds a lock, as far as the system tells.
+/// The process that holds a lock, as far as the system shows it.
 struct Holder {
     pid: Option<u32>,
     is_stopped: bool,
@@ -124,8 +127,8 @@ fn inode(_file: &File) -> Option<u64> {
     None
 }
 
-/// The process of a line of Linux's `/proc/locks`, if that is about this file:
-/// `1: FLOCK  ADVISORY  WRITE 4711 fd:01:393228 0 EOF`. Lines of those who wait have `->` behind
+/// The process of a line of Linux's `/proc/locks`, if the line is about this file:
+/// `1: FLOCK  ADVISORY  WRITE 4711 fd:01:393228 0 EOF`. Lines of waiting processes have `->` after
 /// their number.
 fn holder_in(line: &str, inode: u64) -> Option<u32> {
     let mut words = line.split_whitespace().skip(1);
@@ -138,8 +141,8 @@ fn holder_in(line: &str, inode: u64) -> Option<u32> {
     pid.parse().ok().filter(|_| is_it)
 }
 
-/// Whether a line of `/proc/PID/stat` is of a process that was stopped; its name, in brackets, may
-/// hold anything.
+/// Whether a line of `/proc/PID/stat` is about a stopped process. Its name, in brackets, may
+/// contain anything, also a bracket, so the state is looked for after the last one.
 fn is_stopped(stat: &str) -> bool {
     let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
     matches!(state, Some("T" | "t"))
@@ -183,7 +186,7 @@ mod tests {
         let error = lock(&second, &path, &waiting).expect_err("held");
 
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(error.to_string().contains("does not go on"), "{error}");
+        assert!(error.to_string().contains("makes no progress"), "{error}");
         drop(first);
         lock(&second, &path, &waiting).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Time of Equation 1 at the depth of the paper's GPT-2: 48 layers.
+//! The time of Equation 1 at the depth of the paper's GPT-2, 48 layers.
 
 use std::hint::black_box;
 
@@ -7,7 +7,7 @@ use dlt_state::{Action, State};
 
 const N_LAYERS: usize = 48;
 
-/// An action in which chains of every length occur, the same each time.
+/// An action with chains of many lengths. It is the same each time.
 fn mixed_action() -> Action {
     let values = (0..N_LAYERS).map(|layer| (layer * 31 + 7) % (layer + 1)).collect();
     Action::new(values).expect("a remainder by `layer + 1` is at most `layer`")

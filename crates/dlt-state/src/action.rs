@@ -5,11 +5,10 @@ use alloc::vec::Vec;
 
 use crate::StateError;
 
-/// Which layer each layer is asked to copy: entry `i` is at most `i`, and `i` itself asks for
-/// weights of its own.
+/// Which layer each layer is asked to copy. Entry `i` is at most `i`; with `i` itself, the layer
+/// keeps its own weights.
 ///
-/// An action is a wish; what comes of it is the [`State`](crate::State) that Equation 1 makes of
-/// it.
+/// An action is a wish. Equation 1 turns it into the [`State`](crate::State) that results.
 ///
 /// ```
 /// use dlt_state::{Action, StateError};
@@ -57,8 +56,8 @@ impl Action {
         Ok(Self { values })
     }
 
-    /// Every layer is asked to copy layer 0: where layers are visited one by one, the action before
-    /// the first visit.
+    /// Every layer is asked to copy layer 0. Where layers are visited one by one, this is the
+    /// action before the first visit.
     ///
     /// # Panics
     ///
@@ -94,7 +93,7 @@ impl Action {
         &self.values
     }
 
-    /// The same, by value.
+    /// For each layer, the layer that it is asked to copy, by value.
     ///
     /// ```
     /// assert_eq!(dlt_state::Action::all_zero(2).into_values(), vec![0, 0]);
@@ -104,8 +103,8 @@ impl Action {
         self.values
     }
 
-    /// How many layers are asked to keep to themselves; the state of this action has as many
-    /// independent ones.
+    /// How many layers are asked to keep their own weights. The state of this action has the same
+    /// number of independent layers.
     ///
     /// ```
     /// use dlt_state::{Action, State};
@@ -120,7 +119,7 @@ impl Action {
         self.values.iter().enumerate().filter(|&(layer, &asked)| layer == asked).count()
     }
 
-    /// Asks `layer` to copy layer `value` from now on. After an error the action is as it was.
+    /// Asks `layer` to copy layer `value` from now on. After an error the action is unchanged.
     ///
     /// # Errors
     ///
@@ -154,7 +153,7 @@ impl Action {
         Self { values }
     }
 
-    /// The values, for a writer that leaves them valid.
+    /// The values, for a caller that leaves them valid.
     pub(crate) fn values_mut(&mut self) -> &mut Vec<usize> {
         &mut self.values
     }

@@ -1,11 +1,11 @@
-//! What can be wrong with a value.
+//! Reasons why a value is invalid.
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
 
-/// What is wrong with a value that was to become an action, a state, a transition or a recording.
+/// The reason why a value cannot become an action, a state, a transition or a recording.
 ///
 /// ```
 /// use dlt_state::{Action, StateError};
@@ -21,11 +21,11 @@ pub enum StateError {
     Empty,
     /// A layer names a later one.
     EntryTooLarge {
-        /// Which entry, that is, which layer.
+        /// The entry, that is, the layer.
         index: usize,
-        /// What it says.
+        /// Its value.
         value: usize,
-        /// The most that it may say: its index.
+        /// The largest value that it may have: its index.
         bound: usize,
     },
     /// A layer is named as an owner, but is itself owned by another one.
@@ -34,21 +34,21 @@ pub enum StateError {
         index: usize,
         /// The owner that it names.
         value: usize,
-        /// The owner of that one.
+        /// The owner of that layer.
         owner: usize,
     },
-    /// Two things that belong together have different numbers of layers.
+    /// Two values that belong together have different numbers of layers.
     DepthMismatch {
-        /// Layers expected.
+        /// Number of layers that was expected.
         expected: usize,
-        /// Layers that were found.
+        /// Number of layers that was found.
         got: usize,
     },
-    /// The header of a recording claims more layers than are read.
+    /// The header of a recording has more layers than the reader accepts.
     TooDeep {
-        /// Layers that it claims.
+        /// Number of layers in the header.
         n_layers: usize,
-        /// The most that are read.
+        /// The most layers that the reader accepts.
         limit: usize,
     },
     /// There is no such layer.
@@ -60,16 +60,16 @@ pub enum StateError {
     },
     /// A permutation names a layer twice, or one that does not exist.
     NotPermutation {
-        /// Which entry.
+        /// The entry.
         index: usize,
-        /// What it says.
+        /// Its value.
         value: usize,
         /// The number of layers.
         n_layers: usize,
     },
     /// Layers cannot be divided into this many groups.
     GroupCount {
-        /// Groups that were asked for.
+        /// Number of groups that was requested.
         groups: usize,
         /// The number of layers.
         n_layers: usize,
@@ -88,11 +88,11 @@ pub enum StateError {
         /// The owner of the group that is to be split.
         owner: usize,
     },
-    /// The layers of a part are not in rising order, or one comes twice.
+    /// The layers of a part are not in rising order, or one appears twice.
     NotRising {
         /// The layer before.
         previous: usize,
-        /// The layer that is not above it.
+        /// The next layer, which is not above it.
         layer: usize,
     },
     /// A part of a group has no layer.
@@ -117,7 +117,7 @@ pub enum StateError {
         /// Step of this one.
         step: usize,
     },
-    /// A recorded state is not Eq. 1 of the recorded action.
+    /// A recorded state is not the one that Eq. 1 gives for the recorded action.
     StateMismatch {
         /// The first layer that differs.
         layer: usize,
@@ -126,38 +126,38 @@ pub enum StateError {
         /// Its recorded owner.
         got: usize,
     },
-    /// A refused decision is recorded where the header says that there are none.
+    /// A refused decision is recorded, but the header says that there are none.
     NotGated,
-    /// The line of a refused decision has another action than the one that stays in force.
+    /// The line of a refused decision does not have the action that stays in force.
     RefusedChanges {
         /// The first layer that differs.
         layer: usize,
-        /// What is in force for it.
+        /// Its entry in the action in force.
         expected: usize,
-        /// What the line says.
+        /// Its entry in the line.
         got: usize,
     },
     /// Something is wrong in one line of a recording's text.
     Line {
         /// Number of the line, from 1.
         line: usize,
-        /// What is wrong in it.
+        /// The reason why it is invalid.
         error: Box<StateError>,
     },
-    /// A line is longer than that of any decision.
+    /// A line is longer than the line of any decision can be.
     LongLine {
         /// Bytes of the line.
         bytes: usize,
-        /// Most bytes that a line may have.
+        /// The most bytes that a line may have.
         limit: usize,
     },
     /// A line is not what the text form allows.
     Syntax {
         /// Number of the character in the line, from 1.
         column: usize,
-        /// What should stand there.
+        /// What was expected there.
         expected: &'static str,
-        /// What stands there; nothing at the end of the line.
+        /// The character there; `None` at the end of the line.
         got: Option<char>,
     },
     /// A line has a key that the text form does not know.
@@ -179,14 +179,14 @@ pub enum StateError {
     UnknownFormat {
         /// The format that it names.
         got: String,
-        /// The format that is read.
+        /// The format that the reader accepts.
         expected: &'static str,
     },
     /// The header names another version of the format.
     UnknownVersion {
         /// The version that it names.
         got: usize,
-        /// The newest version that is read; all from 1 on are.
+        /// The newest version that the reader accepts. It accepts all from 1 to this one.
         newest: usize,
     },
 }
@@ -207,7 +207,8 @@ impl Display for StateError {
             Self::NotFixedPoint { index, value, owner } => {
                 write!(
                     f,
-                    "entry {index} is {value}: expected an owner, but layer {value} is owned by layer {owner}"
+                    "entry {index} is {value}: expected an owner, \
+                     but layer {value} is owned by layer {owner}"
                 )
             }
             Self::DepthMismatch { expected, got } => {
@@ -222,7 +223,8 @@ impl Display for StateError {
             Self::NotPermutation { index, value, n_layers } => {
                 write!(
                     f,
-                    "entry {index} of the permutation is {value}: expected each of 0..{n_layers} once"
+                    "entry {index} of the permutation is {value}: \
+                     expected each of 0..{n_layers} once"
                 )
             }
             Self::GroupCount { groups, n_layers } => {
@@ -269,7 +271,7 @@ impl Display for StateError {
                 write!(f, "expected layers in rising order, got {layer} after {previous}")
             }
             Self::EmptyPart { owner } => {
-                write!(f, "expected a layer of the group of layer {owner} at least, got none")
+                write!(f, "expected at least one layer of the group of layer {owner}, got none")
             }
             Self::WholeGroup { owner } => {
                 write!(f, "expected a part of the group of layer {owner}, got all of it")
@@ -286,12 +288,13 @@ impl Display for StateError {
             Self::RefusedChanges { layer, expected, got } => {
                 write!(
                     f,
-                    "entry {layer} next to a refused action is {got}: expected {expected}, as before it"
+                    "entry {layer} next to a refused action is {got}: \
+                     expected {expected}, as before it"
                 )
             }
         }
     }
 }
 
-// No `source`: the message of a line's error holds the whole of it already.
+// No `source`: the message of `Line` already contains that of the error inside.
 impl Error for StateError {}

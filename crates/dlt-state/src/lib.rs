@@ -4,44 +4,44 @@
 //! # The idea
 //!
 //! A transformer is a stack of `L` layers that are alike: each could run with the weights of any
-//! other. *Tying* layer `i` to a lower layer `j` means that `i` has no weights of its own and uses
-//! those of `j`; the network still runs through all `L` layers, but stores and trains fewer of
-//! them. *Dynamic* tying asks again every few training steps which layers should share, and a layer
-//! may come free again.
+//! other. *Tying* layer `i` to a lower layer `j` means that `i` has no own weights and uses those
+//! of `j`. The network still runs through all `L` layers, but stores and trains fewer of them.
+//! *Dynamic* tying decides again every few training steps which layers share, and a layer may
+//! become independent again.
 //!
 //! # The words
 //!
 //! - An [`Action`] is a wish list: entry `i` names the layer that layer `i` should copy, itself or
 //!   a lower one, so `a[i] <= i`.
-//! - A [`State`] is what comes of it: entry `i` is the **owner** of layer `i`, the lowest layer
-//!   whose weights it uses. If 3 copies 2 and 2 copies 0, then 3 uses the weights of 0. A layer
-//!   that owns itself is **independent**; the layers with one owner are a **group**. Layer 0 is
-//!   always independent.
-//! - **Equation 1** leads from one to the other, for rising `i`: `s[i] = i` if `a[i] = i`, else
+//! - A [`State`] is the result: entry `i` is the **owner** of layer `i`, the lowest layer of its
+//!   group, whose weights it uses. If 3 copies 2 and 2 copies 0, then 3 uses the weights of 0. A
+//!   layer that owns itself is **independent**. The layers with the same owner are a **group**.
+//!   Layer 0 is always independent.
+//! - **Equation 1** turns an action into a state, for rising `i`: `s[i] = i` if `a[i] = i`, else
 //!   `s[a[i]]`.
 //! - A [`Transition`] is the difference between two states, as a list of [`Event`]s: layer 3 was
 //!   *tied* to 0, layer 5 was *untied*.
-//! - An [`ActionSpace`] numbers all single choices, for a network that has to score them.
-//! - A [`Recording`] is the history of the decisions of a training run, with a text form for a
-//!   file.
-//! - [`pattern`] holds fixed ways of sharing to compare with.
+//! - An [`ActionSpace`] numbers all single choices, for a network that scores them.
+//! - A [`Recording`] is the history of the decisions of a training run. It has a text form for
+//!   files.
+//! - [`pattern`] has fixed ways of sharing, for comparison.
 //!
 //! # From a wish to an event
 //!
 //! ```
 //! use dlt_state::{Action, Event, State};
 //!
-//! // Layer 0 and 1 keep to themselves, 2 copies 1, 3 copies 2.
+//! // Layers 0 and 1 keep their own weights, 2 copies 1, 3 copies 2.
 //! let action = Action::new(vec![0, 1, 1, 2])?;
 //! let state = State::from_action(&action);
 //! assert_eq!(state.owners(), [0, 1, 1, 1]);
 //! assert_eq!(state.n_independent(), 2);
 //! assert_eq!(state.groups()[1].members, [1, 2, 3]);
 //!
-//! // With 1,000 parameters outside of the layers and 500 in each:
+//! // With 1,000 parameters outside of the layers and 500 in each layer:
 //! assert_eq!(state.parameter_count(1_000, 500), 2_000);
 //!
-//! // Another decision: 1 gives up its weights, 2 follows it, 3 goes its own way.
+//! // Another decision: 1 gives up its weights, 2 follows it, 3 becomes independent.
 //! let next = State::from_action(&Action::new(vec![0, 0, 1, 3])?);
 //! let transition = state.transition_to(&next)?;
 //! assert_eq!(
@@ -64,9 +64,8 @@
 //!
 //! # Features
 //!
-//! `serde` (off by default) implements `Serialize` and `Deserialize`. Whatever is read goes through
-//! the same checks as in the constructors, so that no invalid value can be made that way. The crate
-//! needs `alloc` only.
+//! `serde` (off by default) implements `Serialize` and `Deserialize`. Values that are read pass the
+//! same checks as in the constructors, so that none is invalid. The crate needs only `alloc`.
 
 #![no_std]
 #![forbid(unsafe_code)]

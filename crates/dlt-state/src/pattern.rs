@@ -1,8 +1,8 @@
-//! Fixed ways of sharing weights, to compare learned ones with.
+//! Fixed ways of sharing weights, for comparison with learned ones.
 //!
-//! [`cycle`], [`cycle_reversed`] and [`sequence`] pair the layers up. At an odd depth one layer is
-//! left without a partner and keeps to itself, so that each of the three has `L / 2`, rounded up,
-//! independent layers and no group of more than two.
+//! [`cycle`], [`cycle_reversed`] and [`sequence`] pair the layers up. At an odd depth one layer has
+//! no partner and is independent. So each of the three has `L / 2`, rounded up, independent layers
+//! and no group of more than two.
 //!
 //! ```
 //! use dlt_state::pattern;
@@ -14,8 +14,8 @@
 
 use crate::{State, StateError};
 
-/// Layers `i` and `L/2 + i` share: the lower half is run twice. At an odd depth the middle layer
-/// keeps to itself.
+/// Layers `i` and `L/2 + i` share: the lower half is run twice. At an odd depth the middle layer is
+/// independent.
 ///
 /// # Panics
 ///
@@ -34,7 +34,7 @@ pub fn cycle(n_layers: usize) -> State {
 }
 
 /// Layers `i` and `L - 1 - i` share: the lower half is run forwards, then backwards. At an odd
-/// depth the middle layer keeps to itself.
+/// depth the middle layer is independent.
 ///
 /// # Panics
 ///
@@ -51,12 +51,12 @@ pub fn cycle_reversed(n_layers: usize) -> State {
     from_owners(n_layers, |layer| layer.min(n_layers - 1 - layer))
 }
 
-/// So many groups, of which the last one has all layers but the first `n_groups - 1`, which keep to
-/// themselves.
+/// `n_groups` groups: the first `n_groups - 1` layers are independent, and all others are one
+/// group.
 ///
 /// # Panics
 ///
-/// If there is no group, or there are more than layers.
+/// If `n_groups` is 0 or above `n_layers`.
 ///
 /// ```
 /// use dlt_state::pattern;
@@ -70,9 +70,9 @@ pub fn leading(n_layers: usize, n_groups: usize) -> State {
     from_owners(n_layers, |layer| layer.min(n_groups - 1))
 }
 
-/// Layers `i` and `L - i` share, as Table 4 of the paper writes it. Layer 0 has no partner and
-/// keeps to itself, and so does layer `L/2` at an even depth: there are `L/2 + 1` independent
-/// layers, rounded down.
+/// Layers `i` and `L - i` share, as Table 4 of the paper writes it. Layer 0 has no partner and is
+/// independent, and so is layer `L/2` at an even depth. There are `L/2 + 1`, rounded down,
+/// independent layers.
 ///
 /// # Panics
 ///
@@ -89,8 +89,8 @@ pub fn cycle_reversed_as_written(n_layers: usize) -> State {
     from_owners(n_layers, |layer| layer.min(n_layers - layer))
 }
 
-/// Neighbours share, two by two: `2 i` and `2 i + 1`. At an odd depth the last layer keeps to
-/// itself.
+/// Neighbours share, two by two: `2 i` and `2 i + 1`. At an odd depth the last layer is
+/// independent.
 ///
 /// # Panics
 ///

@@ -13,9 +13,9 @@ use crate::{Action, EventCounts, State, StateError, Transition};
 
 /// The decisions of a training run in order, each with its step, action and state.
 ///
-/// The **step** of a decision is the number of training steps that were done before it. Training
-/// steps are numbered from 0, so the training step of the same number is the first one to see its
-/// state. Several decisions may have one step; the last of them counts.
+/// The **step** of a decision is the number of training steps before it. Training steps are
+/// numbered from 0, so the training step with the same number is the first one with the new state.
+/// Several decisions may have the same step; the last of them counts.
 ///
 /// # Text form
 ///
@@ -28,14 +28,14 @@ use crate::{Action, EventCounts, State, StateError, Transition};
 /// {"step":30,"layer":2,"action":[0,1,0],"state":[0,1,0]}
 /// ```
 ///
-/// The header has `"initial":[...]`, the owners before the first decision, where these are not all
-/// 0. A decision has `"layer"` where it was about that layer alone. `"state"` is always Equation 1
-/// of `"action"`, and steps never fall.
+/// The header has `"initial":[...]`, the owners before the first decision, unless these are all 0.
+/// A decision has `"layer"` where it was about that layer alone. `"state"` is always Equation 1 of
+/// `"action"`, and steps never decrease.
 ///
-/// Version 2 is for runs that measure a decision and undo it where it harms. The line of a decision
-/// that was undone has the action and the state that stay in force, and `"refused":[...]`, the
-/// action that was asked for. The header alone says the version, so a file has it before its first
-/// decision. Version 1 has no refused decisions.
+/// Version 2 is for runs that measure a decision and undo it where it harms. The line of an undone
+/// decision has the action and the state that stay in force, and `"refused":[...]`, the requested
+/// action. Only the header has the version, so a file has it before its first decision. Version 1
+/// has no refused decisions.
 ///
 /// ```text
 /// {"format":"dlt-states","version":2,"n_layers":3}
@@ -43,9 +43,9 @@ use crate::{Action, EventCounts, State, StateError, Transition};
 /// {"step":30,"action":[0,1,1],"state":[0,1,1],"refused":[0,0,1]}
 /// ```
 ///
-/// The reader is strict: keys may come in any order and blanks may stand around values, but
-/// unknown, repeated and missing keys, blank lines, numbers other than plain whole ones, escapes in
-/// strings, and more than 65,536 layers are errors, and each says its line.
+/// The reader is strict. Keys may be in any order, and blanks may surround values. Unknown,
+/// repeated and missing keys, blank lines, numbers other than plain whole ones, escapes in strings,
+/// and more than 65,536 layers are errors. Each error has the number of its line.
 ///
 /// ```
 /// use dlt_state::{Action, Recording, State};
@@ -86,21 +86,22 @@ impl Recording {
     /// ```
     pub const FORMAT: &'static str = "dlt-states";
 
-    /// Version of the text form without refused decisions, in its header.
+    /// Version, in the header, of the text form without refused decisions.
     ///
     /// ```
     /// assert_eq!(dlt_state::Recording::VERSION, 1);
     /// ```
     pub const VERSION: usize = 1;
 
-    /// Version of the text form that may have refused decisions.
+    /// Version, in the header, of the text form that may have refused decisions.
     ///
     /// ```
     /// assert_eq!(dlt_state::Recording::GATED_VERSION, 2);
     /// ```
     pub const GATED_VERSION: usize = 2;
 
-    /// No decision yet, at depth `n_layers`, with all layers tied until the first one.
+    /// A recording without decisions, at depth `n_layers`. All layers are tied until the first
+    /// decision.
     ///
     /// # Panics
     ///
@@ -116,7 +117,7 @@ impl Recording {
         Self::starting_from(State::all_tied(n_layers))
     }
 
-    /// No decision yet, with the layers in state `initial` until the first one.
+    /// A recording without decisions. The layers are in state `initial` until the first decision.
     ///
     /// ```
     /// use dlt_state::{Recording, State};
@@ -129,7 +130,8 @@ impl Recording {
         Self { initial, gated: false, rows: Vec::new() }
     }
 
-    /// The same for a run that may refuse decisions: a recording of version 2.
+    /// A recording without decisions, of version 2, for a run that may refuse decisions. The layers
+    /// are in state `initial` until the first decision.
     ///
     /// ```
     /// use dlt_state::{Recording, State};
@@ -155,13 +157,13 @@ impl Recording {
 
     /// Adds the decision made after `step` training steps. `layer` is the layer that was visited,
     /// where the decision was about that one alone. The state is Equation 1 of the action. After an
-    /// error the recording is as it was.
+    /// error the recording is unchanged.
     ///
     /// # Errors
     ///
     /// [`StateError::DepthMismatch`] where the action has another depth,
-    /// [`StateError::LayerOutOfRange`] where there is no such layer, [`StateError::StepDecreased`]
-    /// where the step is below that of the decision before.
+    /// [`StateError::LayerOutOfRange`] where there is no such layer, and
+    /// [`StateError::StepDecreased`] where the step is below that of the decision before.
     ///
     /// ```
     /// use dlt_state::{Action, Recording, StateError};
@@ -183,8 +185,8 @@ impl Recording {
         Ok(self.add(Row { step, layer, action, state, refused: None }))
     }
 
-    /// Adds a decision that was undone within the step: `asked` is what it asked for, and what was
-    /// in force before stays so. After an error the recording is as it was.
+    /// Adds a decision that was undone within the step. `asked` is the requested action; the action
+    /// before stays in force. After an error the recording is unchanged.
     ///
     /// # Errors
     ///
@@ -283,7 +285,7 @@ impl Recording {
         &self.rows
     }
 
-    /// Step and state of each decision, in order: all that a replay needs.
+    /// Step and state of each decision, in order, which is all that a replay needs.
     ///
     /// ```
     /// use dlt_state::{Action, Recording, State};
@@ -298,7 +300,7 @@ impl Recording {
         self.rows.iter().map(|row| (row.step, &row.state))
     }
 
-    /// The state that training step `step` sees: that of the last decision made at or before it.
+    /// The state in training step `step`: that of the last decision at or before it.
     ///
     /// ```
     /// use dlt_state::{Action, Recording};
@@ -311,11 +313,12 @@ impl Recording {
     /// ```
     #[must_use]
     pub fn state_at(&self, step: usize) -> &State {
+        // Steps never decrease, so the rows are sorted.
         let made = self.rows.partition_point(|row| row.step <= step);
         self.rows[..made].last().map_or(&self.initial, Row::state)
     }
 
-    /// Step of each decision and what it changed; decisions that changed nothing have an empty
+    /// Step of each decision, and what it changed. A decision that changed nothing has an empty
     /// transition.
     ///
     /// ```
@@ -375,6 +378,7 @@ impl Recording {
         let begins = core::iter::once((0, &self.initial)).chain(self.iter());
         let ends = self.rows.iter().map(Row::step).chain([until_step]);
 
+        // Each state holds from its decision to the next one, but no further than `until_step`.
         for ((begin, state), end) in begins.zip(ends) {
             let length = end.min(until_step).saturating_sub(begin);
             for layer in state.independent_layers() {
@@ -424,8 +428,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// [`StateError::Line`], with the number of the first line that is wrong and what is wrong in
-    /// it.
+    /// [`StateError::Line`], with the number of the first invalid line and the reason.
     ///
     /// ```
     /// use dlt_state::Recording;
@@ -440,7 +443,7 @@ impl Recording {
     /// ```
     pub fn parse(text: &str) -> Result<Self, StateError> {
         let mut lines = text.lines();
-        // A text without any line lacks its header.
+        // A text without lines lacks its header, so the error is that of an empty one.
         let header = lines.next().unwrap_or_default();
         let (version, initial) = text::parse_header(header).map_err(|error| error.at_line(1))?;
         let mut recording =
@@ -465,6 +468,7 @@ impl Recording {
             }
         };
 
+        // The state follows from the action, so the recorded owners are only checked.
         let expected = row.state.owners();
         if owners.len() != expected.len() {
             return Err(StateError::DepthMismatch { expected: expected.len(), got: owners.len() });

@@ -1,5 +1,5 @@
-//! What serde reads and writes for values that have a rule between their fields; reading goes
-//! through the constructors.
+//! What serde reads and writes for values with a rule between their fields. Reading uses the
+//! constructors, which check the rule.
 
 use alloc::vec::Vec;
 
@@ -21,7 +21,7 @@ pub(crate) struct TransitionForm {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RecordingForm {
     initial: State,
-    /// Whether decisions may be refused; forms from before that lack it.
+    /// Whether decisions may be refused. Older forms lack this field.
     #[serde(default, skip_serializing_if = "is_plain")]
     gated: bool,
     rows: Vec<RowForm>,

@@ -1,12 +1,12 @@
-//! The choices of a decision, in a row.
+//! All single choices of a decision, in one row.
 
 use core::ops::Range;
 
-/// All single choices at a given depth, in a row: how a network that scores them lays out its
-/// outputs.
+/// All single choices at a given depth, in one row. A network that scores them has its outputs in
+/// this order.
 ///
-/// Layer 0 has no choice and no place in the row. Then come, for each layer `i = 1..L`, its choices
-/// `0..=i`: `(L + 2)(L - 1) / 2` values in all.
+/// Layer 0 has no choice and no place in the row. Each layer `i = 1..L` has its choices `0..=i`, in
+/// the order of the layers: `(L + 2)(L - 1) / 2` values in all.
 ///
 /// ```
 /// use dlt_state::ActionSpace;
@@ -28,7 +28,7 @@ pub struct ActionSpace {
 }
 
 impl ActionSpace {
-    /// The choices at depth `n_layers`; with 0 or 1 layers there are none.
+    /// The choices at depth `n_layers`. With 0 or 1 layers there are none.
     ///
     /// ```
     /// use dlt_state::ActionSpace;
@@ -61,8 +61,8 @@ impl ActionSpace {
         start(self.n_layers)
     }
 
-    /// Where the choices of `layer` stand in the row: choice `c` at `slice(layer).start + c`. Layer
-    /// 0 has the empty range.
+    /// The range of the choices of `layer` in the row: choice `c` is at `slice(layer).start + c`.
+    /// Layer 0 has an empty range.
     ///
     /// # Panics
     ///
@@ -80,7 +80,7 @@ impl ActionSpace {
         start(layer)..start(layer + 1)
     }
 
-    /// Number of choices of `layer`, `layer + 1`; layer 0 has one, which is none.
+    /// Number of choices of `layer`, `layer + 1`. Layer 0 has 1, that is, nothing to choose.
     ///
     /// # Panics
     ///
@@ -96,7 +96,7 @@ impl ActionSpace {
         layer + 1
     }
 
-    /// Number of actions, `L!`, where that fits: up to 34 layers.
+    /// Number of actions, `L!`. It fits for up to 34 layers; above that, `None`.
     ///
     /// ```
     /// use dlt_state::ActionSpace;
@@ -111,7 +111,7 @@ impl ActionSpace {
     }
 }
 
-/// Choices of all layers below `layer`, layer 0 apart: `2 + 3 + ... + layer`.
+/// Number of choices of all layers below `layer`, without layer 0: `2 + 3 + ... + layer`.
 fn start(layer: usize) -> usize {
     (layer + 2) * layer.saturating_sub(1) / 2
 }

@@ -8,8 +8,8 @@ use crate::{Action, StateError, Transition};
 /// Which layer's weights each layer uses: entry `i` is the **owner** of layer `i`, the lowest layer
 /// of its group.
 ///
-/// So `s[i] <= i`, and an owner owns itself: `s[s[i]] = s[i]`. A state is itself an action, namely
-/// the one that Equation 1 leaves as it is.
+/// So `s[i] <= i`, and an owner owns itself: `s[s[i]] = s[i]`. A state is itself an action, one
+/// that Equation 1 does not change.
 ///
 /// ```
 /// use dlt_state::{Action, State};
@@ -43,7 +43,7 @@ pub struct State {
 pub struct Group {
     /// The layer that holds the weights, the first of the members.
     pub owner: usize,
-    /// The layers that use them, rising.
+    /// The layers that use them, in rising order.
     pub members: Vec<usize>,
 }
 
@@ -53,7 +53,7 @@ impl State {
     /// ```
     /// use dlt_state::{Action, State};
     ///
-    /// // 3 copies 2, which copies 1, which keeps to itself.
+    /// // 3 copies 2, which copies 1, which keeps its own weights.
     /// let action = Action::new(vec![0, 1, 1, 2])?;
     /// assert_eq!(State::from_action(&action).owners(), [0, 1, 1, 1]);
     /// # Ok::<(), dlt_state::StateError>(())
@@ -65,8 +65,8 @@ impl State {
         Self { action: Action::from_valid(owners) }
     }
 
-    /// Equation 1 into a buffer, whose former content is dropped. Allocates only where the buffer
-    /// is too small.
+    /// Equation 1 into a buffer, whose former content is dropped. It allocates only where the
+    /// buffer is too small.
     ///
     /// ```
     /// use dlt_state::{Action, State};
@@ -79,12 +79,15 @@ impl State {
     pub fn from_action_into(action: &Action, owners: &mut Vec<usize>) {
         owners.clear();
         owners.reserve(action.n_layers());
+
+        // A layer copies itself or a lower one, whose owner is already known. So one pass is
+        // enough.
         for (layer, &asked) in action.values().iter().enumerate() {
             owners.push(if asked == layer { layer } else { owners[asked] });
         }
     }
 
-    /// Becomes the state of `action`, in the memory that it has: [`from_action`](Self::from_action)
+    /// Becomes the state of `action` without a new allocation: [`from_action`](Self::from_action)
     /// for a loop.
     ///
     /// ```
@@ -142,7 +145,7 @@ impl State {
         Self { action: Action::all_zero(n_layers) }
     }
 
-    /// Every layer has weights of its own.
+    /// Every layer has its own weights.
     ///
     /// # Panics
     ///
@@ -203,7 +206,7 @@ impl State {
         self.owners()[layer]
     }
 
-    /// Whether `layer` has weights of its own.
+    /// Whether `layer` has its own weights.
     ///
     /// # Panics
     ///
@@ -220,7 +223,7 @@ impl State {
         self.owner(layer) == layer
     }
 
-    /// The layers with weights of their own, rising.
+    /// The layers with their own weights, in rising order.
     ///
     /// ```
     /// let state = dlt_state::State::new(vec![0, 1, 0, 3])?;
@@ -231,7 +234,7 @@ impl State {
         (0..self.n_layers()).filter(|&layer| self.is_independent(layer))
     }
 
-    /// How many layers have weights of their own; at least 1, for layer 0 always has.
+    /// How many layers have their own weights: at least 1, because layer 0 always has.
     ///
     /// ```
     /// assert_eq!(dlt_state::State::new(vec![0, 1, 0, 3])?.n_independent(), 3);
@@ -242,7 +245,7 @@ impl State {
         self.action.n_independent()
     }
 
-    /// The groups by rising owner, each with its members.
+    /// The groups in rising order of their owners, each with its members.
     ///
     /// ```
     /// let groups = dlt_state::State::new(vec![0, 1, 0, 1, 4])?.groups();
@@ -270,7 +273,7 @@ impl State {
         &self.action
     }
 
-    /// What has to happen to get from this state to `next`.
+    /// The changes from this state to `next`.
     ///
     /// # Errors
     ///
@@ -287,9 +290,9 @@ impl State {
         Transition::between(self.clone(), next.clone())
     }
 
-    /// Renames the layers: what layer `i` was, layer `permutation[i]` becomes, and each group is
-    /// named by its least member again. The sizes of the groups stay. Relabelling by `p` and then
-    /// by `q` is relabelling by `i -> q[p[i]]`.
+    /// Renames the layers: layer `i` becomes layer `permutation[i]`, and each group is named by its
+    /// least member again. The sizes of the groups do not change. Relabelling by `p` and then by
+    /// `q` is the same as relabelling by `i -> q[p[i]]`.
     ///
     /// # Errors
     ///
@@ -308,7 +311,7 @@ impl State {
         let n_layers = self.n_layers();
         check_permutation(permutation, n_layers)?;
 
-        // By old owner, the least new name of a member.
+        // For each old owner, the least new name of a member.
         let mut least = vec![n_layers; n_layers];
         for (layer, &owner) in self.owners().iter().enumerate() {
             least[owner] = least[owner].min(permutation[layer]);
@@ -322,9 +325,9 @@ impl State {
         Ok(Self::from_valid(owners))
     }
 
-    /// Divides one group in two: `part`, and the group's other layers. Each half is named by its
-    /// lowest layer, so a part and the rest of its group mean the same. There is one more
-    /// independent layer afterwards.
+    /// Splits one group in two: `part`, and the group's other layers. Each half is named by its
+    /// lowest layer, so a split by `part` is the same as one by the rest of the group. Afterwards
+    /// there is one more independent layer.
     ///
     /// # Errors
     ///
@@ -357,6 +360,8 @@ impl State {
             }
         }
 
+        // The lowest layer that is left in the group names it. None is left where `part` is the
+        // whole group.
         let rest = |layer: &usize| self.owner(*layer) == owner && !part.contains(layer);
         let rest_first =
             (owner..self.n_layers()).find(rest).ok_or(StateError::WholeGroup { owner })?;
@@ -369,8 +374,8 @@ impl State {
         Ok(Self::from_valid((0..self.n_layers()).map(named).collect()))
     }
 
-    /// Makes one group of two, named by the lowest layer of both. There is one independent layer
-    /// less afterwards.
+    /// Merges two groups into one, named by the lowest layer of both. Afterwards there is one
+    /// independent layer less.
     ///
     /// # Errors
     ///

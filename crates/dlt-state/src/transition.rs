@@ -1,17 +1,17 @@
-//! What changes between two states.
+//! The changes between two states.
 
 use alloc::vec::Vec;
 use core::ops::AddAssign;
 
 use crate::{State, StateError};
 
-/// What changes from one state to another: an [`Event`] for each layer whose owner differs, by
-/// rising layer.
+/// The changes from one state to another: an [`Event`] for each layer whose owner differs, in
+/// rising order of layers.
 ///
-/// Events are meant to be carried out in this order, each on what the events before it have left:
-/// an owner is settled before its members. A layer that is untied goes on with a copy of the
-/// weights that *it* used until now, even where its former owner has just been tied elsewhere, and
-/// weights that nobody uses any more are released only after the last event.
+/// Events are applied in this order, each to the result of the events before it, so that an owner
+/// is settled before its members. A layer that is untied continues with a copy of the weights that
+/// *it* used up to that point, even where its former owner has just been tied elsewhere. Weights
+/// that no layer uses any more are released only after the last event.
 ///
 /// ```
 /// use dlt_state::{Event, State};
@@ -79,7 +79,7 @@ pub enum Event {
     },
 }
 
-/// How many events of either kind.
+/// Numbers of events of both kinds.
 ///
 /// ```
 /// use dlt_state::{EventCounts, State};
@@ -126,7 +126,7 @@ impl Transition {
         &self.to
     }
 
-    /// The changes, one for each layer whose owner differs, by rising layer.
+    /// The changes, one for each layer whose owner differs, in rising order of layers.
     ///
     /// ```
     /// use dlt_state::{Event, State};
@@ -217,7 +217,7 @@ impl Event {
         }
     }
 
-    /// The owner of the layer from now on: the layer itself where it was untied.
+    /// The new owner of the layer: the layer itself where it was untied.
     ///
     /// ```
     /// use dlt_state::Event;
@@ -237,6 +237,7 @@ impl Event {
         if from == to {
             None
         } else if to == layer {
+            // Only a layer that owns itself has own weights; `from` differs, so it had none before.
             Some(Self::Untied { layer, from })
         } else {
             Some(Self::Tied { layer, from, to })

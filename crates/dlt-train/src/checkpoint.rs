@@ -1,7 +1,7 @@
-//! Checkpoints: all of a run that changes, so that it goes on bit for bit.
+//! Checkpoints: everything in a run that changes, so that a resumed run continues bit for bit.
 //!
 //! # Format, version 3
-//! One safetensors file, `RUN/checkpoint/step-000000000120.safetensors`, named by the training
+//! One safetensors file, `RUN/checkpoint/step-000000000120.safetensors`, named after the training
 //! steps done. Every reader of safetensors can open it. Tensors:
 //!
 //! | name | holds |
@@ -10,22 +10,22 @@
 //! | `transformer.h.S.attn.c_attn.weight`, ... | the block of storage `S`, each storage once, however many layers use it |
 //! | `moments/first/` and `moments/second/`, then a name | AdamW's moments of a parameter; for a block under the number of the layer whose optimizer state it is |
 //! | `recording` | u8: the decisions so far, as `states.jsonl` holds them |
-//! | `progress` | u8: everything else as JSON: step counts of the moments, the agent (Q-network, its optimizer, epsilon, random stream, pending decision), place and random stream of both orders of data, running means, what was gathered from gradients since the last decision, the loss before it, peaks of memory, best model, length of `metrics.jsonl`, checksums of the data |
+//! | `progress` | u8: everything else as JSON: step counts of the moments, the agent (Q-network, its optimizer, epsilon, random stream, pending decision), position and random stream of both orders of data, running means, statistics of gradients since the last decision, the loss before it, peaks of memory, best model, length of `metrics.jsonl`, checksums of the data |
 //!
 //! Metadata, all text:
 //!
 //! | key | value |
 //! |---|---|
-//! | `dlt-checkpoint` | version of this layout, `3`; read too are version 2, whose `progress` lacks what was gathered from gradients and the loss before a decision, and version 1, which lacks the peaks of memory besides |
+//! | `dlt-checkpoint` | version of this layout, `3`. Versions 2 and 1 can be read too. The `progress` of version 2 lacks the statistics of gradients and the loss before a decision; that of version 1 also lacks the peaks of memory |
 //! | `checksum` | SHA-256 of the whole file with 64 zeros in this place |
 //! | `spec` | the run's specification as TOML |
 //! | `step`, `vocabulary`, `classes` | training steps done, size of the vocabulary, number of classes (0: none) |
 //! | `state` | the owner of each layer, `0,0,2` |
 //! | `storage`, `frozen`, `independent`, `next-storage` | the binding: each layer's storage, layers that use untrained initial weights (drawn from the seed, not stored), layers that train by themselves, number of the next new storage |
 //!
-//! A file is written under another name, synced and renamed into place, then the folder is synced:
-//! so there is the whole file or none. The best model so far stands beside it as
-//! `best-STEP.safetensors`, named with its checksum in `progress`: the very file that
+//! A file is written under another name, synced and renamed into place, then the folder is synced.
+//! So the whole file exists, or none. The best model so far is next to it as
+//! `best-STEP.safetensors`; `progress` holds its step and checksum. It is the same file that
 //! `RUN/model.safetensors` was when the checkpoint was made.
 
 mod contents;
@@ -49,7 +49,7 @@ pub use store::{CHECKPOINT_FOLDER, CheckpointFolder, Found};
 /// Version of the layout that this program writes.
 pub const VERSION: &str = "3";
 
-/// Versions that it reads besides.
+/// Older versions that it reads too.
 pub const OLDER_VERSIONS: &[&str] = &["1", "2"];
 
 /// Bytes that are read at a time.
@@ -64,22 +64,26 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint and checks all of it. Tensors are read when they are asked for.
+    /// Opens a checkpoint and checks all of it. Tensors are read on request.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is of another
-    /// version, damaged, or contradicts itself.
+    /// [`TrainError::Io`] if it cannot be read, [`TrainError::Format`] if it has another version,
+    /// is damaged, or contradicts itself.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_real(path, path)
     }
 
-    /// The same, of a file that the system finds by another path than messages name.
+    /// [`open`](Self::open) for a file that the system finds by the path `real`, while messages
+    /// name `path`.
     fn open_real(path: &Path, real: &Path) -> Result<Self> {
         let tensors = TensorFile::open(real).map_err(|error| error.of(path))?.named(path);
+        // Before anything else is read: only bytes whose checksum agrees are worth parsing.
         check(&tensors)?;
 
         let refuse = |reason: String| TrainError::Format { path: path.to_owned(), reason };
         let text = |name: &str| -> Result<Vec<u8>> {
+            // A tensor of another type under this name is treated as missing, so that its bytes are
+            // never read as text.
             let place =
                 tensors.header().tensors.get(name).filter(|place| place.dtype == Number::U8);
             let bytes = place.map(|_| tensors.bytes(name)).transpose()?.flatten();
@@ -96,7 +100,7 @@ impl Checkpoint {
         Ok(Self { tensors, progress, recording })
     }
 
-    /// Where it stands.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.tensors.path()
@@ -114,17 +118,16 @@ impl Checkpoint {
         &self.recording
     }
 
-    /// The spec that the run had.
+    /// The spec that the run had when the checkpoint was made.
     ///
     /// # Errors
-    /// [`TrainError::Format`] or [`TrainError::Spec`] where it is no valid one.
+    /// [`TrainError::Format`] or [`TrainError::Spec`] if it is not valid.
     pub fn spec(&self) -> Result<CheckedSpec> {
         let origin = Origin::File(self.path().display().to_string());
         Ok(Spec::assemble(&[Overlay::from_toml(origin, self.text("spec")?)?])?.check()?)
     }
 
-    /// The file of the best model so far, beside this one; `None` where no model had been
-    /// evaluated.
+    /// The file of the best model so far, next to this one; `None` if no model had been evaluated.
     #[must_use]
     pub fn best_path(&self) -> Option<PathBuf> {
         let best = self.progress.best.as_ref()?;
@@ -143,7 +146,7 @@ impl Checkpoint {
         self.number("classes")
     }
 
-    /// Who uses which storage.
+    /// Which layer uses which storage.
     pub(crate) fn binding(&self) -> Result<Binding> {
         let saved = SavedBinding {
             storage: self.layers("storage")?,
@@ -155,7 +158,7 @@ impl Checkpoint {
         Binding::restore(&saved).map_err(|reason| self.refuse(reason))
     }
 
-    /// A tensor by name, if it is there.
+    /// A tensor of f32 by its name; `None` if the checkpoint has none of that name.
     pub(crate) fn tensor(&self, name: &str, device: &Device) -> dlt_models::Result<Option<Tensor>> {
         let place =
             self.tensors.header().tensors.get(name).filter(|place| place.dtype == Number::F32);
@@ -184,13 +187,13 @@ impl Checkpoint {
         let parts = text.split(',').filter(|part| !part.is_empty()).map(str::parse);
         parts.collect::<std::result::Result<_, _>>().map_err(|_| {
             self.refuse(format!(
-                "metadata `{key}`: expected numbers with commas between, got `{text}`"
+                "metadata `{key}`: expected numbers separated by commas, got `{text}`"
             ))
         })
     }
 }
 
-/// Version, and the checksum of all bytes.
+/// Checks the version, and the checksum of all bytes.
 fn check(tensors: &TensorFile) -> std::result::Result<(), TensorError> {
     let metadata = &tensors.header().metadata;
     match metadata.get("dlt-checkpoint").map(String::as_str) {

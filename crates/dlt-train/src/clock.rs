@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-/// What passes in a second; nothing where no time has passed by the clock, as a coarse one shows
-/// it.
+/// The rate per second; `None` if the clock shows no elapsed time, as a coarse clock can.
 pub(crate) fn per_second(amount: f64, seconds: f64) -> Option<f64> {
     Some(amount / seconds).filter(|rate| seconds > 0.0 && rate.is_finite())
 }
 
-/// Time since a start, with what went before where a run was resumed.
+/// Time since a start, plus the time of earlier processes if a run was resumed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
@@ -20,7 +19,7 @@ impl Clock {
         Self::resumed(0.0)
     }
 
-    /// A clock that has run for so long already.
+    /// A clock that has already run for `before_s` seconds.
     pub(crate) fn resumed(before_s: f64) -> Self {
         Self { start: Instant::now(), before_s }
     }
@@ -39,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_without_time_is_not_told() {
+    fn a_rate_without_time_is_none() {
         assert_eq!(per_second(6.0, 2.0), Some(3.0));
         for seconds in [0.0, -1.0, f64::NAN, f64::MIN_POSITIVE] {
             assert_eq!(per_second(1e30, seconds), None, "{seconds}");

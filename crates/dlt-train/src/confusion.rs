@@ -1,23 +1,23 @@
-//! Which classes a model takes for which.
+//! Right classes against predicted ones.
 
 use dlt_spec::record::Scores;
 
-/// Right classes against those that a model said.
+/// Counts of right classes against predicted classes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confusion {
-    /// Counts (right, said), row after row.
+    /// (K, K) counts, row by row: right class, then predicted class.
     counts: Vec<u64>,
     classes: usize,
 }
 
 impl Confusion {
-    /// Nothing said yet, of so many classes.
+    /// No answers yet, for this number of classes.
     #[must_use]
     pub fn new(classes: usize) -> Self {
         Self { counts: vec![0; classes * classes], classes }
     }
 
-    /// Counts one answer.
+    /// Counts one answer. Classes outside of the range are not counted.
     pub fn add(&mut self, right: u32, said: u32) {
         if let Some(count) = self.counts.get_mut(right as usize * self.classes + said as usize) {
             *count += 1;
@@ -32,20 +32,21 @@ impl Confusion {
         self.counts.iter().sum::<u64>() as f64
     }
 
-    /// Share of right answers; NaN where there are none.
+    /// Share of right answers; NaN if there are no answers.
     #[must_use]
     pub fn accuracy(&self) -> f64 {
         (0..self.classes).map(|class| self.count(class, class)).sum::<f64>() / self.total()
     }
 
-    /// The share that the most frequent class has.
+    /// Share of the most frequent right class.
     #[must_use]
     pub fn majority_accuracy(&self) -> f64 {
         let of = |right| (0..self.classes).map(|said| self.count(right, said)).sum::<f64>();
         (0..self.classes).map(of).fold(0.0, f64::max) / self.total()
     }
 
-    /// Matthews correlation of two classes: 0 where only one of them is right or said.
+    /// Matthews correlation for two classes: 0 if only one class is ever right, or only one is ever
+    /// predicted.
     ///
     /// # Source
     /// GLUE reports it on CoLA.
@@ -61,7 +62,7 @@ impl Confusion {
         Some(if product == 0.0 { 0.0 } else { difference / product.sqrt() })
     }
 
-    /// F1 of class 1 of two: 0 where it is neither right nor said.
+    /// F1 of class 1 of two: 0 if it is never right and never predicted.
     ///
     /// # Source
     /// GLUE reports it on MRPC.
@@ -77,7 +78,7 @@ impl Confusion {
         Some(counts.map(|count| count as f64))
     }
 
-    /// All of it.
+    /// All scores.
     #[must_use]
     pub fn scores(&self) -> Scores {
         Scores {

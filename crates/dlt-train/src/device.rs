@@ -12,11 +12,11 @@ use crate::{Result, TrainError};
 /// A device as a user names it: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// A GPU where a working one is there, else the CPU.
+    /// The first GPU if it works, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
-    /// The GPU of this number.
+    /// The GPU with this number, from 0.
     Cuda(usize),
 }
 
@@ -44,32 +44,32 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// What matrix products of f32 on a GPU round their factors to.
+/// The format that matrix products of f32 on a GPU round their factors to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Products {
     /// Nothing: f32 throughout.
     #[default]
     F32,
-    /// Ten bits of mantissa, which tensor cores multiply faster. It holds for the whole process.
+    /// TF32, with ten bits of mantissa, which tensor cores multiply faster. It applies to the whole
+    /// process.
     Tf32,
 }
 
-/// Opens the chosen device; the second value is its name for people and provenance: `cpu`,
+/// Opens the chosen device. The second value is its name for messages and provenance: `cpu`,
 /// `cuda:0 (NVIDIA A100)`.
 ///
-/// A GPU is believed in only once it has computed something. Where `auto` finds none that works it
-/// takes the CPU, and a program that was built with CUDA says why in the log.
+/// A GPU is only used if a small computation on it gives the right result. If `auto` finds no GPU
+/// that works, the CPU is used, and a program that was built with CUDA logs the reason.
 ///
 /// # Errors
-/// [`TrainError::Device`] where a GPU was asked for, by name or by `products`, and none can be
-/// used.
+/// [`TrainError::Device`] if a GPU is required, by name or by `products`, and none can be used.
 pub fn open(choice: DeviceChoice, products: Products) -> Result<(Device, String)> {
     let opened = match choice {
         DeviceChoice::Cpu => cpu(),
         DeviceChoice::Cuda(number) => cuda(number)?,
         DeviceChoice::Auto => cuda(0).unwrap_or_else(|error| {
             if cfg!(feature = "cuda") {
-                tracing::warn!(%error, "the CPU is taken");
+                tracing::warn!(%error, "using the CPU");
             }
             cpu()
         }),
@@ -82,8 +82,7 @@ pub fn open(choice: DeviceChoice, products: Products) -> Result<(Device, String)
             Ok((device, format!("{name} with TF32")))
         }
         (Products::Tf32, (_, device)) => {
-            let reason =
-                "expected a GPU, because TF32 was asked for, which only they multiply with";
+            let reason = "expected a GPU, because only GPUs multiply with the requested TF32";
             Err(TrainError::Device { device, reason: reason.to_owned() })
         }
     }
@@ -120,6 +119,7 @@ fn cuda(number: usize) -> Result<(Device, String)> {
     let works =
         || Tensor::ones(4, DType::F32, &device)?.affine(2.0, 1.0)?.sum_all()?.to_scalar::<f32>();
 
+    // A driver can offer a GPU that this program has no kernels for. Only a computation shows that.
     match works() {
         Ok(12.0) => {}
         Ok(other) => return Err(refuse(format!("it computes wrongly: expected 12, got {other}"))),
@@ -135,7 +135,7 @@ fn cuda(number: usize) -> Result<(Device, String)> {
     Ok((device, model.map_or_else(|| name.clone(), |model| format!("{name} ({model})"))))
 }
 
-/// Why the driver gives no device at all.
+/// Why the driver offers no device at all.
 #[cfg(feature = "cuda")]
 fn no_driver(error: candle_core::cuda::cudarc::driver::DriverError) -> String {
     use candle_core::cuda::cudarc::driver::sys::CUresult;
@@ -146,15 +146,15 @@ fn no_driver(error: candle_core::cuda::cudarc::driver::DriverError) -> String {
             "libcuda.so is a stub for linking, not the NVIDIA driver; use --device cpu".to_owned()
         }
         CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => {
-            "the parts of the NVIDIA driver do not fit each other; restart the machine after an update"
+            "the parts of the NVIDIA driver are of different versions; restart the machine after an update"
                 .to_owned()
         }
         _ => format!("the NVIDIA driver does not start: {error}"),
     }
 }
 
-/// Megabytes (10^6 bytes) of a GPU's memory that are free, for whatever process; `None` of the CPU,
-/// and where the driver does not tell.
+/// Free memory of a GPU in megabytes (10^6 bytes), over all processes; `None` for the CPU, or if
+/// the driver does not report it.
 pub(crate) fn free_mb(device: &Device) -> Option<f64> {
     #[cfg(feature = "cuda")]
     if let Ok(device) = device.as_cuda_device() {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn cuda_is_taken_or_refused_in_words_and_never_replaced() {
+    fn cuda_is_opened_or_refused_with_a_reason_and_never_replaced() {
         match open(DeviceChoice::Cuda(0), Products::F32) {
             Ok((device, name)) => assert!(device.is_cuda() && name.starts_with("cuda:0"), "{name}"),
             Err(error) => {

@@ -1,5 +1,5 @@
-//! The few operations that a run asks of a file system for checkpoints and for moments at rest, so
-//! that each of them can be made to fail.
+//! The few file system operations that checkpoints and moments at rest need. They are behind a
+//! trait so that tests can make each of them fail.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -9,56 +9,56 @@ use dlt_spec::durable;
 
 /// Where a run writes. [`SystemDisk`] is the real one.
 pub trait Disk {
-    /// A new empty file for writing, in place of one that is there.
+    /// Makes a new empty file for writing, and replaces an existing one.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// A folder, if it is not there yet.
+    /// Makes a folder, unless it already exists.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
 
-    /// A second name for a file; fails where there is a file of that name.
+    /// Gives a file a second name (a hard link); fails if that name exists.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Gives a file another name, in place of a file of that name.
+    /// Renames a file, and replaces a file that has the new name.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes the names in a folder last.
+    /// Syncs a folder, so that the names in it survive a crash.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 
-    /// An empty file without a name, in a folder's file system. Its room is free again once it is
-    /// dropped or the process has ended, however it did.
+    /// Makes an empty file without a name, in the file system of a folder. Its room is free again
+    /// once it is dropped or the process ends, however it ends.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     fn unnamed(&self, folder: &Path) -> io::Result<Box<dyn UnnamedFile>>;
 }
 
 /// A file that is being written.
 pub trait DiskFile: Write + Seek {
-    /// Makes what was written last.
+    /// Syncs what was written to the disk.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     fn sync(&mut self) -> io::Result<()>;
 }
 
@@ -73,8 +73,8 @@ pub struct SystemDisk;
 
 impl Disk for SystemDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        // What has the name may be a link, or share its content with another name: it is removed,
-        // never written.
+        // A file of that name may be a link, or share its content with another name. So it is
+        // removed and never written.
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -104,8 +104,8 @@ impl Disk for SystemDisk {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        // Some systems cannot open a folder, and some file systems cannot sync one; there the names
-        // last by themselves or nothing can be done.
+        // Some systems cannot open a folder, and some file systems cannot sync one. Names then
+        // survive without it, or nothing can be done.
         let unable = [
             io::ErrorKind::PermissionDenied,
             io::ErrorKind::InvalidInput,

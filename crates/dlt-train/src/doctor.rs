@@ -1,11 +1,11 @@
-//! Looks through a run folder: what is whole, what is damaged, and what can still be done with it.
+//! Examines a run folder: what is whole, what is damaged, and what can still be done with it.
 //! Nothing in the folder is changed.
 
 use std::io::BufReader;
 use std::path::Path;
 
 use candle_core::Device;
-use dlt_data::{BYTES, Companions, GPT2, HUB_PREFIX, Kept};
+use dlt_data::{BYTES, Companions, GPT2, HUB_PREFIX, KeptTokenizer};
 use dlt_models::ModelError;
 use dlt_spec::record::{
     Lines, METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE,
@@ -20,38 +20,37 @@ use dlt_state::Recording;
 use crate::checkpoint::{CHECKPOINT_FOLDER, CheckpointFolder};
 use crate::folder::{RunFolder, leftovers};
 use crate::lock::{LOCK_FILE, holder};
-use crate::model_file::{open_model, with_repair};
-use crate::tying::saved_model;
+use crate::model_file::{open_model, saved_model, with_repair};
 use crate::{MODEL_FILE, Result, TrainError};
 
-/// How a part of a run folder is.
+/// The condition of a part of a run folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// As it should be.
     Good,
-    /// Not there, or not complete, as it may be in a run that was stopped.
+    /// Missing or incomplete, as is normal in a run that was stopped.
     Note,
     /// Damaged.
     Wrong,
 }
 
-/// What was found about one file.
+/// The result for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The file, from the run folder.
+    /// The file, relative to the run folder.
     pub file: String,
-    /// How it is.
+    /// Its condition.
     pub verdict: Verdict,
-    /// What was found, and where it is wrong what to do.
+    /// What was found, and what to do if it is wrong.
     pub says: String,
 }
 
-/// What can be done with a run folder as it is.
+/// What can be done with a run folder in its present condition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
     /// Its spec can be trained again.
     pub start_again: bool,
-    /// The run can go on from this step.
+    /// The step that the run can be resumed from.
     pub resume_from: Option<usize>,
     /// Its model can be evaluated, sampled and inspected.
     pub use_model: bool,
@@ -59,12 +58,12 @@ pub struct Abilities {
     pub replay: bool,
 }
 
-/// What was found in a run folder.
+/// The results for a run folder.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// File by file.
     pub findings: Vec<Finding>,
-    /// What still works.
+    /// What can still be done with it.
     pub abilities: Abilities,
 }
 
@@ -80,10 +79,10 @@ impl Report {
     }
 }
 
-/// Looks through a run folder.
+/// Examines a run folder.
 ///
 /// # Errors
-/// [`TrainError::Format`] where there is no such folder, or nothing of a run in it.
+/// [`TrainError::Format`] if there is no such folder, or if it holds nothing of a run.
 pub fn examine(run: &Path) -> Result<Report> {
     let refuse =
         |reason: &str| TrainError::Format { path: run.to_owned(), reason: reason.to_owned() };
@@ -98,7 +97,7 @@ pub fn examine(run: &Path) -> Result<Report> {
 
     let mut report = Report::default();
     if let Some(holder) = holder(run)? {
-        let says = format!("{holder} writes into the folder: what is found may be a moment old");
+        let says = format!("{holder} writes into the folder: these findings can be out of date");
         report.add(LOCK_FILE, Verdict::Note, says);
     }
 
@@ -118,14 +117,14 @@ pub fn examine(run: &Path) -> Result<Report> {
         report.add(
             &name,
             Verdict::Note,
-            "left by a process that was killed; a resume or --repair removes it",
+            "left by a killed process; a resume or --repair removes it",
         );
     }
 
     Ok(report)
 }
 
-/// Files that a run changes in place must be in the folder itself.
+/// Reports links among the files that a run changes in place: they must be in the folder itself.
 fn links(run: &Path, report: &mut Report) {
     for name in [LOCK_FILE, METRICS_FILE, STATES_FILE, CHECKPOINT_FOLDER] {
         if let Err(error) = durable::refuse_link(&run.join(name)) {
@@ -157,13 +156,13 @@ fn provenance(run: &Path, report: &mut Report) {
             report.add(PROVENANCE_FILE, Verdict::Good, says);
         }
         Err(error) if is_missing(&error) => {
-            report.add(PROVENANCE_FILE, Verdict::Note, "not there; a resume writes it anew");
+            report.add(PROVENANCE_FILE, Verdict::Note, "missing; a resume writes it again");
         }
         Err(error) => report.add(PROVENANCE_FILE, Verdict::Wrong, reason(&error)),
     }
 }
 
-/// What the metrics hold.
+/// Counts of rows in the metrics.
 #[derive(Default)]
 struct Metrics {
     steps: usize,
@@ -185,7 +184,7 @@ fn metrics(run: &Path, report: &mut Report) -> Metrics {
 
     for (index, line) in lines.enumerate() {
         let line = line.map_err(|error| error.to_string());
-        // After a line that cannot be read there is nothing to go on with.
+        // After a line that cannot be read, the reader has no place to continue from.
         let is_end = line.is_err();
         let row = line
             .and_then(|line| MetricRow::from_line(&line.text).map_err(|error| error.to_string()));
@@ -209,12 +208,12 @@ fn metrics(run: &Path, report: &mut Report) -> Metrics {
     let steps = found.steps;
     match wrong {
         None => report.add(METRICS_FILE, Verdict::Good, format!("{steps} steps, no line missing")),
-        // Nothing is wrong before the last line, and that one was not written to its end.
+        // Only the last line is wrong, and it has no line end: the writer was stopped.
         Some((line, _)) if last == (line, true) && !ends => report.add(
             METRICS_FILE,
             Verdict::Note,
             format!(
-                "{steps} steps; the last line was not written to its end, a resume cuts it off"
+                "{steps} steps; the last line was not written to its end; a resume cuts it off"
             ),
         ),
         Some((line, reason)) => {
@@ -226,6 +225,7 @@ fn metrics(run: &Path, report: &mut Report) -> Metrics {
 }
 
 impl Metrics {
+    /// Counts a row, and says what is wrong with it at this place.
     fn take(&mut self, index: usize, row: &MetricRow) -> std::result::Result<(), String> {
         match row {
             MetricRow::Header(header) if index == 0 && header.schema == RECORD_SCHEMA => Ok(()),
@@ -276,12 +276,12 @@ fn states(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
     match Recording::parse(&text) {
         Ok(recording) if spec.is_some_and(|spec| spec.model.layers != recording.n_layers()) => {
             let says =
-                format!("of {} layers, which is not what the spec says", recording.n_layers());
+                format!("for {} layers, but the spec has another number", recording.n_layers());
             report.add(STATES_FILE, Verdict::Wrong, says);
         }
         Ok(recording) if is_torn => {
             let says = format!(
-                "{} decisions; the last line was not written to its end, a resume cuts it off",
+                "{} decisions; the last line was not written to its end; a resume cuts it off",
                 recording.rows().len()
             );
             report.add(STATES_FILE, Verdict::Note, says);
@@ -304,11 +304,17 @@ fn states(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
 fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mut Report) {
     let path = run.join(MODEL_FILE);
     if !path.exists() {
-        let (verdict, says) = match validations {
-            0 => (Verdict::Note, "none yet; it comes with the first validation"),
-            _ => (
+        // Only a checkpoint holds the weights that a repair writes.
+        let has_checkpoint = CheckpointFolder::of(run).list().is_ok_and(|list| !list.is_empty());
+        let (verdict, says) = match (validations, has_checkpoint) {
+            (0, _) => (Verdict::Note, "none yet; the first validation writes it"),
+            (_, false) => {
+                (Verdict::Wrong, "missing, though a model was validated; a resume writes it again")
+            }
+            (_, true) => (
                 Verdict::Wrong,
-                "not there, though models were validated; a resume, or `dlt doctor RUN --repair`, writes it again",
+                "missing, though a model was validated; a resume, or `dlt doctor RUN --repair`, \
+                 writes it again",
             ),
         };
 
@@ -331,7 +337,7 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
         return report.add(
             MODEL_FILE,
             Verdict::Note,
-            "readable; without the spec its shapes cannot be compared",
+            "readable; its shapes cannot be checked without the spec",
         );
     };
 
@@ -348,34 +354,35 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
     }
 }
 
-/// Whether the tokenizer is the one that the run was trained with.
+/// Checks that the tokenizer is the one that the run was trained with.
 fn tokenizer(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
     let Some(spec) = spec.filter(|spec| spec.model.architecture != Architecture::Vit) else {
         return;
     };
-    let kept = match Kept::of_run(run) {
+    let kept = match KeptTokenizer::of_run(run) {
         Ok(kept) => kept,
         Err(error) => return wrong_tokenizer("tokenizer", error.to_string(), report),
     };
 
     let named = spec.data.tokenizer.as_str();
     let path = match &kept {
-        Kept::BuiltIn(name) => {
+        KeptTokenizer::BuiltIn(name) => {
             return report.add("tokenizer", Verdict::Good, format!("{name}, built in"));
         }
-        Kept::Nothing if named == GPT2 || named == BYTES => {
+        KeptTokenizer::Nothing if named == GPT2 || named == BYTES => {
             return report.add("tokenizer", Verdict::Good, format!("{named}, built in"));
         }
-        Kept::Nothing if named.starts_with(HUB_PREFIX) => {
-            let says =
-                format!("no copy: it is {named}, which is fetched and compared before it is used");
+        KeptTokenizer::Nothing if named.starts_with(HUB_PREFIX) => {
+            let says = format!(
+                "no copy: it is {named}, which is downloaded and checked before it is used"
+            );
             return report.add("tokenizer", Verdict::Note, says);
         }
-        Kept::Copy(copy) => copy.as_path(),
-        Kept::Nothing => Path::new(named),
+        KeptTokenizer::Copy(copy) => copy.as_path(),
+        KeptTokenizer::Nothing => Path::new(named),
     };
 
-    let is_copy = kept != Kept::Nothing;
+    let is_copy = kept != KeptTokenizer::Nothing;
     let name = path.strip_prefix(run).unwrap_or(path).to_string_lossy().into_owned();
     let trained_with =
         RunFolder::read_provenance(run).ok().map(|provenance| provenance.data.tokenizer);
@@ -387,8 +394,8 @@ fn tokenizer(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
         (Ok(now), Some(then)) if now.as_ref() != Some(&then) => {
             let now = now.unwrap_or_default();
             let says = format!(
-                "not the tokenizer that the run was trained with: expected {then}, got {now}; put the file back, or a \
-                 copy of it into the run as companions/tokenizer.json"
+                "not the tokenizer that the run was trained with: expected {then}, got {now}; \
+                 put the file back, or put a copy of it into the run as companions/tokenizer.json"
             );
             wrong_tokenizer(&name, says, report);
         }
@@ -397,17 +404,21 @@ fn tokenizer(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
         }
         (Ok(_), None) if is_copy => report.add(&name, Verdict::Good, "the run's own"),
         (Ok(_), Some(_)) => {
-            report.add(&name, Verdict::Note, "as in training, but the run has no copy of it");
+            report.add(
+                &name,
+                Verdict::Note,
+                "the one used in training, but the run has no copy of it",
+            );
         }
         (Ok(_), None) => {
             let says =
-                "the run has no copy of it, and nothing says whether it is the same as in training";
+                "the run has no copy of it, and no record says whether training used the same one";
             report.add(&name, Verdict::Note, says);
         }
     }
 }
 
-/// Without its tokenizer the model gives wrong numbers, and a resume is refused.
+/// Reports a wrong tokenizer. With it the model gives wrong numbers, and a resume is refused.
 fn wrong_tokenizer(name: &str, says: String, report: &mut Report) {
     report.abilities.use_model = false;
     report.add(name, Verdict::Wrong, says);
@@ -435,14 +446,14 @@ fn checkpoints(run: &Path, has_spec: bool, report: &mut Report) -> Result<()> {
         report.add(
             CHECKPOINT_FOLDER,
             Verdict::Note,
-            "no checkpoint yet: a resume begins anew at step 0",
+            "no checkpoint yet: a resume starts again at step 0",
         );
         newest = Some(0);
     }
 
     for path in folder.leftovers()? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let says = "left by a writer that was stopped, or set aside; it is not used";
+        let says = "left by a stopped writer, or set aside; it is not used";
         report.add(&format!("{CHECKPOINT_FOLDER}/{name}"), Verdict::Note, says);
     }
 
@@ -458,10 +469,10 @@ fn summary(run: &Path, steps: usize, report: &mut Report) {
             report.add(SUMMARY_FILE, Verdict::Good, says);
         }
         Ok(Some(summary)) => {
-            let says = format!("of {} steps, where the metrics have {steps}", summary.steps);
+            let says = format!("says {} steps, but the metrics have {steps}", summary.steps);
             report.add(SUMMARY_FILE, Verdict::Wrong, says);
         }
-        Ok(None) => report.add(SUMMARY_FILE, Verdict::Note, "not there: the run has not finished"),
+        Ok(None) => report.add(SUMMARY_FILE, Verdict::Note, "missing: the run has not finished"),
         Err(error) => report.add(SUMMARY_FILE, Verdict::Wrong, reason(&error)),
     }
 }
@@ -470,7 +481,7 @@ fn is_missing(error: &TrainError) -> bool {
     matches!(error, TrainError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// The message without the path, which stands beside it.
+/// The message of an error without the path, which the report prints next to it.
 fn reason(error: &TrainError) -> String {
     match error {
         TrainError::Format { reason, .. } => reason.clone(),
@@ -480,7 +491,7 @@ fn reason(error: &TrainError) -> String {
             not_finite(tensor, *count, *of)
         }
         TrainError::Damaged { reason, whole, run, .. } => format!(
-            "{reason}; {} holds the model whole: `dlt doctor {} --repair` writes it again",
+            "{reason}; {} holds the whole model: `dlt doctor {} --repair` writes it again",
             whole.display(),
             run.display()
         ),

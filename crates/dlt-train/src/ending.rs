@@ -1,4 +1,4 @@
-//! What a run comes to: the kept model read back, and the summary.
+//! The end of a run: the best model read back, and the summary.
 
 use candle_core::Device;
 use dlt_data::{
@@ -15,10 +15,10 @@ use crate::clock::per_second;
 use crate::evaluation::Evaluation;
 use crate::folder::RunFolder;
 use crate::means::{Means, Sample};
-use crate::tying::saved_model;
+use crate::model_file::saved_model;
 use crate::{Result, TrainError};
 
-/// The kept model; the file's bytes are let go before anything is computed with it.
+/// The best model of a run. The bytes of its file are freed before anything is computed with it.
 pub(crate) fn read_back(
     folder: &RunFolder,
     spec: &CheckedSpec,
@@ -29,21 +29,21 @@ pub(crate) fn read_back(
     saved_model(&file, spec, data, device)
 }
 
-/// A model whose loss is not a finite number has diverged, wherever that shows.
+/// Returns `evaluation`, or the error of a diverged run if its loss is not finite.
 pub(crate) fn finite(step: usize, evaluation: Evaluation) -> Result<Evaluation> {
-    match evaluation.loss() {
-        loss if loss.is_finite() => Ok(evaluation),
-        loss => {
-            Err(TrainError::Diverged { step, loss, tensor: "the loss of an evaluation".to_owned() })
-        }
+    let loss = evaluation.loss();
+    if loss.is_finite() {
+        return Ok(evaluation);
     }
+
+    Err(TrainError::Diverged { step, loss, tensor: "the loss of an evaluation".to_owned() })
 }
 
-/// Where the time of training went, in seconds.
+/// How the time of training was spent, in seconds.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Times {
-    /// All of it, evaluation apart.
+    /// All of training, without evaluations.
     pub(crate) training_s: f64,
     /// Policy, transition and learning.
     pub(crate) deciding_s: f64,
@@ -51,14 +51,14 @@ pub(crate) struct Times {
     pub(crate) rewarding_s: f64,
 }
 
-/// What training came to.
+/// The results of training, before the final evaluation.
 pub(crate) struct Training {
     pub(crate) end: Sample,
     pub(crate) means: Means,
     /// Training steps done.
     pub(crate) steps: usize,
     pub(crate) times: Times,
-    /// Numbers in a block, and outside of blocks.
+    /// Parameters of a block, and of everything outside of blocks.
     pub(crate) block: usize,
     pub(crate) shared: usize,
     pub(crate) state_bytes_peak: usize,
@@ -67,11 +67,12 @@ pub(crate) struct Training {
     pub(crate) best_step: usize,
     pub(crate) best_on_test: Option<f64>,
     pub(crate) skipped_steps: Option<usize>,
-    /// Decisions made, where somebody decides.
+    /// Decisions made; `None` if the policy is `none`.
     pub(crate) decisions: Option<usize>,
 }
 
 impl Training {
+    /// The summary of the run. `validation` and `test` are the evaluations of the best model.
     pub(crate) fn summary(
         &self,
         spec: &CheckedSpec,
@@ -128,17 +129,19 @@ impl Training {
     }
 }
 
-/// Perplexity of the best model that knows nothing but how often each token or class occurs in this
-/// very split.
+/// Perplexity of the best model that only knows how often each token or class occurs in this split.
+/// It is fitted to the evaluated split itself, the hardest floor that such a model can set.
 fn floor(spec: &CheckedSpec, material: &Material, split: Split) -> Result<f64> {
     let examples = final_examples(spec, material.examples(split))?;
     if let Some(counts) = examples.class_counts() {
         let total = counts.iter().sum::<u64>() as f64;
+        // A class that does not occur adds nothing to the entropy; its 0 * ln 0 would be NaN.
         let shares = counts.iter().filter(|&&count| count > 0).map(|&count| count as f64 / total);
         return Ok(shares.map(|share| -share * share.ln()).sum::<f64>().exp());
     }
 
     let Some(splits) = material.tokens() else { return Ok(f64::NAN) };
+    // Every token of the split then counts, also those of a shorter rest after the last window.
     if examples.count() == material.examples(split).count() {
         return Ok(unigram_perplexity_of(splits.split(split))?);
     }
@@ -146,26 +149,27 @@ fn floor(spec: &CheckedSpec, material: &Material, split: Split) -> Result<f64> {
     Ok(unigram_perplexity(&splits.windows(split)?.predicted(0..examples.count())?))
 }
 
-/// The examples of a split that the evaluation at the end reads.
+/// The examples of a split that the final evaluation reads.
 pub(crate) fn final_examples(spec: &CheckedSpec, examples: &Examples) -> Result<Examples> {
     let asked = spec.evaluation.final_windows.or(examples.count());
     let there = examples.count();
     Ok(if asked < there { examples.first(asked)? } else { examples.clone() })
 }
 
-/// How many examples of each split were read at most, where that was not all of them.
+/// The most examples of a split that were read, if that was not all of them; else `None`.
 fn final_windows(spec: &CheckedSpec, material: &Material) -> Option<usize> {
     let most = [Split::Validation, Split::Test].map(|split| material.examples(split).count());
     let asked = spec.evaluation.final_windows.or(usize::MAX);
     (most.iter().any(|&count| asked < count)).then_some(asked)
 }
 
-/// Bits per byte of the validation text; NaN where not every token of a text is predicted.
+/// Bits per byte of the validation text; NaN if the model does not predict every token of a text.
 fn bits_of(spec: &CheckedSpec, material: &Material, validation: &Evaluation) -> f64 {
     match (spec.model.objective, material.tokens()) {
         (Objective::NextToken, Some(splits)) => {
             let text = splits.split(Split::Validation);
-            // The text of the predicted tokens: all of it but, for some pipelines, a remainder.
+            // Bytes of the predicted tokens. Some pipelines drop a remainder of the text, so the
+            // bytes are scaled by the share of predicted tokens.
             let bytes =
                 text.bytes() as f64 * (validation.tokens as f64 / text.len() as f64).min(1.0);
             bits_per_byte(validation.loss_sum, bytes.round() as usize)

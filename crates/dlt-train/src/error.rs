@@ -1,4 +1,4 @@
-//! What can go wrong in a run, and with which code the program then ends.
+//! Errors of a run, and the exit code of each.
 
 use std::path::{Path, PathBuf};
 
@@ -28,10 +28,10 @@ pub enum TrainError {
     /// A recording of decisions cannot be used.
     #[error("recording of decisions: {0}")]
     State(#[from] StateError),
-    /// A recording starts elsewhere than the run that is to follow it.
+    /// A recording starts in another state than the run that replays it.
     #[error(
         "recording of decisions: it starts in state {recorded:?}, this run in {run:?}; \
-         set tying.initial to the recorded run's"
+         set tying.initial to that of the recorded run"
     )]
     OtherStart {
         /// Owners at the start of the recording.
@@ -49,11 +49,11 @@ pub enum TrainError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// Moments of a layer that is not independent could not be laid down on disk, or read from
-    /// there.
+    /// Moments of a layer that is not independent could not be written to disk, or read back.
     #[error(
-        "cannot {action} the optimizer's moments of layer {layer}, which rest in a file without a name in {0} until the \
-         layer is independent again: {source}; make room there or mend the disk, then `dlt train --resume {0}`",
+        "cannot {action} the optimizer's moments of layer {layer}: {source}; they rest in a file without a name \
+         in {0} until the layer is independent again; make room there or repair the disk, \
+         then `dlt train --resume {0}`",
         folder.display()
     )]
     Resting {
@@ -66,9 +66,9 @@ pub enum TrainError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The run folder is there already.
+    /// The run folder already exists.
     #[error(
-        "{0} is there already: go on with it by `dlt train --resume {0}`, start it again from its spec by \
+        "{0} already exists: resume it with `dlt train --resume {0}`, start it again from its spec with \
          `dlt train {0}/spec.toml --out OTHER`, choose another --out or --seed, or remove it",
         path.display()
     )]
@@ -84,20 +84,20 @@ pub enum TrainError {
         /// Which process, and on which machine.
         holder: String,
     },
-    /// The path of the run folder names another folder by now, or none.
+    /// The path of the run folder now names another folder, or none.
     #[error(
-        "{} is no longer the folder of this run: it was renamed, removed or replaced while the run was under way; \
-         nothing was written into what is there now; {}",
+        "{} is no longer the folder of this run: it was renamed, removed or replaced during the run; \
+         nothing was written into what has this path now; {}",
         path.display(),
         moved(now.as_deref())
     )]
     Moved {
         /// The path that the folder had.
         path: PathBuf,
-        /// Where the folder is by now; nothing where it was removed, or the system does not say.
+        /// Where the folder is now; `None` if it was removed, or if the system does not say.
         now: Option<PathBuf>,
     },
-    /// A run cannot be resumed as it is asked for.
+    /// A run cannot be resumed as requested.
     #[error("cannot resume {}: {reason}", path.display())]
     Resume {
         /// The folder.
@@ -107,7 +107,7 @@ pub enum TrainError {
     },
     /// A run folder has checkpoints, and none can be used.
     #[error(
-        "cannot resume {0}: none of its checkpoints can be used:{1}\nremove {0}/checkpoint to begin anew at step 0",
+        "cannot resume {0}: none of its checkpoints can be used:{1}\nremove {0}/checkpoint to start again at step 0",
         path.display(),
         lines(refused)
     )]
@@ -117,7 +117,7 @@ pub enum TrainError {
         /// Why not, checkpoint by checkpoint.
         refused: Vec<String>,
     },
-    /// A spec to go on with differs from the run's in what cannot change any more.
+    /// A spec for a resume changes keys that cannot change any more.
     #[error("cannot resume {} with another spec: {}", path.display(), listed(refused))]
     ChangedSpec {
         /// The folder.
@@ -135,8 +135,8 @@ pub enum TrainError {
     },
     /// The model file of a run is damaged, and the run can write it again.
     #[error(
-        "{}: {reason}; {} holds the model whole: `dlt doctor {} --repair` writes the file again from there and keeps the \
-         damaged one",
+        "{}: {reason}; {} holds the whole model: `dlt doctor {} --repair` writes the file again from there and \
+         keeps the damaged one",
         path.display(),
         whole.display(),
         run.display()
@@ -167,10 +167,10 @@ pub enum TrainError {
         /// Classes in the spec.
         spec: usize,
     },
-    /// The thread that makes batches ready could not be had.
-    #[error("cannot make batches ready: {0}")]
+    /// The thread that prepares batches could not be started, or has ended.
+    #[error("cannot prepare batches: {0}")]
     Thread(std::io::Error),
-    /// A device was asked for that cannot be used.
+    /// The requested device cannot be used.
     #[error("device {device}: {reason}")]
     Device {
         /// Its name.
@@ -180,22 +180,22 @@ pub enum TrainError {
     },
     /// The next steps do not fit into memory.
     #[error(
-        "memory: the next steps take about {needed_mb:.0} MB, {:.0} MB more than the {limit_mb:.0} MB that \
-         there are; {advice}",
+        "memory: the next steps take about {needed_mb:.0} MB, {:.0} MB more than the {limit_mb:.0} MB \
+         available; {advice}",
         needed_mb - limit_mb
     )]
     Memory {
         /// Predicted peak of the process, in megabytes.
         needed_mb: f64,
-        /// What it may have.
+        /// Megabytes that it may use.
         limit_mb: f64,
-        /// Settings that would help.
+        /// Settings that would help, and what each takes.
         advice: String,
     },
-    /// A model that is evaluated has no loss that could be printed.
+    /// An evaluated model has a loss or perplexity that is not finite.
     #[error(
-        "the loss on {what} is {loss}, expected a finite number and perplexity: the model has diverged, or is not one for \
-         these data"
+        "the loss on {what} is {loss}, expected a finite loss and perplexity: the model has diverged, \
+         or it does not suit these data"
     )]
     Loss {
         /// The data.
@@ -219,7 +219,7 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// With which code the program ends.
+    /// The exit code of the program.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -233,11 +233,11 @@ impl TrainError {
             | Self::Vocabulary { .. }
             | Self::Classes { .. }
             | Self::ChangedSpec { .. } => ExitCode::BadSpec,
-            // Bytes that are no text: the file is damaged, not the disk.
+            // Bytes that are not text: the file is damaged, not the disk.
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => {
                 ExitCode::BadData
             }
-            // What is missing is room, not good data.
+            // The data are good; room for them is missing.
             Self::Data(
                 DataError::Write { .. }
                 | DataError::TooManyTokens { .. }
@@ -273,23 +273,23 @@ impl TrainError {
     }
 }
 
-/// What cannot change, and why.
+/// The keys that cannot change, and why.
 fn listed(refused: &[String]) -> String {
     let lines = lines(refused);
     format!(
-        "what was computed so far would be another run's; leave as it was, or start a new run:{lines}"
+        "the steps so far would belong to another run; leave these keys as they were, or start a new run:{lines}"
     )
 }
 
-/// What is left of a run whose folder was moved.
+/// How to continue a run whose folder was moved.
 fn moved(now: Option<&Path>) -> String {
     match now {
         Some(now) => {
             let now = now.display();
             format!("its own folder is {now} now: continue it with `dlt train --resume {now}`")
         }
-        None => "find its own folder and continue it with `dlt train --resume FOLDER`; if the folder was removed, \
-                 the run is lost"
+        None => "find its own folder and continue it with `dlt train --resume FOLDER`; \
+                 if the folder was removed, the run is lost"
             .to_owned(),
     }
 }

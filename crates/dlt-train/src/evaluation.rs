@@ -1,4 +1,4 @@
-//! Loss of a model over a split, and how well it tells classes apart.
+//! Loss of a model over a split, and how well it classifies.
 
 use candle_core::{D, Tensor};
 use dlt_agent::Measured;
@@ -11,10 +11,10 @@ use crate::confusion::Confusion;
 use crate::feed::view;
 use crate::{Result, TrainError};
 
-/// How far an evaluation has come.
+/// Progress of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evaluating {
-    /// Which split is evaluated.
+    /// The split that is evaluated.
     pub split: Split,
     /// Examples that are done.
     pub done: usize,
@@ -27,14 +27,14 @@ pub struct Evaluating {
 pub struct Evaluation {
     /// Sum of the negative log-likelihoods, in nats.
     pub loss_sum: f64,
-    /// Predicted tokens; for classes, windows.
+    /// Predicted tokens; if classes are predicted, windows.
     pub tokens: usize,
-    /// Which classes were taken for which; nothing where tokens are predicted.
+    /// Right classes against predicted ones; `None` if tokens are predicted.
     pub classes: Option<Confusion>,
 }
 
 impl Evaluation {
-    /// Mean cross-entropy, in nats a prediction.
+    /// Mean cross-entropy, in nats per prediction.
     #[must_use]
     pub fn loss(&self) -> f64 {
         self.loss_sum / self.tokens as f64
@@ -47,11 +47,11 @@ impl Evaluation {
         self.loss().exp()
     }
 
-    /// The same evaluation, for what is printed or written of it: a loss or perplexity that is no
-    /// finite number is an error, never a figure. `what` names the data.
+    /// Returns the evaluation if its loss and perplexity are finite, so that no other value is ever
+    /// printed or written. `what` names the data.
     ///
     /// # Errors
-    /// [`TrainError::Loss`].
+    /// [`TrainError::Loss`] if the loss is not finite, or, for tokens, the perplexity.
     pub fn finite(self, what: &str) -> Result<Self> {
         let loss = self.loss();
         let is_finite = match self.classes {
@@ -62,13 +62,13 @@ impl Evaluation {
         if is_finite { Ok(self) } else { Err(TrainError::Loss { what: what.to_owned(), loss }) }
     }
 
-    /// How well classes are told apart; nothing where tokens are predicted.
+    /// Scores of a classification; `None` if tokens are predicted.
     #[must_use]
     pub fn scores(&self) -> Option<Scores> {
         self.classes.as_ref().map(Confusion::scores)
     }
 
-    /// What a reward is made of.
+    /// Loss and accuracy, as a reward uses them.
     #[must_use]
     pub fn measured(&self) -> Measured {
         Measured { loss: self.loss(), accuracy: self.classes.as_ref().map(Confusion::accuracy) }
@@ -85,7 +85,7 @@ impl Evaluation {
     /// Adds the predictions for a batch.
     ///
     /// # Errors
-    /// Fails where the batch does not fit the model, or the device does.
+    /// Fails if the batch does not fit the model, or if the device fails.
     pub fn add(&mut self, model: &Model, batch: &Batch<'_>) -> Result<()> {
         self.tokens += batch.n_predictions();
         let Wanted::Classes(labels) = batch.wanted else {
@@ -93,6 +93,7 @@ impl Evaluation {
             return Ok(());
         };
 
+        // (N, K)
         let scores = model.scores(batch)?;
         let classes = model.architecture().head_settings().told_classes();
         let confusion = self.classes.get_or_insert_with(|| Confusion::new(classes));
@@ -106,6 +107,7 @@ impl Evaluation {
     }
 }
 
+/// Scores (..., K) as rows of K numbers on the host.
 fn rows(scores: &Tensor) -> Result<Vec<Vec<f64>>> {
     let rows = scores
         .flatten_to(D::Minus2)
@@ -113,14 +115,15 @@ fn rows(scores: &Tensor) -> Result<Vec<Vec<f64>>> {
     Ok(rows.map_err(ModelError::from)?)
 }
 
-/// Negative log-likelihood of a class.
+/// Negative log-likelihood of class `label`, in nats; NaN if there is no such class.
 fn loss(scores: &[f64], label: usize) -> f64 {
+    // The greatest score is subtracted before `exp`, which would overflow for large scores.
     let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = scores.iter().map(|score| (score - most).exp()).sum();
     most + sum.ln() - scores.get(label).copied().unwrap_or(f64::NAN)
 }
 
-/// The class of the highest score, the lowest of equal ones.
+/// The class with the highest score; of equal scores, the lowest class.
 fn most_likely(scores: &[f64]) -> u32 {
     let mut best = 0;
     for (class, score) in scores.iter().enumerate() {
@@ -132,16 +135,16 @@ fn most_likely(scores: &[f64]) -> u32 {
     best as u32
 }
 
-/// Evaluates a model on all examples, and of a text on the shorter rest after its windows, `batch`
-/// at a time.
+/// Evaluates a model on all examples, `batch` at a time; for a text also on the shorter rest after
+/// the last window.
 ///
 /// # Errors
-/// Fails where ids lie outside the model's vocabulary, or the device does.
+/// Fails if an id is outside the model's vocabulary, or if the device fails.
 pub fn evaluate(model: &Model, examples: &Examples, batch: usize) -> Result<Evaluation> {
     evaluate_watched(model, examples, batch, &mut |_| ())
 }
 
-/// [`evaluate`], which says before each batch how many examples are done.
+/// [`evaluate`], which calls `done` before each batch with the number of examples done.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -167,11 +170,11 @@ pub fn evaluate_watched(
     Ok(evaluation)
 }
 
-/// Evaluates a model on a text of tokens: windows of up to `context` tokens, every token but the
-/// first predicted once.
+/// Evaluates a model on a stream of tokens, in windows of up to `context` tokens. Every token but
+/// the first is predicted once.
 ///
 /// # Errors
-/// [`DataError`] for fewer than two tokens, or tokens that cannot be read; fails where ids are
+/// [`DataError`] for fewer than two tokens, or tokens that cannot be read; fails if an id is
 /// outside the model's vocabulary.
 pub fn evaluate_stream(model: &Model, stream: TokenStream, context: usize) -> Result<Evaluation> {
     if stream.len() < 2 {
@@ -190,7 +193,7 @@ mod tests {
         let of = |loss_sum| Evaluation { loss_sum, tokens: 2, classes: None };
         assert_eq!(of(4.0).finite("the text").expect("finite").loss(), 2.0);
 
-        // The last is finite, but nothing can be said of its perplexity.
+        // The last loss is finite, but its perplexity overflows.
         for loss_sum in [f64::NAN, f64::INFINITY, 2000.0] {
             let error = of(loss_sum).finite("the text").expect_err("refused");
             assert!(error.to_string().contains("the loss on the text"), "{error}");

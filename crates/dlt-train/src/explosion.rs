@@ -2,22 +2,23 @@
 
 use std::collections::VecDeque;
 
-/// Losses that the next one is compared with: as many as make a median that a single odd batch does
-/// not move.
+/// Losses that the next one is compared with: enough that a single odd batch does not move their
+/// median.
 const WINDOW: usize = 16;
 
-/// How far above the median of the last losses a loss is worth a word. Batches of a run that goes
-/// well differ by some tens of a percent; one and a half times the median is far outside of that.
+/// Multiple of the median of recent losses above which a loss is worth a warning. In a healthy run
+/// the losses of batches differ by some tens of a percent; one and a half times the median is far
+/// outside of that.
 const FACTOR: f64 = 1.5;
 
-/// Least median that losses are compared with, in nats: below it, where classes are nearly told
-/// apart, the losses of single batches differ by multiples.
+/// Least median that losses are compared with, in nats. Below it, where a model classifies nearly
+/// everything right, the losses of single batches differ by multiples.
 const LEAST: f64 = 1.0;
 
-/// Steps between two warnings, so that a run that has gone wrong does not fill the log.
+/// Steps between two warnings, so that a failing run does not fill the log.
 const EVERY: usize = 64;
 
-/// The last losses of a run.
+/// The recent losses of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LossWatch {
     last: VecDeque<f64>,
@@ -25,7 +26,8 @@ pub(crate) struct LossWatch {
 }
 
 impl LossWatch {
-    /// Takes the loss of a step; the answer is the median that it has left far behind, if it has.
+    /// Takes the loss of a step. Returns the median of the losses before it if the loss is far
+    /// above that, and no warning was given recently.
     pub(crate) fn see(&mut self, step: usize, loss: f64) -> Option<f64> {
         let median = (self.last.len() == WINDOW).then(|| {
             let mut sorted: Vec<_> = self.last.iter().copied().collect();
@@ -33,6 +35,8 @@ impl LossWatch {
             sorted[WINDOW / 2]
         });
 
+        // A loss that is not finite is no measure for the next ones; `training.non_finite` says
+        // what becomes of its step.
         if loss.is_finite() {
             self.last.push_back(loss);
             if self.last.len() > WINDOW {
@@ -55,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loss_that_leaves_the_others_behind_is_told_once_in_a_while() {
+    fn a_loss_far_above_the_others_is_reported_once_in_a_while() {
         let mut watch = LossWatch::default();
         assert!((0..100).all(|step| watch.see(step, 5.0 + (step % 7) as f64 / 7.0).is_none()));
 
@@ -72,12 +76,12 @@ mod tests {
     }
 
     #[test]
-    fn a_falling_loss_and_the_first_steps_are_not_told() {
+    fn a_falling_loss_and_the_first_steps_are_not_reported() {
         let mut watch = LossWatch::default();
         assert!((0..200).all(|step| watch.see(step, 10.0 * 0.98f64.powi(step as i32)).is_none()));
 
-        // Where classes are nearly told apart, one batch of hard ones is many times as bad as
-        // others, and no explosion.
+        // If nearly all classes are right, one batch of hard examples is many times worse than the
+        // others. That is no explosion.
         let mut watch = LossWatch::default();
         assert!(
             (0..200).all(|step| watch.see(step, if step % 20 == 0 { 1.2 } else { 0.1 }).is_none())

@@ -1,4 +1,4 @@
-//! Batches of examples, as the model takes them.
+//! Batches of examples, in the form that a model accepts.
 
 use std::num::NonZeroUsize;
 
@@ -11,15 +11,15 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{Result, TrainError};
 
-/// Batches that are made ready beside the one that is trained on.
+/// Batches that are prepared in advance while one is trained on.
 const AHEAD: NonZeroUsize = NonZeroUsize::MIN;
 
-/// Training examples in a seeded order, a batch at a time, made ready off the training thread.
+/// Training examples in a seeded order, a batch at a time, prepared on another thread.
 #[derive(Debug)]
 pub(crate) struct Feed {
     examples: Examples,
     batch: usize,
-    /// Behind the batch that was taken last.
+    /// Position after the batch that was returned last.
     position: BatchPosition,
     ready: Option<Prefetcher<std::result::Result<Ready, DataError>>>,
     taken: Option<ExampleBatch>,
@@ -39,12 +39,16 @@ impl Feed {
                 .map_err(TrainError::Thread)?,
         };
 
-        // It has no end.
+        // The batches have no end, so this means that the thread has died.
         let Some(next) = ready.next() else {
             return Err(TrainError::Thread(std::io::ErrorKind::BrokenPipe.into()));
         };
         let Ready { batch, position } = next?;
-        (self.position, self.ready) = (position, Some(ready));
+
+        // The position comes with its batch: the thread is already ahead, and a checkpoint must not
+        // skip the batches that it has prepared.
+        self.position = position;
+        self.ready = Some(ready);
 
         Ok(view(self.taken.insert(batch)))
     }
@@ -53,19 +57,20 @@ impl Feed {
         Ok(Batches::resume(self.examples.count(), self.batch, self.position.clone())?)
     }
 
-    /// Where it stands.
+    /// The position after the last batch, for a checkpoint.
     pub(crate) fn position(&self) -> BatchPosition {
         self.position.clone()
     }
 
-    /// Goes on where it stood.
+    /// Continues from a saved position.
     pub(crate) fn resume(&mut self, position: BatchPosition) -> Result<()> {
+        // Batches that were prepared belong to the old position.
         self.ready = None;
         self.position = position;
         self.batches().map(drop)
     }
 
-    /// Starts a fresh shuffle.
+    /// Leaves the present pass and starts a fresh shuffle.
     pub(crate) fn restart(&mut self) -> Result<()> {
         self.ready = None;
         let mut batches = self.batches()?;
@@ -75,7 +80,7 @@ impl Feed {
     }
 }
 
-/// Examples as a model takes them.
+/// A batch of examples in the form that a model accepts.
 pub(crate) fn view(batch: &ExampleBatch) -> Batch<'_> {
     match batch {
         ExampleBatch::Windows { inputs, targets, windows } => {

@@ -1,4 +1,4 @@
-//! The folder of a run, whose files `dlt_spec::record` describes.
+//! The folder of a run. `dlt_spec::record` describes its files.
 
 mod held;
 mod leftovers;
@@ -20,8 +20,8 @@ use dlt_spec::record::{
 use dlt_spec::{CheckedSpec, Spec};
 use dlt_state::Recording;
 
+use crate::assembly::empty_recording;
 use crate::lock::Lock;
-use crate::tying::empty_recording;
 use crate::{Result, TrainError};
 
 pub use held::Held;
@@ -43,21 +43,21 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder and what stands before step 0: the spec and where the run comes from. It
-    /// gets its name once all of that is in it.
+    /// Makes the folder with what exists before step 0: the spec and the provenance. The folder
+    /// gets its name once they are in it.
     ///
     /// # Errors
-    /// [`TrainError::RunExists`] where something is there already, [`TrainError::Held`] where
-    /// another process makes it now, [`TrainError::Io`] where it cannot be written.
+    /// [`TrainError::RunExists`] if the path already exists, [`TrainError::Held`] if another
+    /// process is making the folder, [`TrainError::Io`] if it cannot be written.
     pub fn create(path: &Path, spec: &CheckedSpec, provenance: &Provenance) -> Result<Self> {
         Self::create_with(path, spec, provenance, |_| Ok(()))
     }
 
-    /// The same with more in it, which `fill` puts into the folder: it gets its name with all of
-    /// that.
+    /// [`create`](Self::create) with more files, which `fill` puts into the folder before it gets
+    /// its name.
     ///
     /// # Errors
-    /// As [`create`](Self::create), and what `fill` fails with: nothing is left of the folder then.
+    /// As [`create`](Self::create), and any error of `fill`. Nothing is left of the folder then.
     pub fn create_with<E: From<TrainError>>(
         path: &Path,
         spec: &CheckedSpec,
@@ -99,10 +99,10 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Keeps the files that belong to the model beside its weights: its tokenizer above all.
+    /// Keeps the files that belong to the model besides its weights, above all its tokenizer.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where they cannot be written.
+    /// [`TrainError::Io`] if they cannot be written.
     pub fn keep(&self, companions: &Companions) -> Result<()> {
         self.held.check()?;
         for (name, content) in companions.iter() {
@@ -118,19 +118,19 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Where the folder is.
+    /// Path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.held.path()
     }
 
-    /// Where the model of a run folder stands.
+    /// Path of the run's model file.
     #[must_use]
     pub fn model_path(&self) -> PathBuf {
         self.path().join(MODEL_FILE)
     }
 
-    /// The folder itself, for what follows its files while the run is under way.
+    /// The open folder itself, for code that follows its files during the run.
     #[must_use]
     pub fn held(&self) -> &Held {
         &self.held
@@ -139,8 +139,7 @@ impl RunFolder {
     /// The spec of a run folder.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where it cannot be read, [`TrainError::Spec`] where it is no longer a
-    /// valid one.
+    /// [`TrainError::Io`] if it cannot be read, [`TrainError::Spec`] if it is no longer valid.
     pub fn read_spec(run: &Path) -> Result<CheckedSpec> {
         let path = run.join(SPEC_FILE);
         let text = dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES)
@@ -153,10 +152,10 @@ impl RunFolder {
         Ok(Spec::assemble(&[overlay])?.check()?)
     }
 
-    /// The summary of a run folder; `None` where the run has not finished.
+    /// The summary of a run folder; `None` if the run has not finished.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is damaged.
+    /// [`TrainError::Io`] if it cannot be read, [`TrainError::Format`] if it is damaged.
     pub fn read_summary(run: &Path) -> Result<Option<Summary>> {
         let path = run.join(SUMMARY_FILE);
         let text = match dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES) {
@@ -179,7 +178,7 @@ impl RunFolder {
     /// Reads a recording of decisions.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is damaged.
+    /// [`TrainError::Io`] if it cannot be read, [`TrainError::Format`] if it is damaged.
     pub fn read_recording(path: &Path) -> Result<Recording> {
         let file = dlt_spec::file::regular(path, dlt_spec::file::RECORD_BYTES).map(BufReader::new);
         let text = file.and_then(record::text_of_lines).map_err(|source| TrainError::Io {
@@ -193,11 +192,13 @@ impl RunFolder {
             .map_err(|error| TrainError::Format { path: path.to_owned(), reason: reason(error) })
     }
 
+    /// Appends a row to the metrics.
     pub(crate) fn metric(&mut self, row: &MetricRow) -> Result<()> {
         self.held.check()?;
         append(&mut self.metrics, &self.held.path().join(METRICS_FILE), &row.to_line())
     }
 
+    /// Appends a line to the recording of decisions.
     pub(crate) fn state_line(&mut self, line: &str) -> Result<()> {
         self.held.check()?;
         append(&mut self.states, &self.held.path().join(STATES_FILE), line)
@@ -217,13 +218,14 @@ impl RunFolder {
         Ok(ModelFile::open(&self.held.real(&path)).map_err(named(path))?)
     }
 
-    /// Puts the summary in place: the mark of a finished run.
+    /// Writes the summary, which marks the run as finished.
     pub(crate) fn summary(&self, summary: &Summary) -> Result<()> {
         replace(&self.held, SUMMARY_FILE, &json(summary))
     }
 }
 
-/// An error of the model's file under the path that a person knows.
+/// Names the model file in an error by the path that the user knows, not by that of the open
+/// folder.
 fn named(path: PathBuf) -> impl FnOnce(ModelError) -> ModelError {
     |error| match error {
         ModelError::Io { action, source, .. } => ModelError::Io { action, path, source },
@@ -235,7 +237,7 @@ fn named(path: PathBuf) -> impl FnOnce(ModelError) -> ModelError {
     }
 }
 
-/// One write per line, so that a reader never sees a part of one from a living run.
+/// Appends a line in one write, so that a reader of a running run never sees half a line.
 fn append(file: &mut File, path: &Path, line: &str) -> Result<()> {
     file.write_all(format!("{line}\n").as_bytes()).map_err(|source| TrainError::Io {
         action: "write",
@@ -244,11 +246,14 @@ fn append(file: &mut File, path: &Path, line: &str) -> Result<()> {
     })
 }
 
-/// Puts a file of the folder in place, whole.
+/// Replaces a file of the folder, or makes it; a reader sees the old content or the new, never a
+/// part.
 fn replace(folder: &Held, name: &str, bytes: &[u8]) -> Result<()> {
     let path = folder.path().join(name);
     folder.check()?;
 
+    // Checked again after the bytes are written and before the rename: the folder may be moved in
+    // between.
     let written = durable::replace_with(&folder.real(&path), |file| {
         file.write_all(bytes)?;
         folder.check().map_err(io::Error::other)
@@ -257,9 +262,10 @@ fn replace(folder: &Held, name: &str, bytes: &[u8]) -> Result<()> {
     written.map_err(|source| TrainError::Io { action: "write", path, source })
 }
 
+/// A record as indented JSON with a line end.
 fn json(value: &impl serde::Serialize) -> Vec<u8> {
     let mut bytes =
-        serde_json::to_vec_pretty(value).expect("records hold numbers, words and lists only");
+        serde_json::to_vec_pretty(value).expect("records hold only numbers, words and lists");
     bytes.push(b'\n');
     bytes
 }

@@ -1,7 +1,7 @@
 //! Algorithm 1 as a loop: train, decide, tie, reward, learn, evaluate, record.
 //!
-//! [`Trainer`] is the loop. It is driven from outside, one training step at a time, and knows
-//! neither a terminal nor a command line. From a checked spec to the result:
+//! [`Trainer`] is the loop. The caller drives it, one training step at a time; it knows neither a
+//! terminal nor a command line. From a checked spec to the result:
 //!
 //! ```no_run
 //! use dlt_data::{Material, Places};
@@ -26,6 +26,7 @@
 //! `examples/train.rs` is the whole of it, with a spec made from values and the provenance filled
 //! in: `cargo run -p dlt-train --example train`.
 
+mod assembly;
 pub mod checkpoint;
 mod clock;
 mod confusion;
@@ -50,8 +51,8 @@ mod statistics;
 mod step;
 mod timetable;
 mod trainer;
-mod tying;
 
+pub use assembly::{Weights, initial_binding, model_for};
 pub use confusion::Confusion;
 pub use device::{DeviceChoice, Products, open as open_device};
 pub use dlt_agent::Measured;
@@ -60,11 +61,12 @@ pub use error::TrainError;
 pub use evaluation::{Evaluating, Evaluation};
 pub use folder::{Held as HeldFolder, MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
-pub use model_file::{Repaired, open_model, repair_model, sweep, with_repair};
+pub use model_file::{
+    Repaired, model_notes, open_model, repair_model, saved_model, sweep, with_repair,
+};
 pub use resume::{ALLOWED_CHANGES, Resumption};
 pub use timetable::{due_decisions, grown_groups, split_times};
 pub use trainer::{StepReport, Trainer, Watch};
-pub use tying::{Weights, initial_binding, model_for, model_notes, saved_model};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, TrainError>;

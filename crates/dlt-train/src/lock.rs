@@ -11,20 +11,20 @@ use dlt_spec::durable;
 use crate::folder::Held;
 use crate::{Result, TrainError};
 
-/// File of a run folder that the process holds which writes into it. Its text says which process
-/// held it last; whether one holds it now, only the system knows, so that no process that was
-/// killed leaves a folder locked.
+/// File of a run folder that is locked by the process that writes into the folder. Its text names
+/// the process that held it last. Whether a process holds it now is known by the system only, so a
+/// killed process never leaves a folder locked.
 pub const LOCK_FILE: &str = "lock";
 
-/// A held run folder; it is free again once this is dropped, or the process has ended in whatever
-/// way.
+/// A locked run folder. It is free again once this is dropped, or once the process ends, however it
+/// ends.
 #[derive(Debug)]
 pub(crate) struct Lock(
     #[expect(dead_code, reason = "closing the file is what frees the folder")] File,
 );
 
 impl Lock {
-    /// Takes the folder, or says who holds it.
+    /// Locks the folder, or fails with the name of the process that holds it.
     pub(crate) fn take(run: &Held) -> Result<Self> {
         let path = run.path().join(LOCK_FILE);
         let real = run.real(&path);
@@ -38,14 +38,15 @@ impl Lock {
             Ok(false) => {
                 return Err(TrainError::Held { path: run.path().to_owned(), holder: named(&real) });
             }
-            // A file system without locks: two processes are then the user's to avoid.
+            // A file system without locks: the user must then make sure that only one process
+            // writes.
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the run folder cannot be locked");
+                tracing::warn!(path = %path.display(), %error, "cannot lock the run folder");
             }
         }
 
-        // A file with a second name, as a backup makes it, is locked and not written: the other one
-        // is somebody else's.
+        // A file that has another hard link, as some backups make, is locked but not written,
+        // because the other name belongs to somebody else.
         if durable::is_sole(&file).map_err(io)? {
             file.set_len(0).and_then(|()| writeln!(file, "{}", this_process())).map_err(io)?;
         }
@@ -54,13 +55,13 @@ impl Lock {
     }
 }
 
-/// How often a lock is asked for again that only readers hold, and how long is waited in between:
-/// ten seconds in all, where a reader holds it for a moment.
+/// How often a lock that only readers hold is tried again, and the pause between two tries: ten
+/// seconds in all, while a reader holds it only for a moment.
 const TRIES: usize = 1000;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Takes the lock; false where another process writes. `dlt doctor` holds it with other readers for
-/// the moment in which it looks whether a process writes: that is waited for.
+/// Takes the lock; `false` if another process writes. `dlt doctor` takes a shared lock for the
+/// moment in which it checks whether a process writes. That moment is waited for.
 fn taken(file: &File) -> io::Result<bool> {
     for _ in 0..TRIES {
         match file.try_lock() {
@@ -69,6 +70,7 @@ fn taken(file: &File) -> io::Result<bool> {
             Err(TryLockError::WouldBlock) => {}
         }
 
+        // A shared lock is refused only by a writer. So this distinguishes a writer from a reader.
         match file.try_lock_shared() {
             Ok(()) => file.unlock()?,
             Err(TryLockError::WouldBlock) => return Ok(false),
@@ -81,14 +83,14 @@ fn taken(file: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Who holds a run folder now; `None` where nobody does.
+/// The process that holds a run folder now; `None` if no process does.
 ///
 /// # Errors
-/// [`TrainError::Io`] where the lock file cannot be read.
+/// [`TrainError::Io`] if the lock file cannot be read.
 pub fn holder(run: &Path) -> Result<Option<String>> {
     let path = run.join(LOCK_FILE);
     if durable::refuse_link(&path).is_err() {
-        // No process takes a lock by a link.
+        // No process takes a lock through a link.
         return Ok(None);
     }
 
@@ -104,11 +106,13 @@ pub fn holder(run: &Path) -> Result<Option<String>> {
     }
 }
 
+/// The text of a lock file, which names a process. A file can hold anything, so the text is made
+/// safe to print.
 fn named(path: &Path) -> String {
     let text =
         dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES).unwrap_or_default();
     match text.trim() {
-        "" => "a process that has not said its number".to_owned(),
+        "" => "a process that has not written its number".to_owned(),
         text => text.chars().filter(|letter| !letter.is_control()).take(200).collect(),
     }
 }
@@ -126,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_holder_is_told_who_the_first_is_and_the_folder_is_free_after_it() {
+    fn a_second_holder_learns_who_the_first_is_and_the_folder_is_free_after_it() {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(holder(folder.path()).expect("readable"), None);
 

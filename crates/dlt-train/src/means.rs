@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What is averaged, one sample a training step.
+/// Numbers that are averaged, one sample per training step.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sample {
     pub(crate) trainable_parameters: usize,
@@ -11,8 +11,8 @@ pub(crate) struct Sample {
     pub(crate) distinct_layers: usize,
 }
 
-/// Most resident memory of a run in megabytes, measured and predicted, over all processes that it
-/// had; nothing where the system does not tell.
+/// Peak resident memory of a run in megabytes, measured and predicted, over all processes of the
+/// run; `None` if the system does not report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Peaks {
@@ -21,7 +21,7 @@ pub(crate) struct Peaks {
 }
 
 impl Peaks {
-    /// The greater one of each.
+    /// The greater of both values, field by field.
     pub(crate) fn or_above(self, other: Self) -> Self {
         let most = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
         Self {
@@ -41,6 +41,7 @@ pub(crate) struct Means {
     independent_layers: f64,
     distinct_layers: f64,
     rss_mb: f64,
+    /// Steps at which resident memory was known.
     rss_steps: usize,
 }
 

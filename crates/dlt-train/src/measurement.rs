@@ -1,71 +1,72 @@
-//! The training step of a spec by itself: random tokens or pictures, no decisions, no evaluation.
-//! It measures speed and memory, not quality.
+//! Measures the training step of a spec alone, on random tokens or pictures, without decisions and
+//! evaluations. It shows speed and memory, not quality.
 
 use candle_core::Device;
 use dlt_data::{ExampleBatch, PictureBatch, SentenceBatch};
 use dlt_kernels::{Kernels, gpu};
 use dlt_models::ModelError;
-use dlt_spec::CheckedSpec;
 use dlt_spec::size::{CHANNELS, Extents};
 use dlt_spec::spec::{Architecture, Objective, PolicyKind};
+use dlt_spec::{CheckedSpec, seeds};
 use rand::Rng;
 
+use crate::assembly::{initial_binding, model_for};
 use crate::clock::Clock;
 use crate::feed::view;
 use crate::optimizer::Optimizer;
-use crate::tying::{initial_binding, model_for, stream};
 use crate::{Result, TrainError, memory, step};
 
-/// What a measurement saw.
+/// The figures of a measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepFigures {
-    /// Weights that exist and are trained: shared ones and each owner's.
+    /// Trained parameters: those outside of blocks and those of each owner's block.
     pub parameters: usize,
     /// Milliseconds of each step, in order.
     pub step_ms: Vec<f64>,
     /// Predicted tokens of a step.
     pub tokens: usize,
-    /// Most resident memory of the process, in megabytes; `None` where the system does not tell.
+    /// Peak resident memory of the process, in megabytes; `None` if the system does not report it.
     pub peak_rss_mb: Option<f64>,
-    /// What was predicted for it: the process as it was before, and the step.
+    /// The prediction of that peak: the process before the measurement, plus the step.
     pub predicted_peak_mb: Option<f64>,
-    /// Resident memory after a step, averaged over the steps but the first.
+    /// Resident memory after a step in megabytes, averaged over all steps but the first.
     pub mean_rss_mb: Option<f64>,
-    /// Most that the process held of a GPU's memory, in megabytes; `None` on the CPU.
+    /// Peak memory that the process held on a GPU, in megabytes; `None` on the CPU.
     pub peak_device_mb: Option<f64>,
-    /// Most of it that tensors took, in megabytes.
+    /// Peak of the part that tensors used, in megabytes.
     pub peak_device_used_mb: Option<f64>,
     /// Mean cross-entropy of the last step, in nats.
     pub loss: f64,
 }
 
 impl StepFigures {
-    /// Median over the steps but the first, which fetches memory for the first time.
+    /// Median time in milliseconds over all steps but the first, which allocates memory for the
+    /// first time.
     #[must_use]
     pub fn median_ms(&self) -> f64 {
         let mut times = self.step_ms[self.step_ms.len().min(2) - 1..].to_vec();
         times.sort_by(f64::total_cmp);
 
         let middle = times.len() / 2;
-        match times.len().is_multiple_of(2) {
-            true => f64::midpoint(times[middle - 1], times[middle]),
-            false => times[middle],
+        if times.len().is_multiple_of(2) {
+            f64::midpoint(times[middle - 1], times[middle])
+        } else {
+            times[middle]
         }
     }
 
-    /// Predicted tokens a second, by the median step.
+    /// Predicted tokens per second, by the median step.
     #[must_use]
     pub fn tokens_per_s(&self) -> f64 {
         self.tokens as f64 / self.median_ms() * 1e3
     }
 }
 
-/// Makes `steps` training steps (at least one) of a spec, in its initial state throughout, on one
-/// batch of random tokens with their successors as targets, or of whatever the spec's objective
-/// predicts.
+/// Makes `steps` training steps (at least one) of a spec. All of them are in its initial state and
+/// on one batch of random tokens, whose targets are those of the spec's objective.
 ///
 /// # Errors
-/// [`TrainError::Memory`] where a step does not fit, [`TrainError::Diverged`] where the loss is not
+/// [`TrainError::Memory`] if a step does not fit, [`TrainError::Diverged`] if the loss is not
 /// finite.
 pub fn measure_steps(
     spec: &CheckedSpec,
@@ -78,6 +79,7 @@ pub fn measure_steps(
     memory::check_fit(spec, data, &binding, device)?;
 
     let predicted = memory::predict(spec, data, &binding)?.step.peak as f64 / 1e6;
+    // Before the model exists: the prediction adds the step to this.
     let before = memory::resident();
     let model = model_for(spec, data, None, kernels, device)?;
     let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
@@ -96,7 +98,7 @@ pub fn measure_steps(
         loss: 0.0,
     };
 
-    // As in a run, where such a policy reads them between two decisions.
+    // As in a run, where these policies read sketches between two decisions.
     let sketches = matches!(spec.agent.policy, PolicyKind::Grow | PolicyKind::Conflict);
     let mut resident = Vec::new();
 
@@ -108,7 +110,8 @@ pub fn measure_steps(
         let norm = gradients.norm()?;
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
 
-        // A GPU has only been given its work so far.
+        // A GPU works asynchronously: without this line the time would be that of queueing the
+        // work.
         device.synchronize().map_err(ModelError::from)?;
         figures.step_ms.push(started.elapsed_ms());
         figures.loss = loss;
@@ -137,7 +140,7 @@ pub fn measure_steps(
 
 /// A batch of random tokens or pictures.
 fn made_up(spec: &CheckedSpec, extents: Extents) -> ExampleBatch {
-    let mut rng = stream(spec.seed, "bench");
+    let mut rng = seeds::stream(spec.seed, "bench");
     let windows = spec.training.batch;
     let context = spec.model.context;
 
@@ -155,6 +158,8 @@ fn made_up(spec: &CheckedSpec, extents: Extents) -> ExampleBatch {
 
     match spec.model.objective {
         Objective::NextToken => {
+            // The last token of a window gets the first one as its target: a measurement needs any
+            // target, not the right one.
             let mut targets = inputs.clone();
             targets.chunks_exact_mut(context).for_each(|window| window.rotate_left(1));
             ExampleBatch::Windows { inputs, targets, windows }

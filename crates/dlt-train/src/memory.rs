@@ -1,5 +1,5 @@
-//! Memory: how much a run will take, how much there is, and how much this process uses by the
-//! system's own books.
+//! Memory: how much a run will take, how much is available, and how much this process uses as the
+//! system counts it.
 
 use std::fs;
 
@@ -15,16 +15,16 @@ use dlt_spec::spec::{Checkpointing, Size};
 
 use crate::{Result, TrainError, device};
 
-/// From so many megabytes on a message names the agent too; those of usual runs take less than one.
+/// Megabytes from which on a message names the agent too. Agents of usual runs take less than one.
 const LARGE_AGENT_MB: f64 = 50.0;
 
-/// What a prediction needs to know of the data.
+/// What a prediction needs to know about the data.
 #[derive(Clone, Copy, Debug)]
 pub struct DataShape {
-    /// Sizes that the data decide.
+    /// Sizes that depend on the data.
     pub extents: Extents,
-    /// Tokens of the widest batch, where the data say so; else batches are as wide as the model's
-    /// windows.
+    /// Tokens per window in the widest batch, if the data limit it; else batches are as wide as the
+    /// model's windows.
     pub widest: Option<usize>,
 }
 
@@ -40,24 +40,24 @@ impl From<&Material> for DataShape {
     }
 }
 
-/// Bytes that a run takes beside the program and its data.
+/// Bytes that a run takes besides the program and its data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prediction {
     /// The model's training steps.
     pub step: StepPrediction,
     /// The agent, throughout.
     pub agent: usize,
-    /// Most at one time, of both.
+    /// Peak of both together.
     pub peak: usize,
-    /// The part of a run in which the peak is.
+    /// The phase of a run that has the peak.
     pub phase: &'static str,
 }
 
-/// Predicts what a run with a spec takes in a binding, before anything is allocated: training
+/// Predicts what a run of a spec takes in a given binding, before anything is allocated: training
 /// steps, decisions and checkpoints.
 ///
 /// # Errors
-/// Fails where the context is longer than the architecture takes, which a checked spec excludes.
+/// Fails if the context is longer than the architecture allows, which a checked spec excludes.
 pub fn predict(
     spec: &CheckedSpec,
     data: impl Into<DataShape>,
@@ -67,7 +67,7 @@ pub fn predict(
     let step = predict_steps(spec, data, binding)?;
     let agent = AgentMemory::of(&spec.agent, spec.model.layers);
 
-    // Between two steps: activations and gradients are gone then.
+    // Decisions and checkpoints come between two steps, when activations and gradients are freed.
     let between = step.weights + step.moments + dlt_models::memory::THREADS;
     let phases = [
         (step.phase, step.peak),
@@ -76,7 +76,7 @@ pub fn predict(
     ];
 
     let [first, decision, checkpoint] = phases;
-    // The first of equals, so that a run without an agent is told by its steps.
+    // Of equal peaks the first, so that a run without an agent names its training steps.
     let later = |most: (&'static str, usize), next: (&'static str, usize)| {
         if next.1 > most.1 { next } else { most }
     };
@@ -103,13 +103,13 @@ fn predict_steps(spec: &CheckedSpec, data: DataShape, binding: &Binding) -> Resu
 }
 
 /// Refuses a spec whose next steps, in this binding, do not fit into the memory that is left: main
-/// memory, or that of the GPU, where operations without a kernel of ours take more than is
+/// memory, or that of the GPU. On a GPU, operations without a kernel of ours take more than is
 /// predicted.
 ///
-/// A run may grow beyond that as layers become independent; [`predict`] tells how far.
+/// A run can grow beyond that as layers become independent; [`predict`] says how far.
 ///
 /// # Errors
-/// [`TrainError::Memory`] with the settings that would help; as [`predict`].
+/// [`TrainError::Memory`] with the settings that would help; else as [`predict`].
 pub fn check_fit(
     spec: &CheckedSpec,
     data: impl Into<DataShape>,
@@ -130,7 +130,8 @@ pub fn check_fit(
     }
 }
 
-/// [`check_fit`] in so many megabytes, of which the process has `process_mb` already.
+/// [`check_fit`] with a limit of `limit_mb` megabytes, of which the process already uses
+/// `process_mb`.
 fn check_fit_in(
     spec: &CheckedSpec,
     data: DataShape,
@@ -150,6 +151,7 @@ fn check_fit_in(
     let mut help = Vec::new();
     let mut least = needed_mb;
 
+    // Each remedy alone first, then both: a message should not ask for more than is needed.
     for (blocks, small) in [(true, false), (false, true), (true, true)] {
         let mut other = (**spec).clone();
         let mut settings = Vec::new();
@@ -172,34 +174,36 @@ fn check_fit_in(
         }
     }
 
-    let advice = match help.is_empty() {
-        false => help.join("; "),
-        true => format!(
-            "training.checkpointing=block and training.micro_batch=1 bring it down to {least:.0} MB at least: {}",
+    let advice = if help.is_empty() {
+        format!(
+            "training.checkpointing=block and training.micro_batch=1 still take {least:.0} MB: {}",
             too_large(spec)
-        ),
+        )
+    } else {
+        help.join("; ")
     };
 
     Err(TrainError::Memory { needed_mb, limit_mb, advice })
 }
 
-/// What is too large where no setting of the training steps helps.
+/// What is too large if no setting of the training steps helps.
 fn too_large(spec: &CheckedSpec) -> String {
     let agent = AgentMemory::of(&spec.agent, spec.model.layers);
     let agent_mb = agent.held.saturating_add(agent.saving) as f64 / 1e6;
 
-    match agent_mb < LARGE_AGENT_MB {
-        true => "the model itself is too large".to_owned(),
-        false => format!(
-            "the agent's Q-network takes {agent_mb:.0} MB of it with agent.hidden = {} and model.layers = {}: make \
-             one of them smaller",
-            spec.agent.hidden, spec.model.layers
-        ),
+    if agent_mb < LARGE_AGENT_MB {
+        return "the model itself is too large".to_owned();
     }
+
+    format!(
+        "the agent's Q-network takes {agent_mb:.0} MB of it with agent.hidden = {} and model.layers = {}; \
+         reduce one of them",
+        spec.agent.hidden, spec.model.layers
+    )
 }
 
-/// Megabytes that this process may still take: what the system calls available, and what its
-/// control group and its own limits leave; `None` where the system does not tell.
+/// Megabytes that this process may still take: the least of what the system calls available, and
+/// what its control group and its own limits leave. `None` if the system does not report it.
 #[must_use]
 pub fn available_mb() -> Option<f64> {
     let system = field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
@@ -207,8 +211,8 @@ pub fn available_mb() -> Option<f64> {
     limits.into_iter().flatten().reduce(f64::min)
 }
 
-/// Megabytes that the limit on this process's addresses leaves (`ulimit -v`); `None` where there is
-/// none.
+/// Megabytes that the limit on this process's address space (`ulimit -v`) leaves; `None` without a
+/// limit.
 #[must_use]
 pub fn address_space_mb() -> Option<f64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
@@ -216,13 +220,14 @@ pub fn address_space_mb() -> Option<f64> {
     Some((address_limit_mb(&limits)? - used).max(0.0))
 }
 
-/// The limit in the system's table of limits, whose numbers are bytes.
+/// The limit on the address space, in megabytes, from the system's table of limits, which is in
+/// bytes.
 fn address_limit_mb(limits: &str) -> Option<f64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
     Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1e6)
 }
 
-/// What the control group of this process leaves (version 2); `None` where it sets no limit.
+/// Megabytes that the control group (version 2) of this process leaves; `None` if it sets no limit.
 fn control_group_mb() -> Option<f64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -234,8 +239,8 @@ fn control_group_mb() -> Option<f64> {
             .ok()
     };
 
-    // Inside a container the path may be that of the host; its root is then the container's own
-    // group.
+    // Inside a container the path can be that of the host. The container's own group is then at the
+    // root.
     let folder = if read(path, "memory.current").is_some() { path } else { "" };
     let inactive = fs::read_to_string(format!("/sys/fs/cgroup/{folder}/memory.stat")).ok();
 
@@ -244,18 +249,20 @@ fn control_group_mb() -> Option<f64> {
         line.parse::<f64>().ok()
     });
 
+    // Files in the page cache count as used, but the system drops inactive ones when memory is
+    // needed.
     let left =
         read(folder, "memory.max")? - read(folder, "memory.current")? + inactive.unwrap_or(0.0);
     Some(left / 1e6)
 }
 
-/// A field of the system's books in megabytes: they are kept in KiB.
+/// A field of a /proc file in megabytes; such files count in KiB.
 fn field(text: &str, key: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.starts_with(key))?;
     Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0 / 1e6)
 }
 
-/// Gives freed memory back to the system, where the C library is glibc, which keeps it otherwise.
+/// Gives freed memory back to the system, if the C library is glibc, which keeps it otherwise.
 #[allow(unsafe_code, reason = "the C library has no safe interface")]
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -271,11 +278,11 @@ pub fn give_back() {
 pub struct Resident {
     /// Now.
     pub now_mb: f64,
-    /// Most since the process began.
+    /// Peak since the process started.
     pub peak_mb: f64,
 }
 
-/// Reads the resident memory; `None` where the system does not tell (anything but Linux).
+/// Reads the resident memory; `None` if the system does not report it (any other than Linux).
 #[must_use]
 pub fn resident() -> Option<Resident> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
@@ -285,15 +292,15 @@ pub fn resident() -> Option<Resident> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tying::initial_binding;
+    use crate::assembly::initial_binding;
     use dlt_spec::spec::{Activations, Initial, InitialName};
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn resident_memory_is_told_and_below_its_peak() {
-        let resident = resident().expect("Linux tells");
+    fn resident_memory_is_known_and_below_its_peak() {
+        let resident = resident().expect("Linux reports it");
         assert!(resident.now_mb > 0.5 && resident.now_mb <= resident.peak_mb);
-        assert!(available_mb().expect("Linux tells") > 1.0);
+        assert!(available_mb().expect("Linux reports it") > 1.0);
     }
 
     #[test]
@@ -313,8 +320,11 @@ mod tests {
     fn rejects_a_spec_that_cannot_fit_and_says_what_helps() {
         let mut spec = dlt_spec::Spec::default();
         spec.model.vocabulary = Size::Fixed(5000);
-        (spec.model.layers, spec.model.width, spec.model.heads) = (24, 512, 8);
-        (spec.model.context, spec.training.batch) = (256, 8);
+        spec.model.layers = 24;
+        spec.model.width = 512;
+        spec.model.heads = 8;
+        spec.model.context = 256;
+        spec.training.batch = 8;
         spec.tying.initial = Initial::Named(InitialName::Tied);
 
         let spec = spec.check().expect("a spec");
@@ -396,7 +406,7 @@ mod tests {
         assert!(peak(Some(windows / 4)) < peak(None));
     }
 
-    /// Half of what is kept, but for the sums of attention's softmax; nothing else is narrower.
+    /// Activations take half, except for the sums of attention's softmax. Nothing else is narrower.
     #[test]
     fn law_narrow_activations_take_half_and_weights_the_same() {
         let predicted = |activations| {
@@ -417,7 +427,7 @@ mod tests {
         };
 
         let spec = dlt_spec::Spec::default();
-        // Of the one layer that is not frozen; the others keep their input.
+        // The sums of the one layer that is not frozen; frozen layers only keep their input.
         let rows = spec.training.batch * spec.model.context;
         let sums = 2 * rows * spec.model.heads * size_of::<f32>();
 
@@ -427,8 +437,8 @@ mod tests {
         assert!(narrow.peak < wide.peak, "{narrow:?} {wide:?}");
     }
 
-    /// Weights, gradients and moments exist for owners only: each further group costs four times a
-    /// block.
+    /// Weights, gradients and two moments exist for owners only, so each further group costs four
+    /// times a block.
     #[test]
     fn law_memory_follows_the_number_of_groups() {
         let mut spec = dlt_spec::Spec::default();

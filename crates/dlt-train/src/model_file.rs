@@ -1,32 +1,35 @@
-//! The model file of a run: opened with every check that there is, and written again from the run's
-//! checkpoints.
+//! The model file of a run: opened with every check that is possible, and written again from the
+//! run's checkpoints.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use dlt_models::ModelError;
+use dlt_kernels::Kernels;
 use dlt_models::architecture::of_spec;
+use dlt_models::binding::Rules;
 use dlt_models::file::ModelFile;
+use dlt_models::{Model, ModelError};
 use dlt_spec::size::Extents;
-use dlt_spec::{Origin, Overlay, Spec, durable};
+use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, durable, fields};
+use dlt_state::State;
 
 use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
 use crate::folder::{Held, remove_leftovers};
 use crate::lock::Lock;
 use crate::trainer::restored;
-use crate::tying::model_notes;
 use crate::{MODEL_FILE, Result, TrainError};
 
-/// Opens a model file and checks all of it. A file in a run folder that holds no checksum, as those
-/// of the first layout, has to have the one that the run's checkpoints note. Where it is refused,
-/// the message says where the right bytes are.
+/// Opens a model file and checks all of it. Files of the first layout hold no checksum; in a run
+/// folder they must have the one that the run's checkpoints record. If a file is refused, the
+/// message says where the right bytes are.
 ///
 /// # Errors
-/// [`TrainError::Model`] where it cannot be read or is no model file, [`TrainError::Damaged`] where
-/// the run can write it again, [`TrainError::Format`] where it differs from what the run's
-/// checkpoint notes.
+/// [`TrainError::Model`] if it cannot be read or is not a model file, [`TrainError::Damaged`] if
+/// the run can write it again, [`TrainError::Format`] if its checksum differs from that in the
+/// run's checkpoint.
 pub fn open_model(path: &Path) -> Result<ModelFile> {
     let run = run_of(path);
     let refused = match (ModelFile::open(path), &run) {
@@ -41,7 +44,44 @@ pub fn open_model(path: &Path) -> Result<ModelFile> {
     Err(with_repair(refused, path))
 }
 
-/// Adds to the refusal of a run's model file how it can be repaired, where it can.
+/// The metadata of a model file: the spec, the state, the training steps done, and the sizes of
+/// vocabulary and classes.
+#[must_use]
+pub fn model_notes(
+    spec: &CheckedSpec,
+    state: &State,
+    step: usize,
+    extents: Extents,
+) -> BTreeMap<String, String> {
+    let owners: Vec<_> = state.owners().iter().map(ToString::to_string).collect();
+    let notes = [
+        ("spec", fields::render(spec)),
+        ("state", owners.join(",")),
+        ("step", step.to_string()),
+        ("vocabulary", extents.vocabulary.to_string()),
+        ("classes", extents.classes.to_string()),
+    ];
+
+    notes.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
+/// The model in a file that a run with this spec wrote. It computes in the run's format of
+/// activations.
+///
+/// # Errors
+/// Fails if the file holds another model than the spec describes.
+pub fn saved_model(
+    file: &ModelFile,
+    spec: &CheckedSpec,
+    data: Extents,
+    device: &Device,
+) -> Result<Model> {
+    let architecture = of_spec(spec, data);
+    let model = file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?;
+    Ok(model.computing_in(spec.training.activations))
+}
+
+/// Adds to an error of a run's model file how the file can be repaired, if it can.
 #[must_use]
 pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
     let reason = match &refused {
@@ -56,11 +96,11 @@ pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
         _ => return refused,
     };
 
-    match run_of(path).and_then(|run| Some((Source::find(&run)?, run))) {
-        Some((source, run)) => TrainError::Damaged {
+    match run_of(path).and_then(|run| Some((WholeCopy::find(&run)?, run))) {
+        Some((copy, run)) => TrainError::Damaged {
             path: path.to_owned(),
             reason,
-            whole: source.path().to_owned(),
+            whole: copy.path().to_owned(),
             run,
         },
         None => refused,
@@ -70,21 +110,21 @@ pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
 /// What [`repair_model`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repaired {
-    /// Where the right bytes were.
+    /// The file that the right bytes were read from.
     pub source: PathBuf,
     /// Training steps done when that model was saved.
     pub step: usize,
-    /// The name that the damaged file has now; nothing where there was none.
+    /// The new name of the damaged file; `None` if there was none.
     pub aside: Option<PathBuf>,
 }
 
-/// Writes a run's model file again from its newest checkpoint that holds the model, and keeps the
-/// damaged one under another name. Nothing where the file is whole.
+/// Writes a run's model file again from the newest checkpoint that holds the model, and keeps the
+/// damaged file under another name. `None` if the file is whole.
 ///
 /// # Errors
-/// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Format`]
-/// where no checkpoint holds the model; [`TrainError::Io`], after which the file is either the
-/// damaged or the right one.
+/// [`TrainError::Held`] if another process writes into the run folder; [`TrainError::Format`] if no
+/// checkpoint holds the model; [`TrainError::Io`], after which the file is either the damaged one
+/// or the right one.
 pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
     let path = run.join(MODEL_FILE);
     let held = Held::open(run).map_err(|source| TrainError::Io {
@@ -99,9 +139,9 @@ pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
         return Ok(None);
     }
 
-    let Some(source) = Source::find(run) else {
+    let Some(copy) = WholeCopy::find(run) else {
         let reason = format!(
-            "none of the checkpoints in {} holds this model whole: `dlt train {}/spec.toml --out OTHER` trains it again",
+            "no checkpoint in {} holds this model whole; `dlt train {}/spec.toml --out OTHER` trains it again",
             run.join(CHECKPOINT_FOLDER).display(),
             run.display()
         );
@@ -109,14 +149,16 @@ pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
     };
 
     let io = |source| TrainError::Io { action: "write", path: path.clone(), source };
+    // First, so that no failure of the writing can lose the damaged bytes.
     let aside = if is_there { Some(keep(&path).map_err(io)?) } else { None };
-    let step = source.write(&path)?;
+    let step = copy.write(&path)?;
 
+    // The repair is only done if the new file passes the same checks.
     open_model(&path)?;
-    Ok(Some(Repaired { source: source.path().to_owned(), step, aside }))
+    Ok(Some(Repaired { source: copy.path().to_owned(), step, aside }))
 }
 
-/// Whether a file holds the model that its own notes describe.
+/// Whether a file holds the model that its own metadata describe.
 fn fits(file: &ModelFile) -> bool {
     let number = |key: &str| file.metadata().get(key)?.parse().ok();
     let described = || {
@@ -124,7 +166,7 @@ fn fits(file: &ModelFile) -> bool {
         let overlay = Overlay::from_toml(origin, file.metadata().get("spec")?).ok()?;
         let spec = Spec::assemble(&[overlay]).ok()?.check().ok()?;
 
-        // Files of models that predict tokens may lack the classes.
+        // Files of models that predict tokens can lack the number of classes.
         let extents =
             Extents { vocabulary: number("vocabulary")?, classes: number("classes").unwrap_or(0) };
         Some(of_spec(&spec, extents))
@@ -133,12 +175,11 @@ fn fits(file: &ModelFile) -> bool {
     described().is_some_and(|architecture| file.check(&*architecture).is_ok())
 }
 
-/// Removes from a run folder what processes left there that were killed while they wrote. Returns
-/// what is gone.
+/// Removes files that killed processes left in a run folder. Returns the removed files.
 ///
 /// # Errors
-/// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Io`] where
-/// it cannot be opened.
+/// [`TrainError::Held`] if another process writes into the run folder; [`TrainError::Io`] if it
+/// cannot be opened.
 pub fn sweep(run: &Path) -> Result<Vec<PathBuf>> {
     let held = Held::open(run).map_err(|source| TrainError::Io {
         action: "read",
@@ -153,7 +194,7 @@ pub fn sweep(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(removed)
 }
 
-/// Gives a file a second name that nothing has: `model.damaged`, or with a number.
+/// Gives a file a second name that is free: `model.damaged`, or the same with a number.
 fn keep(path: &Path) -> io::Result<PathBuf> {
     let mut number = 1;
 
@@ -163,7 +204,7 @@ fn keep(path: &Path) -> io::Result<PathBuf> {
         match fs::hard_link(path, &aside) {
             Ok(()) => return Ok(aside),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            // A file system without second names.
+            // A file system without hard links.
             Err(_) if fs::symlink_metadata(&aside).is_err() => {
                 durable::copy(path, &aside)?;
                 return Ok(aside);
@@ -173,16 +214,16 @@ fn keep(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Where the right bytes of a run's model are.
-enum Source {
-    /// In the file that the checkpoints keep of the best model, of this step.
+/// A whole copy of a run's best model, to repair its model file from.
+enum WholeCopy {
+    /// The file of the best model that the checkpoints keep, and its step.
     Kept(PathBuf, usize),
-    /// In the weights of a checkpoint that was made when the model was the best one.
+    /// The weights of a checkpoint that was made at the best step.
     Weights(Box<Checkpoint>),
 }
 
-impl Source {
-    /// The newest one of a run folder.
+impl WholeCopy {
+    /// The newest copy in a run folder.
     fn find(run: &Path) -> Option<Self> {
         let folder = CheckpointFolder::of(run);
         for (_, path) in folder.list().ok()? {
@@ -199,8 +240,8 @@ impl Source {
             }
         }
 
-        // Without a checkpoint that is whole, a kept model that holds its own checksum is one all
-        // the same.
+        // No checkpoint has the model. A kept model that holds its own checksum can be checked
+        // without one.
         let whole = |(step, path): (usize, PathBuf)| {
             ModelFile::open(&path)
                 .is_ok_and(|file| file.has_checksum())
@@ -217,7 +258,7 @@ impl Source {
         }
     }
 
-    /// Writes the model and says of which step it is.
+    /// Writes the model to `path`, and returns its step.
     fn write(&self, path: &Path) -> Result<usize> {
         match self {
             Self::Kept(kept, step) => {
@@ -244,8 +285,8 @@ impl Source {
     }
 }
 
-/// How a file differs from what the run's checkpoints note of it; nothing where it does not, where
-/// it holds its own checksum, and where no checkpoint knows it.
+/// How a file differs from what the run's checkpoints record about it. `None` if it does not
+/// differ, if it holds its own checksum, or if no checkpoint knows it.
 fn differs(file: &ModelFile, run: &Path) -> Option<String> {
     if file.has_checksum() {
         return None;
@@ -257,7 +298,7 @@ fn differs(file: &ModelFile, run: &Path) -> Option<String> {
         if let Some(best) = checkpoint.progress().best.as_ref().filter(|best| best.step == step) {
             let path = path.display();
             return (best.sha256 != file.sha256()).then(|| {
-                format!("it is damaged: its checksum differs from the one that {path} notes")
+                format!("it is damaged: its checksum differs from the one recorded in {path}")
             });
         }
     }
@@ -265,7 +306,7 @@ fn differs(file: &ModelFile, run: &Path) -> Option<String> {
     None
 }
 
-/// The run folder that a model file is in, by the folder of checkpoints besides it.
+/// The run folder that a model file is in, known by the folder of checkpoints next to the file.
 fn run_of(path: &Path) -> Option<PathBuf> {
     if path.file_name()? != MODEL_FILE {
         return None;

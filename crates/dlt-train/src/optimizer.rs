@@ -1,4 +1,4 @@
-//! AdamW over the slots of a model: one state a slot, one step count a parameter.
+//! AdamW over the slots of a model: one state per slot, one step count per parameter.
 
 pub mod resting;
 mod saved;
@@ -25,12 +25,12 @@ pub struct ParameterMoments {
     pub first: Tensor,
     /// Running mean of its square.
     pub second: Tensor,
-    /// Steps that this parameter has taken.
+    /// Steps that this parameter has made.
     pub step: u64,
 }
 
 impl ParameterMoments {
-    /// Bytes of both.
+    /// Bytes of both moments.
     #[must_use]
     pub fn bytes(&self) -> usize {
         2 * self.first.elem_count() * size_of::<f32>()
@@ -58,7 +58,7 @@ pub struct HeldMoments {
 }
 
 impl Optimizer {
-    /// An optimizer without any moments yet: they begin at zero with a parameter's first step.
+    /// An optimizer without moments. A parameter's moments start at zero with its first step.
     #[must_use]
     pub fn new(spec: &OptimizerSpec, tying: &TyingSpec) -> Self {
         Self {
@@ -72,20 +72,20 @@ impl Optimizer {
         }
     }
 
-    /// Lets moments that are kept for layers which are not independent now rest in this place.
-    /// Without one they stay in memory. The numbers are the same.
+    /// Sets where moments rest that are kept for layers which are not independent now. Without a
+    /// place they stay in memory. The numbers are the same.
     #[must_use]
     pub fn resting_in(mut self, place: RestingPlace) -> Self {
         self.place = Some(place);
         self
     }
 
-    /// Makes the moments, zero, of whatever trains for the first time in the next step.
-    /// [`step`](Self::step) would too, but among the buffers of a backward pass: what lives long
-    /// lies better before them, without gaps.
+    /// Allocates moments of zero for parameters that train for the first time in the next step.
+    /// [`step`](Self::step) would do so too, but among the buffers of a backward pass. Moments live
+    /// longer than those buffers, so allocating them first leaves no gaps.
     ///
     /// # Errors
-    /// Fails where the device has no memory left.
+    /// Fails if the device is out of memory.
     pub fn prepare(&mut self, model: &Model) -> Result<()> {
         extend(&mut self.shared, model.trained_shared())?;
         for layer in 0..model.binding().n_layers() {
@@ -97,14 +97,14 @@ impl Optimizer {
         Ok(())
     }
 
-    /// One step at a learning rate with gradients of this global norm, which is clipped. Gradients
-    /// are let go one by one as they are applied.
+    /// Makes one step at `learning_rate`. `norm` is the global norm of `gradients`, which is
+    /// clipped. Each gradient is freed as soon as it is applied.
     ///
-    /// Slots are stepped in rising order; where several share one storage (the authors' reading),
-    /// each updates it in turn.
+    /// Slots are stepped in rising order. If several slots share one storage (the authors' reading,
+    /// DEVIATIONS row 2), each updates it in turn.
     ///
     /// # Errors
-    /// Fails where the device does.
+    /// Fails if the device does.
     pub fn step(
         &mut self,
         model: &Model,
@@ -112,12 +112,16 @@ impl Optimizer {
         norm: f64,
         learning_rate: f64,
     ) -> Result<()> {
+        // The scale is applied inside the AdamW kernel, so clipping costs no pass over the
+        // gradients.
         let scale = clip_coefficient(norm, self.spec.clip_norm);
         let stepper = Stepper { spec: &self.spec, model, scale };
         stepper.step(model.trained_shared(), gradients.shared, &mut self.shared, learning_rate)?;
 
         for (slot, gradients) in gradients.slots {
             let moments = self.slots.entry(slot).or_default();
+            // AdamW's step does not grow with a summed gradient, but one step on weights that m
+            // layers share changes the model m times (DEVIATIONS row 28).
             let rate = learning_rate * self.group_rate.factor(members(model, slot));
             stepper.step(model.slot_parameters(slot), gradients, moments, rate)?;
         }
@@ -125,13 +129,16 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Lets moments follow a decision: those of tied layers go, or rest where they are to be
-    /// resumed; those of newly independent ones begin as the rule says, and those of replicated
-    /// ones afresh under every rule. Where blocks were averaged, so are their moments.
+    /// Updates the moments after a decision. Moments of tied layers are dropped, or rest if
+    /// `tying.moments` resumes them. Moments of newly independent layers start as that rule says;
+    /// those of replicated layers start fresh under every rule. Where blocks were averaged, their
+    /// moments are averaged too.
     ///
     /// # Errors
-    /// Fails where the device has no memory left, or the disk where moments rest fails.
+    /// Fails if the device is out of memory, or if the disk that moments rest on fails.
     pub fn settle(&mut self, settlement: &Settlement) -> Result<()> {
+        // Taken before `follow`, which drops the moments of tied layers. A clone shares the
+        // tensors.
         let going: Vec<_> =
             settlement.merged.iter().map(|merged| self.slots.get(&merged.from).cloned()).collect();
         self.follow(settlement)?;
@@ -143,9 +150,9 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Averages the moments of a block that went into those of the block that took it in. Moments
-    /// that are not there yet count as zero. The step count is the greater one: it says how far the
-    /// running means have come from their zero start.
+    /// Averages the moments of a block that was merged into the moments of the block that replaces
+    /// it. Moments that do not exist yet count as zero. The step count is the greater one, because
+    /// it says how far the running means are from their start at zero.
     fn blend(&mut self, merged: &Merged, going: Option<Vec<ParameterMoments>>) -> Result<()> {
         let own = self.slots.remove(&merged.into);
         let (own, going) = match (own, going) {
@@ -167,23 +174,27 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The moments of blocks as they are now, without a copy: for [`go_back`](Self::go_back), as
-    /// long as no step is made.
+    /// The present moments of all blocks, for [`go_back`](Self::go_back). Nothing is copied, so
+    /// this is only valid until the next step, which writes the moments in place.
     #[must_use]
     pub fn hold(&self) -> HeldMoments {
         HeldMoments { slots: self.slots.clone(), resting: self.resting.clone() }
     }
 
-    /// Undoes what was settled since [`hold`](Self::hold).
+    /// Undoes every [`settle`](Self::settle) since [`hold`](Self::hold).
     pub fn go_back(&mut self, held: HeldMoments) {
-        (self.slots, self.resting) = (held.slots, held.resting);
+        self.slots = held.slots;
+        self.resting = held.resting;
     }
 
+    /// Applies `tying.moments` to the layers that a decision tied, untied or replicated.
     fn follow(&mut self, settlement: &Settlement) -> Result<()> {
         for layer in &settlement.replicated {
             self.slots.remove(layer);
         }
 
+        // Copied before anything is removed: the former owner may be tied in this very decision,
+        // and its moments are dropped below.
         let inherited = match self.rule {
             Moments::Resume => return self.rest_and_wake(settlement),
             Moments::Inherit => self.inherited(settlement)?,
@@ -199,11 +210,15 @@ impl Optimizer {
         Ok(())
     }
 
-    /// What goes to rest goes first: there are never more moments in memory than before or after.
+    /// Writes moments of tied layers to disk, then reads those of untied layers back. In this order
+    /// there are never more moments in memory than before or after.
     fn rest_and_wake(&mut self, settlement: &Settlement) -> Result<()> {
+        // Without a place all moments stay in `slots`, where a layer finds its own again.
         let Some(place) = &self.place else { return Ok(()) };
+
         for &layer in &settlement.tied {
             if let Some(moments) = self.slots.get(&layer).filter(|moments| place.takes(moments)) {
+                // Removed from memory only once the file holds them: an error leaves them usable.
                 self.resting.insert(layer, Arc::new(place.put(layer, moments)?));
                 self.slots.remove(&layer);
             }
@@ -219,12 +234,16 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Copies of the former owner's moments, by newly independent layer, under `inherit`. A layer
+    /// without a former owner with moments (it was frozen, say) gets none.
     fn inherited(&self, settlement: &Settlement) -> Result<BTreeMap<usize, Vec<ParameterMoments>>> {
         let mut inherited = BTreeMap::new();
         for &(layer, owner) in &settlement.untied {
             if let Some(moments) = owner.and_then(|owner| self.slots.get(&owner)) {
                 let copies = moments.iter().map(|moments| {
                     Ok(ParameterMoments {
+                        // A true copy: a step writes moments in place, and owner and layer train
+                        // apart from now on.
                         first: moments.first.copy()?,
                         second: moments.second.copy()?,
                         step: moments.step,
@@ -248,13 +267,13 @@ impl Optimizer {
         &self.shared
     }
 
-    /// Moments of each slot's block that are in memory, in the order of its layout.
+    /// Moments in memory, by slot; those of a slot are in the order of the block's layout.
     #[must_use]
     pub fn slots(&self) -> &BTreeMap<usize, Vec<ParameterMoments>> {
         &self.slots
     }
 
-    /// Moments that rest on disk, by the slot that will go on with them.
+    /// Moments at rest on disk, by the slot that will resume them.
     #[must_use]
     pub fn resting(&self) -> &BTreeMap<usize, Arc<Resting>> {
         &self.resting
@@ -267,6 +286,7 @@ impl Optimizer {
     }
 }
 
+/// What is the same for all parameters of one step.
 struct Stepper<'a> {
     spec: &'a OptimizerSpec,
     model: &'a Model,
@@ -283,8 +303,10 @@ impl Stepper<'_> {
     ) -> Result<()> {
         extend(moments, parameters)?;
         let places = parameters.variables().iter().zip(moments);
+
         for ((variable, moments), gradient) in places.zip(gradients) {
             moments.step += 1;
+            // Rank 2 and above are matrices; biases and gains of norms have rank 1.
             let decays = self.spec.decayed == Decayed::All || variable.rank() >= 2;
             let step = AdamwStep {
                 learning_rate,
@@ -324,13 +346,13 @@ fn extend(moments: &mut Vec<ParameterMoments>, parameters: &Parameters) -> Resul
     Ok(())
 }
 
-/// Layers whose gradient goes to a slot.
+/// Number of layers whose gradient goes to a slot.
 fn members(model: &Model, slot: usize) -> usize {
     (0..model.binding().n_layers()).filter(|&layer| model.slot(layer) == Some(slot)).count()
 }
 
-/// Factor that brings a global norm down to `limit`; PyTorch's, with its 1e-6 against division by
-/// zero.
+/// Factor that scales a global norm down to `limit`, at most 1. It is PyTorch's, with its 1e-6
+/// against a division by zero.
 fn clip_coefficient(norm: f64, limit: f64) -> f64 {
     (limit / (norm + 1e-6)).min(1.0)
 }
@@ -374,8 +396,8 @@ mod tests {
         };
 
         let state = dlt_state::State::all_tied(4);
-        // How far the first step moves one weight of the shared block: the first step of AdamW is
-        // the rate.
+        // How far the first step moves one weight of the shared block. The first step of AdamW has
+        // the size of the learning rate.
         let moved = |group_rate: GroupRate| {
             let spec = dlt_spec::Spec::default();
             let tying = TyingSpec { group_rate, ..spec.tying.clone() };

@@ -1,4 +1,5 @@
-//! Going on with a run: what is there, what of its spec may change, and where it goes on.
+//! Resuming a run: what its folder holds, what of its spec may change, and from which step it
+//! continues.
 
 use std::path::Path;
 
@@ -15,8 +16,8 @@ use crate::folder::{Held, RunFolder};
 use crate::lock::Lock;
 use crate::{Result, TrainError, memory};
 
-/// Keys of a spec that may change when a run is resumed: they leave what was computed so far valid.
-/// A text or a recording may have moved, but must be the same.
+/// Keys of a spec that may change when a run is resumed. With any of them changed, the steps so far
+/// are still valid. A text or a recording may have moved, but its content must be the same.
 pub const ALLOWED_CHANGES: &[&str] = &[
     "name",
     "data.source",
@@ -34,29 +35,29 @@ pub const ALLOWED_CHANGES: &[&str] = &[
     "agent.recording",
 ];
 
-/// A run folder that is held and about to be gone on with. Nothing in it has been changed yet but
-/// its lock.
+/// A run folder that this process has locked in order to resume the run. Nothing in it has changed
+/// yet, except the lock.
 #[derive(Debug)]
 pub struct Resumption {
     pub(crate) run: Held,
     pub(crate) lock: Lock,
-    /// What the steps so far were computed with.
+    /// The spec that the steps so far were computed with.
     before: CheckedSpec,
-    /// What the run goes on with.
+    /// The spec that the run continues with.
     pub(crate) spec: CheckedSpec,
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// What a person should know: checkpoints that could not be used.
+    /// Messages for the user: checkpoints that could not be used.
     pub(crate) notices: Vec<String>,
 }
 
 impl Resumption {
-    /// Takes a run folder and finds the newest checkpoint from which it can go on; without any, it
-    /// begins anew.
+    /// Locks a run folder and finds the newest checkpoint that can be resumed. A run without
+    /// checkpoints starts again at step 0.
     ///
     /// # Errors
-    /// [`TrainError::Held`] where another process writes into it, [`TrainError::Format`] where it
-    /// is no run folder, [`TrainError::Resume`] where the run was stopped before it began,
-    /// [`TrainError::NoCheckpoint`] where there are checkpoints and none can be used.
+    /// [`TrainError::Held`] if another process writes into it, [`TrainError::Format`] if there is
+    /// no such folder, [`TrainError::Resume`] if it is not a run folder or the run was stopped
+    /// before it began, [`TrainError::NoCheckpoint`] if there are checkpoints and none can be used.
     pub fn open(run: &Path) -> Result<Self> {
         if !run.is_dir() {
             return Err(TrainError::Format {
@@ -67,7 +68,7 @@ impl Resumption {
 
         if !run.join(SPEC_FILE).is_file() {
             let reason = format!(
-                "it has no {SPEC_FILE}: it is none of dlt's run folders, or was stopped as it was made; start the run anew with another --out"
+                "it has no {SPEC_FILE}: it is not a run folder of dlt, or its run was stopped before it began; start the run again with another --out"
             );
             return Err(TrainError::Resume { path: run.to_owned(), reason });
         }
@@ -78,6 +79,8 @@ impl Resumption {
             source,
         })?;
 
+        // Before the lock and before anything is written: through a link, a resume would change
+        // files outside of the run folder.
         for name in [CHECKPOINT_FOLDER, METRICS_FILE, STATES_FILE] {
             let path = run.join(name);
             durable::refuse_link(&held.real(&path)).map_err(|source| TrainError::Io {
@@ -92,6 +95,7 @@ impl Resumption {
         let found = CheckpointFolder::held(&held).newest()?;
         let refused: Vec<_> = found.refused.iter().map(|(_, error)| error.to_string()).collect();
 
+        // Checkpoints that exist but cannot be used must not lead to a silent restart at step 0.
         if found.checkpoint.is_none() && !refused.is_empty() {
             return Err(TrainError::NoCheckpoint { path: run.to_owned(), refused });
         }
@@ -106,7 +110,7 @@ impl Resumption {
         Ok(Self { run: held, lock, before, spec, checkpoint: found.checkpoint, notices })
     }
 
-    /// The spec as it stands in the run folder.
+    /// The spec in the run folder, or the one set by [`change`](Self::change).
     #[must_use]
     pub fn spec(&self) -> &CheckedSpec {
         &self.spec
@@ -118,23 +122,25 @@ impl Resumption {
         self.checkpoint.as_ref().map_or(0, Checkpoint::step)
     }
 
-    /// Whether there is a checkpoint; without one the run begins anew.
+    /// Whether there is a checkpoint; without one the run starts again at step 0.
     #[must_use]
     pub fn has_checkpoint(&self) -> bool {
         self.checkpoint.is_some()
     }
 
-    /// What a person should know: checkpoints that could not be used.
+    /// Messages for the user: checkpoints that could not be used.
     #[must_use]
     pub fn notices(&self) -> &[String] {
         &self.notices
     }
 
-    /// Settles the spec to go on with; the answer is what it changes.
+    /// Sets the spec to continue with, and returns what it changes.
     ///
     /// # Errors
-    /// [`TrainError::ChangedSpec`] with every key that cannot change any more.
+    /// [`TrainError::ChangedSpec`] with every changed key that is not in [`ALLOWED_CHANGES`].
     pub fn change(&mut self, spec: CheckedSpec) -> Result<Vec<Change>> {
+        // Against the checkpoint's spec, not the folder's: the steps so far were computed with that
+        // one.
         let changes = diff(&self.before, &spec);
         let is_refused = |change: &&Change| !ALLOWED_CHANGES.contains(&change.key);
         let refused: Vec<_> = changes.iter().filter(is_refused).map(ToString::to_string).collect();
@@ -147,12 +153,13 @@ impl Resumption {
         Ok(changes)
     }
 
-    /// Compares what the run learnt from with what it would go on with, its length with what is
-    /// done, and its size with the memory that is left.
+    /// Compares the data that the run learned from with those it would continue with, the new
+    /// length with the steps done, and the size of the model with the memory that is left.
     ///
     /// # Errors
-    /// [`TrainError::Resume`] where the text, the tokenizer or the recording is another one, or
-    /// nothing is left to do; [`TrainError::Memory`] where the model as it has become does not fit.
+    /// [`TrainError::Resume`] if the text, the tokenizer or the recording is a different one, or if
+    /// no steps are left to do; [`TrainError::Memory`] if the model, with its present number of
+    /// blocks, does not fit.
     pub fn check(
         &self,
         material: &Material,
@@ -164,12 +171,12 @@ impl Resumption {
             |reason: String| Err(TrainError::Resume { path: self.run.path().to_owned(), reason });
         let done = self.step();
         if steps < done {
-            return refuse(format!("{done} steps are done, training.steps = {steps} is fewer"));
+            return refuse(format!("{done} steps are done, but training.steps is only {steps}"));
         }
 
         if steps == done && self.run.real(&self.run.path().join(SUMMARY_FILE)).is_file() {
             return refuse(format!(
-                "it has finished after {done} steps; raise --steps to go on with it"
+                "it has finished after {done} steps; raise --steps to continue it"
             ));
         }
 
@@ -191,7 +198,7 @@ impl Resumption {
                 let name =
                     |value: Option<&String>| value.cloned().unwrap_or_else(|| "none".to_owned());
                 return refuse(format!(
-                    "the {what} is another one: {} then, {} now",
+                    "the {what} has changed: it was {}, now it is {}",
                     name(before),
                     name(now)
                 ));

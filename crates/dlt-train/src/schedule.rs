@@ -4,18 +4,22 @@ use std::f64::consts::PI;
 
 use dlt_spec::spec::{OptimizerSpec, Schedule};
 
-/// Learning rate of training step `step` (from 0) of `steps`: linear warm-up, then the schedule. A
-/// warm-up that is longer than training ends with it.
+/// Learning rate of training step `step` (from 0) of `steps`: a linear warm-up, then the schedule.
+/// A warm-up that is longer than training is cut to its length.
 #[must_use]
 pub fn learning_rate(spec: &OptimizerSpec, step: usize, steps: usize) -> f64 {
     let warmup_steps = spec.warmup_steps.min(steps);
     if step < warmup_steps {
+        // Step 0 already moves: a rate of 0 would waste a batch. The full rate comes with the first
+        // step after the warm-up.
         return spec.learning_rate * (step + 1) as f64 / (warmup_steps + 1) as f64;
     }
 
     match spec.schedule {
         Schedule::Constant => spec.learning_rate,
         Schedule::Cosine => {
+            // The last step has the final share, so `rest` is one less than the steps after the
+            // warm-up.
             let rest = steps.saturating_sub(warmup_steps + 1).max(1);
             let done = ((step - warmup_steps) as f64 / rest as f64).min(1.0);
             let share =

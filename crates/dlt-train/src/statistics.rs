@@ -1,4 +1,4 @@
-//! What is gathered from gradients between two decisions, for policies that want it.
+//! Statistics of gradients between two decisions, for policies that use them.
 
 use dlt_agent::{Agent, Evidence, Wants};
 use dlt_models::Model;
@@ -7,23 +7,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// Sums of the inner products of the gradients at each two positions, over the training steps since
-/// the last decision.
+/// Sums of the inner products of the gradients at every two positions, over the training steps
+/// since the last decision.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Statistics {
-    /// L x L sums; empty before the first step.
+    /// (L, L) sums, row by row; empty before the first step.
     products: Vec<f64>,
-    /// Training steps in them.
+    /// Training steps in the sums.
     steps: u64,
-    /// Whether a decision used them: the next step starts new sums. A second decision before that
-    /// step sees the same ones, as a change of groups does not change the gradient at a position.
+    /// Whether a decision has used the sums; the next step then starts new ones. A second decision
+    /// before that step sees the same sums, because a change of groups does not change the gradient
+    /// at a position.
     used: bool,
 }
 
 impl Statistics {
-    /// Adds what a training step has shown.
+    /// Adds the products of one training step.
     pub(crate) fn add(&mut self, sketches: &PositionSketches) {
+        // Reset here and not when the sums are used: a second decision between the same two steps
+        // still needs them.
         if self.used {
             *self = Self::default();
         }
@@ -34,11 +37,11 @@ impl Statistics {
         self.steps += 1;
     }
 
-    /// What an agent wants to know, as far as it is known; nothing where it wants nothing, or no
-    /// step has been made since the last decision.
+    /// The evidence that the agent's policy wants; `None` if it wants nothing, or if it wants
+    /// products and there is no step to take them from.
     ///
     /// # Errors
-    /// Fails where the device does.
+    /// Fails if the device does.
     pub(crate) fn evidence(&mut self, agent: &Agent, model: &Model) -> Result<Option<Evidence>> {
         let Wants { products, distances } = agent.wants();
         if !(products || distances) || (products && self.steps == 0) {
@@ -46,23 +49,23 @@ impl Statistics {
         }
 
         self.used = true;
-        let (distances, norms) = match distances {
-            true => model.weight_distances()?,
-            false => Default::default(),
-        };
+        let (distances, norms) =
+            if distances { model.weight_distances()? } else { Default::default() };
 
+        // A mean, so that evidence does not grow with the number of steps between decisions.
         let mean = |sum: &f64| sum / self.steps as f64;
         let products = if products { self.products.iter().map(mean).collect() } else { Vec::new() };
         Ok(Some(Evidence { n_layers: agent.n_layers(), products, distances, norms }))
     }
 
-    /// Whether they are of so many layers, and finite: what a file holds may be anything.
+    /// Whether the sums are for this number of layers, and finite. Sums from a checkpoint must be
+    /// checked, because a file can hold anything.
     pub(crate) fn fit(&self, n_layers: usize) -> bool {
         let expected = if self.steps == 0 { 0 } else { n_layers * n_layers };
         self.products.len() == expected && self.products.iter().all(|sum| sum.is_finite())
     }
 
-    /// Whether nothing has been gathered.
+    /// Whether there are no sums yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.steps == 0
     }

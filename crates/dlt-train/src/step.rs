@@ -3,15 +3,15 @@
 use dlt_models::architecture::DropoutPass;
 use dlt_models::backward::{Gradients, TrainingPass};
 use dlt_models::{Batch, Model};
-use dlt_spec::CheckedSpec;
+use dlt_spec::{CheckedSpec, seeds};
+use rand::RngCore;
 
 use crate::Result;
-use crate::tying::{dropout_seed, sketch_seed};
 
-/// Mean cross-entropy of a batch, in nats, and its gradients, however many micro-batches the spec
-/// makes of it.
+/// Mean cross-entropy of a batch, in nats, and its gradients. The number of micro-batches in the
+/// spec changes neither.
 ///
-/// `step` numbers the dropout masks, and the projections of sketches, where those are asked for.
+/// `step` selects the dropout masks, and the projection of the sketches if `sketches` is set.
 pub(crate) fn gradients(
     model: &Model,
     batch: Batch<'_>,
@@ -19,6 +19,8 @@ pub(crate) fn gradients(
     step: usize,
     sketches: bool,
 ) -> Result<(f64, Gradients)> {
+    // Counted over the whole batch: micro-batches can predict different numbers of tokens, and a
+    // mean of their means would weigh those tokens unequally.
     let n_predictions = batch.n_predictions();
     let mut loss_sum = 0.0;
     let mut gradients = Gradients::default();
@@ -26,6 +28,8 @@ pub(crate) fn gradients(
     for (first_window, piece) in batch.pieces(spec.micro_batch()) {
         let dropout = (spec.model.dropout > 0.0).then(|| DropoutPass {
             probability: spec.model.dropout,
+            // One seed for all micro-batches: a mask is drawn by the window's number in the batch,
+            // so `first_window` keeps masks independent of the micro-batch size.
             seed: dropout_seed(spec.seed, step),
             first_window,
         });
@@ -41,4 +45,15 @@ pub(crate) fn gradients(
     }
 
     Ok((loss_sum / n_predictions as f64, gradients))
+}
+
+/// Seed of the dropout masks of one training step. It depends on the root seed and the step only,
+/// so a resumed run draws the same masks.
+fn dropout_seed(root: u64, step: usize) -> u64 {
+    seeds::stream(root, &format!("dropout/{step}")).next_u64()
+}
+
+/// Seed of the random projection in one training step's sketches.
+fn sketch_seed(root: u64, step: usize) -> u64 {
+    seeds::stream(root, &format!("sketch/{step}")).next_u64()
 }

@@ -1,52 +1,55 @@
-//! When decisions are made, and what is decided then.
+//! When decisions are made, and of which kind each one is.
 
 use dlt_agent::Turn;
 use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{DecideUnit, Decision, FirstDecision, PolicyKind};
 use dlt_state::{Recording, Row, State};
 
-/// Room for the rounding of a budget that a split meets exactly.
+/// Tolerance for rounding, so that a split that meets the budget exactly is still made.
 const ROUNDING: f64 = 1e-9;
 
-/// When decisions are made. A decision comes before the training step that follows it, so the last
-/// state has always been trained and evaluated.
+/// When decisions are made. A decision is made before the training step that follows it, so the
+/// last state is always trained and evaluated.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Timetable {
-    /// By the clock of the spec (DEVIATIONS rows 6, 9, 26, 40).
+    /// At equal distances, as the spec says (DEVIATIONS rows 6, 9, 26, 40).
     Regular(Clock),
-    /// At the steps of a recording, however this run's clock is set.
+    /// At the steps of a recording, whatever distances the spec says.
     Recorded(Vec<usize>),
-    /// Splits after so many training steps each, then swaps by the clock (row 41).
+    /// Splits, each after its number of training steps, then swaps at equal distances (row 41).
     Growing { splits: Vec<usize>, swaps: Option<Clock> },
 }
 
-/// Decisions at equal distances, in training steps.
+/// Equal distances between decisions, in training steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Clock {
-    /// Training steps before the first one.
+    /// Training steps before the first decision.
     first: usize,
-    /// Training steps between two.
+    /// Training steps between two decisions; at least 1.
     every: usize,
-    /// Training steps from which on none is made.
+    /// Training steps from which on no decision is made.
     until: usize,
 }
 
 impl Clock {
+    /// Whether a decision is due after `done` training steps.
     fn rings_after(&self, done: usize) -> bool {
         let Self { first, every, until } = *self;
         done >= first && (done - first).is_multiple_of(every) && done < until
     }
 
-    /// Whether it rings after `done` steps or later.
+    /// Whether a decision is due after `done` training steps or later.
     fn rings_from(&self, done: usize) -> bool {
+        // The first ring at or after `done`. Saturating: a spec may set distances up to the
+        // greatest number, which then means never.
         let missed = done.saturating_sub(self.first).div_ceil(self.every);
         self.first.saturating_add(missed.saturating_mul(self.every)) < self.until
     }
 }
 
 impl Timetable {
-    /// The timetable of a run of `steps` steps over `train_windows` windows. `recording` is what
-    /// `agent.recording` names.
+    /// The timetable of a run of `steps` steps over `train_windows` windows. `recording` holds the
+    /// decisions that `agent.recording` names.
     pub(crate) fn new(
         spec: &CheckedSpec,
         steps: usize,
@@ -57,6 +60,7 @@ impl Timetable {
         let every = every(spec, train_windows);
         let until = (tying.decide_until * steps as f64).round() as usize;
 
+        // First: a replay follows the steps of its recording, whatever `tying.decision` says.
         if let (PolicyKind::Replay | PolicyKind::PermutedReplay, Some(recording)) =
             (spec.agent.policy, recording)
         {
@@ -76,13 +80,15 @@ impl Timetable {
             Decision::Split => Self::Growing { splits: splits(spec, steps, &[]), swaps: None },
             Decision::Swap => {
                 let splits = splits(spec, steps, &[]);
+                // Counted from the last split, so that the state it leads to is trained for a whole
+                // distance before the first swap.
                 let first = splits.last().copied().unwrap_or(0).saturating_add(every);
                 Self::Growing { splits, swaps: Some(Clock { first, every, until }) }
             }
         }
     }
 
-    /// What is decided after `done` training steps, in turn.
+    /// The decisions due after `done` training steps, in order.
     pub(crate) fn turns_after(&self, done: usize) -> Vec<Turn> {
         match self {
             Self::Regular(clock) => {
@@ -92,6 +98,7 @@ impl Timetable {
                 steps.iter().filter(|&&step| step == done).map(|_| Turn::Regular).collect()
             }
             Self::Growing { splits, swaps } => {
+                // `tying.grow` may name one time twice: then two splits are due at one step.
                 let splits = splits.iter().filter(|&&step| step == done).map(|_| Turn::Split);
                 let swap = swaps.filter(|clock| clock.rings_after(done)).map(|_| Turn::Swap);
                 splits.chain(swap).collect()
@@ -99,12 +106,14 @@ impl Timetable {
         }
     }
 
-    /// The timetable of a run that goes on behind these decisions. Where the number of steps was
-    /// raised, times of splits have moved: what was split already is not split again, and counts
-    /// for groups and budget as it was made.
+    /// The timetable of a run that continues after the decisions in `recording`. If the number of
+    /// steps was raised, the times of splits have moved. Splits that were made are not made again;
+    /// they count for groups and budget with the steps at which they were made.
     pub(crate) fn behind(self, recording: &Recording, spec: &CheckedSpec, steps: usize) -> Self {
         let Self::Growing { splits: planned, swaps } = self else { return self };
         let groups = |state: &State| state.n_independent();
+
+        // A split is known by one more group than before; a swap keeps their number.
         let before =
             std::iter::once(recording.initial()).chain(recording.rows().iter().map(Row::state));
         let grown = before
@@ -113,6 +122,9 @@ impl Timetable {
 
         let made: Vec<usize> = grown.map(|(_, row)| row.step()).collect();
         let splits = match planned.strip_prefix(made.as_slice()) {
+            // The splits so far were made at their planned steps, so the rest of the plan holds.
+            // Planning again takes the splits made to be the first ones of `tying.grow`, which they
+            // are not if the budget left one out.
             Some(rest) => rest.to_vec(),
             None => splits(spec, steps, &made),
         };
@@ -120,7 +132,7 @@ impl Timetable {
         Self::Growing { splits, swaps }
     }
 
-    /// How many splits are made in all.
+    /// Number of splits in the timetable.
     pub(crate) fn n_splits(&self) -> usize {
         match self {
             Self::Growing { splits, .. } => splits.len(),
@@ -128,7 +140,7 @@ impl Timetable {
         }
     }
 
-    /// Whether anything is decided after `done` training steps or later.
+    /// Whether any decision is due after `done` training steps or later.
     pub(crate) fn decides_from(&self, done: usize) -> bool {
         match self {
             Self::Regular(clock) => clock.rings_from(done),
@@ -151,14 +163,14 @@ pub(crate) fn every(spec: &CheckedSpec, train_windows: usize) -> usize {
     }
 }
 
-/// Training steps before each split of a run of `steps` steps that has made splits after `made` of
-/// them.
+/// Training steps before each split that a run of `steps` steps still makes. `made` holds the steps
+/// after which it has already made splits.
 fn splits(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<usize> {
     shares_and_steps(spec, steps, made).into_iter().map(|(_, step)| step).collect()
 }
 
-/// Each split of such a run, as far as groups and budget allow: its time in `tying.grow`, and the
-/// training steps before it. A split needs a step before it, to learn from, and one after it, to be
+/// The same splits, each with its time in `tying.grow`: (time, training steps before it), as groups
+/// and budget allow. A split needs a step before it, to learn from, and a step after it, to be
 /// trained.
 fn shares_and_steps(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<(f64, usize)> {
     let tying = &spec.tying;
@@ -167,7 +179,8 @@ fn shares_and_steps(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<(f6
     let start = spec.initial_state().n_independent();
     let mut groups = start + made.len();
 
-    // Blocks summed over all steps, and the most that they may come to.
+    // Blocks summed over all steps, and the most that the budget allows. A split adds one block for
+    // every step after it.
     let mut blocks =
         start as f64 * steps as f64 + made.iter().map(|&step| trained(step)).sum::<f64>();
     let most = tying.budget * layers as f64 * steps as f64 * (1.0 + ROUNDING);
@@ -176,6 +189,8 @@ fn shares_and_steps(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<(f6
 
     for &share in tying.grow.iter().skip(made.len()) {
         let step = ((share * steps as f64).round() as usize).max(1).min(last);
+        // A split that is too dear is skipped, and the loop continues: a later one costs less, so
+        // it can still fit.
         if last == 0 || groups >= tying.groups.or(layers) || blocks + trained(step) > most {
             continue;
         }
@@ -188,20 +203,19 @@ fn shares_and_steps(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<(f6
     splits
 }
 
-/// Steps that stand for a run whose length is not known.
+/// Assumed number of steps of a run whose length is not known.
 const USUAL_STEPS: usize = 10_000;
 
-/// Groups after the last split, where groups are split; nothing elsewhere. Where `training.steps`
-/// is `auto`, those of a long run: a very short one can have fewer.
+/// Number of groups after the last split; `None` if the spec does not split groups. If
+/// `training.steps` is `auto`, the number is that of a long run: a very short one can have fewer.
 #[must_use]
 pub fn grown_groups(spec: &CheckedSpec) -> Option<usize> {
     let steps = spec.training.steps.or(USUAL_STEPS);
     grows(spec).then(|| spec.initial_state().n_independent() + splits(spec, steps, &[]).len())
 }
 
-/// The times of `tying.grow` at which groups are split, as groups and budget allow; none where
-/// groups are not split at the times of the spec. `steps` is the length of the run, where it is
-/// known.
+/// The times of `tying.grow` at which groups are split, as groups and budget allow; empty if groups
+/// are not split at the times of the spec. `steps` is the length of the run, if it is known.
 #[must_use]
 pub fn split_times(spec: &CheckedSpec, steps: Option<usize>) -> Vec<f64> {
     if !grows(spec) {
@@ -211,8 +225,8 @@ pub fn split_times(spec: &CheckedSpec, steps: Option<usize>) -> Vec<f64> {
     shares_and_steps(spec, steps, &[]).into_iter().map(|(share, _)| share).collect()
 }
 
-/// Whether groups are split at the times of the spec: not where nobody decides, or a recording
-/// does.
+/// Whether groups are split at the times of the spec. They are not if the policy is `none`, or if
+/// it replays a recording.
 pub(crate) fn grows(spec: &CheckedSpec) -> bool {
     let is_other = matches!(
         spec.agent.policy,
@@ -221,8 +235,8 @@ pub(crate) fn grows(spec: &CheckedSpec) -> bool {
     matches!(spec.tying.decision, Decision::Split | Decision::Swap) && !is_other
 }
 
-/// How many decisions a run over `train_windows` windows makes; nothing where nobody decides.
-/// `recording` is what `agent.recording` names.
+/// Number of decisions that a run over `train_windows` windows makes; `None` if the policy is
+/// `none`. `recording` holds the decisions that `agent.recording` names.
 #[must_use]
 pub fn due_decisions(
     spec: &CheckedSpec,
@@ -246,7 +260,7 @@ mod tests {
         Spec::assemble(&overlays).expect("known keys").check().expect("a spec that can train")
     }
 
-    /// Steps after which something is decided, of 60 steps over 80 windows in batches of 8.
+    /// Steps after which a decision is due, of 60 steps over 80 windows in batches of 8.
     fn due(assignments: &[&str]) -> Vec<usize> {
         let table = Timetable::new(&spec(assignments), 60, 80, None);
         let due: Vec<_> = (0..60).filter(|&done| !table.turns_after(done).is_empty()).collect();
@@ -299,7 +313,7 @@ mod tests {
         assert_eq!(turns(&grow, 6), [Turn::Split]);
         assert_eq!(turns(&grow, 30), [Turn::Split, Turn::Split]);
 
-        // What is decided is learned from a step before, and trained in a step after.
+        // A split learns from a step before it and is trained in a step after it.
         assert_eq!(due(&growth(&["tying.grow=[0.0001, 0.9999]"])), [1, 59]);
         let one = Timetable::new(&spec(&grow), 1, 80, None);
         assert_eq!(one, Timetable::Growing { splits: Vec::new(), swaps: None });
@@ -330,12 +344,13 @@ mod tests {
         assert_eq!(behind(&[], 600, &[6]), [150, 300]);
         assert_eq!(behind(&[], 600, &[6, 15, 30]), [0; 0]);
 
-        // Splits as they were made take more of the budget than at their new times: 600 + 594 + 585
-        // + 300 of 7200 blocks.
+        // Splits at the steps at which they were made cost more of the budget than at their new
+        // times: 600 + 594 + 585 + 300 of 7200 blocks.
         assert_eq!(behind(&["tying.budget=0.28"], 600, &[6, 15]), [0; 0]);
         assert_eq!(behind(&["tying.budget=0.29"], 600, &[6, 15]), [300]);
 
-        // What a budget left out stays left out behind a stop: the rest of the same table.
+        // A split that the budget left out stays left out after a stop: the rest is that of the
+        // same timetable.
         assert_eq!(behind(&["tying.budget=0.15"], 60, &[]), [15]);
         assert_eq!(behind(&["tying.budget=0.15"], 60, &[15]), [0; 0]);
 
@@ -389,12 +404,12 @@ mod tests {
         assert_eq!(grown_groups(&spec(&[])), None);
         assert_eq!(grow(&["tying.groups=1"]), [0; 0]);
 
-        // One block throughout is 60 of the 720 that a conventional model has; the splits add 54,
-        // 45, 30 and 15.
+        // One block throughout costs 60 of the 720 of a conventional model; the splits add 54, 45,
+        // 30 and 15.
         assert_eq!(grow(&["tying.budget=0.2834"]), [6, 15, 30, 45]);
         assert_eq!(grow(&["tying.budget=0.2833"]), [6, 15, 30]);
 
-        // A split that is too dear is left out; a later one may still be had.
+        // A split that costs too much is left out; a later one can still be made.
         assert_eq!(grow(&["tying.budget=0.16"]), [6]);
         assert_eq!(grow(&["tying.budget=0.15"]), [15]);
         assert_eq!(grow(&["tying.budget=0.05"]), [0; 0]);

@@ -2,6 +2,7 @@
 
 mod deciding;
 mod evaluated;
+mod health;
 pub(crate) mod restored;
 mod saved;
 
@@ -10,12 +11,13 @@ use dlt_agent::{Agent, Measured};
 use dlt_data::{DataError, Examples, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
-use dlt_spec::CheckedSpec;
 use dlt_spec::record::{DecisionRow, MetricRow, StepRow};
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Objective, Selection};
+use dlt_spec::{CheckedSpec, seeds};
 use dlt_state::Recording;
 
+use crate::assembly::{Weights, agent_for, certain_binding, empty_recording, model_for};
 use crate::checkpoint::Probe;
 use crate::clock::{Clock, per_second};
 use crate::ending::Times;
@@ -29,11 +31,11 @@ use crate::schedule::learning_rate;
 use crate::statistics::Statistics;
 use crate::timetable::{self, Timetable};
 use crate::trainer::evaluated::Best;
+use crate::trainer::health::Health;
 use crate::trainer::saved::Saving;
-use crate::tying::{Weights, agent_for, certain_binding, empty_recording, model_for, stream};
 use crate::{Result, TrainError, memory, step};
 
-/// What one training step did, for whoever watches.
+/// What one training step did, for progress output.
 #[derive(Clone, Debug)]
 pub struct StepReport {
     /// Training steps done.
@@ -44,11 +46,11 @@ pub struct StepReport {
     pub loss: f64,
     /// Layers that the state calls independent.
     pub independent_layers: usize,
-    /// Training tokens a second, evaluation apart; nothing where the clock shows no time passing.
+    /// Training tokens per second, without evaluations; `None` if the clock shows no elapsed time.
     pub tokens_per_s: Option<f64>,
-    /// The decision that came before the step, where there was one.
+    /// The decision before the step, if there was one.
     pub decision: Option<DecisionRow>,
-    /// Loss and accuracy on the validation split after the step, where they were measured.
+    /// Loss and accuracy on the validation split after the step, if they were measured.
     pub validation: Option<Measured>,
 }
 
@@ -57,14 +59,14 @@ pub struct Trainer {
     spec: CheckedSpec,
     folder: RunFolder,
     device: Device,
-    /// Sizes that hang on the data, as the model has them.
+    /// Sizes that depend on the data, as the model has them.
     extents: Extents,
     model: Model,
     optimizer: Optimizer,
     agent: Option<Agent>,
     recording: Recording,
     timetable: Timetable,
-    /// Training steps that a late reward waits for.
+    /// Training steps between a decision and its reward, if the reward is measured late.
     reward_after: usize,
     statistics: Statistics,
     train: Feed,
@@ -75,52 +77,55 @@ pub struct Trainer {
     steps: usize,
     evaluate_every: usize,
     pending: Option<DecisionRow>,
-    /// The loss before the pending decision, where its reward is made of it.
+    /// The loss before the pending decision, if its reward needs that.
     probe: Option<Probe>,
     means: Means,
     best: Option<Best>,
     best_on_test: Option<f64>,
     state_bytes_peak: usize,
-    /// Resident memory before the model was made, and the most that was predicted beside it.
+    /// Resident memory before the model was made. The predicted peak of the process is this plus
+    /// `predicted_bytes`, the largest prediction so far.
     process_mb: Option<f64>,
     predicted_bytes: usize,
-    /// Of the processes before this one.
+    /// Peaks of the earlier processes of this run, if it was resumed.
     peaks_before: Peaks,
     clock: Clock,
     times: Times,
     saving: Saving,
+    health: Health,
     watch: Watch,
 }
 
-/// Is told how far evaluations are, which may take longer than training.
+/// A callback for the progress of evaluations, which can take longer than training.
 pub type Watch = Box<dyn FnMut(Evaluating)>;
 
-/// Resident memory before a model is there. What reading and tokenizing have left free is not the
-/// run's.
+/// Resident memory before the model exists. Memory that reading and tokenizing have freed is given
+/// back first, because it does not belong to the run.
 fn process_mb() -> Option<f64> {
     memory::give_back();
     memory::resident().map(|resident| resident.now_mb)
 }
 
-/// The model has to have room for every token and class of the data.
+/// Checks that the model has an output for every token and class of the data.
 fn check_extents(spec: &CheckedSpec, data: Extents) -> Result<()> {
     let model = spec.extents(data);
     if model.vocabulary < data.vocabulary {
         return Err(TrainError::Vocabulary { tokenizer: data.vocabulary, spec: model.vocabulary });
     }
 
-    // A single score tells two classes apart.
-    let told = if model.classes == 1 { 2 } else { model.classes };
+    // A single score distinguishes two classes, by its sign.
+    let distinguished = if model.classes == 1 { 2 } else { model.classes };
 
-    match spec.model.objective == Objective::Classes && told < data.classes {
-        true => Err(TrainError::Classes { data: data.classes, spec: model.classes }),
-        false => Ok(()),
+    if spec.model.objective == Objective::Classes && distinguished < data.classes {
+        return Err(TrainError::Classes { data: data.classes, spec: model.classes });
     }
+
+    Ok(())
 }
 
 impl Trainer {
-    /// What [`new`](Self::new) would refuse about a spec and its data: to be asked before a folder
-    /// is made.
+    /// Refuses what [`new`](Self::new) would refuse about a spec and its data. Call it before the
+    /// run folder is made.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -137,8 +142,10 @@ impl Trainer {
             return Err(DataError::NoSplit { name, split: Split::Test, advice }.into());
         }
 
-        material.batches(spec.training.batch, stream(spec.seed, "data"))?;
-        // Before an agent is made, which may be larger than the model.
+        material.batches(spec.training.batch, seeds::stream(spec.seed, "data"))?;
+
+        // Memory is checked before the agent is made, because the agent can be larger than the
+        // model.
         memory::check_fit(
             spec,
             material,
@@ -149,13 +156,13 @@ impl Trainer {
         agent_for(spec, recording).map(drop)
     }
 
-    /// A run before its first step. `recording` is what `agent.recording` names, for policies that
-    /// replay; `start` looks up the weights that `model.start` names.
+    /// A run before its first step. `recording` holds the decisions that `agent.recording` names,
+    /// for policies that replay; `start` looks up the weights that `model.start` names.
     ///
     /// # Errors
-    /// [`TrainError::Vocabulary`] and [`TrainError::Classes`] where the data have more of them than
-    /// the model, [`TrainError::Data`] where a split is too short, [`TrainError::Agent`] where a
-    /// recording does not fit, [`TrainError::Memory`] where the model does not.
+    /// [`TrainError::Vocabulary`] and [`TrainError::Classes`] if the data have more of them than
+    /// the model, [`TrainError::Data`] if a split is too short, [`TrainError::Agent`] if a
+    /// recording does not fit the spec, [`TrainError::Memory`] if the run does not fit into memory.
     pub fn new(
         spec: CheckedSpec,
         material: Material,
@@ -170,7 +177,7 @@ impl Trainer {
         Self::with_model(model, process_mb, spec, material, recording, folder, device)
     }
 
-    /// A run before its first step, with a model that is there already.
+    /// A run before its first step, with a model that already exists.
     fn with_model(
         model: Model,
         process_mb: Option<f64>,
@@ -194,8 +201,10 @@ impl Trainer {
             recording: empty_recording(&spec),
             timetable: Timetable::new(&spec, steps, examples.count(), recording),
             reward_after: timetable::every(&spec, examples.count()),
-            train: Feed::new(&examples, batch, stream(seed, "data"))?,
-            rewards: Feed::new(&examples, batch, stream(seed, "reward"))?,
+            // Two streams: a measured reward then takes no batch from training, so a run sees the
+            // same training batches whatever its rewards are.
+            train: Feed::new(&examples, batch, seeds::stream(seed, "data"))?,
+            rewards: Feed::new(&examples, batch, seeds::stream(seed, "reward"))?,
             validation: if used < validation.count() {
                 validation.first(used)?
             } else {
@@ -218,6 +227,7 @@ impl Trainer {
             clock: Clock::start(),
             times: Times::default(),
             saving: Saving::new(&spec, recording),
+            health: Health::new(spec.training.non_finite),
             watch: Box::new(|_| ()),
             extents: spec.extents(material.extents()),
             material,
@@ -227,14 +237,15 @@ impl Trainer {
         })
     }
 
-    /// One training step with what belongs to it; `None` once all have been made.
+    /// Makes one training step, with the decision, evaluation and checkpoint that are due; `None`
+    /// once all steps are done.
     ///
-    /// The decision of line 7 of Algorithm 1 stands before the step that follows it, which is the
-    /// same sequence: so no decision is made that is never trained.
+    /// Algorithm 1 decides after a step (line 7). Here the decision is made before the next step,
+    /// which gives the same sequence. So the last decision of a run is always trained.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] where the loss or a gradient is not finite, [`TrainError::Io`]
-    /// where the run folder cannot be written.
+    /// [`TrainError::Diverged`] if the loss or a gradient is not finite, [`TrainError::Io`] if the
+    /// run folder cannot be written.
     pub fn advance(&mut self) -> Result<Option<StepReport>> {
         if self.step >= self.steps {
             return Ok(None);
@@ -249,14 +260,21 @@ impl Trainer {
         let row = self.train_step(&started)?;
         self.step += 1;
 
+        // Before the evaluation and the checkpoint: a checkpoint then holds the reward of every
+        // decision that is due for one.
         if self.is_reward_due() {
             self.deciding(Self::reward_pending)?;
         }
 
+        // Evaluation and checkpoints come after this line, because `tokens_per_s` is about training
+        // only.
         self.times.training_s += started.elapsed_s();
         self.folder.metric(&MetricRow::Step(row.clone()))?;
 
         let evaluation = self.evaluate_when_due()?;
+
+        // Last, because the checkpoint records the length of the metrics: a row appended after it
+        // would be cut off by a resume.
         self.save_when_due()?;
 
         Ok(Some(StepReport {
@@ -270,28 +288,33 @@ impl Trainer {
         }))
     }
 
-    /// Lines 5 and 6: a mini-batch and a training step on it.
+    /// Lines 5 and 6 of Algorithm 1: draws a mini-batch and makes a training step on it.
     fn train_step(&mut self, started: &Clock) -> Result<StepRow> {
         let sketches = self.needs_sketches();
         let batch = self.train.next()?;
         let n_tokens = self.spec.units_per_step();
         let step = self.step;
 
+        // New moments live long; allocated here, they leave no gaps among the buffers of the
+        // backward pass.
         self.optimizer.prepare(&self.model)?;
         let (loss, mut gradients) =
             step::gradients(&self.model, batch, &self.spec, step, sketches)?;
         let norm = gradients.norm()?;
         let is_finite = loss.is_finite() && norm.is_finite();
 
+        // A step that is not finite must not reach the optimizer: one NaN in a moment stays there
+        // for the rest of the run.
         if !is_finite {
             let tensor =
                 self.model.first_non_finite(&gradients)?.unwrap_or_else(|| "the loss".to_owned());
-            self.saving.not_finite(self.spec.training.non_finite, step, loss, tensor)?;
+            self.health.not_finite(step, loss, tensor)?;
         }
 
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
-        let gradient_bytes = gradients.bytes();
 
+        // Read now: the optimizer step consumes the gradients.
+        let gradient_bytes = gradients.bytes();
         if is_finite {
             if let Some(sketches) = gradients.sketches.take() {
                 self.statistics.add(&sketches);
@@ -299,7 +322,7 @@ impl Trainer {
             self.optimizer.step(&self.model, gradients, norm, rate)?;
         }
 
-        self.saving.watch(step, loss);
+        self.health.watch(step, loss);
         let sample = self.sample();
         let resident = memory::resident();
 
@@ -322,11 +345,11 @@ impl Trainer {
                 self.times.training_s + started.elapsed_s(),
             ),
             current_rss_mb: resident.map(|resident| resident.now_mb),
-            skipped_steps: self.saving.skipped(),
+            skipped_steps: self.health.skipped(),
         })
     }
 
-    /// The most memory so far, of all processes of this run.
+    /// The most memory so far, over all processes of this run.
     fn peaks(&self) -> Peaks {
         let now = Peaks {
             resident_mb: memory::resident().map(|resident| resident.peak_mb),
@@ -335,8 +358,9 @@ impl Trainer {
         now.or_above(self.peaks_before)
     }
 
-    /// What is trainable now, and how many layers the state calls independent: under
-    /// `tying.tie = "replicate"` more of them train by themselves, which the other figures tell.
+    /// What is trainable now, and how many layers the state calls independent. Under `tying.tie =
+    /// "replicate"` more layers than these train their own weights; the other three figures count
+    /// what really trains.
     fn sample(&self) -> Sample {
         let binding = self.model.binding();
         let shared = self.model.trained_shared().layout().n_parameters();
@@ -350,14 +374,15 @@ impl Trainer {
         }
     }
 
-    /// Bytes of weights and moments that are held now, and of gradients that were a moment ago.
+    /// Bytes of the weights and moments held now, plus `gradients`, the bytes of the step's
+    /// gradients, which are freed by now.
     fn state_bytes(&self, gradients: usize) -> usize {
         let blocks = self.model.bank().blocks().len() * self.model.n_block_parameters();
         let weights = (self.model.n_shared_parameters() + blocks) * size_of::<f32>();
         weights + gradients + self.optimizer.bytes()
     }
 
-    /// Where the run writes.
+    /// The folder that the run writes into.
     #[must_use]
     pub fn folder(&self) -> &RunFolder {
         &self.folder

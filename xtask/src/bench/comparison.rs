@@ -1,4 +1,4 @@
-//! Ratios of two sides, and whether they reach what they must.
+//! Ratios of two sides, and whether they reach their targets.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use super::measurement::Measurement;
 use super::rounds::Measured;
 use crate::spread::Spread;
 
-/// A ratio and what it says.
+/// A ratio and its verdict.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ratio {
-    /// Of the medians over the rounds; least and most are of the ratios within a round.
+    /// The ratio of the medians over rounds. Least and most are of the ratios within a round.
     pub(crate) spread: Spread,
     pub(crate) verdict: Verdict,
 }
@@ -21,13 +21,13 @@ pub(crate) enum Verdict {
     NotMet,
     /// There is no target.
     Shown,
-    /// A run of either side failed, so that the medians are not of all rounds.
+    /// A run of either side failed, so the medians are not of all rounds.
     Incomplete,
-    /// The models differ in size, so that the ratio compares nothing.
+    /// The models differ in size, so the ratio compares nothing.
     Different,
 }
 
-/// `None` where a side has no figures at all.
+/// The ratio of a comparison; `None` if a side has no figures at all.
 pub(crate) fn ratio(measured: &Measured, comparison: &Comparison) -> Option<Ratio> {
     let side = measured.side(comparison.side)?;
     let against = measured.side(comparison.against)?;
@@ -57,8 +57,8 @@ pub(crate) fn ratio(measured: &Measured, comparison: &Comparison) -> Option<Rati
     Some(Ratio { spread, verdict })
 }
 
-/// Two programs have to train the same number of parameters; two of ours may differ, that being the
-/// point of tying.
+/// Whether the two sides can be compared. Two programs have to train the same number of parameters.
+/// Two sides of ours may differ, because tying reduces that number.
 fn same_size(measured: &Measured, side: usize, against: usize) -> bool {
     let params = |side| measured.measurements(side).next().map(|measurement| measurement.params);
     let sides = &measured.workload.sides;
@@ -158,7 +158,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_target_is_met_from_its_own_value_on() {
+    fn a_target_is_met_at_its_own_value() {
         assert_eq!(Target::AtLeast(1.5).verdict(1.5), Verdict::Met);
         assert_eq!(Target::AtLeast(1.5).verdict(1.499), Verdict::NotMet);
         assert_eq!(Target::AtMost(0.4).verdict(0.4), Verdict::Met);

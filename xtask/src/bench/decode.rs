@@ -1,4 +1,4 @@
-//! Generation: our model with every layer's own weights, the same with one owner, and transformers.
+//! Generation: our model with separate weights per layer, the same with one owner, and transformers.
 
 use std::fmt::Write;
 
@@ -13,17 +13,18 @@ use crate::table::{Table, grouped};
 /// The peer's script, from the root of the repository.
 pub(super) const SCRIPT: &str = "data/peers/transformers_decode.py";
 
-/// Name, program, and what it is told beside the numbers that are common to all.
+/// Name, program, and its options besides those that all sides have.
 pub(super) const SIDES: [(&str, Program, &[&str]); 3] = [
     ("dlt none", Program::Dlt, &["--tying", "none"]),
     ("dlt one owner", Program::Dlt, &["--tying", "sum"]),
     ("transformers", Program::PyTorch, &[]),
 ];
 
-/// Which side's tokens a second are divided by which other's.
+/// Pairs of indices into [`SIDES`]: the tokens per second of the first are divided by those of the
+/// second.
 const RATIOS: [(usize, usize); 3] = [(0, 2), (1, 2), (1, 0)];
 
-/// What a program says about its run.
+/// The figures that a program prints about its run.
 pub(super) struct Figures {
     pub(super) tokens_per_s: f64,
     prefill_ms: f64,
@@ -32,7 +33,7 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// Finds the one line of JSON in what a program printed.
+    /// Parses the one line of JSON in the output of a program.
     pub(super) fn parse(stdout: &str) -> Result<Self> {
         let lines: Vec<&str> = stdout.lines().filter(|line| line.starts_with('{')).collect();
         ensure!(lines.len() == 1, "expected one line of JSON, got {}", lines.len());
@@ -54,7 +55,7 @@ impl Figures {
     }
 }
 
-/// The runs of every side that took part, in the order of [`SIDES`]; of a failed round, why.
+/// The runs of every side that took part, in the order of [`SIDES`]. A failed round has its reason.
 pub(super) type Runs = Vec<Vec<Result<Figures, String>>>;
 
 fn good(runs: &[Result<Figures, String>]) -> impl Iterator<Item = &Figures> {
@@ -64,9 +65,9 @@ fn good(runs: &[Result<Figures, String>]) -> impl Iterator<Item = &Figures> {
 /// The page: a table of sides, one of ratios, and what failed.
 pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
     let mut text = format!(
-        "# Generation, beside transformers\n\nPrompts of a GPT-2 with random weights continued greedily, keys and \
-         values cached; figures are medians over rounds, with\ntheir range. The sides ran in turn, each in a process \
-         of its own.\n\n{}\n",
+        "# Generation, compared with transformers\n\n\
+         A GPT-2 with random weights continues prompts greedily, with cached keys and values. Figures \
+         are medians\nover rounds, with their range. The sides ran in turn, each in its own process.\n\n{}\n",
         heading.paragraphs()
     );
 
@@ -111,7 +112,7 @@ pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
     text
 }
 
-/// Of the medians; the range is that of the ratios within a round.
+/// The ratio of the medians. The range is that of the ratios within a round.
 fn ratio(runs: &Runs, side: usize, against: usize) -> Option<Spread> {
     let median = |side: usize| Spread::of(good(&runs[side]).map(|figures| figures.tokens_per_s));
     let median = median(side)?.median / median(against)?.median;
@@ -125,16 +126,16 @@ fn ratio(runs: &Runs, side: usize, against: usize) -> Option<Spread> {
     Some(Spread { median, ..range })
 }
 
-/// Each run as its program told it.
+/// Each run as its program printed it.
 pub(super) fn json(heading: &Heading, runs: &Runs) -> Value {
     let mut value = heading.json();
     let sides = SIDES.iter().zip(runs).map(|((name, ..), runs)| {
-        let told = runs.iter().map(|run| match run {
+        let printed = runs.iter().map(|run| match run {
             Ok(figures) => figures.line.clone(),
             Err(why) => json!({ "failed": why }),
         });
 
-        json!({ "name": name, "runs": told.collect::<Value>() })
+        json!({ "name": name, "runs": printed.collect::<Value>() })
     });
 
     value["sides"] = sides.collect();

@@ -1,7 +1,7 @@
-//! What is measured: workloads, their sides, and what their ratios must reach. Data, and nothing
-//! runs here.
+//! What is measured: workloads, their sides, and the targets of their ratios. This module holds only
+//! data and runs nothing.
 
-/// One size of training step, by all its sides.
+/// A training step of one size, with all its sides.
 #[derive(Clone, Debug)]
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
@@ -10,7 +10,7 @@ pub(crate) struct Workload {
     pub(crate) comparisons: Vec<Comparison>,
 }
 
-/// GPT-2 in numbers.
+/// The sizes of a GPT-2 and its batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) layers: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Shape {
 pub(crate) struct Side {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
-    /// Beside those of the shape.
+    /// Options besides those of the shape.
     pub(crate) options: Vec<String>,
 }
 
@@ -52,12 +52,12 @@ pub(crate) enum Measure {
     PeakMemory,
 }
 
-/// What the ratio must be.
+/// The target of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
     AtLeast(f64),
     AtMost(f64),
-    /// Anything: it is shown for information.
+    /// No target: the ratio is shown for information.
     Shown,
 }
 
@@ -142,7 +142,8 @@ fn against_eager(name: &'static str, [layers, width, heads]: [usize; 3]) -> Work
 
 fn tied_against_conventional() -> Workload {
     let layers = 24;
-    // A random action has 1 + 1/2 + ... + 1/24 = 3.8 independent layers in the mean.
+    // A random action has 1 + 1/2 + ... + 1/24 = 3.8 independent layers in the mean, so 4 groups
+    // are a typical tied state.
     let owners = spread_owners(layers, 4);
     let against = "dlt none";
     let compare = |side, measure, target| Comparison { side, against, measure, target };
@@ -171,8 +172,8 @@ fn tied_against_conventional() -> Workload {
     }
 }
 
-/// A state with `groups` owners at equal distances; every other layer uses the weights of the
-/// owners before it in turn, so that groups interleave as they do in a random state.
+/// A state with `groups` owners at equal distances. Every other layer uses the weights of the owners
+/// before it in turn, so that groups interleave as they do in a random state.
 fn spread_owners(layers: usize, groups: usize) -> Vec<usize> {
     let owners: Vec<usize> = (0..groups).map(|group| group * layers / groups).collect();
 
@@ -208,7 +209,7 @@ fn owners_option(owners: &[usize]) -> Vec<String> {
 }
 
 impl Workload {
-    /// Without the peer: its sides, and what would be compared with them.
+    /// The workload without the sides of the peer and the comparisons with them.
     pub(crate) fn ours_only(mut self) -> Self {
         self.sides.retain(|side| side.program == Program::Dlt);
         let sides = &self.sides;
@@ -239,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stand_in_the_order_of_the_workloads() {
+    fn names_are_in_the_order_of_the_workloads() {
         assert_eq!(workloads().iter().map(|workload| workload.name).collect::<Vec<_>>(), NAMES);
     }
 

@@ -1,5 +1,5 @@
-//! Each kernel beside the composed one and beside its floor, as the example of the crate
-//! `dlt-kernels` measures them.
+//! Each kernel compared with composed operations and with its floor, as the example `kernel_times` of
+//! the crate `dlt-kernels` measures them.
 
 use std::fmt::Write as _;
 
@@ -10,11 +10,11 @@ use super::page::Heading;
 use crate::spread::Spread;
 use crate::table::Table;
 
-/// What the process that measured them told.
+/// What one process measured.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Round {
     rates: Rates,
-    rows: Vec<Row>,
+    rows: Vec<KernelPass>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,7 +25,7 @@ struct Rates {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Row {
+struct KernelPass {
     kernel: String,
     pass: String,
     shape: String,
@@ -35,7 +35,8 @@ struct Row {
 }
 
 impl Round {
-    /// The first line has the rates, every other one a pass of a kernel.
+    /// Parses the output of the example: the first line has the rates, and every other line has a pass
+    /// of a kernel.
     pub(crate) fn parse(stdout: &str) -> Result<Self> {
         let mut lines = stdout.lines().filter(|line| !line.trim().is_empty()).map(|line| {
             serde_json::from_str::<Value>(line)
@@ -49,13 +50,14 @@ impl Round {
             copy_gb_per_s: number(&rates, "copy_gb_per_s")?,
         };
 
-        let rows: Vec<Row> = lines.map(|line| Row::from_json(&line?)).collect::<Result<_>>()?;
+        let rows: Vec<KernelPass> =
+            lines.map(|line| KernelPass::from_json(&line?)).collect::<Result<_>>()?;
         ensure!(!rows.is_empty(), "expected a line for each kernel, got only the rates");
         Ok(Self { rates, rows })
     }
 }
 
-impl Row {
+impl KernelPass {
     fn from_json(line: &Value) -> Result<Self> {
         let text = |key: &str| {
             let got = line[key].as_str().map(str::to_owned);
@@ -78,11 +80,11 @@ fn number(line: &Value, key: &str) -> Result<f64> {
     got.with_context(|| format!("expected a number above zero for '{key}' in {line}"))
 }
 
-/// The medians over rounds of the same kernels; at least one round.
+/// The medians over one or more rounds of the same kernels.
 #[derive(Clone, Debug)]
 pub(crate) struct KernelTimes {
     rates: Rates,
-    rows: Vec<Row>,
+    rows: Vec<KernelPass>,
 }
 
 impl KernelTimes {
@@ -111,7 +113,7 @@ impl KernelTimes {
             copy_gb_per_s: median(&|round| round.rates.copy_gb_per_s),
         };
 
-        let rows = first.rows.iter().enumerate().map(|(index, row)| Row {
+        let rows = first.rows.iter().enumerate().map(|(index, row)| KernelPass {
             fused_ms: median(&|round| round.rows[index].fused_ms),
             composed_ms: median(&|round| round.rows[index].composed_ms),
             floor_ms: median(&|round| round.rows[index].floor_ms),
@@ -153,11 +155,12 @@ impl KernelTimes {
     pub(crate) fn markdown(&self, heading: &Heading) -> String {
         let Rates { threads, matrix_gflop_per_s, copy_gb_per_s } = self.rates;
         let mut page = format!(
-            "# The kernels, beside composed operations and beside their floor\n\n\
-             Milliseconds of a pass: the least of several in a process, and the median over rounds of processes. *Ratio* is composed over \
-             fused.\nThe floor is the larger of the operations of the matrix products over the measured matrix rate and the bytes over \
-             the measured copy rate, at\nthe size of the kernel; *share* is floor over fused, 1 at best. Functions such as exp and tanh \
-             are not in the floor.\n\n{}",
+            "# The kernels, compared with composed operations and with their floor\n\n\
+             Times are milliseconds of a pass: the least of several in a process, and the median over \
+             rounds of processes.\n*Ratio* is composed over fused. *Floor* is the larger of two times \
+             at the size of the kernel. One is the\noperations of the matrix products over the measured \
+             matrix rate. The other is the bytes over the measured\ncopy rate. *Share* is floor over \
+             fused, 1 at best. Functions such as exp and tanh are not in the floor.\n\n{}",
             heading.paragraphs()
         );
 
@@ -176,7 +179,7 @@ impl KernelTimes {
         let Rates { threads, matrix_gflop_per_s, copy_gb_per_s } = self.rates;
         value["rates"] = json!({ "threads": threads, "matrix_gflop_per_s": matrix_gflop_per_s, "copy_gb_per_s": copy_gb_per_s });
 
-        let row = |row: &Row| {
+        let row = |row: &KernelPass| {
             json!({ "kernel": row.kernel, "pass": row.pass, "shape": row.shape, "fused_ms": row.fused_ms,
                     "composed_ms": row.composed_ms, "floor_ms": row.floor_ms })
         };

@@ -1,4 +1,4 @@
-//! What a side says about its run: one line of JSON.
+//! What a side prints about its run: one line of JSON.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -12,15 +12,15 @@ pub(crate) struct Measurement {
     pub(crate) params: u64,
     pub(crate) step_ms_median: f64,
     pub(crate) tokens_per_s: f64,
-    /// Absent where the system does not tell.
+    /// Absent if the system does not report it.
     pub(crate) peak_rss_mb: Option<f64>,
     pub(crate) loss: f64,
-    /// The whole line, with what else a program tells.
+    /// The whole line, with everything that the program prints.
     pub(crate) line: Value,
 }
 
 impl Measurement {
-    /// Finds the line in what a program printed; lines that are no JSON object may stand around it.
+    /// Parses the line from the output of a program. Other lines that are no JSON objects are ignored.
     pub(crate) fn parse(stdout: &str) -> Result<Self> {
         let lines: Vec<&str> =
             stdout.lines().filter(|line| line.trim_start().starts_with('{')).collect();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_that_does_not_tell_its_memory_is_no_failure() {
+    fn a_system_that_does_not_report_its_memory_is_no_failure() {
         let mut line = line();
         line["peak_rss_mb"] = Value::Null;
         assert_eq!(Measurement::parse(&line.to_string()).unwrap().peak_rss_mb, None);

@@ -12,17 +12,17 @@ use crate::provenance::Provenance;
 use crate::spread::Spread;
 use crate::table::{Table, grouped};
 
-/// Of the JSON file; rises when a key changes its meaning or goes.
+/// Version of the JSON file. It rises when a key is removed or changes its meaning.
 const JSON_VERSION: u64 = 1;
 
-/// What stands above the results.
+/// The heading above the results.
 #[derive(Debug)]
 pub(crate) struct Heading {
     pub(crate) provenance: Provenance,
-    /// As typed.
+    /// The command line as typed.
     pub(crate) command: String,
     pub(crate) rounds: usize,
-    /// `Python ..., PyTorch ...`, where the peer took part.
+    /// `Python ..., PyTorch ...`, if the peer took part.
     pub(crate) peer: Option<String>,
 }
 
@@ -47,11 +47,12 @@ impl Heading {
 /// The whole page.
 pub(crate) fn markdown(heading: &Heading, measured: &[Measured]) -> String {
     let mut page = format!(
-        "# A training step, beside PyTorch\n\n\
-         Forward, loss, backward, clipping, AdamW, on random tokens. Figures are medians over rounds, with their range; the sides of a \
-         workload\nran in turn, round by round, each in a process of its own. A ratio is that of the medians, its range that of the \
-         ratios within a round.\nMemory is the most that a process had resident, in units of 1024 KiB. Parameters are counted once, \
-         however many layers use them.\n\n{}",
+        "# A training step, compared with PyTorch\n\n\
+         A step is forward, loss, backward, clipping and AdamW, on random tokens. Figures are medians \
+         over rounds, with\ntheir range. The sides of a workload ran in turn, round by round, each in \
+         its own process. A ratio is the ratio of\nthe medians; its range is that of the ratios within \
+         a round. Memory is the most that a process had resident, in\nunits of 1024 KiB. Parameters \
+         are counted once, however many layers use them.\n\n{}",
         heading.paragraphs()
     );
 
@@ -62,7 +63,7 @@ pub(crate) fn markdown(heading: &Heading, measured: &[Measured]) -> String {
     page
 }
 
-/// The tables of one workload, and what failed.
+/// The tables of one workload, and its failures.
 pub(crate) fn section(measured: &Measured) -> String {
     let Shape { layers, width, heads, tokens, batch, vocabulary } = measured.workload.shape;
     let mut text = format!(
@@ -160,7 +161,7 @@ fn comparisons(measured: &Measured) -> Table {
     table
 }
 
-/// Everything that was measured, each run as its program told it.
+/// Everything that was measured, each run as its program printed it.
 pub(crate) fn json(heading: &Heading, measured: &[Measured]) -> Value {
     let mut value = heading.json();
     value["workloads"] = measured.iter().map(workload_json).collect();

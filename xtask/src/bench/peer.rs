@@ -1,4 +1,4 @@
-//! The Python that runs the peer, and whether it can.
+//! Finds a Python that can run the peer.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use crate::child::Child;
 /// The peer's script, from the root of the repository.
 pub(crate) const SCRIPT: &str = "data/peers/pytorch_step.py";
 
-/// Where an environment for it is looked for first: ignored by git, and made by the commands of the
-/// message.
+/// The Python environment that is tried first. Git ignores it, and the commands in the message below
+/// make it.
 const ENVIRONMENT: &str = ".venv-peer/bin/python";
 
-/// Importing PyTorch reads a gigabyte of libraries.
+/// The time limit is long, because importing PyTorch reads a gigabyte of libraries.
 const PROBE_LIMIT: Duration = Duration::from_secs(300);
 const PROBE: &str = "import platform, torch; print('Python', platform.python_version() + ', PyTorch', torch.__version__)";
 
@@ -25,7 +25,11 @@ pub(crate) struct Peer {
     pub(crate) versions: String,
 }
 
-/// Finds one; otherwise a message says what was tried and what helps.
+/// Finds a Python with PyTorch.
+///
+/// # Errors
+///
+/// A message that lists what was tried and what to do.
 pub(crate) fn find(
     root: &Path,
     python: Option<&Path>,
@@ -53,13 +57,13 @@ pub(crate) fn find(
     }
 
     Err(format!(
-        "no Python with PyTorch for the peer. Tried:{tried}\nTo install one:\n  python3 -m venv .venv-peer && \
-         .venv-peer/bin/pip install torch numpy\nor name one with --python PATH, or measure without the peer with \
-         --ours-only"
+        "found no Python with PyTorch for the peer. Tried:{tried}\nTo install one:\n  python3 -m venv \
+         .venv-peer && .venv-peer/bin/pip install torch numpy\nor name one with --python PATH, or \
+         measure without the peer with --ours-only"
     ))
 }
 
-/// As short as it can be said, since it stands in the commands of a page.
+/// A path as short as possible, because it is shown in the commands of a page.
 fn default_script(root: &Path) -> PathBuf {
     match std::env::current_dir() {
         Ok(folder) if folder == root => PathBuf::from(SCRIPT),
@@ -67,7 +71,7 @@ fn default_script(root: &Path) -> PathBuf {
     }
 }
 
-/// What is tried, in this order.
+/// The Pythons to try, in this order.
 pub(crate) fn candidates(root: &Path, python: Option<&Path>) -> Vec<PathBuf> {
     match python {
         Some(python) => vec![python.to_owned()],

@@ -1,4 +1,4 @@
-//! Running the sides of a workload in turn, so that what disturbs the machine disturbs all of them.
+//! Runs the sides of a workload in turn, so that a disturbance of the machine affects all of them.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,24 +9,26 @@ use super::grid::Workload;
 use super::measurement::Measurement;
 use crate::child::{Child, Failure};
 
-/// What a run came to.
+/// The outcome of a run.
 pub(crate) type Outcome = Result<Measurement, Failure>;
 
 /// A workload that was run.
 pub(crate) struct Measured {
     pub(crate) workload: Workload,
-    /// One for each side.
+    /// The command line of each side.
     pub(crate) command_lines: Vec<String>,
     /// For each side, its runs in the order of the rounds.
     pub(crate) outcomes: Vec<Vec<Outcome>>,
 }
 
-/// Which side runs when: every side once before any runs again. Rounds are counted from 1.
+/// The order of runs, as pairs of round and side. Every side runs once before any runs again. Rounds
+/// are counted from 1.
 pub(crate) fn order(rounds: usize, sides: usize) -> impl Iterator<Item = (usize, usize)> {
     (1..=rounds).flat_map(move |round| (0..sides).map(move |side| (round, side)))
 }
 
-/// Runs them all, a line for each as it ends. `children` holds what to start for each side.
+/// Runs all sides in all rounds, and writes a line as each run ends. `children` has the command of
+/// each side.
 pub(crate) fn run(
     workload: Workload,
     children: &[Child],
@@ -84,7 +86,7 @@ impl Measured {
         self.outcomes.iter().flatten().filter(|outcome| outcome.is_err()).count()
     }
 
-    /// Where a side stands.
+    /// The index of a side.
     pub(crate) fn side(&self, name: &str) -> Option<usize> {
         self.workload.sides.iter().position(|side| side.name == name)
     }

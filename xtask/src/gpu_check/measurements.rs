@@ -1,12 +1,12 @@
-//! What is measured on a GPU: memory by the number of groups, as Table 3 of the paper counts it,
-//! and speed beside PyTorch.
+//! What is measured on a GPU: memory by the number of groups, as in Table 3 of the paper, and speed
+//! compared with PyTorch.
 
 use std::io::Write;
 
 use anyhow::Result;
 use serde_json::Value;
 
-/// A run of `dlt bench step`, or of the peer's script, which takes the same arguments.
+/// A run of `dlt bench step`, or of the peer's script, which has the same arguments.
 pub(super) struct Measurement {
     pub(super) name: String,
     pub(super) is_peer: bool,
@@ -17,8 +17,9 @@ pub(super) struct Measurement {
 struct Size {
     name: &'static str,
     shape: &'static str,
-    /// Ours: a name, and arguments.
+    /// Our sides, as pairs of a name and arguments.
     ours: &'static [(&'static str, &'static str)],
+    /// The peer's sides, in the same form.
     peers: &'static [(&'static str, &'static str)],
 }
 
@@ -68,7 +69,7 @@ const SIZES: [Size; 3] = [
     },
 ];
 
-/// Everything, in the order in which it runs; sides of a size follow each other.
+/// All measurements in the order in which they run, size by size.
 pub(super) fn measurements(with_peer: bool) -> Vec<Measurement> {
     let mut all = Vec::new();
     for size in &SIZES {
@@ -92,7 +93,7 @@ pub(super) fn measurements(with_peer: bool) -> Vec<Measurement> {
     all
 }
 
-/// A table of all measurements of a report.
+/// Prints a table of all measurements of a report.
 pub(super) fn print(report: &Value, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "{:<52} {:>12} {:>12} {:>12}", "", "tokens/s", "GPU MiB", "in tensors")?;
     for measured in report["measurements"].as_array().into_iter().flatten() {

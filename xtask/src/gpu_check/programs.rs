@@ -1,4 +1,4 @@
-//! What runs on a GPU: built here, or brought from the machine where it was built.
+//! The programs that run on a GPU: built here, or copied from the machine where they were built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::steps::Steps;
 pub(super) const DLT: &str = "dlt";
 /// The tests that compare a GPU with the CPU.
 pub(super) const PARITY: &str = "parity";
-/// What runs this check on a machine without cargo.
+/// This program, which runs the check on a machine without cargo.
 const XTASK: &str = "xtask";
 
 /// Programs with CUDA, by name.
@@ -31,8 +31,8 @@ impl Programs {
             cargo.env("CARGO_TERM_COLOR", "never").current_dir(root);
 
             let written = steps.command(&format!("build of {name}"), &mut cargo).context(
-                "the build with CUDA failed: it needs CUDA 12 or 13.0 to 13.4 with nvcc on PATH and cuBLAS, cuRAND and \
-                 NVRTC to link, and g++",
+                "the build with CUDA failed: it needs CUDA 12 or 13.0 to 13.4 with nvcc on PATH, cuBLAS, \
+                 cuRAND and NVRTC to link, and g++",
             )?;
 
             match executable(&written, name) {
@@ -47,7 +47,7 @@ impl Programs {
         Ok(Self { paths: vec![dlt, parity] })
     }
 
-    /// Those that [`Self::copy`] put into a folder.
+    /// The programs that [`Self::copy`] put into a folder.
     pub(super) fn within(folder: &Path) -> Result<Self> {
         let mut paths = Vec::new();
         for name in [DLT, PARITY] {
@@ -67,7 +67,7 @@ impl Programs {
 
     /// Copies them, and this program, into a folder.
     pub(super) fn copy(mut self, folder: &Path, steps: &Steps) -> Result<()> {
-        let this = std::env::current_exe().context("cannot tell where this program is")?;
+        let this = std::env::current_exe().context("cannot find the path of this program")?;
         self.paths.push((XTASK, this));
 
         steps.work("package", &format!("copies the programs into {}", folder.display()), || {
@@ -85,7 +85,7 @@ impl Programs {
         })
     }
 
-    /// One of them, to run in a working tree.
+    /// The command of one program, to run in a working tree.
     pub(super) fn command(&self, name: &str, root: &Path) -> Command {
         let path =
             self.paths.iter().find(|(known, _)| *known == name).map(|(_, path)| path.as_path());
@@ -95,7 +95,7 @@ impl Programs {
     }
 }
 
-/// Where a target's program is, of what cargo wrote as JSON.
+/// The path of a target's program, from the JSON that cargo wrote.
 fn executable(written: &str, target: &str) -> Option<PathBuf> {
     let messages = written.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut found = messages.filter(|message| message["target"]["name"] == target);

@@ -1,6 +1,6 @@
-//! The baselines that the main job prints when it ends: its own runs and those of other methods,
-//! from the records of the study of our method, each row at its best learning rate; while that has
-//! no run of the main job, from those of Table 4.
+//! The baselines that the main job prints when it ends: its own runs and those of other methods.
+//! They are records of the study of our method, each row at its best learning rate. While that study
+//! has no run of the main job, they are records of Table 4.
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,8 @@ use super::row::Row;
 use super::subject::Subject;
 use super::view::View;
 
-/// The rows of Table 4, with what they are beside the preset's own runs: the baselines while the
-/// study of our method has no run of the main job.
+/// Rows of Table 4 with their labels. They are the baselines while the study of our method has no
+/// run of the main job.
 const ROWS: [(Row, &str); 5] = [
     (Row::Conventional, "conventional training"),
     (Row::Short, "the method short"),
@@ -29,24 +29,24 @@ const ROWS: [(Row, &str); 5] = [
 ];
 const THIS_PRESET: &str = "this preset";
 
-/// A row of which there are baselines.
-struct Kind {
+/// A row that gives baselines, with its label.
+struct BaselineRow {
     subject: Subject,
     row: Row,
     label: String,
 }
 
-/// What the main job is compared with.
-fn kinds(records: &Records, plan: Plan<'_>) -> Vec<Kind> {
+/// The rows that the main job is compared with.
+fn baseline_rows(records: &Records, plan: Plan<'_>) -> Vec<BaselineRow> {
     let chosen = Chosen::of(&View { records, plan });
-    let kind = |choice: &Choice<'_>, label: &str| Kind {
+    let of_choice = |choice: &Choice<'_>, label: &str| BaselineRow {
         subject: Subject::Method,
         row: Row::Method(Point { what: choice.what, pace: choice.pace }),
         label: label.to_owned(),
     };
 
     if chosen.of_row(What::MainJob).is_none() {
-        let of_table = |(row, label): (Row, &str)| Kind {
+        let of_table = |(row, label): (Row, &str)| BaselineRow {
             subject: Subject::Shakespeare,
             row,
             label: label.to_owned(),
@@ -55,10 +55,11 @@ fn kinds(records: &Records, plan: Plan<'_>) -> Vec<Kind> {
         return ROWS.map(of_table).into();
     }
 
-    let of_row = |what: What, label: &str| chosen.of_row(what).map(|choice| kind(choice, label));
+    let of_row =
+        |what: What, label: &str| chosen.of_row(what).map(|choice| of_choice(choice, label));
     let fixed = chosen
         .best_fixed(f64::INFINITY)
-        .map(|best| kind(best, &format!("best fixed sharing ({})", best.what.name())));
+        .map(|best| of_choice(best, &format!("best fixed sharing ({})", best.what.name())));
 
     [
         of_row(What::Conventional, "conventional training"),
@@ -72,15 +73,15 @@ fn kinds(records: &Records, plan: Plan<'_>) -> Vec<Kind> {
     .collect()
 }
 
-/// Where they are in the repository; the program is built with them.
+/// The file of the baselines in the repository. `dlt` is built with it.
 pub(crate) fn path(root: &Path) -> PathBuf {
     root.join("data").join("baselines").join("recorded.json")
 }
 
-/// The file, of all rows that have been run.
+/// The text of that file, with all rows that have been run.
 pub(crate) fn text(records: &Records, plan: Plan<'_>) -> Result<String> {
     let mut baselines = Vec::new();
-    for Kind { subject, row, label } in kinds(records, plan) {
+    for BaselineRow { subject, row, label } in baseline_rows(records, plan) {
         for seed in seeds(subject, row, plan) {
             let Some(record) = records.get(&CellId::new(subject, row, seed)) else { continue };
             if let Outcome::Done(done) = &record.outcome {
@@ -103,18 +104,22 @@ fn baseline(record: &Record, done: &Done, label: &str) -> Result<Baseline> {
         seed: summary.seed,
         steps: summary.steps,
         validation_perplexity: rounded(summary.validation_perplexity),
-        test_perplexity: rounded(summary.test_perplexity.context("its data have no test split")?),
+        test_perplexity: rounded(
+            summary
+                .test_perplexity
+                .context("expected a test perplexity, but its data have no test split")?,
+        ),
         block_parameters_mean: summary.block_parameters_mean,
     })
 }
 
-/// As much of a perplexity as is printed, and one digit more.
+/// A perplexity with one digit more than is printed.
 fn rounded(perplexity: f64) -> f64 {
     (perplexity * 1000.0).round() / 1000.0
 }
 
-/// The shortest of the commands for the same run: as it was recorded, or what it changes of the
-/// preset, with a method or without. None has the seed, nor settings that no figure depends on.
+/// The shortest command for the same run: as recorded, or as changes to the preset, with or without
+/// a method. The seed and settings that no figure depends on are left out.
 fn command(arguments: &[String]) -> Result<String> {
     let spec = basis::spec(arguments)?;
     let preset = presets::preset(presets::DEFAULT_PRESET)?;
@@ -123,7 +128,7 @@ fn command(arguments: &[String]) -> Result<String> {
     let mut commands: Vec<Vec<String>> = vec![over(&preset.spec()?, &spec), recorded];
 
     for method in presets::METHODS {
-        // Not every method has settings that fit the preset's model.
+        // Some methods do not fit the preset's model, so they are no way to write this command.
         let Ok(ground) = Spec::assemble(&[preset.overlay()?, method.overlay()?]) else { continue };
         let named = ["--method", method.name()].map(str::to_owned);
         commands.push([named.to_vec(), over(&ground, &spec)].concat());
@@ -134,12 +139,12 @@ fn command(arguments: &[String]) -> Result<String> {
     Ok([vec!["dlt".to_owned(), "train".to_owned()], shortest].concat().join(" "))
 }
 
-/// What a spec sets otherwise than another one, as options.
+/// The options that turn one spec into another.
 fn over(ground: &Spec, spec: &Spec) -> Vec<String> {
     settings(ground, spec).into_iter().flat_map(|set| ["--set".to_owned(), set]).collect()
 }
 
-/// Whether an option of a recorded command is repeated.
+/// Whether an option of a recorded command is part of the baseline's command.
 fn is_said(option: &[String]) -> bool {
     let is_free = |value: &String| value.split('=').next().is_some_and(|key| !basis::counts(key));
     match option {
@@ -150,7 +155,7 @@ fn is_said(option: &[String]) -> bool {
     }
 }
 
-/// What a spec sets otherwise than a preset, as values of `--set`.
+/// What a spec changes of a preset, as values of `--set`.
 fn settings(preset: &Spec, spec: &Spec) -> Vec<String> {
     let pairs = fields::flatten(preset).into_iter().zip(fields::flatten(spec));
     let changed =
@@ -177,12 +182,13 @@ mod tests {
             serde_json::from_str(&text(&records, plan).unwrap()).unwrap();
 
         assert!(baselines.len() > ROWS.len(), "{baselines:?}");
-        let kinds = kinds(&records, plan);
+        let baseline_rows = baseline_rows(&records, plan);
 
         for baseline in baselines {
-            let kind = kinds.iter().find(|kind| kind.label == baseline.label).unwrap();
-            let cell =
-                grid::place(kind.subject, kind.row, baseline.seed, Scale::Laptop).cell().unwrap();
+            let row = baseline_rows.iter().find(|row| row.label == baseline.label).unwrap();
+            let cell = grid::grid_entry(row.subject, row.row, baseline.seed, Scale::Laptop)
+                .cell()
+                .unwrap();
             let Outcome::Done(done) = &records.get(&cell.id).unwrap().outcome else {
                 panic!("{}", cell.id)
             };

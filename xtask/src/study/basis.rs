@@ -1,6 +1,6 @@
-//! What the figures of a record depend on, and whether it is still so: the spec that the run had,
-//! and the revision of the program's draws and arithmetic. A preset, a method, a default or a
-//! kernel that has changed since makes a record stale.
+//! What the figures of a record depend on, and whether that has changed: the spec of the run, and
+//! the revision of the program's draws and arithmetic. A changed preset, method, default or kernel
+//! makes a record stale.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use super::record::{Done, Outcome, Record};
 /// Values of a spec by key, as a spec file prints them.
 pub(crate) type Settings = BTreeMap<String, String>;
 
-/// Keys that no figure depends on, and keys that name a place on one machine: those are compared as
-/// arguments.
+/// Keys that are not compared: keys that no figure depends on, and keys that hold a path of one
+/// machine. The latter are compared as arguments.
 const FREE: [&str; 6] =
     ["schema", "name", "data.source", "data.tokenizer", "model.start", "agent.recording"];
 /// A section that no figure depends on.
 const FREE_SECTION: &str = "checkpoint.";
 
-/// Whether figures depend on the key.
+/// Whether a changed value of the key makes a record stale.
 pub(crate) fn counts(key: &str) -> bool {
     !FREE.contains(&key) && !key.starts_with(FREE_SECTION)
 }
@@ -32,14 +32,14 @@ pub(crate) fn of_spec_file(text: &str) -> Result<Settings> {
     Ok(values.map(|(key, value)| (key.to_owned(), value.to_string())).collect())
 }
 
-/// The settings that a `dlt train` with these arguments has now.
+/// The settings that `dlt train` with these arguments has now.
 pub(crate) fn of_arguments(arguments: &[String]) -> Result<Settings> {
     let spec = spec(arguments)?;
     let values = fields::flatten(&spec).into_iter().filter(|(key, _)| counts(key));
     Ok(values.map(|(key, value)| (key.to_owned(), value.to_string())).collect())
 }
 
-/// The spec that a `dlt train` with these arguments has now, its data aside.
+/// The spec that `dlt train` with these arguments has now. `--data` is ignored.
 pub(crate) fn spec(arguments: &[String]) -> Result<Spec> {
     let [train, options @ ..] = arguments else {
         anyhow::bail!("expected arguments of dlt train, got none")
@@ -66,26 +66,31 @@ pub(crate) fn spec(arguments: &[String]) -> Result<Spec> {
     Spec::assemble(&[grounds, settings].concat()).context("a spec")
 }
 
-/// What has changed since a run was recorded, in words; empty where nothing has.
+/// What has changed since a run was recorded, in words that follow the cell's name. Empty if nothing
+/// has.
 pub(crate) fn changes(record: &Record, done: &Done) -> Vec<String> {
     let mut changes = Vec::new();
     let revision = done.provenance.figures_revision();
     if revision != FIGURES_REVISION {
-        changes.push(format!("was recorded with revision {revision} of the program's figures, which are at {FIGURES_REVISION} now"));
+        changes.push(format!(
+            "was recorded with revision {revision} of the program's figures, now {FIGURES_REVISION}"
+        ));
     }
 
     if record.arguments.first().is_some_and(|command| command == "train") {
         match of_arguments(&record.arguments) {
             Ok(now) => changes.extend(differences(&done.settings, &now)),
-            Err(error) => changes.push(format!("has arguments that are no spec now: {error:#}")),
+            Err(error) => {
+                changes.push(format!("has arguments that are not a valid spec now: {error:#}"))
+            }
         }
     }
 
     changes
 }
 
-/// Runs of a subject on other data than its first one: no table may compare them. Cells are
-/// `subject/row-seed`.
+/// Runs on other data than the first run of their subject, in words. No table may compare them.
+/// Cells are named `subject/row-seed`.
 pub(crate) fn strangers<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<String> {
     let mut firsts: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     let mut strangers = Vec::new();
@@ -97,20 +102,20 @@ pub(crate) fn strangers<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<St
         let (first, sha256) = *firsts.entry(subject).or_insert(own);
 
         if own.1 != sha256 {
-            strangers.push(format!("{} was run on other data than {first}", record.cell));
+            strangers.push(format!("{} has other data than {first}", record.cell));
         }
     }
 
     strangers
 }
 
-/// What differs, key by key. A key that is newer than the record has to mean, at its default, what
-/// the program did before; otherwise its author raises the revision of the figures.
+/// What differs, key by key. A key that is newer than the record is not compared. Its default must
+/// therefore mean what the program did before; otherwise the revision of the figures has to rise.
 pub(crate) fn differences(then: &Settings, now: &Settings) -> Vec<String> {
     let difference = |(key, value): (&String, &String)| match now.get(key) {
         Some(current) if current == value => None,
-        Some(current) => Some(format!("was run with {key} = {value}, which is {current} now")),
-        None => Some(format!("was run with {key} = {value}, which no spec has now")),
+        Some(current) => Some(format!("was run with {key} = {value}, now {current}")),
+        None => Some(format!("was run with {key} = {value}, a key that no longer exists")),
     };
 
     then.iter().filter_map(difference).collect()
@@ -166,8 +171,8 @@ mod tests {
 
         let expected = [
             format!("was recorded with revision {} of the program's figures", FIGURES_REVISION + 1),
-            "was run with model.width = 256, which is 128 now".to_owned(),
-            "was run with tying.gone = true, which no spec has now".to_owned(),
+            "was run with model.width = 256, now 128".to_owned(),
+            "was run with tying.gone = true, a key that no longer exists".to_owned(),
         ];
         let said = changes(record, &other);
         assert_eq!(said.len(), expected.len(), "{said:?}");
@@ -194,7 +199,7 @@ mod tests {
             done.provenance.data.sha256 = "another".to_owned();
         }
 
-        let said = format!("{} was run on other data than {}", records[1].cell, records[0].cell);
+        let said = format!("{} has other data than {}", records[1].cell, records[0].cell);
         assert_eq!(strangers(records.iter()), [said]);
     }
 

@@ -1,4 +1,4 @@
-//! What a person sees while cells run: a line that changes on a terminal, plain lines elsewhere.
+//! What a person sees while cells run: a changing line on a terminal, and plain lines elsewhere.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -11,11 +11,12 @@ use super::launch::Outcome;
 use super::scale::Scale;
 use super::store::Store;
 
-/// Between two looks on a terminal, and between two lines elsewhere.
+/// Time between two updates on a terminal.
 const LOOK: Duration = Duration::from_millis(500);
+/// Time between two lines elsewhere.
 const LINE: Duration = Duration::from_secs(60);
 
-/// The overview of a study that is under way, on standard error.
+/// The progress of a running study, on standard error.
 pub(crate) struct Board<'a> {
     store: &'a Store,
     scale: Scale,
@@ -25,17 +26,17 @@ pub(crate) struct Board<'a> {
     /// Cells that have not ended.
     open: Vec<&'a Cell>,
     costs: &'a Costs,
-    /// Cells at once.
+    /// Cells that run at once.
     jobs: usize,
     began: Instant,
     shown: Instant,
-    /// Cells of which was said that another process is at them.
+    /// Cells that were already reported as run by another process.
     awaited: Vec<CellId>,
     is_terminal: bool,
 }
 
 impl<'a> Board<'a> {
-    /// Of `total` cells, of which `open` are to be run, `jobs` at once.
+    /// A board for `total` cells. `open` of them are to be run, `jobs` at once.
     pub(crate) fn new(
         store: &'a Store,
         scale: Scale,
@@ -64,9 +65,10 @@ impl<'a> Board<'a> {
 
     pub(crate) fn begin(&mut self, done: usize) {
         self.done = done;
-        let others = match self.open.is_empty() {
-            true => "nothing is left to run".to_owned(),
-            false => format!("the others take {}", self.expected().text()),
+        let others = if self.open.is_empty() {
+            "nothing is left to run".to_owned()
+        } else {
+            format!("the others take {}", self.expected().text())
         };
 
         let scale = self.scale.name();
@@ -75,7 +77,7 @@ impl<'a> Board<'a> {
     }
 
     pub(crate) fn started(&mut self, cell: &Cell, resumed: bool) {
-        let verb = if resumed { "goes on" } else { "begins" };
+        let verb = if resumed { "resumes" } else { "starts" };
         let step = self.store.step(&cell.id);
         let from = if resumed && step > 0 { format!(" after step {step}") } else { String::new() };
         self.say(&format!("{}  {} {verb}{from}", self.count(), cell.id));
@@ -103,7 +105,8 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Looks at the running cells, now and then; `elsewhere` are those that another process is at.
+    /// Shows the progress of the running cells, if it is time to. Another process runs the cells of
+    /// `elsewhere`.
     pub(crate) fn look<'c>(
         &mut self,
         running: impl Iterator<Item = &'c Cell>,
@@ -113,7 +116,7 @@ impl<'a> Board<'a> {
             if !self.awaited.contains(&cell.id) {
                 self.awaited.push(cell.id.clone());
                 self.say(&format!(
-                    "{}  {}: another process is at it and is waited for",
+                    "{}  {}: another process runs it, waiting for that process",
                     self.count(),
                     cell.id
                 ));
@@ -188,7 +191,8 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// A line that stays. Nobody may be reading: that is no reason to stop.
+    /// Writes a line that stays. Errors are ignored: a study must not stop because nobody reads its
+    /// output.
     fn say(&mut self, line: &str) {
         let clear = if self.is_terminal { "\r\x1b[K" } else { "" };
         let _ = writeln!(io::stderr(), "{clear}{line}");

@@ -1,4 +1,4 @@
-//! One cell of the grid: one run, what it needs, and the command that makes it.
+//! One cell of the grid: one run, the runs that it needs, and the command that makes it.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::row::Row;
 use super::scale::Scale;
 use super::subject::Subject;
 
-/// Name of a cell: subject, row and seed. It is also its folder.
+/// Name of a cell: subject, row and seed. It is also the path of its folder in the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CellId(String);
 
@@ -40,45 +40,45 @@ pub(crate) struct Cell {
     pub(crate) settings: Vec<Setting>,
 }
 
-/// What `dlt` is asked to do.
+/// The command of `dlt` that a cell runs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Job {
     /// `dlt train`.
     Train {
         preset: &'static str,
-        /// The preset's own where none is named.
+        /// `None` for the preset's own method.
         method: Option<&'static str>,
-        /// Name of the data set, where it is not the preset's.
+        /// Name of the data set; `None` for the preset's own.
         data: Option<&'static str>,
     },
     /// `dlt finetune` of the model of another cell.
     Finetune { of: CellId, task: &'static str },
-    /// No run: memory is predicted, as this machine could not hold it.
+    /// No run: memory is only predicted, because the machine cannot hold the model.
     Predict { preset: &'static str },
 }
 
 /// A `--set` of the command.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Setting {
-    /// As it stands.
+    /// This assignment, unchanged.
     Fixed(String),
-    /// As many layers as the run of this cell had independent at its end.
+    /// As many layers as this cell's run had independent layers at its end.
     LayersOf(CellId),
-    /// The last state of this cell's run, from the start.
+    /// The last state of this cell's run, used from the start.
     StateOf(CellId),
     /// The decisions of this cell's run.
     DecisionsOf(CellId),
-    /// The tokenizer of this name, which lies where the data sets of this machine do.
+    /// The tokenizer of this name, which is next to the data sets of this machine.
     Tokenizer(&'static str),
 }
 
-/// What a cell knows of the runs that it needs.
+/// What a cell asks about the runs that it needs.
 pub(crate) trait Known {
     /// The last state of a finished run.
     fn last_state(&self, cell: &CellId) -> Option<State>;
     /// Its run folder, as a command names it.
     fn folder(&self, cell: &CellId) -> String;
-    /// Where a data set lies on this machine, if not on the hub.
+    /// The path of a data set on this machine; `None` if it comes from the hub.
     fn source(&self, data: &str) -> Option<String>;
 }
 
@@ -87,7 +87,7 @@ impl Setting {
         Self::Fixed(assignment.into())
     }
 
-    /// Whether it is a value for this key, as it stands.
+    /// Whether it is a fixed value for this key.
     pub(crate) fn sets(&self, key: &str) -> bool {
         matches!(self, Self::Fixed(assignment) if assignment.split('=').next() == Some(key))
     }
@@ -99,7 +99,7 @@ impl Setting {
         }
     }
 
-    /// `key=value`, or `None` where a run that it needs has not finished.
+    /// `key=value`; `None` while a run that it needs has not finished.
     fn resolved(&self, known: &dyn Known) -> Option<String> {
         Some(match self {
             Self::Fixed(assignment) => assignment.clone(),
@@ -137,7 +137,7 @@ impl Cell {
         needs
     }
 
-    /// The data set that a `--data` of the command names, where it has one.
+    /// The data set that the command names with `--data`; `None` if it names none.
     pub(crate) fn data(&self) -> Option<&'static str> {
         match self.job {
             Job::Train { data, .. } => data,
@@ -146,7 +146,7 @@ impl Cell {
         }
     }
 
-    /// The arguments of `dlt` but for where it writes and what computes; `None` while a run that it
+    /// The arguments of `dlt`, without output folder, threads and device. `None` while a run that it
     /// needs has not finished.
     pub(crate) fn arguments(&self, known: &dyn Known) -> Option<Vec<String>> {
         let mut words: Vec<String> = Vec::new();
@@ -186,11 +186,12 @@ impl Cell {
     }
 
     /// The spec of a cell that trains from scratch, as far as it is known before the runs that it
-    /// needs: the number of layers and states of those are left as the preset has them.
+    /// needs. The number of layers and the states that come from those runs stay as in the preset.
     pub(crate) fn spec(&self) -> Result<CheckedSpec, SpecError> {
         let preset = match &self.job {
             Job::Train { preset, .. } | Job::Predict { preset } => preset,
-            // What it is like in size: a fine-tuned model is its start with another head.
+            // Only the sizes matter here. A fine-tuned model has the size of its start, with another
+            // head, and `cost::sized` asks for that start.
             Job::Finetune { .. } => "smoke",
         };
 
@@ -201,7 +202,8 @@ impl Cell {
 
         for setting in &self.settings {
             if let Setting::Fixed(assignment) = setting {
-                // Replays cannot be checked without their recording.
+                // A replay does not pass the check of a spec without its recording, which may not
+                // exist yet.
                 if !assignment.starts_with("agent.policy=replay")
                     && !assignment.starts_with("agent.policy=permuted")
                 {
@@ -214,28 +216,28 @@ impl Cell {
     }
 }
 
-/// Whether a scale has a cell at all, and why not where it has none.
+/// An entry of the grid: a cell, or the reason why a scale has none.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Place {
-    /// It is run.
+pub(crate) enum GridEntry {
+    /// The scale runs this cell.
     Run(Box<Cell>),
-    /// It is not.
-    Left(&'static str),
+    /// The scale has no such cell, for this reason.
+    LeftOut(&'static str),
 }
 
-impl Place {
+impl GridEntry {
     pub(crate) fn cell(self) -> Option<Cell> {
         match self {
             Self::Run(cell) => Some(*cell),
-            Self::Left(_) => None,
+            Self::LeftOut(_) => None,
         }
     }
 }
 
-/// What tells a grid of cells apart from another.
+/// What determines a grid of cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan<'a> {
     pub(crate) scale: Scale,
-    /// Of every row, where they are named; otherwise as many as each row's plan says.
+    /// The seeds of every row; `None` for each row's usual seeds.
     pub(crate) seeds: Option<&'a [u64]>,
 }

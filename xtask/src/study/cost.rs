@@ -1,5 +1,5 @@
-//! What a cell will cost, told before it is run: time from what was recorded of it or of its like,
-//! otherwise by arithmetic from its spec; memory from `dlt`.
+//! What a cell will cost, before it is run. Its time comes from records of the cell or of similar
+//! ones, and otherwise by arithmetic from its spec. Its memory comes from `dlt`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,57 +15,56 @@ use serde_json::Value;
 
 use super::cell::{Cell, CellId, Job};
 use super::excerpt;
-use super::grid::place;
+use super::grid::grid_entry;
 use super::record::{Done, Outcome, Records};
 use super::scale::Scale;
 use super::subject::Subject;
 use crate::child::Child;
 use crate::spread::Spread;
 
-/// Arithmetic of a thread in training, in operations a second: what the main job does on one.
+/// Operations per second of one thread in training, as measured on the main job.
 const RATE: f64 = 120e9;
-/// What a run takes besides its training steps where nothing like it was recorded: to start, to
-/// read data, to evaluate. The cells of scale smoke, some fifty that hardly train, took 99 s on two
-/// cores.
+/// Time that a run needs besides its training steps, to start, to read data and to evaluate. It is
+/// used without a similar record. The cells of scale smoke, some fifty that hardly train, took 99 s
+/// on two cores.
 const BESIDES: Duration = Duration::from_millis(1800);
 const GPT2_VOCABULARY: usize = 50_257;
-/// Sentences of a batch and passes of `dlt finetune`, where nothing else is said.
+/// Sentences in a batch, and passes, of `dlt finetune` by default.
 const FINETUNING_BATCH: usize = 32;
 const FINETUNING_EPOCHS: usize = 3;
 /// The share of a task's sentences that is trained on: the last twentieth is its test split.
 const FINETUNING_SHARE: f64 = 0.95;
-/// Tokens of GPT-2's tokenizer to a word, as in WikiText-2: 2,448,382 tokens of 2,088,628 words.
+/// Tokens of GPT-2's tokenizer per word, as in WikiText-2: 2,448,382 tokens of 2,088,628 words.
 const TOKENS_TO_A_WORD: f64 = 1.172;
 const LIMIT: Duration = Duration::from_secs(60);
-/// Devices whose records say nothing about the time on a CPU.
+/// The device whose records count. Records from other devices say nothing about time on a CPU.
 const CPU: &str = "cpu";
 
 /// What is known about the time of cells.
 #[derive(Clone, Debug)]
 pub(crate) struct Costs {
     scale: Scale,
-    /// Threads of a cell that is run.
+    /// Threads of each cell.
     threads: usize,
-    /// Of cells that have been run on a CPU: seconds of one thread.
+    /// Seconds of one thread, for each cell that was run on a CPU.
     taken: BTreeMap<CellId, f64>,
-    /// Of their subjects, in the median: seconds of one thread for an operation.
+    /// Seconds of one thread per operation, as the median of each subject's cells.
     of_subjects: BTreeMap<Subject, f64>,
-    /// Operations a second of a thread.
+    /// Operations per second of one thread, without a record of the subject.
     rate: f64,
 }
 
 /// The time of several cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Forecast {
-    /// Of the cells that have a forecast, one after the other.
+    /// The time of the cells that have a forecast.
     pub(crate) time: Duration,
-    /// Cells without one.
+    /// Number of cells without a forecast.
     pub(crate) unknown: usize,
 }
 
 impl Costs {
-    /// From the records of these cells: of runs here first, and of those in the repository.
-    /// `threads` are those of each cell.
+    /// Costs from the records of these cells, for runs with `threads` threads per cell.
     pub(crate) fn new(cells: &[Cell], records: &Records, scale: Scale, threads: usize) -> Self {
         let mut costs = Self {
             scale,
@@ -101,8 +100,8 @@ impl Costs {
         costs
     }
 
-    /// What a cell takes; `None` where nothing like it was recorded and its steps depend on data
-    /// that are not known.
+    /// The time of a cell. `None` if no similar cell was recorded and its number of steps depends on
+    /// unknown data.
     pub(crate) fn time(&self, cell: &Cell) -> Option<Duration> {
         if let Job::Predict { .. } = cell.job {
             return Some(Duration::ZERO);
@@ -117,11 +116,11 @@ impl Costs {
         };
 
         let taken = self.taken.get(&cell.id).map(|taken| taken / self.threads as f64);
-        // What no clock can hold is a forecast of nothing.
+        // A time too large for a `Duration` is no forecast.
         taken.or_else(by_pace).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
     }
 
-    /// What cells take, `jobs` of them at once.
+    /// The time of several cells, `jobs` of them at once.
     pub(crate) fn forecast<'c>(
         &self,
         cells: impl IntoIterator<Item = &'c Cell>,
@@ -140,19 +139,19 @@ impl Costs {
         forecast
     }
 
-    /// Operations a second of a cell where nothing like it was recorded.
+    /// Operations per second of a cell, without a similar record.
     pub(crate) fn rate(&self) -> f64 {
         self.rate * self.threads as f64
     }
 }
 
 impl Forecast {
-    /// `about 5 min, without 3 cells whose time is not known`.
+    /// `about 5 min, without 3 cells of unknown time`.
     pub(crate) fn text(&self) -> String {
         let time = duration(self.time);
         match self.unknown {
             0 => format!("about {time}"),
-            unknown => format!("about {time}, without {} whose time is not known", cells(unknown)),
+            unknown => format!("about {time}, without {} of unknown time", cells(unknown)),
         }
     }
 }
@@ -169,7 +168,8 @@ fn on_cpu(outcome: &Outcome) -> Option<f64> {
     (provenance.device == CPU && seconds.is_finite() && seconds > 0.0).then_some(seconds)
 }
 
-/// Operations of a training step: forward, and backward as twice that.
+/// Operations of a training step. Each weight counts 6 per position: 2 forward, and twice that
+/// backward.
 pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize, has_classes: bool) -> f64 {
     let positions = (batch * spec.tokens()) as f64;
     let layers = spec.model.layers as f64;
@@ -182,8 +182,8 @@ pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize, has_classes:
     6.0 * positions * (layers * block + head + attention)
 }
 
-/// Steps of a cell, from its spec and, where that counts epochs, the size of its data; `None` where
-/// that is not known.
+/// Steps of a cell, from its spec. If the spec counts epochs, the size of the data decides; `None` if
+/// that size is not known.
 pub(crate) fn steps(cell: &Cell, spec: &CheckedSpec) -> Option<usize> {
     let data = cell.data().unwrap_or(&spec.data.source);
 
@@ -206,7 +206,7 @@ fn examples(data: &str, spec: &CheckedSpec) -> Option<usize> {
         return Some(45_000);
     }
 
-    // Blocks have a token at either end that is not of the text.
+    // A block holds T - 1 tokens of the text, between two end-of-text tokens.
     let window = match spec.data.pipeline {
         Pipeline::Stream => spec.model.context,
         Pipeline::Blocks => spec.model.context - 1,
@@ -215,9 +215,9 @@ fn examples(data: &str, spec: &CheckedSpec) -> Option<usize> {
     Some(tokens(data)? as usize / window.max(1))
 }
 
-/// Tokens to train on of the texts of the paper. Where they were not counted they are those of the
-/// words that their makers give: 103,227,021 of WikiText-103, 203 million of LAMBADA, 768,648,884
-/// of 1-Billion-Word.
+/// Training tokens of the texts of the paper. Tokens that were not counted are estimated from the
+/// words that the makers of the text give: 103,227,021 of WikiText-103, 203 million of LAMBADA, and
+/// 768,648,884 of 1-Billion-Word.
 fn tokens(data: &str) -> Option<f64> {
     Some(match data {
         "shakespeare" => 222_975.0,
@@ -242,11 +242,11 @@ fn sentences(task: &str) -> Option<f64> {
     })
 }
 
-/// The spec whose size a cell has.
+/// The spec that determines the size of a cell. A fine-tuned cell has the spec of its start.
 pub(crate) fn sized(cell: &Cell, scale: Scale) -> Result<CheckedSpec> {
     let like = match &cell.job {
         Job::Finetune { .. } => {
-            place(Subject::pretrained(scale), cell.row, cell.seed, scale).cell()
+            grid_entry(Subject::pretrained(scale), cell.row, cell.seed, scale).cell()
         }
         _ => None,
     };
@@ -254,7 +254,7 @@ pub(crate) fn sized(cell: &Cell, scale: Scale) -> Result<CheckedSpec> {
     Ok(like.as_ref().unwrap_or(cell).spec()?)
 }
 
-/// Operations of a whole cell; `None` where the number of steps is not known.
+/// Operations of a whole cell; `None` if the number of steps is not known.
 pub(crate) fn operations(cell: &Cell, scale: Scale) -> Result<Option<f64>> {
     let spec = sized(cell, scale)?;
     let own = cell.spec()?;
@@ -265,7 +265,8 @@ pub(crate) fn operations(cell: &Cell, scale: Scale) -> Result<Option<f64>> {
 
     Ok(steps(cell, &own).map(|steps| steps as f64 * operations_per_step(&spec, batch, has_classes)))
 }
-/// Memory of training at its peak, in 10^6 bytes: of the state that a run of this kind usually has.
+
+/// Peak memory of training in 10^6 bytes, in the state that a run of this kind usually has.
 pub(crate) fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
     let file = tempfile::Builder::new()
         .suffix(".toml")
@@ -286,14 +287,14 @@ pub(crate) fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
             return row["peak_bytes"]
                 .as_f64()
                 .map(|bytes| bytes / 1e6)
-                .context("no peak_bytes in its answer");
+                .context("dlt inspect --memory --json printed no peak_bytes");
         }
     }
 
-    anyhow::bail!("dlt inspect --memory --json says nothing about the state `{wanted}`")
+    anyhow::bail!("dlt inspect --memory --json has no line for the state `{wanted}`")
 }
 
-/// As `dlt inspect --memory` names it.
+/// The usual state of a run, under the name that `dlt inspect --memory` gives it.
 fn usual_state(spec: &CheckedSpec) -> &'static str {
     match (spec.agent.policy, &spec.tying.initial) {
         (PolicyKind::None, Initial::Named(InitialName::Independent)) => "no layer tied",
@@ -307,7 +308,7 @@ fn usual_state(spec: &CheckedSpec) -> &'static str {
     }
 }
 
-/// A time as one says it.
+/// A time in words: `5 s`, `10 min`, `2.0 h`, `12 days`.
 pub(crate) fn duration(time: Duration) -> String {
     match time.as_secs_f64() {
         seconds if seconds < 90.0 => format!("{seconds:.0} s"),
@@ -326,7 +327,7 @@ mod tests {
     use crate::study::row::Row;
 
     fn cell(subject: Subject, row: Row, scale: Scale) -> Cell {
-        place(subject, row, 1, scale).cell().unwrap()
+        grid_entry(subject, row, 1, scale).cell().unwrap()
     }
 
     fn all(scale: Scale) -> Vec<Cell> {
@@ -369,7 +370,7 @@ mod tests {
         let cells = all(Scale::Laptop);
         let costs = Costs::new(&cells, &recorded(), Scale::Laptop, 1);
         let known = cell(Subject::Shakespeare, Row::Full, Scale::Laptop);
-        let seed_9 = place(Subject::Shakespeare, Row::Full, 9, Scale::Laptop).cell().unwrap();
+        let seed_9 = grid_entry(Subject::Shakespeare, Row::Full, 9, Scale::Laptop).cell().unwrap();
 
         assert!(!costs.taken.contains_key(&seed_9.id));
         let ratio =
@@ -427,13 +428,13 @@ mod tests {
         let forecast = costs.forecast([&unknown, &known], 1);
         assert_eq!((forecast.time, forecast.unknown), (costs.time(&known).unwrap(), 1));
         assert!(
-            forecast.text().ends_with(", without 1 cell whose time is not known"),
+            forecast.text().ends_with(", without 1 cell of unknown time"),
             "{}",
             forecast.text()
         );
 
         let none = costs.forecast([&unknown, &unknown], 1);
-        assert_eq!(none.text(), "about 0 s, without 2 cells whose time is not known");
+        assert_eq!(none.text(), "about 0 s, without 2 cells of unknown time");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What the figures of the results were drawn from, so that they can be checked without drawing
-//! them again.
+//! What the figures of the results were drawn from, so that a check does not have to draw them
+//! again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::program::replace;
 
-/// Its file, beside the figures.
+/// The file of these notes, next to the figures.
 const FILE: &str = "drawn.json";
 const SCHEMA: u32 = 1;
 
@@ -19,11 +19,11 @@ const SCHEMA: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Drawn {
     schema: u32,
-    /// By the name of its file.
+    /// By the name of the figure's file.
     figures: BTreeMap<String, Origin>,
 }
 
-/// Of one figure.
+/// The origin of one figure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Origin {
@@ -40,7 +40,7 @@ impl Default for Drawn {
 }
 
 impl Drawn {
-    /// What is noted in a folder of figures.
+    /// Reads the notes of a folder of figures; empty if there are none.
     pub(crate) fn read(figures: &Path) -> Result<Self> {
         let path = figures.join(FILE);
         let text = match fs::read_to_string(&path) {
@@ -69,7 +69,7 @@ impl Drawn {
         replace(&figures.join(FILE), serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// Notes a figure that was drawn just now from these files below `results`.
+    /// Notes that a figure was just drawn from these files below `results`.
     pub(crate) fn note(&mut self, figure: &Path, results: &Path, files: &[String]) -> Result<()> {
         let of = |file: &String| Ok((file.clone(), fingerprint(&results.join(file))?));
         let files = files.iter().map(of).collect::<Result<_>>()?;
@@ -77,8 +77,8 @@ impl Drawn {
         Ok(())
     }
 
-    /// In which ways a figure is not one that was drawn from these files, in words that follow its
-    /// path.
+    /// Why a figure is stale, in words that follow its path: it or one of its files has changed since
+    /// it was drawn. Empty if it is up to date.
     pub(crate) fn stale(&self, figure: &Path, results: &Path, files: &[String]) -> Vec<String> {
         let Some(origin) = self.figures.get(&name(figure)) else {
             return vec!["not drawn yet".to_owned()];
@@ -87,7 +87,7 @@ impl Drawn {
 
         match fingerprint(figure) {
             Ok(now) if now == origin.fingerprint => {}
-            Ok(_) => stale.push("not as it was drawn".to_owned()),
+            Ok(_) => stale.push("changed since it was drawn".to_owned()),
             Err(error) => stale.push(format!("{error:#}")),
         }
 
@@ -96,7 +96,7 @@ impl Drawn {
 
         for file in files {
             if fingerprint(&results.join(file)).ok().as_ref() != origin.files.get(file) {
-                stale.push(format!("drawn from another {file}"));
+                stale.push(format!("drawn from another version of {file}"));
             }
         }
 
@@ -108,7 +108,7 @@ fn name(figure: &Path) -> String {
     figure.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// FNV-1a of a file, in hexadecimal: to notice changes, not to withstand anybody.
+/// FNV-1a of a file, in hexadecimal. It detects changes; it is not secure against forgery.
 fn fingerprint(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -141,9 +141,9 @@ mod tests {
         fs::write(&figure, "c").unwrap();
 
         let stale = drawn.stale(&figure, results, &files);
-        assert_eq!(stale, ["not as it was drawn", "drawn from another b"]);
+        assert_eq!(stale, ["changed since it was drawn", "drawn from another version of b"]);
 
         let stale = drawn.stale(&figure, results, &files[..1]);
-        assert_eq!(stale, ["not as it was drawn", "drawn from b, which is gone"]);
+        assert_eq!(stale, ["changed since it was drawn", "drawn from b, which is gone"]);
     }
 }

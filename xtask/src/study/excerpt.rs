@@ -1,4 +1,4 @@
-//! The small text of scale long: the beginning of Hamlet from the shipped corpus, and a tokenizer
+//! The small text of scale long: the beginning of Hamlet from the shipped corpus, with a tokenizer
 //! that is trained on it.
 
 use std::collections::BTreeMap;
@@ -15,29 +15,29 @@ use crate::program::replace;
 pub(crate) const NAME: &str = "hamlet-80k";
 /// The tokenizer's name in records.
 pub(crate) const TOKENIZER: &str = "hamlet-1000";
-/// Tokens of the tokenizer.
+/// Number of tokens in the tokenizer's vocabulary.
 pub(crate) const VOCABULARY: usize = 1000;
-/// Tokens of the text that are trained on, as its tokenizer counts them.
+/// Training tokens of the text, as its tokenizer counts them.
 pub(crate) const TRAIN_TOKENS: f64 = 31_797.0;
 
-/// Files of the corpus, with the most bytes that are taken from the beginning of each. All three
+/// Files of the corpus, with the most bytes that are used from the beginning of each. All three
 /// begin with Hamlet.
 const FILES: [(&str, usize); 3] =
     [("train.txt", 80_000), ("validation.txt", 8_000), ("test.txt", 8_000)];
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Where text and tokenizer are below `folder`, by their names.
+/// Paths of the text and the tokenizer below `folder`, by their names.
 pub(crate) fn sources(folder: &Path) -> BTreeMap<String, String> {
-    let lies = |(name, path): (&str, PathBuf)| (name.to_owned(), path.display().to_string());
-    [(NAME, folder.join(NAME)), (TOKENIZER, tokenizer(folder))].map(lies).into()
+    let named = |(name, path): (&str, PathBuf)| (name.to_owned(), path.display().to_string());
+    [(NAME, folder.join(NAME)), (TOKENIZER, tokenizer(folder))].map(named).into()
 }
 
 fn tokenizer(folder: &Path) -> PathBuf {
-    // Not in the folder of the text, where it would be a file of rows.
+    // Not in the folder of the text, where `dlt` would read it as a file of rows.
     folder.join(TOKENIZER).with_extension("json")
 }
 
-/// Writes the text below `folder` and lets `dlt` train the tokenizer, unless both are there.
+/// Writes the text below `folder` and lets `dlt` train the tokenizer, unless both already exist.
 pub(crate) fn write(root: &Path, dlt: &Path, folder: &Path) -> Result<()> {
     let corpus = root.join("data").join("shakespeare");
     let text = folder.join(NAME);
@@ -80,7 +80,7 @@ fn train(dlt: &Path, text: &Path, tokenizer: &Path) -> Result<()> {
     replace(tokenizer, bytes)
 }
 
-/// Whole lines from the beginning of a text, `most` bytes of them at most.
+/// Whole lines from the beginning of a text, at most `most` bytes.
 fn beginning(text: &str, most: usize) -> &str {
     let until = text.len().min(most);
     let end =
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_corpus_has_as_much_as_is_taken() {
+    fn the_corpus_has_as_much_as_is_used() {
         let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../data/shakespeare"));
         for (file, most) in FILES {
             let text = fs::read_to_string(corpus.join(file)).unwrap();

@@ -1,4 +1,4 @@
-//! The figures: which runs each shows, and the commands that draw it.
+//! The figures: the runs that each shows, and the commands that draw it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,21 +22,21 @@ const ENDINGS: [&str; 2] = ["svg", "png"];
 /// One file of a figure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Drawing {
-    /// Of the paper, where it is one of its four.
+    /// Its number in the paper, if it is one of the paper's four figures.
     pub(crate) number: Option<u8>,
-    /// Its file, without an ending.
+    /// Name of its file, without an ending.
     pub(crate) name: &'static str,
-    /// As `dlt figure` knows it.
+    /// Its name as a subcommand of `dlt figure`.
     kind: &'static str,
     pub(crate) runs: Vec<(Subject, Row)>,
-    /// Whether it shows a file of points beside the figures, not runs.
+    /// Whether it shows a file of points that is next to the figures, and no runs.
     pub(crate) has_points: bool,
 }
 
 /// Every figure.
 pub(crate) fn drawings() -> Vec<Drawing> {
     let wikitext = Subject::Gpt2(Corpus::WikiText2);
-    let beside = [Row::Full, Row::Conventional, Row::Random, Row::Short, Row::Reference];
+    let compared = [Row::Full, Row::Conventional, Row::Random, Row::Short, Row::Reference];
     let drawing = |number, name, kind, subject, rows: &[Row]| Drawing {
         number,
         name,
@@ -47,7 +47,7 @@ pub(crate) fn drawings() -> Vec<Drawing> {
 
     let walk = |what| [Row::Method(Point { what, pace: Pace::Once })];
     let shakespeare = Subject::Shakespeare;
-    let full = &beside[..1];
+    let full = &compared[..1];
 
     vec![
         drawing(Some(1), "figure-1-a-map-wikitext-2", "map", wikitext, full),
@@ -60,12 +60,12 @@ pub(crate) fn drawings() -> Vec<Drawing> {
         ),
         drawing(Some(2), "figure-2-events", "events", wikitext, full),
         drawing(Some(3), "figure-3-steps-independent", "independent", wikitext, full),
-        drawing(Some(4), "figure-4-correlations", CORRELATIONS, wikitext, &beside[..2]),
+        drawing(Some(4), "figure-4-correlations", CORRELATIONS, wikitext, &compared[..2]),
         drawing(None, "map-shakespeare", "map", shakespeare, full),
-        drawing(None, "loss", "loss", shakespeare, &beside),
+        drawing(None, "loss", "loss", shakespeare, &compared),
         drawing(None, "states", "states", shakespeare, full),
         drawing(None, "agent", "agent", shakespeare, full),
-        drawing(None, "memory", "memory", shakespeare, &beside[..3]),
+        drawing(None, "memory", "memory", shakespeare, &compared[..3]),
         drawing(None, "method-walk", "walk", Subject::Method, &walk(What::Grow)),
         drawing(None, "method-walk-swaps", "walk", Subject::Method, &walk(What::Conflict)),
         Drawing {
@@ -76,7 +76,7 @@ pub(crate) fn drawings() -> Vec<Drawing> {
 }
 
 impl Drawing {
-    /// The cells of its runs: of the first seed.
+    /// The cells of its runs, with the first seed.
     pub(crate) fn cells(&self) -> Vec<CellId> {
         self.runs.iter().map(|&(subject, row)| CellId::new(subject, row, 1)).collect()
     }
@@ -86,22 +86,20 @@ impl Drawing {
         self.runs.iter().all(|(subject, _)| subject.ground(scale).is_ok())
     }
 
-    /// Whether all of its runs are there, or the points beside the figures in `folder`.
+    /// Whether all of its runs have finished, or its points exist next to the figures in `folder`.
     pub(crate) fn is_ready(&self, store: &Store, folder: &Path) -> bool {
-        match self.has_points {
-            true => points::path(folder).is_file(),
-            false => self.cells().iter().all(|cell| matches!(store.summary(cell), Ok(Some(_)))),
+        if self.has_points {
+            return points::path(folder).is_file();
         }
+        self.cells().iter().all(|cell| matches!(store.summary(cell), Ok(Some(_))))
     }
 
-    /// What it is drawn from, as a command names it.
+    /// Paths of what it is drawn from.
     fn sources(&self, store: &Store, folder: &Path) -> Vec<String> {
-        match self.has_points {
-            true => vec![points::path(folder).display().to_string()],
-            false => {
-                self.cells().iter().map(|cell| store.run(cell).display().to_string()).collect()
-            }
+        if self.has_points {
+            return vec![points::path(folder).display().to_string()];
         }
+        self.cells().iter().map(|cell| store.run(cell).display().to_string()).collect()
     }
 
     /// Its files in a folder.
@@ -109,7 +107,7 @@ impl Drawing {
         ENDINGS.map(|ending| folder.join(self.name).with_extension(ending))
     }
 
-    /// Draws it from run folders into files, and names those.
+    /// Draws it into `folder`, and returns its files.
     pub(crate) fn draw(&self, dlt: &Path, store: &Store, folder: &Path) -> Result<[PathBuf; 2]> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         for file in self.files(folder) {
@@ -124,8 +122,8 @@ impl Drawing {
     }
 }
 
-/// Reckons the correlations that Figure 4 shows, which only the models can give, and leaves them in
-/// the run folders.
+/// Computes the correlations that Figure 4 shows, and stores them in the run folders. They need the
+/// models, which the kept runs do not have.
 pub(crate) fn correlate(dlt: &Path, store: &Store) -> Result<()> {
     for drawing in drawings().iter().filter(|drawing| drawing.kind == CORRELATIONS) {
         if !drawing.is_ready(store, Path::new("")) {
@@ -140,7 +138,7 @@ pub(crate) fn correlate(dlt: &Path, store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// What of the figures' runs is kept beside the results, so that they can be drawn again.
+/// The cells whose runs are kept with the results, so that the figures can be drawn again.
 pub(crate) fn cells_that_are_kept(scale: Scale) -> Vec<CellId> {
     let mut cells: Vec<CellId> = drawings()
         .iter()

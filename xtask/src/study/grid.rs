@@ -1,19 +1,19 @@
-//! The grid of all cells: a pure function of scale and seeds.
+//! The grid of all cells, a pure function of scale and seeds.
 
-use super::cell::{Cell, CellId, Job, Place, Plan, Setting};
+use super::cell::{Cell, CellId, GridEntry, Job, Plan, Setting};
 use super::method;
 use super::row::{Regime, Row};
 use super::scale::Scale;
-use super::subject::{Corpus, Subject, Task};
+use super::subject::{Corpus, GlueTask, Subject};
 
-/// Seeds of rows that have every seed, where nobody names them.
+/// Default seeds of the rows that have every seed.
 const CORE_SEEDS: [u64; 3] = [1, 2, 3];
 const FEW_SEEDS: [u64; 2] = [1, 2];
 
-/// A part of the work that can be asked for.
+/// A part of the study that a command can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Table 1 to 6.
+    /// A table of the paper, 1 to 6.
     Table(u8),
     /// Where tying pays.
     Regime,
@@ -22,7 +22,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Those that a scale has.
+    /// The parts that a scale has.
     pub(crate) fn all(scale: Scale) -> Vec<Self> {
         let of_paper = [4, 1, 2, 5, 6].map(Self::Table);
         match scale {
@@ -34,8 +34,8 @@ impl Part {
         }
     }
 
-    /// Subjects and rows, in the order in which they are run: where time runs out, what tells most
-    /// is there.
+    /// Subjects and rows in the order in which they run. The most important come first, in case time
+    /// runs out.
     pub(crate) fn pairs(self, scale: Scale) -> Vec<(Subject, Row)> {
         let all = |subject: Subject, rows: &[Row]| {
             rows.iter().map(|&row| (subject, row)).collect::<Vec<_>>()
@@ -67,7 +67,8 @@ impl Part {
 
                 let shakespeare = all(Subject::Shakespeare, &rows);
                 match scale {
-                    // The first column at the paper's size, or as far as Table 1 has it.
+                    // The table's first column needs every row on WikiText-2. At smaller scales it has
+                    // only the rows that Table 1 runs anyway.
                     Scale::Paper => {
                         [shakespeare, all(Subject::Gpt2(Corpus::WikiText2), &rows)].concat()
                     }
@@ -76,7 +77,7 @@ impl Part {
             }
             Self::Table(5) => all(Subject::Vision, &[&core[..], &of_ours].concat()),
             Self::Table(_) => {
-                Task::ALL.iter().flat_map(|&task| all(Subject::Glue(task), &core)).collect()
+                GlueTask::ALL.iter().flat_map(|&task| all(Subject::Glue(task), &core)).collect()
             }
             Self::Method => {
                 let rows: Vec<Row> = method::points(scale).into_iter().map(Row::Method).collect();
@@ -89,7 +90,7 @@ impl Part {
         }
     }
 
-    /// Its cells, each behind those that it needs.
+    /// Its cells, each after those that it needs.
     pub(crate) fn cells(self, plan: Plan<'_>) -> Vec<Cell> {
         let mut cells = Vec::new();
         for (subject, row) in self.pairs(plan.scale) {
@@ -130,9 +131,9 @@ pub(crate) fn seeds(subject: Subject, row: Row, plan: Plan<'_>) -> Vec<u64> {
     usual[..if row.has_every_seed() { usual.len() } else { 1 }].to_vec()
 }
 
-/// Adds a cell behind those that it needs, unless it is there.
+/// Adds a cell after those that it needs, unless it is already in the list.
 fn add(cells: &mut Vec<Cell>, subject: Subject, row: Row, seed: u64, scale: Scale) {
-    let Some(cell) = place(subject, row, seed, scale).cell() else { return };
+    let Some(cell) = grid_entry(subject, row, seed, scale).cell() else { return };
     if cells.iter().any(|other| other.id == cell.id) {
         return;
     }
@@ -148,7 +149,7 @@ fn add(cells: &mut Vec<Cell>, subject: Subject, row: Row, seed: u64, scale: Scal
     cells.push(cell);
 }
 
-/// The one run that a cell of this kind can need.
+/// The only row that a cell of this row can need a run of.
 fn needed(subject: Subject, row: Row, scale: Scale) -> Option<(Subject, Row)> {
     match (subject, row) {
         (Subject::Glue(_), row) => Some((Subject::pretrained(scale), row)),
@@ -161,10 +162,10 @@ fn needed(subject: Subject, row: Row, scale: Scale) -> Option<(Subject, Row)> {
 }
 
 /// The cell of a subject and a row, or why there is none.
-pub(crate) fn place(subject: Subject, row: Row, seed: u64, scale: Scale) -> Place {
+pub(crate) fn grid_entry(subject: Subject, row: Row, seed: u64, scale: Scale) -> GridEntry {
     let ground = match subject.ground(scale) {
         Ok(ground) => ground,
-        Err(why) => return Place::Left(why),
+        Err(why) => return GridEntry::LeftOut(why),
     };
 
     let method = row.method(subject);
@@ -179,20 +180,20 @@ pub(crate) fn place(subject: Subject, row: Row, seed: u64, scale: Scale) -> Plac
     };
 
     match &job {
-        // The tying is the model's, and stays.
+        // The tying comes from the pretrained model and stays fixed.
         Job::Finetune { .. } => {}
-        // How it is predicted needs neither steps nor policy.
+        // A prediction needs neither steps nor a policy.
         Job::Predict { .. } => settings.clear(),
         Job::Train { .. } => settings.extend(row.settings(subject, scale, seed)),
     }
 
     if subject == Subject::Memory && row == Row::Conventional && scale == Scale::Laptop {
-        // Its memory is the same after each step.
+        // Its memory is the same after each step, so 4 steps are enough.
         settings.push(Setting::fixed("training.steps=4"));
     }
 
     let id = CellId::new(subject, row, seed);
-    Place::Run(Box::new(Cell { id, subject, row, seed: row.seed(seed), job, settings }))
+    GridEntry::Run(Box::new(Cell { id, subject, row, seed: row.seed(seed), job, settings }))
 }
 
 #[cfg(test)]
@@ -253,7 +254,7 @@ mod tests {
     #[test]
     fn recorded_decisions_are_followed_under_another_seed() {
         for row in [Row::Permuted, Row::Replayed] {
-            let cell = place(Subject::Shakespeare, row, 2, Scale::Laptop).cell().unwrap();
+            let cell = grid_entry(Subject::Shakespeare, row, 2, Scale::Laptop).cell().unwrap();
             assert_eq!(cell.seed, 1002);
             assert_eq!(cell.needs(), [CellId::new(Subject::Shakespeare, Row::Full, 2)]);
         }

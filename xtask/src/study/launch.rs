@@ -1,4 +1,4 @@
-//! Running cells: as child processes, in the order of the grid, as many at once as asked for.
+//! Runs cells as child processes, in the order of the grid, up to `jobs` at once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -15,11 +15,11 @@ use super::board::Board;
 use super::cell::{Cell, CellId, Job};
 use super::cost::Costs;
 use super::scale::Scale;
-use super::store::{ByName, Standing, Store, make_parent};
+use super::store::{ByName, CellStatus, Store, make_parent};
 
-/// How often running children are looked at; small beside a cell.
+/// Time between two looks at the running children. It is short compared with a cell.
 const POLL: Duration = Duration::from_millis(20);
-/// Checkpoints of a finished run, which only a longer run would need.
+/// Folder of a run's checkpoints. After the run only a longer run needs them.
 const CHECKPOINTS: &str = "checkpoint";
 
 /// How cells are run.
@@ -28,27 +28,27 @@ pub(crate) struct Launcher<'a> {
     pub(crate) store: &'a Store,
     pub(crate) dlt: PathBuf,
     pub(crate) scale: Scale,
-    /// What cells are expected to take.
+    /// The expected time of cells.
     pub(crate) costs: Costs,
     /// Cells at once.
     pub(crate) jobs: usize,
-    /// Threads of each.
+    /// Threads of each cell.
     pub(crate) threads: usize,
     pub(crate) device: String,
-    /// No cell is begun when this has passed.
+    /// No cell is started after this time.
     pub(crate) budget: Option<Duration>,
     pub(crate) keeps_checkpoints: bool,
 }
 
-/// What came of it.
+/// The outcome of a study.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) done: usize,
     /// Cells that failed.
     pub(crate) failed: Vec<CellId>,
-    /// Cells that were not begun, or not run to their end, and why.
+    /// Cells that were not started or did not finish, each with the reason.
     pub(crate) left: Vec<(CellId, String)>,
-    /// Whether somebody interrupted a run.
+    /// Whether a run was interrupted.
     pub(crate) interrupted: bool,
 }
 
@@ -58,16 +58,16 @@ struct Running<'c> {
     resumed: bool,
 }
 
-/// What became of the attempt to start a cell.
-enum Start<'c> {
+/// The outcome of an attempt to start a cell.
+enum StartOutcome<'c> {
     Begun(Running<'c>),
-    /// It is done by now.
+    /// Another process has finished it in the meantime.
     Done,
-    /// Another process was faster.
+    /// Another process has claimed it.
     Held,
 }
 
-/// Cells on their way: those that wait for their turn, and those that run.
+/// Cells that wait for their turn, and cells that run.
 #[derive(Default)]
 struct Queue<'c> {
     open: Vec<&'c Cell>,
@@ -75,7 +75,7 @@ struct Queue<'c> {
 }
 
 impl Queue<'_> {
-    /// Whether a cell follows one that is not done yet, or has failed.
+    /// Whether a cell needs a cell that is not done yet, or one of `failed`.
     fn is_behind(&self, cell: &Cell, failed: &[CellId]) -> bool {
         let needs = cell.needs();
         let mut on_their_way =
@@ -86,16 +86,17 @@ impl Queue<'_> {
 }
 
 impl Launcher<'_> {
-    /// Runs what has not been done yet.
+    /// Runs every cell that is not done yet, and waits until all have ended.
     pub(crate) fn run(&self, cells: &[Cell]) -> Result<Outcome> {
         let start = Instant::now();
         let mut outcome = Outcome::default();
         let mut queue = Queue::default();
 
         for cell in cells {
-            // A run that follows one which is to be made anew has to be looked at again after that.
-            match self.store.standing(cell) {
-                Standing::Done if !queue.is_behind(cell, &[]) => outcome.done += 1,
+            // A cell whose predecessor runs again is not done: it has to be checked again after that,
+            // because the new run may end in another state.
+            match self.store.status(cell) {
+                CellStatus::Done if !queue.is_behind(cell, &[]) => outcome.done += 1,
                 _ => queue.open.push(cell),
             }
         }
@@ -108,10 +109,8 @@ impl Launcher<'_> {
             self.collect(&mut queue, &mut outcome, &mut board)?;
             let is_over =
                 outcome.interrupted || self.budget.is_some_and(|budget| start.elapsed() >= budget);
-            let elsewhere = match is_over {
-                true => Vec::new(),
-                false => self.fill(&mut queue, &mut outcome, &mut board)?,
-            };
+            let elsewhere =
+                if is_over { Vec::new() } else { self.fill(&mut queue, &mut outcome, &mut board)? };
 
             if queue.running.is_empty() && elsewhere.is_empty() {
                 for cell in queue.open {
@@ -128,7 +127,7 @@ impl Launcher<'_> {
         }
     }
 
-    /// Takes out those that have ended.
+    /// Removes the runs that have ended from the queue, and notes their outcomes.
     fn collect(
         &self,
         queue: &mut Queue<'_>,
@@ -148,8 +147,7 @@ impl Launcher<'_> {
         Ok(())
     }
 
-    /// Begins as many as there is room for. Says which cells were left as another process is at
-    /// them.
+    /// Starts as many cells as there is room for. Returns the cells that another process runs.
     fn fill<'c>(
         &self,
         queue: &mut Queue<'c>,
@@ -163,17 +161,17 @@ impl Launcher<'_> {
             let cell = queue.open.remove(next);
 
             match self.start(cell) {
-                Ok(Start::Begun(started)) => {
+                Ok(StartOutcome::Begun(started)) => {
                     board.started(cell, started.resumed);
                     queue.running.push(started);
                 }
-                // A process that is not ours has brought it to its end.
-                Ok(Start::Done) => {
+                // Another process has finished it since we looked.
+                Ok(StartOutcome::Done) => {
                     outcome.done += 1;
                     board.ended(cell, Ok(()));
                     self.tidy(&cell.id)?;
                 }
-                Ok(Start::Held) => {
+                Ok(StartOutcome::Held) => {
                     queue.open.insert(next, cell);
                     elsewhere.push(cell);
                     break;
@@ -185,7 +183,8 @@ impl Launcher<'_> {
         Ok(elsewhere)
     }
 
-    /// The next cell that can be begun. One that another process is at is left to it, and noted.
+    /// The index of the next cell that can be started. Cells that another process runs are added to
+    /// `elsewhere`.
     fn next<'c>(
         &self,
         queue: &Queue<'c>,
@@ -193,9 +192,9 @@ impl Launcher<'_> {
         elsewhere: &mut Vec<&'c Cell>,
     ) -> Option<usize> {
         for (index, &cell) in queue.open.iter().enumerate() {
-            match self.store.standing(cell) {
-                Standing::Running { .. } => elsewhere.push(cell),
-                Standing::Waiting { .. } => {}
+            match self.store.status(cell) {
+                CellStatus::Running { .. } => elsewhere.push(cell),
+                CellStatus::Waiting { .. } => {}
                 _ if queue.is_behind(cell, failed) => {}
                 _ => return Some(index),
             }
@@ -204,11 +203,11 @@ impl Launcher<'_> {
         None
     }
 
-    /// Why a cell was not begun.
+    /// Why a cell was not started.
     fn why_left(&self, cell: &Cell, is_over: bool, outcome: &Outcome) -> String {
-        let needs = match self.store.standing(cell) {
-            Standing::Running { .. } => return "another process is at it".to_owned(),
-            Standing::Waiting { on } => on,
+        let needs = match self.store.status(cell) {
+            CellStatus::Running { .. } => return "another process runs it".to_owned(),
+            CellStatus::Waiting { on } => on,
             _ => cell.needs(),
         };
 
@@ -223,42 +222,43 @@ impl Launcher<'_> {
         }
     }
 
-    /// Starts a cell, or goes on with it.
-    fn start<'c>(&self, cell: &'c Cell) -> Result<Start<'c>> {
-        let Some(claim) = self.store.claim(&cell.id)? else { return Ok(Start::Held) };
-        let standing = self.store.at_rest(cell);
-        match &standing {
-            Standing::Done => return Ok(Start::Done),
-            Standing::Damaged { reason } => bail!("{reason}"),
+    /// Starts a cell, or resumes it.
+    fn start<'c>(&self, cell: &'c Cell) -> Result<StartOutcome<'c>> {
+        let Some(claim) = self.store.claim(&cell.id)? else { return Ok(StartOutcome::Held) };
+        let status = self.store.at_rest(cell);
+        match &status {
+            CellStatus::Done => return Ok(StartOutcome::Done),
+            CellStatus::Damaged { reason } => bail!("{reason}"),
             _ => {}
         }
 
-        let goes_on = standing != Standing::Stale && self.store.has_begun(&cell.id);
-        if !goes_on && let Some(aside) = self.store.set_aside(cell)? {
-            let why = match standing {
-                Standing::Stale => "what was there was made otherwise",
-                _ => "what was there had not come to its first step",
+        let resumes = status != CellStatus::Stale && self.store.has_begun(&cell.id);
+        if !resumes && let Some(aside) = self.store.set_aside(cell)? {
+            let why = match status {
+                CellStatus::Stale => "the old result has other settings",
+                _ => "the old result has no first step",
             };
 
-            self.log(&cell.id, &format!("{why}: it is now {}", aside.display()))?;
+            self.log(&cell.id, &format!("{why}: moved to {}", aside.display()))?;
         }
 
-        let by_name =
-            cell.arguments(&ByName(self.store)).context("a run that it needs is not done")?;
+        let by_name = cell
+            .arguments(&ByName(self.store))
+            .context("a run that this cell needs is not done")?;
         self.store.note_begun(cell, by_name)?;
 
-        // The child inherits the claim, and holds it whatever becomes of this process.
-        let child = self.command(cell, goes_on)?.stdin(claim).spawn();
+        // The child inherits the claim as its standard input, and keeps it even if this process dies.
+        let child = self.command(cell, resumes)?.stdin(claim).spawn();
         let child = child.with_context(|| format!("cannot start {}", self.dlt.display()))?;
 
-        Ok(Start::Begun(Running { cell, child, resumed: goes_on }))
+        Ok(StartOutcome::Begun(Running { cell, child, resumed: resumes }))
     }
 
-    fn command(&self, cell: &Cell, goes_on: bool) -> Result<Command> {
+    fn command(&self, cell: &Cell, resumes: bool) -> Result<Command> {
         let run = self.store.run(&cell.id);
         let mut command = Command::new(&self.dlt);
 
-        match (&cell.job, goes_on) {
+        match (&cell.job, resumes) {
             (Job::Predict { .. }, _) => {
                 let to =
                     File::create(self.partial(&cell.id)).context("cannot write the prediction")?;
@@ -270,8 +270,9 @@ impl Launcher<'_> {
                 command.stdout(self.log_file(&cell.id)?);
             }
             (_, false) => {
-                command
-                    .args(cell.arguments(self.store).context("a run that it needs is not done")?);
+                command.args(
+                    cell.arguments(self.store).context("a run that this cell needs is not done")?,
+                );
                 command.arg("--out").arg(&run).stdout(self.log_file(&cell.id)?);
             }
         }
@@ -300,21 +301,23 @@ impl Launcher<'_> {
 
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         let known = code.and_then(ExitCode::from_number);
+
         if known == Some(ExitCode::Interrupted) {
-            // Whoever interrupts a run means all of them; it goes on where it was saved.
+            // A person who interrupts one run means the whole study. The run resumes from its last
+            // checkpoint the next time.
             outcome.interrupted = true;
             outcome.left.push((cell.id.clone(), "interrupted".to_owned()));
             return Ok(());
         }
 
         let why = match (self.store.at_rest(cell), known, code) {
-            (Standing::Done, Some(ExitCode::Ok), _) => {
+            (CellStatus::Done, Some(ExitCode::Ok), _) => {
                 outcome.done += 1;
                 board.ended(cell, Ok(()));
                 return self.tidy(&cell.id);
             }
-            (Standing::Damaged { reason }, Some(ExitCode::Ok), _) => reason,
-            (_, Some(ExitCode::Ok), _) => format!("dlt ended well, but left no {SUMMARY_FILE}"),
+            (CellStatus::Damaged { reason }, Some(ExitCode::Ok), _) => reason,
+            (_, Some(ExitCode::Ok), _) => format!("dlt succeeded, but left no {SUMMARY_FILE}"),
             (_, Some(known), _) => format!("{} (exit code {})", known.meaning(), known.number()),
             (_, None, Some(code)) => format!("dlt ended with exit code {code}"),
             (_, None, None) => format!("dlt was ended by the system ({status})"),
@@ -335,7 +338,8 @@ impl Launcher<'_> {
         self.store.note_failed(cell, why)
     }
 
-    /// A finished run keeps its model and records; its checkpoints are many times as large.
+    /// Removes the checkpoints of a finished run, which are many times as large as its model and
+    /// records.
     fn tidy(&self, id: &CellId) -> Result<()> {
         let checkpoints = self.store.run(id).join(CHECKPOINTS);
         let is_done = self.store.run(id).join(SUMMARY_FILE).is_file();
@@ -344,7 +348,7 @@ impl Launcher<'_> {
         }
 
         match fs::remove_dir_all(&checkpoints) {
-            // Another study that shares the cell was faster.
+            // Another study that shares the cell has removed them.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             removed => removed.with_context(|| format!("cannot remove {}", checkpoints.display())),
         }
@@ -369,7 +373,7 @@ impl Launcher<'_> {
     }
 }
 
-/// A time as one types it: `90`, `90s`, `30m`, `2h`.
+/// Parses a time: `90`, `90s`, `30m`, `2h`. Without a unit it is in seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let refuse = || format!("expected a time such as 90s, 30m or 2h, got {text}");
     let (number, unit) = match text.char_indices().last() {
@@ -383,9 +387,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * unit).map_err(|_| refuse())
 }
 
-/// `1..3`, `2`, `1,4,7`.
+/// Parses seeds: `1..3` (both ends included), `2`, `1,4,7`. They are sorted, each once.
 pub(crate) fn parse_seeds(text: &str) -> Result<Vec<u64>, String> {
-    let refuse = || format!("expected seeds such as 1..3 (one to three) or 1,4,7, got {text}");
+    let refuse = || format!("expected seeds such as 1..3 (1 to 3) or 1,4,7, got {text}");
     let number = |word: &str| word.trim().parse::<u64>().map_err(|_| refuse());
     let mut seeds = Vec::new();
 

@@ -1,7 +1,7 @@
 //! The rows of the study of our method: what is trained, at which learning rate, with which
 //! settings.
 //!
-//! Every row but the main job itself is `--method paper` with settings of its own spelt out, so
+//! Every row except those of the main job is `--method paper` with all of its settings spelt out, so
 //! that no record depends on how a preset is tuned later.
 
 pub(crate) mod choice;
@@ -31,14 +31,14 @@ pub(crate) enum Pace {
 /// What is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum What {
-    /// The preset as it is, and at its own rate.
+    /// The preset, unchanged, at its own rate.
     MainJob,
-    /// The same, decided by chance.
+    /// The same under the random policy.
     MainJobRandom,
     Conventional,
     /// Conventional, with as many layers as growth has groups at its end.
     Shallow,
-    /// A fixed sharing among so many groups.
+    /// A fixed sharing with this pattern and so many groups.
     Fixed(Pattern, u8),
     OneBlock,
     Paper,
@@ -52,32 +52,32 @@ pub(crate) enum What {
     PaperPerLayer,
     Grow,
     Even,
-    /// The twin of both: the same times, groups and parts by chance.
+    /// The random twin of both: the same times, with random groups and parts.
     GrowRandom,
-    /// Times by chance too.
+    /// The same with random times.
     GrowAnywhere,
     Conflict,
     ConflictRandom,
     Single,
     SingleRandom,
-    /// Growth's final groups from the start, each with initial weights of its own.
+    /// Growth's final groups from the start, each with its own initial weights.
     FinalGroups,
-    /// Growth whose parts begin without moments.
+    /// Growth where the parts of a split start without moments.
     GrowFresh,
-    /// Growth up to all layers of their own.
+    /// Growth until every layer has its own block.
     GrowAll,
     /// Conventional training with a rate that rises until growth's last split.
     ConventionalWarm,
     /// One block with a rate that rises until growth's last split.
     OneBlockWarm,
-    /// A conventional model of so many layers and such a width.
+    /// A conventional model with so many layers of this width.
     Size {
         layers: u8,
         width: u16,
     },
 }
 
-/// What a scale makes of the rows.
+/// The sizes and times of the rows at a scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Setup {
     pub(crate) layers: usize,
@@ -86,7 +86,7 @@ pub(crate) struct Setup {
     pub(crate) width: usize,
     /// Times of growth's splits, as shares of training.
     pub(crate) grow: &'static [f64],
-    /// Times of the splits up to all layers of their own.
+    /// Times of the splits until every layer has its own block.
     pub(crate) grow_all: &'static [f64],
     /// Epochs between the decisions of the paper's method with k in epochs.
     epochs_between: usize,
@@ -96,8 +96,9 @@ pub(crate) struct Setup {
     single_every: usize,
     /// Steps until growth's last split.
     warm_steps: usize,
-    /// Depths and widths of the conventional models by which a perplexity is valued.
+    /// Depths of the conventional models that value a perplexity, see [`worth`].
     depths: &'static [u8],
+    /// Widths of the same models.
     widths: &'static [u16],
 }
 
@@ -129,10 +130,10 @@ const LAPTOP: Setup = Setup {
     widths: &[64, 128, 192],
 };
 
-/// 3,720 steps.
+/// Its runs have 3,720 steps.
 const LONG: Setup = Setup {
     width: 64,
-    // 20 decisions in 60 passes, as the paper's k = 15 in 300.
+    // 20 decisions in 60 passes, as the paper has with k = 15 in 300 passes.
     epochs_between: 3,
     swap_every: 180,
     single_every: 45,
@@ -141,7 +142,7 @@ const LONG: Setup = Setup {
     ..LAPTOP
 };
 
-/// Rows in the order of the page; each has every rate but the main job, which has its own.
+/// Rows in the order of the page. Each has every rate, except the main job, which has its own.
 const ROWS: [What; 17] = [
     What::MainJob,
     What::MainJobRandom,
@@ -161,21 +162,21 @@ const ROWS: [What; 17] = [
     What::Shallow,
     What::FinalGroups,
 ];
-/// Rows that scale smoke leaves out, as it has their like.
+/// Rows that scale smoke leaves out, because it has similar ones.
 const MORE: [What; 4] =
     [What::GrowFresh, What::GrowAll, What::ConventionalWarm, What::OneBlockWarm];
-/// The paper's rows that are run in its own regime.
+/// Rows of the paper that only its own regime has, at scale long.
 const PAPER: [What; 3] = [What::PaperShallow, What::PaperCycle, What::PaperPerLayer];
 
-/// A control that no present setting can express, and why.
+/// Controls that no existing setting can express, with the reason.
 pub(crate) const LEFT_OUT: [(&str, &str); 2] = [
-    ("Conventional training, rates of blocks as growth's", WHY_LEFT_OUT),
-    ("One block for all layers, its rate as growth's", WHY_LEFT_OUT),
+    ("Conventional training with growth's block rates", WHY_LEFT_OUT),
+    ("One block for all layers with growth's rate", WHY_LEFT_OUT),
 ];
-const WHY_LEFT_OUT: &str = "no setting raises the rate of blocks alone in steps";
+const WHY_LEFT_OUT: &str = "no setting raises only the rate of the blocks in steps";
 
 impl Setup {
-    /// `None` where the scale has no such study.
+    /// `None` if the scale has no such study.
     pub(crate) fn of(scale: Scale) -> Option<&'static Self> {
         match scale {
             Scale::Smoke => Some(&SMOKE),
@@ -185,8 +186,8 @@ impl Setup {
         }
     }
 
-    /// Fixed sharings: among as many groups as growth ends with, and among half as many, which are
-    /// no more than it has in the mean.
+    /// Fixed sharings with as many groups as growth ends with, and with half as many. The latter hold
+    /// no more blocks than growth holds in the mean.
     pub(crate) fn patterns(&self) -> Vec<What> {
         let of =
             |groups: usize| Pattern::ALL.map(|pattern| What::Fixed(pattern, groups as u8)).to_vec();
@@ -195,7 +196,7 @@ impl Setup {
         if self.groups < 4 { of(self.groups) } else { [of(self.groups), few.to_vec()].concat() }
     }
 
-    /// The conventional models by which a perplexity is valued.
+    /// The conventional models that value a perplexity.
     pub(crate) fn sizes(&self) -> Vec<What> {
         let of = |&width: &u16| self.depths.iter().map(move |&layers| What::Size { layers, width });
         self.widths.iter().flat_map(of).collect()
@@ -210,7 +211,7 @@ impl Setup {
     }
 }
 
-/// The rows of a scale in the order of its page, the sizes apart.
+/// The rows of a scale in the order of its page, without the sizes.
 pub(crate) fn rows(scale: Scale) -> Vec<What> {
     let Some(setup) = Setup::of(scale) else { return Vec::new() };
     let mut rows = ROWS.to_vec();
@@ -229,14 +230,14 @@ pub(crate) fn rows(scale: Scale) -> Vec<What> {
     rows
 }
 
-/// All points of a scale in the order in which they are run: the middle rate of each row first.
+/// All points of a scale in the order in which they run: the middle rate of every row first.
 pub(crate) fn points(scale: Scale) -> Vec<Point> {
     let Some(setup) = Setup::of(scale) else { return Vec::new() };
     let mut points = Vec::new();
 
     for pace in [Pace::Once, Pace::Half, Pace::Twice] {
         let has = |what: &What| match scale {
-            // Two rows that choose are enough to see that choosing works.
+            // One row with two rates is enough to see that the choice of a rate works.
             Scale::Smoke if pace == Pace::Twice => *what == What::Grow,
             Scale::Smoke if pace == Pace::Half => false,
             _ => what.paces().contains(&pace),
@@ -286,7 +287,7 @@ impl What {
         !matches!(self, Self::Size { .. })
     }
 
-    /// The row that differs in who decides only.
+    /// The row that differs only in its policy, which is random.
     pub(crate) fn twin(self) -> Option<Self> {
         match self {
             Self::MainJob => Some(Self::MainJobRandom),
@@ -303,7 +304,7 @@ impl What {
         matches!(self, Self::Fixed(..) | Self::OneBlock)
     }
 
-    /// `None`: that of the preset.
+    /// The method that the row starts from; `None` for the preset's own.
     pub(crate) fn method(self) -> Option<&'static str> {
         match self {
             Self::MainJob | Self::MainJobRandom => None,
@@ -345,7 +346,7 @@ impl What {
         name.to_owned()
     }
 
-    /// What it says in a table.
+    /// Its label in a table.
     pub(crate) fn label(self) -> String {
         let label = match self {
             Self::MainJob => "The main job: the preset as it is",
@@ -363,7 +364,7 @@ impl What {
                 "(i) Conventional, as many layers as the paper's method has at the end"
             }
             Self::PaperCycle => "(vii) Cycle: layer i with layer L/2 + i",
-            Self::PaperPerLayer => "The paper's method, a layer at a time",
+            Self::PaperPerLayer => "The paper's method, one layer at a time",
             Self::Grow => "Growth: splits where gradients disagree most",
             Self::Even => "Growth: splits of the largest group in its middle",
             Self::GrowRandom => "Growth: splits at random places",
@@ -372,9 +373,9 @@ impl What {
             Self::ConflictRandom => "Growth, then swaps, all at random",
             Self::Single => "Q over single changes",
             Self::SingleRandom => "Single changes at random",
-            Self::FinalGroups => "Growth's final groups from the start, weights of their own",
+            Self::FinalGroups => "Growth's final groups from the start, separate weights",
             Self::GrowFresh => "Growth, fresh moments after a split",
-            Self::GrowAll => "Growth up to all layers of their own",
+            Self::GrowAll => "Growth until every layer has its own block",
             Self::ConventionalWarm => "Conventional, rate rising until growth's last split",
             Self::OneBlockWarm => "One block, rate rising until growth's last split",
             Self::Size { layers, width } => {

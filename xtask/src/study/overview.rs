@@ -1,5 +1,4 @@
-//! What a person sees of a study without running it: what it would cost, and what has become of its
-//! cells.
+//! What a person sees of a study without running it: its cost, and the status of its cells.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,31 +9,32 @@ use anyhow::Result;
 use super::Study;
 use super::cell::{Cell, CellId};
 use super::cost;
-use super::store::Standing;
+use super::store::CellStatus;
 use crate::table::Table;
 
 impl Study<'_> {
-    /// What would be run, and what it would take.
-    pub(super) fn foretell(&self, dlt: &Path, cells: &[Cell]) -> Result<()> {
+    /// Prints what would be run, and its cost in time and memory. Runs nothing.
+    pub(super) fn dry_run(&self, dlt: &Path, cells: &[Cell]) -> Result<()> {
         let scale = self.arguments.scale;
         let costs = self.costs(cells)?;
-        let mut table = Table::new(&["cell", "standing", "steps", "PFLOP", "time", "memory, MB"]);
+        let mut table = Table::new(&["cell", "status", "steps", "PFLOP", "time", "memory, MB"]);
         let mut open = Vec::new();
         let mut sizes = Vec::new();
 
         for cell in cells {
             let spec = cost::sized(cell, scale)?;
             let operations = cost::operations(cell, scale)?;
-            let standing = self.store.standing(cell);
+            let status = self.store.status(cell);
 
-            if standing != Standing::Done {
+            if status != CellStatus::Done {
                 open.push(cell);
             }
 
             let model = spec.model.clone();
             let training = spec.training.clone();
 
-            // Times of splits say how many blocks there are in the end.
+            // `spec.tying` is part of the key, because the times of splits decide how many blocks a run
+            // ends with, and so its memory.
             let size = (model, training, spec.agent.policy, spec.tying.clone());
             let memory = match sizes.iter().find(|(other, _)| *other == size) {
                 Some((_, memory)) => *memory,
@@ -48,7 +48,7 @@ impl Study<'_> {
             let unknown = || "not known".to_owned();
             table.push([
                 cell.id.to_string(),
-                word(&standing),
+                word(&status),
                 cost::steps(cell, &cell.spec()?).map_or_else(unknown, |steps| steps.to_string()),
                 operations.map_or_else(unknown, |operations| format!("{:.3}", operations / 1e15)),
                 costs.time(cell).map_or_else(unknown, cost::duration),
@@ -60,11 +60,11 @@ impl Study<'_> {
         writeln!(out, "{table}")?;
 
         let expected = costs.forecast(open, self.arguments.jobs.get()).text();
-        writeln!(out, "{} cells; what is not done yet takes {expected}", cells.len())?;
+        writeln!(out, "{} cells; those not done yet take {expected}", cells.len())?;
         writeln!(
             out,
-            "(times as recorded, scaled to {} threads a cell; where nothing like a cell was recorded, at {:.0} GFLOP/s; memory \
-             beside the program and its data)",
+            "(times as recorded, scaled to {} threads per cell; without a similar record, at {:.0} \
+             GFLOP/s; memory besides the program and its data)",
             self.threads(),
             costs.rate() / 1e9
         )?;
@@ -75,20 +75,22 @@ impl Study<'_> {
     pub(super) fn status(&self) -> Result<ExitCode> {
         let cells = self.all_cells();
         let mut table =
-            Table::new(&["cell", "standing", "steps", "perplexity or accuracy, validation", "why"]);
+            Table::new(&["cell", "status", "steps", "perplexity or accuracy, validation", "why"]);
 
         for cell in &cells {
-            let standing = self.store.standing(cell);
+            let status = self.store.status(cell);
             let mut steps = String::new();
             let mut result = String::new();
             let mut failure = String::new();
 
-            match &standing {
-                Standing::Begun { step } | Standing::Running { step } => steps = step.to_string(),
-                Standing::Failed { reason } | Standing::Damaged { reason } => {
+            match &status {
+                CellStatus::Begun { step } | CellStatus::Running { step } => {
+                    steps = step.to_string()
+                }
+                CellStatus::Failed { reason } | CellStatus::Damaged { reason } => {
                     failure = format!("{reason}; {}", self.store.log(&cell.id).display())
                 }
-                Standing::Waiting { on } => {
+                CellStatus::Waiting { on } => {
                     failure = format!(
                         "needs {}",
                         on.iter().map(CellId::as_str).collect::<Vec<_>>().join(", ")
@@ -97,7 +99,7 @@ impl Study<'_> {
                 _ => {}
             }
 
-            if standing == Standing::Done
+            if status == CellStatus::Done
                 && let Some(summary) = self.store.summary(&cell.id)?
             {
                 steps = summary.steps.to_string();
@@ -107,7 +109,7 @@ impl Study<'_> {
                 );
             }
 
-            table.push([cell.id.to_string(), word(&standing), steps, result, failure]);
+            table.push([cell.id.to_string(), word(&status), steps, result, failure]);
         }
 
         write!(io::stdout().lock(), "{table}")?;
@@ -115,15 +117,16 @@ impl Study<'_> {
     }
 }
 
-fn word(standing: &Standing) -> String {
-    let word = match standing {
-        Standing::Missing => "to do",
-        Standing::Waiting { .. } => "waits for another",
-        Standing::Begun { .. } => "stopped",
-        Standing::Running { .. } => "running",
-        Standing::Done => "done",
-        Standing::Failed { .. } | Standing::Damaged { .. } => "FAILED",
-        Standing::Stale => "stale: other settings",
+/// The status of a cell, as a table shows it.
+fn word(status: &CellStatus) -> String {
+    let word = match status {
+        CellStatus::Missing => "to do",
+        CellStatus::Waiting { .. } => "waits for another",
+        CellStatus::Begun { .. } => "stopped",
+        CellStatus::Running { .. } => "running",
+        CellStatus::Done => "done",
+        CellStatus::Failed { .. } | CellStatus::Damaged { .. } => "FAILED",
+        CellStatus::Stale => "stale: other settings",
     };
 
     word.to_owned()

@@ -1,7 +1,7 @@
 //! What the paper reports, number by number.
 
 use super::row::Row;
-use super::subject::{Corpus, Task};
+use super::subject::{Corpus, GlueTask};
 
 /// A column of Table 1 or 2: conventional training, then the full method.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,7 @@ pub(crate) fn ablation(row: Row) -> Option<[f64; 2]> {
     })
 }
 
-/// Table 5: what, of ViT, of ours.
+/// Table 5: quantity, ViT, the paper's method.
 pub(crate) const VISION: [(&str, &str, &str); 5] = [
     ("Accuracy", "0.999", "0.995"),
     ("# trainable params (mean)", "630M", "80M"),
@@ -84,38 +84,42 @@ pub(crate) const VISION: [(&str, &str, &str); 5] = [
 ];
 
 /// Table 6: accuracy, conventional and ours.
-pub(crate) fn glue(task: Task) -> [f64; 2] {
+pub(crate) fn glue(task: GlueTask) -> [f64; 2] {
     match task {
-        Task::Sst2 => [0.811, 0.799],
-        Task::Cola => [0.691, 0.691],
-        Task::Qnli => [0.608, 0.599],
-        Task::Mrpc => [0.697, 0.697],
-        Task::Rte => [0.527, 0.541],
+        GlueTask::Sst2 => [0.811, 0.799],
+        GlueTask::Cola => [0.691, 0.691],
+        GlueTask::Qnli => [0.608, 0.599],
+        GlueTask::Mrpc => [0.697, 0.697],
+        GlueTask::Rte => [0.527, 0.541],
     }
 }
 
 /// Table 6: trainable parameters, conventional and ours.
 pub(crate) const GLUE_PARAMETERS: [&str; 2] = ["1.5B", "235M"];
 
-/// What in the paper's own tables does not fit together; stands below them.
+/// Notes on figures of the paper that contradict each other, for below the table.
 pub(crate) fn contradictions(table: u8) -> &'static [&'static str] {
     match table {
         1 => &[
-            "The paper against itself: end parameters of 264M, 142M, 326M and 203M are those of 6, 2, 8 and 4 blocks, where \
-             it says 7, 6, 9 and 10 layers; the 1-billion model ends with 10 layers and 203M here, with 5 and 235M in Table 6; \
-             its time per epoch is exactly 1.111 times the conventional one in all four columns; its text speaks of Table 1's \
-             times as Table 2's and the other way round.",
+            "The paper's own figures disagree. End parameters of 264M, 142M, 326M and 203M belong to \
+             6, 2, 8 and 4 blocks; the paper says 7, 6, 9 and 10 layers. The 1-billion model ends \
+             with 10 layers and 203M here, and with 5 layers and 235M in Table 6. The time per epoch \
+             is exactly 1.111 times the conventional one in all four columns. The text describes the \
+             times of Table 1 as those of Table 2, and the other way round.",
         ],
         2 => &[
-            "The paper against itself: 376M parameters are not those of 12 layers of width 768 with 50,257 tokens, which are \
-             124M; its time per epoch is 0.517 to 0.518 of the conventional one in all four columns.",
+            "The paper's own figures disagree. A model with 12 layers of width 768 and 50,257 tokens \
+             has 124M parameters, not 376M. The time per epoch is 0.517 to 0.518 of the conventional \
+             one in all four columns.",
         ],
-        3 => &[
-            "12,566.66 MB are weights, gradients and moments of 1,556.4 M parameters in two bytes each, 12,451 MB, and hardly \
-             any activations: the authors' code counts allocated bytes between steps.",
-        ],
+        3 => {
+            &["The weights, gradients and moments of 1,556.4 M parameters, in two bytes each, are \
+             12,451 MB. So the paper's 12,566.66 MB hold hardly any activations: the authors' code \
+             counts allocated bytes between steps."]
+        }
         6 => &[
-            "The paper says 5 layers and 235M trainable parameters here, 10 layers and 203M of the same model in Table 1.",
+            "For the same model, the paper gives 5 layers and 235M trainable parameters here, and 10 \
+             layers and 203M in Table 1.",
         ],
         _ => &[],
     }

@@ -1,5 +1,5 @@
-//! What came of the cells, as it is kept beside the tables that are made from it: a line of JSON
-//! for each cell.
+//! The outcomes of the cells, as they are kept with the tables that are made from them: one line of
+//! JSON per cell.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::basis::{self, Settings};
 use super::cell::{Cell, CellId, Job};
-use super::store::{ByName, Standing, Store};
+use super::store::{ByName, CellStatus, Store};
 use super::subject::Subject;
 use crate::child::portable;
 use crate::program::replace;
@@ -25,24 +25,23 @@ const RECORD_SCHEMA: u32 = 1;
 pub(crate) struct Record {
     pub(crate) schema: u32,
     pub(crate) cell: String,
-    /// Arguments of `dlt`, with data sets and other cells by their names; empty where they are not
-    /// known yet.
+    /// Arguments of `dlt`, with data sets and other cells by name. Empty while they are not known.
     pub(crate) arguments: Vec<String>,
     pub(crate) outcome: Outcome,
 }
 
-/// What became of it.
+/// The outcome of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     Done(Box<Done>),
-    /// Memory by state, in bytes at the peak, and of weights, gradients and moments.
+    /// The predicted memory of each state.
     Predicted(Vec<Predicted>),
     Failed {
         reason: String,
         log: String,
     },
-    /// It was not run, or not to its end.
+    /// It was not run, or has not finished.
     Open,
 }
 
@@ -52,16 +51,16 @@ pub(crate) enum Outcome {
 pub(crate) struct Done {
     pub(crate) summary: Summary,
     pub(crate) provenance: Provenance,
-    /// Of a `dlt train`, the settings that its figures depend on.
+    /// The settings that its figures depend on, for a `dlt train`.
     #[serde(default, skip_serializing_if = "Settings::is_empty")]
     pub(crate) settings: Settings,
     pub(crate) decisions: usize,
     pub(crate) tied_events: usize,
     pub(crate) untied_events: usize,
-    /// The last state.
+    /// Owners of the last state.
     pub(crate) state: Vec<usize>,
-    /// Of the study of our method, the perplexity on validation after the last step, as a multiple
-    /// of the best during training.
+    /// The validation perplexity after the last step, as a multiple of the best during training. Only
+    /// for the study of our method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_to_best: Option<f64>,
 }
@@ -71,7 +70,9 @@ pub(crate) struct Done {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Predicted {
     pub(crate) state: String,
+    /// Memory at the peak.
     pub(crate) peak_bytes: u64,
+    /// Memory of weights, gradients and moments.
     pub(crate) state_bytes: u64,
 }
 
@@ -80,7 +81,7 @@ pub(crate) struct Predicted {
 pub(crate) struct Records(BTreeMap<String, Record>);
 
 impl Records {
-    /// What has become of these cells.
+    /// The records of these cells in a store.
     pub(crate) fn of_store(store: &Store, cells: &[Cell]) -> Result<Self> {
         let mut records = Self::default();
         for cell in cells {
@@ -116,7 +117,7 @@ impl Records {
         Ok(records)
     }
 
-    /// Writes them, cells without an outcome left out.
+    /// Writes the records, without cells that have no outcome.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let mut text = String::new();
         for record in self.0.values().filter(|record| record.outcome != Outcome::Open) {
@@ -127,7 +128,7 @@ impl Records {
         replace(path, text)
     }
 
-    /// These, and those of `older` that these have no outcome for.
+    /// These records, and those of `older` for cells that have no outcome here.
     pub(crate) fn over(mut self, older: Self) -> Self {
         for (cell, record) in older.0 {
             match self.0.get(&cell) {
@@ -139,7 +140,7 @@ impl Records {
         self
     }
 
-    /// All of them, by the names of their cells.
+    /// All records, sorted by the names of their cells.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Record> {
         self.0.values()
     }
@@ -152,11 +153,11 @@ impl Records {
 fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
     let log = || portable(&store.log(&cell.id).display().to_string());
 
-    Ok(match store.standing(cell) {
-        Standing::Failed { reason } | Standing::Damaged { reason } => {
+    Ok(match store.status(cell) {
+        CellStatus::Failed { reason } | CellStatus::Damaged { reason } => {
             Outcome::Failed { reason: portable_words(&reason), log: log() }
         }
-        Standing::Done => match cell.job {
+        CellStatus::Done => match cell.job {
             Job::Predict { .. } => Outcome::Predicted(store.predictions(&cell.id)?),
             Job::Train { .. } => {
                 let settings = basis::of_spec_file(&store.spec(&cell.id)?)?;
@@ -175,7 +176,7 @@ fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
 }
 
 fn done(store: &Store, id: &CellId) -> Result<Done> {
-    let summary = store.summary(id)?.context("there is no summary")?;
+    let summary = store.summary(id)?.context("the run has no summary")?;
     let recording = store.recording(id)?;
     let mut provenance = store.provenance(id)?;
 
@@ -194,7 +195,7 @@ fn done(store: &Store, id: &CellId) -> Result<Done> {
     })
 }
 
-/// Folders are one machine's.
+/// Removes folders from paths, because folders are those of one machine.
 pub(crate) fn without_machine(provenance: &mut Provenance) {
     let resumed = provenance.resumed.iter_mut().map(|resumed| &mut resumed.command_line);
     for words in resumed.chain([&mut provenance.command_line]) {
@@ -207,7 +208,7 @@ pub(crate) fn without_machine(provenance: &mut Provenance) {
     }
 }
 
-/// A word of a command line whose paths are cut down to their last part.
+/// A word of a command line, with each path reduced to its last part.
 pub(crate) fn without_folders(word: &str) -> String {
     match word.split_once('=') {
         Some((key, value)) if !value.starts_with('[') => {
@@ -218,7 +219,7 @@ pub(crate) fn without_folders(word: &str) -> String {
     }
 }
 
-/// A sentence whose absolute paths are cut down to their last part.
+/// A sentence, with each absolute path reduced to its last part.
 fn portable_words(sentence: &str) -> String {
     let of_path = |letter: char| !letter.is_whitespace() && !"\"'`,;:()".contains(letter);
     let mut text = String::new();
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_records_stand_over_older_ones_unless_they_have_no_outcome() {
+    fn newer_records_replace_older_ones_unless_they_have_no_outcome() {
         let record = |cell: &str, outcome| Record {
             schema: 1,
             cell: cell.into(),

@@ -1,14 +1,14 @@
-//! What is kept of a study in the repository: records, tables, figures, and of the runs behind the
-//! figures as much as draws them again.
+//! What the repository keeps of a study: records, tables, figures, and the parts of runs that are
+//! needed to draw the figures again.
 //!
 //! | | |
 //! |---|---|
 //! | `cells.jsonl` | a [`Record`](super::record::Record) for each cell |
 //! | `table-N.md`, `.csv`, `.json`, `regime.*`, `method.*` | made from `cells.jsonl` alone |
-//! | `runs/` | run folders without their models, and with every so many steps only |
-//! | `figures/` | made from `runs/` alone, `method-tradeoff` from its points, which are made from `cells.jsonl`; `drawn.json` says which files those were |
+//! | `runs/` | run folders without their models, and with only some of their steps |
+//! | `figures/` | made from `runs/` alone, except `method-tradeoff`, which is made from points in `cells.jsonl`; `drawn.json` lists the files that each was made from |
 //!
-//! From the records of scale laptop the baselines that `dlt train` prints are made too, see
+//! The baselines that `dlt train` prints are made from the records of scale laptop too, see
 //! [`baselines`].
 
 use std::fs;
@@ -27,19 +27,19 @@ use super::grid::{self, Part};
 use super::method::points;
 use super::record::{Outcome, Records, without_folders};
 use super::sheet::Sheet;
-use super::store::{Standing, Store};
+use super::store::{CellStatus, Store};
 use super::tables;
 use super::view::View;
 use super::{baselines, basis};
 use crate::program::replace;
 
-/// The records of a scale.
+/// The file of the records of a scale.
 pub(crate) const CELLS: &str = "cells.jsonl";
 const RUNS: &str = "runs";
 pub(crate) const FIGURES: &str = "figures";
-/// Correlations of feed-forward weights, which only the model could give again.
+/// Correlations of feed-forward weights. They are kept, because only the model could give them again.
 const CORRELATIONS: &str = "correlations.json";
-/// Training steps of a run that are kept.
+/// About so many training steps of a run are kept.
 const KEPT_STEPS: usize = 200;
 
 /// The results of a scale in a folder.
@@ -47,7 +47,7 @@ const KEPT_STEPS: usize = 200;
 pub(crate) struct Results<'a> {
     pub(crate) folder: PathBuf,
     pub(crate) plan: Plan<'a>,
-    /// The file of the baselines that are made from the records, where one is.
+    /// The file of the baselines that are made from these records, if any are.
     pub(crate) baselines: Option<PathBuf>,
 }
 
@@ -59,12 +59,12 @@ impl Results<'_> {
         }
     }
 
-    /// The kept run folders, as a store that figures are drawn from.
+    /// The kept run folders, as a store to draw figures from.
     pub(crate) fn kept(&self) -> Store {
         Store::new(self.folder.join(RUNS), Default::default())
     }
 
-    /// Takes over what a store has, over what was there.
+    /// Writes the records of a store. Older records stay for cells without an outcome in the store.
     pub(crate) fn collect(&self, store: &Store, cells: &[Cell]) -> Result<Records> {
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot make {}", self.folder.display()))?;
@@ -73,25 +73,25 @@ impl Results<'_> {
         Ok(records)
     }
 
-    /// Takes over the runs behind the figures. Those that cannot be are named; the others are there
-    /// afterwards.
+    /// Copies the finished runs that figures show. Returns an error for each run that could not be
+    /// copied; all others are copied.
     pub(crate) fn keep_runs(&self, store: &Store, cells: &[Cell]) -> Vec<anyhow::Error> {
         let kept = figures::cells_that_are_kept(self.plan.scale);
         let is_done =
-            |cell: &&Cell| kept.contains(&cell.id) && store.standing(cell) == Standing::Done;
+            |cell: &&Cell| kept.contains(&cell.id) && store.status(cell) == CellStatus::Done;
         let keep = |cell: &Cell| self.keep(store, &cell.id).with_context(|| format!("{}", cell.id));
         cells.iter().filter(is_done).filter_map(|cell| keep(cell).err()).collect()
     }
 
-    /// Draws the figures whose runs were kept, and names the files. What cannot be drawn stays as
-    /// it was.
+    /// Draws the figures whose runs were kept. Returns the written files, and an error for each figure
+    /// that could not be drawn, which stays as it was.
     pub(crate) fn draw(&self, dlt: &Path) -> Result<(Vec<PathBuf>, Vec<anyhow::Error>)> {
         let kept = self.kept();
         let folder = self.folder.join(FIGURES);
         let mut files = Vec::new();
         let mut failures = Vec::new();
 
-        // Notes that cannot be read are made anew.
+        // Damaged notes are no reason to stop, because drawing makes them again.
         let mut drawn = Drawn::read(&folder).unwrap_or_default();
 
         for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&kept, &folder))
@@ -128,7 +128,7 @@ impl Results<'_> {
         files.filter(|file| self.folder.join(file).is_file()).collect()
     }
 
-    /// A run folder without its model, thinned.
+    /// Copies a run folder, without its model and with fewer steps.
     fn keep(&self, store: &Store, cell: &CellId) -> Result<()> {
         let from = store.run(cell);
         let to = self.kept().run(cell);
@@ -162,7 +162,7 @@ impl Results<'_> {
             .collect()
     }
 
-    /// The files that are made from the records, with what is to stand in them.
+    /// The files that are made from the records, with their contents.
     pub(crate) fn pages(
         &self,
         records: &Records,
@@ -187,7 +187,7 @@ impl Results<'_> {
         Ok(pages)
     }
 
-    /// What is not as the records and the grid make it now, in words.
+    /// What differs from what the records and the grid give now, in words. Empty if nothing does.
     pub(crate) fn stale(&self, command: &dyn Fn(Part) -> String) -> Result<Vec<String>> {
         let records = self.records()?;
         let mut stale = Vec::new();
@@ -195,7 +195,7 @@ impl Results<'_> {
         for (path, text) in self.pages(&records, command)? {
             match fs::read_to_string(&path) {
                 Ok(found) if found == text => {}
-                Ok(_) => stale.push(format!("{}: not what {CELLS} gives", path.display())),
+                Ok(_) => stale.push(format!("{}: differs from what {CELLS} gives", path.display())),
                 Err(error) => stale.push(format!("{}: {error}", path.display())),
             }
         }
@@ -211,6 +211,7 @@ impl Results<'_> {
         let strangers = basis::strangers(records.all()).into_iter();
         stale.extend(strangers.map(|why| format!("{}: {why}", self.folder.display())));
 
+        // A record whose needs are unknown is not compared, because its arguments depend on them.
         let known = OfRecords(&records);
         for cell in grid::cells(&Part::all(self.plan.scale), self.plan) {
             let Some(record) = records.get(&cell.id) else { continue };
@@ -243,7 +244,7 @@ impl Results<'_> {
     }
 }
 
-/// What records know of other cells.
+/// What records know about other cells.
 struct OfRecords<'a>(&'a Records);
 
 impl Known for OfRecords<'_> {
@@ -263,7 +264,7 @@ impl Known for OfRecords<'_> {
     }
 }
 
-/// Every so many steps, and all that is no step.
+/// Every n-th step, so that about [`KEPT_STEPS`] are left, and every row that is no step.
 fn thinned(metrics: &str) -> Result<String> {
     let read = |(index, line)| {
         let row =
@@ -291,7 +292,7 @@ fn thinned(metrics: &str) -> Result<String> {
     Ok(text)
 }
 
-/// A spec whose paths are cut down to their last part.
+/// A spec file, with each path reduced to its last part.
 fn portable_spec(text: &str) -> String {
     let line = |line: &str| match line.split_once(" = \"") {
         Some((key @ ("source" | "recording" | "start" | "tokenizer"), rest)) => {
@@ -313,7 +314,7 @@ fn portable_provenance(text: &str) -> Result<String> {
     Ok(serde_json::to_string_pretty(&provenance)? + "\n")
 }
 
-/// Where the results of a scale lie.
+/// The folder of the results of a scale.
 pub(crate) fn folder(root: &Path, scale: super::scale::Scale) -> PathBuf {
     root.join("results").join(scale.name())
 }
@@ -323,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thinning_keeps_what_is_no_step_and_the_last_of_every_so_many() {
+    fn thinning_keeps_every_row_that_is_no_step_and_every_nth_step() {
         let step = |step: usize| {
             format!(
                 r#"{{"kind":"step","step":{step},"loss":1.0,"learning_rate":0.1,"gradient_norm":1.0,"tokens":1,"independent_layers":1,"distinct_layers":1,"trainable_parameters":1,"block_parameters":1,"elapsed_ms":1.0,"tokens_per_s":1.0}}"#

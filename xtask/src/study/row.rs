@@ -1,5 +1,5 @@
-//! What is done with a subject: a row of a table. Each is the full method with some settings of its
-//! spec changed; none is a code path of its own.
+//! What is done with a subject: a row of a table. Each row is the full method with some settings of
+//! its spec changed. No row has its own code path.
 
 use super::cell::{CellId, Setting};
 use super::method::Point;
@@ -41,9 +41,9 @@ pub(crate) enum Row {
     Short,
     ShortRandom,
     ShortOneBlock,
-    /// One of the study of where tying pays: indices into its lists.
+    /// A row of the study of where tying pays.
     Regime(Regime),
-    /// One of the study of our method.
+    /// A row of the study of our method.
     Method(Point),
 }
 
@@ -52,9 +52,9 @@ pub(crate) enum Row {
 pub(crate) struct Regime {
     pub(crate) who: Who,
     pub(crate) rate: Rate,
-    /// Steps between decisions; 0 where none is made.
+    /// Steps between decisions; 0 if none is made.
     pub(crate) every: u32,
-    /// Hundredths of training in which they are made.
+    /// Share of training in which decisions are made, in hundredths.
     pub(crate) until: u32,
 }
 
@@ -74,7 +74,7 @@ pub(crate) enum Rate {
     High,
 }
 
-/// The settings found for short runs, which the preset `shakespeare-12` has: over the paper's.
+/// The settings for short runs, which the method `short` has too, over those of the method `paper`.
 const SHORT: [&str; 7] = [
     "tying.decide_until=0.3",
     "tying.initial=tied",
@@ -85,7 +85,7 @@ const SHORT: [&str; 7] = [
     "agent.state_scaling=unit",
 ];
 
-/// Runs that follow recorded decisions have another seed, as with the same one they would be the
+/// Added to the seed of a run that follows recorded decisions. With the same seed it would be the
 /// recorded run again.
 const OTHER_SEED: u64 = 1000;
 
@@ -154,11 +154,11 @@ impl Row {
         name.to_owned()
     }
 
-    /// What it says in a table.
+    /// Its label in a table.
     pub(crate) fn label(self) -> String {
         let label = match self {
             Self::Shallow => {
-                "(i) Conventional, with as many layers as ours has independent ones at the end"
+                "(i) Conventional, with as many layers as our method has independent at the end"
             }
             Self::Static => "(ii) The final sharing, fixed from the start",
             Self::Permuted => "(iii) The recorded decisions, layers permuted",
@@ -175,7 +175,7 @@ impl Row {
             Self::OneBlock => "One block for all layers",
             Self::Reference => "The authors' code (method `reference`)",
             Self::OwnerGradients => "Full method, gradients of owners only",
-            Self::PerLayer => "Full method, a layer at a time",
+            Self::PerLayer => "Full method, one layer at a time",
             Self::RewardClipped => "Full method, reward clipped to [-10, 10]",
             Self::RewardLoss => "Full method, reward: negative loss",
             Self::RewardFall => "Full method, reward: fall of the loss",
@@ -189,7 +189,7 @@ impl Row {
         label.to_owned()
     }
 
-    /// Whether each seed of a study has it, or the first one alone.
+    /// Whether it runs with every seed of a study, or only with the first.
     pub(crate) fn has_every_seed(self) -> bool {
         if let Self::Method(point) = self {
             return point.what.has_every_seed();
@@ -206,7 +206,7 @@ impl Row {
         )
     }
 
-    /// The method whose settings it changes; `None` where it has the preset's own.
+    /// The method whose settings it changes; `None` for the preset's own.
     pub(crate) fn method(self, subject: Subject) -> Option<&'static str> {
         match (self, subject) {
             (Self::Reference, Subject::Vision) => Some("reference-vision"),
@@ -224,7 +224,7 @@ impl Row {
         }
     }
 
-    /// What it changes of the full method.
+    /// The settings that it changes of its method.
     pub(crate) fn settings(self, subject: Subject, scale: Scale, seed: u64) -> Vec<Setting> {
         let full = || CellId::new(subject, Self::Full, seed);
         let fixed =
@@ -252,7 +252,8 @@ impl Row {
             Self::Cycle => fixed(&["agent.policy=none", "tying.initial=cycle"]),
             Self::CycleReversed => fixed(&["agent.policy=none", "tying.initial=cycle-reversed"]),
             Self::Sequence => fixed(&["agent.policy=none", "tying.initial=sequence"]),
-            // One decision, before the first step, and never another.
+            // `decide_every` is longer than any run, so that the decision before the first step is
+            // the only one.
             Self::StaticRandom => fixed(&[
                 "agent.policy=random",
                 "tying.first_decision=before-first-step",
@@ -274,9 +275,9 @@ impl Row {
     }
 }
 
-/// The authors' method beside ours: at the learning rate of the other rows, on the same windows of
-/// text and without dropout, so that nothing but the method differs. At the paper's scale as its
-/// code has it, with the T + 1 positions that its blocks take.
+/// The authors' method, to compare with ours. It has the learning rate of the other rows, the same
+/// windows of text and no dropout, so that only the method differs. At scale paper it is as in the
+/// authors' code, with the T + 1 positions that its blocks need.
 fn reference(subject: Subject, scale: Scale) -> Vec<Setting> {
     let settings: &[&str] = match (scale, subject) {
         (_, Subject::Vision) => &[],

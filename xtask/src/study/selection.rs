@@ -1,4 +1,4 @@
-//! Which cells of a part are run: rows and learning rates by their names, with what they need.
+//! Selects the cells of a part that run: rows and learning rates by name, with what they need.
 
 use anyhow::{Context, Result};
 
@@ -10,7 +10,7 @@ use super::method::{self, Pace, Point, Setup, What};
 use super::row::Row;
 use super::view::View;
 
-/// All conventional models by which a perplexity is valued, as a name on the command line.
+/// Name on the command line of all conventional models that value a perplexity.
 const SIZES: &str = "sizes";
 const BEST: &str = "best";
 
@@ -18,11 +18,11 @@ const BEST: &str = "best";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rates {
     These(Vec<Pace>),
-    /// Of each row the one that is best on validation so far.
+    /// The rate of each row that is best on validation so far.
     Best,
 }
 
-/// `5e-4,1e-3`, or `best`.
+/// Parses `5e-4,1e-3`, or `best`.
 pub(super) fn parse_rates(text: &str) -> Result<Rates, String> {
     if text == BEST {
         return Ok(Rates::Best);
@@ -37,7 +37,7 @@ pub(super) fn parse_rates(text: &str) -> Result<Rates, String> {
     text.split(',').map(rate).collect::<Result<_, _>>().map(Rates::These)
 }
 
-/// Rows of Table 4 by their names.
+/// The rows of Table 4 with these names.
 pub(super) fn ablations(names: &[String]) -> Result<Vec<Row>> {
     let all: Vec<Row> = Row::OF_TABLE_4.into_iter().chain(Row::OURS).collect();
     let find = |name: &String| {
@@ -49,7 +49,7 @@ pub(super) fn ablations(names: &[String]) -> Result<Vec<Row>> {
     names.iter().map(find).collect()
 }
 
-/// Those that are wanted, behind those that they need.
+/// The cells that are wanted, and those that they need before them.
 pub(super) fn with_needs(mut cells: Vec<Cell>, is_wanted: impl Fn(&Cell) -> bool) -> Vec<Cell> {
     let wanted = cells.iter().filter(|cell| is_wanted(cell));
     let needed: Vec<_> =
@@ -58,20 +58,20 @@ pub(super) fn with_needs(mut cells: Vec<Cell>, is_wanted: impl Fn(&Cell) -> bool
     cells
 }
 
-/// The cells of the points that are wanted, behind those that they need.
+/// The cells of the points that are wanted, and those that they need before them.
 fn selected(cells: Vec<Cell>, is_wanted: impl Fn(Point) -> bool) -> Result<Vec<Cell>> {
     let is_wanted = |cell: &Cell| matches!(cell.row, Row::Method(point) if is_wanted(point));
     let cells = with_needs(cells, is_wanted);
     anyhow::ensure!(
         !cells.is_empty(),
-        "--only, --rates: expected at least one run at this scale, got none: name other rows or rates \
+        "--only, --rates: expected at least one run at this scale, got none; name other rows or rates \
          (`best` needs results at some rate first)"
     );
 
     Ok(cells)
 }
 
-/// Whether a row is run at this rate. A row with one rate has no other one to leave out.
+/// Whether a row runs at this rate. A row with only one rate always does.
 fn is_at_rate(point: Point, rates: &Rates, chosen: &[(What, Pace)]) -> bool {
     let is_named = || match rates {
         Rates::These(paces) => paces.contains(&point.pace),
@@ -81,7 +81,7 @@ fn is_at_rate(point: Point, rates: &Rates, chosen: &[(What, Pace)]) -> bool {
 }
 
 impl Study<'_> {
-    /// Cells of the study of our method; without names those of every row.
+    /// The cells of the study of our method in these rows; without names, in every row.
     pub(super) fn method(&self, names: &[String], rates: &Rates) -> Result<Vec<Cell>> {
         let scale = self.arguments.scale;
         let rows = method::rows(scale);
@@ -113,7 +113,8 @@ impl Study<'_> {
         })
     }
 
-    /// The best rate of each row, by what was recorded here and in the repository of every seed.
+    /// The best rate of each row, from records here and in the repository. All seeds count, whatever
+    /// `--seeds` says.
     fn chosen(&self, rows: &[What]) -> Result<Vec<(What, Pace)>> {
         let plan = Plan { scale: self.arguments.scale, seeds: None };
         let cells = super::grid::cells(&[Part::Method], plan);

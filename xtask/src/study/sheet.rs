@@ -1,4 +1,4 @@
-//! A page of results: for people as Markdown, for programs as CSV and JSON.
+//! A page of results, as Markdown for people, and as CSV and JSON for programs.
 
 use serde::Serialize;
 
@@ -7,15 +7,15 @@ use crate::table::Table;
 /// One page.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Sheet {
-    /// Name of its files.
+    /// Name of its files, without an ending.
     pub(crate) name: String,
     pub(crate) title: String,
     /// Paragraphs before the tables.
     pub(crate) introduction: Vec<String>,
     pub(crate) grids: Vec<Grid>,
-    /// Paragraphs behind them.
+    /// Paragraphs after the tables.
     pub(crate) notes: Vec<String>,
-    /// Every figure by itself.
+    /// Every figure, for CSV and JSON.
     pub(crate) figures: Vec<Figure>,
 }
 
@@ -27,27 +27,27 @@ pub(crate) struct Grid {
     pub(crate) rows: Vec<Vec<String>>,
 }
 
-/// One figure of ours beside the paper's.
+/// One figure of ours, with the paper's.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figure {
-    /// What was trained on what.
+    /// The model with its data.
     pub(crate) subject: String,
-    /// What was done with it.
+    /// The row of the table.
     pub(crate) row: String,
-    /// What is counted, with its unit.
+    /// What is measured, with its unit.
     pub(crate) quantity: String,
-    /// The paper's, where it has one.
+    /// The paper's figure, if it has one.
     pub(crate) paper: Option<f64>,
-    /// Ours: mean, least, most over seeds; absent where nothing was run.
+    /// Ours: mean, least and most over seeds; absent if nothing was run.
     pub(crate) mean: Option<f64>,
     pub(crate) least: Option<f64>,
     pub(crate) most: Option<f64>,
     pub(crate) seeds: usize,
-    /// Why there is none.
+    /// Why runs are missing; absent if none is.
     pub(crate) missing: Option<String>,
 }
 
-/// Of a mean over seeds.
+/// A mean over seeds, with its range.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Mean {
     pub(crate) mean: f64,
@@ -71,7 +71,7 @@ impl Mean {
         })
     }
 
-    /// `221.2 (204.0 to 249.3)`.
+    /// `221.2 (204.0 to 249.3)`; without the range for a single seed.
     pub(crate) fn text(&self, decimals: usize) -> String {
         let Self { mean, least, most, seeds } = *self;
         match seeds {
@@ -116,7 +116,7 @@ impl Sheet {
         parts.extend(self.notes.iter().cloned());
 
         parts.push(format!(
-            "Made by `{command}`; every figure by itself in `{0}.csv` and `{0}.json`.",
+            "Made by `{command}`. Every figure is also in `{0}.csv` and `{0}.json`.",
             self.name
         ));
 
@@ -155,9 +155,10 @@ impl Sheet {
 
 /// A field of CSV (RFC 4180).
 fn quoted(field: &str) -> String {
-    match field.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
     }
 }
 
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_csv_hold_whatever_stands_in_a_label() {
+    fn fields_of_csv_hold_any_label() {
         assert_eq!(quoted("plain"), "plain");
         assert_eq!(quoted("a, \"b\""), "\"a, \"\"b\"\"\"");
     }

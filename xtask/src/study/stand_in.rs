@@ -1,5 +1,5 @@
-//! Data for scale smoke, which needs no network: pictures and sentences in the published layouts,
-//! made up by a rule, so that all that is run on CIFAR-10 and GLUE is run everywhere.
+//! Data for scale smoke, which must run without a network: pictures and sentences in the published
+//! layouts, made by a rule. So everything that runs on CIFAR-10 and GLUE can run anywhere.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,13 +18,13 @@ const VERBS: [&str; 4] = ["delights", "bores", "moves", "tires"];
 const ENDINGS: [&str; 6] =
     ["us", "the crowd", "nobody", "an old friend", "the court", "every guest"];
 
-/// Where each data set lies below `folder`, by its name in the catalogue.
+/// Paths of the data sets below `folder`, by their names in the catalogue.
 pub(crate) fn sources(folder: &Path) -> BTreeMap<String, String> {
-    let lies =
+    let named =
         |(name, path): &(&str, &str)| ((*name).to_owned(), folder.join(path).display().to_string());
     [("cifar10", PICTURES_FILE), ("glue/sst2", "SST-2"), ("glue/cola", "CoLA"), ("glue/rte", "RTE")]
         .iter()
-        .map(lies)
+        .map(named)
         .collect()
 }
 
@@ -68,8 +68,8 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A file that is there already stays, as somebody may be reading it; two that write at once do not
-/// meet.
+/// Writes a file, unless it already has these bytes, because another process may be reading it. Two
+/// processes can write at once: each renames a whole file into place.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
@@ -77,8 +77,8 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(dlt_spec::durable::replace(path, bytes)?)
 }
 
-/// Records of CIFAR-10's binary layout: a byte for the class, then red, green and blue. A class is
-/// a stripe.
+/// Records in CIFAR-10's binary layout: a byte for the class, then the red, green and blue channels.
+/// The place of a bright stripe shows the class.
 fn cifar10() -> Vec<u8> {
     let mut bytes = Vec::with_capacity(PICTURES * (1 + 3 * CHANNEL));
     for picture in 0..PICTURES {
@@ -97,7 +97,7 @@ fn cifar10() -> Vec<u8> {
     bytes
 }
 
-/// A sentence and whether it is a kind one.
+/// A sentence, and whether it is a kind one.
 fn sentence(row: usize) -> (String, bool) {
     let verb = row % VERBS.len();
     let words = [SUBJECTS[row / 4 % SUBJECTS.len()], VERBS[verb], ENDINGS[row / 3 % ENDINGS.len()]];

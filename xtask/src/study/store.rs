@@ -1,14 +1,14 @@
-//! Where the runs of a study lie, and what has become of each.
+//! Where the runs of a study are, and the status of each.
 //!
 //! A cell `shakespeare/full-1` has, below the store's folder:
 //!
 //! | | |
 //! |---|---|
 //! | `shakespeare/full-1/` | the run folder |
-//! | `shakespeare/full-1.cell.json` | a [`Note`]: the arguments that the run was begun with, and how its last attempt ended |
-//! | `shakespeare/full-1.lock` | what a process holds while it is at the cell: the launcher, then the `dlt` that it started |
+//! | `shakespeare/full-1.cell.json` | a [`Note`]: the arguments that the run was started with, and how its last attempt ended |
+//! | `shakespeare/full-1.lock` | locked while a process runs the cell: by the launcher, then by the `dlt` that it started |
 //! | `shakespeare/full-1.log` | what `dlt` wrote |
-//! | `shakespeare/full-1.memory.jsonl` | of a cell that only predicts memory: what `dlt inspect --memory --json` wrote |
+//! | `shakespeare/full-1.memory.jsonl` | for a cell that only predicts memory: what `dlt inspect --memory --json` wrote |
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -31,49 +31,49 @@ use super::record::Predicted;
 
 /// Layout of a [`Note`].
 const NOTE_SCHEMA: u32 = 1;
-/// The file that a process holds while it writes into a run folder.
+/// The file that a process locks while it writes into a run folder.
 const LOCK_FILE: &str = "lock";
-/// What a line of metrics with an evaluation holds.
+/// A line of metrics that is an evaluation contains this.
 const EVALUATION: &str = "\"kind\":\"evaluation\"";
-/// Of a metrics file, the end holds a whole line of a step.
+/// Bytes at the end of a metrics file that are sure to hold a whole line of a step.
 const TAIL: u64 = 1 << 16;
 
-/// The folder of all runs of a scale.
+/// The folder of all runs of a scale, and the data sets on this machine by name.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     root: PathBuf,
     sources: BTreeMap<String, String>,
 }
 
-/// What stands beside a run folder.
+/// What is stored next to a run folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Note {
     pub(crate) schema: u32,
     /// Arguments of `dlt`, with data sets and other cells by their names.
     pub(crate) arguments: Vec<String>,
-    /// The same of the runs that it follows: a copy of what stood in their notes.
+    /// The arguments of the runs that this one follows, copied from their notes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) needs: BTreeMap<String, Vec<String>>,
-    /// How the last attempt failed; absent where it did not.
+    /// How the last attempt failed; absent if it did not fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
 }
 
-/// What has become of a cell.
+/// The status of a cell.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Standing {
-    /// Nothing is there.
+pub(crate) enum CellStatus {
+    /// Nothing exists yet.
     Missing,
     /// Runs that it needs have not finished.
     Waiting {
         on: Vec<CellId>,
     },
-    /// Its run has begun and stopped, after so many steps.
+    /// Its run has started and has stopped after so many steps.
     Begun {
         step: usize,
     },
-    /// A process is at it.
+    /// A process is running it.
     Running {
         step: usize,
     },
@@ -81,16 +81,16 @@ pub(crate) enum Standing {
     Failed {
         reason: String,
     },
-    /// What is there was made with other settings than the grid's, or follows a run that was.
+    /// The existing run has other settings than the grid has now, or follows a run that has.
     Stale,
-    /// A file of it cannot be read: only a person knows what became of it.
+    /// One of its files cannot be read, so a person has to decide what to do with it.
     Damaged {
         reason: String,
     },
 }
 
 impl Store {
-    /// `sources` are data sets that lie on this machine, by name.
+    /// `sources` are the data sets on this machine, by name.
     pub(crate) fn new(root: impl Into<PathBuf>, sources: BTreeMap<String, String>) -> Self {
         Self { root: root.into(), sources }
     }
@@ -104,18 +104,19 @@ impl Store {
     }
 
     pub(crate) fn log(&self, id: &CellId) -> PathBuf {
-        self.beside(id, "log")
+        self.next_to(id, "log")
     }
 
     pub(crate) fn prediction(&self, id: &CellId) -> PathBuf {
-        self.beside(id, "memory.jsonl")
+        self.next_to(id, "memory.jsonl")
     }
 
-    fn beside(&self, id: &CellId, ending: &str) -> PathBuf {
+    /// The path of a file next to a cell's run folder.
+    fn next_to(&self, id: &CellId, ending: &str) -> PathBuf {
         self.root.join(format!("{id}.{ending}"))
     }
 
-    /// The note of a cell, if it was ever begun.
+    /// The note of a cell, if the cell was ever started.
     pub(crate) fn note(&self, id: &CellId) -> Result<Option<Note>> {
         let path = self.note_path(id);
         let Some(note) = read_json::<Note>(&path)? else { return Ok(None) };
@@ -127,10 +128,10 @@ impl Store {
     }
 
     fn note_path(&self, id: &CellId) -> PathBuf {
-        self.beside(id, "cell.json")
+        self.next_to(id, "cell.json")
     }
 
-    /// Notes what a run is begun with.
+    /// Notes the arguments that a run is started with.
     pub(crate) fn note_begun(&self, cell: &Cell, arguments: Vec<String>) -> Result<()> {
         let mut needs = BTreeMap::new();
         for need in cell.needs() {
@@ -139,7 +140,7 @@ impl Store {
         self.write_note(&cell.id, &Note { schema: NOTE_SCHEMA, arguments, needs, failure: None })
     }
 
-    /// Notes how a run failed. What cannot be read is left as it is.
+    /// Notes how a run failed. A note that cannot be read is left as it is.
     pub(crate) fn note_failed(&self, cell: &Cell, why: String) -> Result<()> {
         let arguments = || cell.arguments(&ByName(self)).unwrap_or_default();
         let note = match self.note(&cell.id) {
@@ -162,18 +163,19 @@ impl Store {
         crate::program::replace(&path, format!("{}\n", serde_json::to_string_pretty(note)?))
     }
 
-    /// What has become of a cell.
-    pub(crate) fn standing(&self, cell: &Cell) -> Standing {
-        match self.is_held(&cell.id) {
-            true => Standing::Running { step: self.step(&cell.id) },
-            false => self.at_rest(cell),
+    /// The status of a cell.
+    pub(crate) fn status(&self, cell: &Cell) -> CellStatus {
+        if self.is_held(&cell.id) {
+            CellStatus::Running { step: self.step(&cell.id) }
+        } else {
+            self.at_rest(cell)
         }
     }
 
-    /// The same where no process is at it, or that process is ours.
-    pub(crate) fn at_rest(&self, cell: &Cell) -> Standing {
-        let damaged = |error: &anyhow::Error, path: &Path| Standing::Damaged {
-            reason: format!("damaged: {error:#}; move {} away to have it run anew", path.display()),
+    /// The status of a cell that no process runs, or that this process has claimed.
+    pub(crate) fn at_rest(&self, cell: &Cell) -> CellStatus {
+        let damaged = |error: &anyhow::Error, path: &Path| CellStatus::Damaged {
+            reason: format!("damaged: {error:#}; move {} away to run it again", path.display()),
         };
         let note = match self.note(&cell.id) {
             Ok(note) => note,
@@ -182,26 +184,26 @@ impl Store {
 
         let Some(arguments) = cell.arguments(&ByName(self)) else {
             let is_open = |need: &CellId| self.last_state(need).is_none();
-            return Standing::Waiting { on: cell.needs().into_iter().filter(is_open).collect() };
+            return CellStatus::Waiting { on: cell.needs().into_iter().filter(is_open).collect() };
         };
 
         match note {
             Some(note) if note.arguments != arguments || self.follows_another(&note, cell) => {
-                Standing::Stale
+                CellStatus::Stale
             }
             Some(_) if self.has_ended(cell) => match self.read_all(cell) {
-                Ok(()) => Standing::Done,
+                Ok(()) => CellStatus::Done,
                 Err(error) => damaged(&error, &self.result(cell)),
             },
-            Some(Note { failure: Some(reason), .. }) => Standing::Failed { reason },
-            Some(_) if self.has_begun(&cell.id) => Standing::Begun { step: self.step(&cell.id) },
-            // What nobody noted is somebody else's.
-            None if self.result(cell).exists() => Standing::Stale,
-            Some(_) | None => Standing::Missing,
+            Some(Note { failure: Some(reason), .. }) => CellStatus::Failed { reason },
+            Some(_) if self.has_begun(&cell.id) => CellStatus::Begun { step: self.step(&cell.id) },
+            // A result without a note was not made by a study, so it must not be overwritten.
+            None if self.result(cell).exists() => CellStatus::Stale,
+            Some(_) | None => CellStatus::Missing,
         }
     }
 
-    /// Whether a run that it follows has been made anew since, with other settings.
+    /// Whether a run that this one follows was run again since, with other settings.
     fn follows_another(&self, note: &Note, cell: &Cell) -> bool {
         let is_another = |need: &CellId| match (note.needs.get(need.as_str()), self.note(need)) {
             (Some(then), Ok(Some(now))) => *then != now.arguments,
@@ -217,7 +219,7 @@ impl Store {
         }
     }
 
-    /// The folder or file of a cell's outcome.
+    /// The folder or file that holds a cell's outcome.
     fn result(&self, cell: &Cell) -> PathBuf {
         match cell.job {
             Job::Predict { .. } => self.prediction(&cell.id),
@@ -225,7 +227,11 @@ impl Store {
         }
     }
 
-    /// Reads what tables are made from, of a cell that has ended.
+    /// Reads everything that the tables need from a cell that has ended.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or damaged.
     fn read_all(&self, cell: &Cell) -> Result<()> {
         if let Job::Predict { .. } = cell.job {
             return self.predictions(&cell.id).map(drop);
@@ -239,33 +245,35 @@ impl Store {
         self.provenance(&cell.id).map(drop)
     }
 
-    /// Whether there is something to go on with: what stands before step 0 was written.
+    /// Whether the run can be resumed: all files that are written before step 0 exist.
     pub(crate) fn has_begun(&self, id: &CellId) -> bool {
         [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE]
             .iter()
             .all(|file| self.run(id).join(file).is_file())
     }
 
-    /// Takes a cell for this process; `None` where another has it. Whoever inherits the file goes
-    /// on holding it, so that a child that outlives its parent is never doubled, not even before it
-    /// has made its run folder.
+    /// Claims a cell for this process; `None` if another process has it.
+    ///
+    /// The lock belongs to the open file, so a child that inherits the file keeps the lock. A child
+    /// that outlives its parent is therefore never run twice, not even before it has made its run
+    /// folder.
     pub(crate) fn claim(&self, id: &CellId) -> Result<Option<File>> {
-        let path = self.beside(id, LOCK_FILE);
+        let path = self.next_to(id, LOCK_FILE);
         make_parent(&path)?;
 
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(match file.try_lock() {
             Err(TryLockError::WouldBlock) => None,
-            // A file system without locks: two processes are then the person's to avoid.
+            // A file system without locks: here the user must not start two processes at once.
             Ok(()) | Err(TryLockError::Error(_)) => Some(file).filter(|_| !self.is_written(id)),
         })
     }
 
-    /// Whether a process is at the cell: one that this launcher or another has started, or one that
-    /// somebody did.
+    /// Whether a process runs the cell: one that a launcher has started, or one that a person has
+    /// started by hand.
     fn is_held(&self, id: &CellId) -> bool {
-        is_locked(&self.beside(id, LOCK_FILE)) || self.is_written(id)
+        is_locked(&self.next_to(id, LOCK_FILE)) || self.is_written(id)
     }
 
     /// Whether a process writes into the run folder.
@@ -273,7 +281,7 @@ impl Store {
         is_locked(&self.run(id).join(LOCK_FILE))
     }
 
-    /// Steps that the run has noted.
+    /// The last step in the run's metrics; 0 if there is none.
     pub(crate) fn step(&self, id: &CellId) -> usize {
         let last = || -> Option<usize> {
             let mut file = File::open(self.run(id).join(METRICS_FILE)).ok()?;
@@ -291,31 +299,33 @@ impl Store {
         last().unwrap_or(0)
     }
 
-    /// Moves what is there out of the way, under a name that says so; nothing is lost.
+    /// Renames an existing result to `...before-N`, so that nothing is lost. Returns the new path.
     pub(crate) fn set_aside(&self, cell: &Cell) -> Result<Option<PathBuf>> {
         let found = self.result(cell);
         if !found.exists() {
             return Ok(None);
         }
 
-        let name = |number: usize| self.beside(&cell.id, &format!("before-{number}"));
-        let aside =
-            (1..).map(name).find(|path| !path.exists()).context("no name is left for it")?;
+        let name = |number: usize| self.next_to(&cell.id, &format!("before-{number}"));
+        let aside = (1..)
+            .map(name)
+            .find(|path| !path.exists())
+            .context("found no free name for the old result")?;
         fs::rename(&found, &aside)
             .with_context(|| format!("cannot move {} to {}", found.display(), aside.display()))?;
 
         Ok(Some(aside))
     }
 
-    /// The outcome of a finished run.
+    /// The outcome of a finished run; `None` while it has not finished.
     pub(crate) fn summary(&self, id: &CellId) -> Result<Option<Summary>> {
         read_json(&self.run(id).join(SUMMARY_FILE))
     }
 
-    /// Where a run comes from.
+    /// The provenance of a run.
     pub(crate) fn provenance(&self, id: &CellId) -> Result<Provenance> {
         let path = self.run(id).join(PROVENANCE_FILE);
-        read_json(&path)?.with_context(|| format!("there is no {}", path.display()))
+        read_json(&path)?.with_context(|| format!("{} does not exist", path.display()))
     }
 
     /// The spec file of a run.
@@ -324,8 +334,8 @@ impl Store {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// The perplexity on validation after the last step, as a multiple of the best during training:
-    /// above 1 where training went on past its best. Both are of the same windows.
+    /// The validation perplexity after the last step, as a multiple of the best one during training.
+    /// It is above 1 if training continued past its best. Both are over the same windows.
     pub(crate) fn last_to_best(&self, id: &CellId) -> Result<Option<f64>> {
         let path = self.run(id).join(METRICS_FILE);
         let text =
@@ -340,14 +350,15 @@ impl Store {
         let mut all: Vec<f64> =
             text.lines().filter(|line| line.contains(EVALUATION)).filter_map(perplexity).collect();
 
-        // The kept model, evaluated after training.
+        // The last row is the kept model, which is evaluated after training. Counting it would make
+        // every run end at its best.
         all.pop();
         let best = all.iter().copied().fold(f64::INFINITY, f64::min);
 
         Ok(all.last().map(|last| last / best))
     }
 
-    /// Of a cell that only predicts memory, what was predicted.
+    /// What was predicted, for a cell that only predicts memory. At least one state.
     pub(crate) fn predictions(&self, id: &CellId) -> Result<Vec<Predicted>> {
         let path = self.prediction(id);
         let text =
@@ -359,7 +370,7 @@ impl Store {
         let predictions: Vec<_> = lines.collect::<Result<_>>()?;
         ensure!(
             !predictions.is_empty(),
-            "{}: expected a state a line, got nothing",
+            "{}: expected one state per line, got nothing",
             path.display()
         );
 
@@ -390,7 +401,7 @@ fn is_locked(path: &Path) -> bool {
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-/// What stands in a file of JSON; `None` where there is no file.
+/// The contents of a JSON file; `None` if the file does not exist.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match fs::read_to_string(path) {
         Ok(text) => {
@@ -427,7 +438,8 @@ impl Known for Store {
     }
 }
 
-/// The same with other cells and data sets by their names: what does not hang on the machine.
+/// The store, but with other cells and data sets by name. These arguments do not depend on the
+/// machine, so that records can be compared.
 pub(crate) struct ByName<'a>(pub(crate) &'a Store);
 
 impl Known for ByName<'_> {

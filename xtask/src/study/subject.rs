@@ -1,4 +1,4 @@
-//! What is trained, and on what: a column of a table, at each scale.
+//! What is trained, and on which data, at each scale: a column of a table.
 
 use super::excerpt;
 use super::scale::Scale;
@@ -14,7 +14,7 @@ pub(crate) enum Corpus {
 
 /// The tasks of Table 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Task {
+pub(crate) enum GlueTask {
     Sst2,
     Cola,
     Qnli,
@@ -31,23 +31,23 @@ pub(crate) enum Subject {
     Gpt2(Corpus),
     /// Table 2.
     Bert(Corpus),
-    /// Table 3, at a size that a laptop holds without tying.
+    /// Table 3, at a size that a laptop can hold without tying.
     Memory,
     /// Table 3, at the paper's size.
     MemoryPaper,
     /// Table 5: ViT on CIFAR-10.
     Vision,
     /// Table 6.
-    Glue(Task),
-    /// Where tying pays: learning rate, steps between decisions, share of training in which they
-    /// are made.
+    Glue(GlueTask),
+    /// Where tying pays, by learning rate, steps between decisions, and share of training with
+    /// decisions.
     Regime,
     /// Our method compared with conventional training, fixed patterns, chance and the paper's
     /// method.
     Method,
 }
 
-/// The command of a subject at a scale, before a row changes it.
+/// The settings of a subject at a scale, before a row changes them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ground {
     pub(crate) preset: &'static str,
@@ -80,7 +80,7 @@ impl Corpus {
     }
 }
 
-impl Task {
+impl GlueTask {
     pub(crate) const ALL: [Self; 5] = [Self::Sst2, Self::Cola, Self::Qnli, Self::Mrpc, Self::Rte];
 
     /// Its name in the catalogue of data sets.
@@ -105,11 +105,11 @@ impl Task {
     }
 }
 
-/// Too much text for minutes, or nothing to train on at hand.
+/// Why a scale leaves out a subject: too much text for minutes, or no data.
 const NOT_HERE: &str = "not at this scale";
 
 impl Subject {
-    /// Its folder.
+    /// Its name, which is also its folder.
     pub(crate) fn name(self) -> String {
         match self {
             Self::Shakespeare => "shakespeare".to_owned(),
@@ -132,7 +132,11 @@ impl Subject {
         }
     }
 
-    /// What it is at a scale; an error says why it is not there.
+    /// Its settings at a scale.
+    ///
+    /// # Errors
+    ///
+    /// The reason, if the scale does not have the subject.
     pub(crate) fn ground(self, scale: Scale) -> Result<Ground, &'static str> {
         match scale {
             Scale::Smoke => self.smoke(),
@@ -176,7 +180,7 @@ impl Subject {
                     "agent.reward=accuracy",
                 ],
             )),
-            Self::Glue(Task::Sst2 | Task::Cola | Task::Rte) => Ok(ground(
+            Self::Glue(GlueTask::Sst2 | GlueTask::Cola | GlueTask::Rte) => Ok(ground(
                 "smoke",
                 None,
                 &["training.steps=6", "training.batch=8", "evaluation.every_steps=3"],
@@ -186,7 +190,7 @@ impl Subject {
     }
 
     fn laptop(self) -> Result<Ground, &'static str> {
-        // A cell that is killed goes on from two minutes before.
+        // A killed cell loses at most two minutes of work.
         let often = "checkpoint.every_minutes=2.0";
         let rate = "optimizer.learning_rate=1e-3";
         let wikitext = [
@@ -200,7 +204,7 @@ impl Subject {
         Ok(match self {
             Self::Shakespeare => ground("shakespeare-12", None, &[rate, often]),
             Self::Regime => ground("shakespeare-12", None, &["training.steps=400", often]),
-            // The rate is the row's.
+            // Each row sets its own rate.
             Self::Method => ground("shakespeare-12", None, &[often]),
             Self::Gpt2(Corpus::WikiText2) => {
                 let size = ["name=gpt2-wikitext-2", "model.layers=48", "model.width=64"];
@@ -251,16 +255,19 @@ impl Subject {
                     often,
                 ],
             ),
-            Self::Glue(Task::Sst2) => {
+            Self::Glue(GlueTask::Sst2) => {
                 ground("smoke", None, &[FINETUNING_RATE, "model.context=64", "training.steps=800"])
             }
-            Self::Glue(Task::Cola) => ground("smoke", None, &[FINETUNING_RATE, "model.context=64"]),
-            Self::Glue(Task::Rte) => ground("smoke", None, &[FINETUNING_RATE]),
+            Self::Glue(GlueTask::Cola) => {
+                ground("smoke", None, &[FINETUNING_RATE, "model.context=64"])
+            }
+            Self::Glue(GlueTask::Rte) => ground("smoke", None, &[FINETUNING_RATE]),
             Self::Glue(_) => return Err(NOT_HERE),
         })
     }
 
-    /// The regime in which the paper says that tying pays, at a size that fits beside other work.
+    /// The regime in which the paper says that tying pays, small enough to run while the machine does
+    /// other work.
     fn long(self) -> Result<Ground, &'static str> {
         if self != Self::Method {
             return Err(NOT_HERE);

@@ -1,4 +1,4 @@
-//! The tables: in the paper's layout, with the paper's values beside ours, then in detail.
+//! The tables: first in the paper's layout with the paper's values next to ours, then in detail.
 
 mod language;
 mod memory;
@@ -36,7 +36,7 @@ pub(crate) fn sheet(part: Part, records: &Records, plan: Plan<'_>) -> Sheet {
     sheet
 }
 
-/// Where the runs of a part were made, if any were.
+/// A note on the machines on which the runs of a part were made; `None` without a run.
 fn places(part: Part, records: &Records, plan: Plan<'_>) -> Option<String> {
     let mut places = BTreeMap::<&str, usize>::new();
     for cell in part.cells(plan) {
@@ -51,13 +51,14 @@ fn places(part: Part, records: &Records, plan: Plan<'_>) -> Option<String> {
 
     (!all.is_empty()).then(|| {
         format!(
-            "Runs that this page stands on: {}. Times are those of the place; what a model learns differs by rounding only.",
+            "Runs behind this page: {}. Times depend on the machine. What a model learns differs \
+             between machines only by rounding.",
             all.join(", ")
         )
     })
 }
 
-/// A row with its figures in full.
+/// A table of rows with all of their figures.
 fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Grid {
     let has_classes =
         view.group(subject, Row::Full).done.iter().any(|done| done.summary.test_scores.is_some());
@@ -75,15 +76,15 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
             "seeds",
             &on_validation,
             &on_test,
-            "test, to conventional",
-            "test, to random policy",
+            "test, compared with conventional",
+            "test, compared with random policy",
             "independent layers, mean",
             "end",
             "distinct layers, mean",
             "end",
             "trainable parameters, mean",
             "end",
-            "of them in blocks, share of conventional, mean",
+            "of these in blocks, share of conventional, mean",
         ],
     );
 
@@ -120,8 +121,9 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
     grid
 }
 
-/// Trainable parameters in blocks, in the mean over training, as a share of those of the
-/// conventional model with all of its layers, which a row with fewer layers has not.
+/// Trainable parameters in blocks, mean over training, as a share of those of the conventional model
+/// with all of its layers. The largest value of all runs is that model's, because a row with fewer
+/// layers records only its own.
 fn share_of_blocks(
     group: &super::view::Group<'_>,
     conventional: &super::view::Group<'_>,
@@ -139,12 +141,12 @@ fn share_of_blocks(
     }
 }
 
-/// A mean without its spread.
+/// A mean without its range; empty if there is none.
 fn mean_text(group: &super::view::Group<'_>, of: fn(&Done) -> f64, decimals: usize) -> String {
     group.mean(of).map_or_else(String::new, |mean| format!("{:.decimals$}", mean.mean))
 }
 
-/// What the text says of floors: the best model that knows frequencies only.
+/// A sentence on the floor: the best model that knows only frequencies.
 fn floor(view: &View<'_>, subject: Subject) -> Option<String> {
     view.group(subject, Row::Conventional).done.first().map(|done| floor_of(done))
 }
@@ -162,13 +164,14 @@ fn floor_of(done: &Done) -> String {
 
     match (summary.validation_scores, summary.test_scores) {
         (Some(validation), Some(test)) => format!(
-            "Whoever always says the most frequent class has accuracy {:.3} on validation and {:.3} on test.",
+            "Always predicting the most frequent class gives an accuracy of {:.3} on validation and \
+             {:.3} on test.",
             validation.majority_accuracy, test.majority_accuracy
         ),
         _ => format!(
-            "The unigram floor (the best model of frequencies alone, fitted to the split itself) is {:.1} on validation and \
-             {} on test. Perplexity is per token of {tokenizer}, over the whole split, of the model that is best on \
-             validation.",
+            "The unigram floor is {:.1} on validation and {} on test. It is the best model of token \
+             frequencies alone, fitted to the split itself. Perplexity is per token of {tokenizer}, \
+             over the whole split, for the model that is best on validation.",
             summary.unigram_perplexity,
             test(summary.unigram_test_perplexity)
         ),
@@ -226,6 +229,7 @@ fn seconds_per_epoch(done: &Done) -> f64 {
     done.summary.seconds_per_epoch
 }
 
-const HOW_TO_READ: &str = "Means over seeds, with the least and the most; differences are those of means, a positive one \
-    is a higher perplexity (worse) or a higher accuracy (better). Independent layers are those that the state calls so, \
-    distinct layers those with storage of their own. Parameters are in millions.";
+const HOW_TO_READ: &str = "Values are means over seeds, with the least and the most in brackets. \
+    Differences are between means. A positive difference is a higher perplexity (worse) or a higher \
+    accuracy (better). Independent layers are those that the state calls independent. Distinct layers \
+    are those with their own storage. Parameters are in millions.";

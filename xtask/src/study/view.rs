@@ -1,7 +1,7 @@
-//! Records by subject and row: what a table asks for.
+//! Records by subject and row, as the tables need them.
 
-use super::cell::{CellId, Place, Plan};
-use super::grid::{place, seeds};
+use super::cell::{CellId, GridEntry, Plan};
+use super::grid::{grid_entry, seeds};
 use super::record::{Done, Outcome, Predicted, Records};
 use super::row::Row;
 use super::sheet::{Figure, Mean};
@@ -19,7 +19,7 @@ pub(crate) struct View<'a> {
 pub(crate) struct Group<'a> {
     pub(crate) done: Vec<&'a Done>,
     pub(crate) predicted: Option<&'a [Predicted]>,
-    /// Why seeds are missing; empty where none is.
+    /// Why seeds are missing; empty if none is.
     pub(crate) missing: String,
 }
 
@@ -29,7 +29,7 @@ pub(crate) type Quantity = fn(&Done) -> f64;
 impl<'a> View<'a> {
     pub(crate) fn group(&self, subject: Subject, row: Row) -> Group<'a> {
         let mut group = Group { done: Vec::new(), predicted: None, missing: String::new() };
-        if let Place::Left(why) = place(subject, row, 1, self.plan.scale) {
+        if let GridEntry::LeftOut(why) = grid_entry(subject, row, 1, self.plan.scale) {
             group.missing = why.to_owned();
             return group;
         }
@@ -47,22 +47,22 @@ impl<'a> View<'a> {
             }
         }
 
-        group.missing = match group.done.is_empty() && group.predicted.is_none() {
-            true if missing.iter().all(|why| why.ends_with("not run")) => "not run yet".to_owned(),
-            _ => missing.join("; "),
-        };
+        let has_nothing = group.done.is_empty() && group.predicted.is_none();
+        let is_untouched = missing.iter().all(|why| why.ends_with("not run"));
+        group.missing =
+            if has_nothing && is_untouched { "not run yet".to_owned() } else { missing.join("; ") };
 
         group
     }
 
-    /// Why there is no outcome.
+    /// Why a seed has no outcome.
     fn why_open(&self, subject: Subject, row: Row, seed: u64) -> String {
         let has_failed = |need: &CellId| {
             let record = self.records.get(need);
             matches!(record.map(|record| &record.outcome), Some(Outcome::Failed { .. }))
         };
 
-        let needs = place(subject, row, seed, self.plan.scale)
+        let needs = grid_entry(subject, row, seed, self.plan.scale)
             .cell()
             .map(|cell| cell.needs())
             .unwrap_or_default();
@@ -104,8 +104,8 @@ impl Group<'_> {
         Mean::of(self.done.iter().map(|done| of(done)))
     }
 
-    /// The mean with its spread, or why there is none. Seeds that failed are said beside those that
-    /// did not.
+    /// The mean with its range, or why there is none. If only some seeds are missing, the reason is in
+    /// brackets after the mean.
     pub(crate) fn text(&self, of: Quantity, decimals: usize) -> String {
         match (self.mean(of), self.missing.as_str()) {
             (Some(mean), "") => mean.text(decimals),
@@ -114,7 +114,7 @@ impl Group<'_> {
         }
     }
 
-    /// By how much its mean lies above that of another, in hundredths.
+    /// How much its mean is above another group's, in percent: `+4.3 %`.
     pub(crate) fn above(&self, other: &Self, of: Quantity) -> String {
         match (self.mean(of), other.mean(of)) {
             (Some(own), Some(other)) if other.mean != 0.0 => {

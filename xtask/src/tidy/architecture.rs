@@ -1,4 +1,4 @@
-//! `ARCHITECTURE.md` names every crate, no path that is gone, and stays short.
+//! `ARCHITECTURE.md` names every crate and no missing path, and stays short.
 
 use crate::finding::Finding;
 use crate::markdown;
@@ -7,22 +7,22 @@ use crate::workspace::Workspace;
 
 pub(crate) const PATH: &str = "ARCHITECTURE.md";
 
-/// A bird's-eye view is read in one sitting.
+/// The limit keeps the document short enough to read at once.
 const MAX_LINES: usize = 199;
 
-/// A bare name with one of these endings is a source file; other names may be files that a run
+/// A bare name with one of these endings is a source file. Other names may be files that a run
 /// writes.
 const SOURCE_ENDINGS: [&str; 5] = [".md", ".py", ".rs", ".sh", ".yml"];
 
 pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
-    // That the document exists is said by the check of the crate edges, which it must hold.
+    // The check of the crate edges reports a missing document.
     let Some(text) = tree.text(PATH) else { return Vec::new() };
     let mut findings = Vec::new();
-    let lines = text.lines().count();
 
+    let lines = text.lines().count();
     if lines > MAX_LINES {
         let advice = format!(
-            "has {lines} lines, {MAX_LINES} at most: move detail into the crates' own documentation"
+            "has {lines} lines, at most {MAX_LINES}: move detail into the documentation of the crates"
         );
         findings.push(Finding::new(PATH, lines, advice));
     }
@@ -39,7 +39,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
         for span in markdown::code_spans(line)
             .filter(|span| names_a_path(tree, span) && !exists(tree, span))
         {
-            let advice = format!("names `{span}`, which does not exist: name what is there now");
+            let advice = format!("names `{span}`, which does not exist: name what exists now");
             findings.push(Finding::new(PATH, number, advice));
         }
     }
@@ -47,7 +47,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     findings
 }
 
-/// In backticks, in prose: the list of crate edges alone is no explanation.
+/// Whether a text has a name in backticks, in prose. The list of crate edges alone explains nothing.
 fn mentions(text: &str, name: &str) -> bool {
     markdown::prose(text)
         .any(|(_, line)| markdown::code_spans(line).any(|span| span.trim_end_matches('/') == name))
@@ -64,8 +64,8 @@ fn names_a_path(tree: &Tree, span: &str) -> bool {
         || (span.contains('/') && (tree.holds(first) || tree.holds(&format!("crates/{first}"))))
 }
 
-/// From the root, from `crates/`, or, for a source file, as the end of a path. A `*` stands for
-/// anything, so that only the folders before it are looked for.
+/// Whether a path exists from the root, from `crates/`, or as the end of a path. A `*` matches
+/// anything, so only the folders before it are checked.
 fn exists(tree: &Tree, span: &str) -> bool {
     let fixed = match span.find('*') {
         Some(star) => span[..star].rfind('/').map_or("", |slash| &span[..slash]),

@@ -1,20 +1,20 @@
-//! A `cargo xtask NAME` in a document or a workflow is a command that exists.
+//! Every `cargo xtask NAME` in a document or a workflow is a command that exists.
 
 use crate::finding::Finding;
 use crate::tree::Tree;
 
-/// Where commands are written for people and for machines.
+/// Files that hold commands for people or for machines.
 const ENDINGS: [&str; 4] = [".md", ".yml", ".sh", "/run"];
 const PROGRAM: &str = "cargo xtask ";
 
-/// `known` are the names of the commands that there are.
+/// `known` are the names of the existing commands.
 pub(super) fn check(tree: &Tree, known: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in ENDINGS.iter().flat_map(|ending| tree.texts(ending)) {
         for (line, number) in text.lines().zip(1..) {
             for name in names(line).filter(|name| !known.iter().any(|one| one == name)) {
                 let advice = format!(
-                    "names `{PROGRAM}{name}`, which does not exist: there are {}",
+                    "names `{PROGRAM}{name}`, which does not exist, expected one of {}",
                     known.join(", ")
                 );
                 findings.push(Finding::new(path, number, advice));
@@ -25,7 +25,7 @@ pub(super) fn check(tree: &Tree, known: &[String]) -> Vec<Finding> {
     findings
 }
 
-/// The names of commands in a line. A word in capitals stands for any of them.
+/// The names of commands in a line. A word in capitals is a placeholder.
 fn names(line: &str) -> impl Iterator<Item = &str> {
     let is_of_name = |letter: char| letter.is_ascii_lowercase() || letter == '-';
     line.match_indices(PROGRAM).filter_map(move |(at, _)| {
@@ -58,7 +58,7 @@ mod tests {
         let found = findings("`cargo xtask tidier`\n");
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains(
-            "names `cargo xtask tidier`, which does not exist: there are tidy, cuda-check"
+            "names `cargo xtask tidier`, which does not exist, expected one of tidy, cuda-check"
         ));
     }
 }

@@ -1,6 +1,7 @@
-//! Which crate may depend on which: the closed list in `ARCHITECTURE.md` against the manifests.
+//! Compares the closed list of crate edges in `ARCHITECTURE.md` with the manifests. An edge says that
+//! one crate may depend on another.
 //!
-//! The list stands between two markers, one line for every crate, `none` for a crate without edges:
+//! The list is between two markers, with one line per crate, and `none` for a crate without edges:
 //!
 //! ```text
 //! <!-- crate-edges -->
@@ -19,14 +20,13 @@ use crate::workspace::Workspace;
 const OPENING: &str = "<!-- crate-edges -->";
 const CLOSING: &str = "<!-- /crate-edges -->";
 
-/// The edges of one crate as the list has them, and its line.
+/// The edges of one crate in the list, and the line number.
 struct Declared {
     line: usize,
     edges: BTreeSet<String>,
 }
 
-/// Both directions: an edge that the list does not have, and one that it has and the manifests have
-/// not.
+/// Finds both differences: edges that only the manifests have, and edges that only the list has.
 pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     let Some(text) = tree.text(PATH) else {
         return vec![Finding::new(
@@ -51,16 +51,14 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
 
         for edge in edges.difference(&declared.edges) {
             let advice = format!(
-                "{name} depends on {edge}, which the closed list of crate edges in {PATH} does not allow: \
-                 remove the dependency, or argue for the edge there and add it"
+                "{name} depends on {edge}, but the closed list of crate edges in {PATH} has no such edge: \
+                 remove the dependency, or explain the edge there and add it"
             );
             findings.push(in_manifest(tree, name, edge, advice));
         }
 
         for edge in declared.edges.difference(edges) {
-            let advice = format!(
-                "{name} does not depend on {edge} (any more): remove the edge from the list"
-            );
+            let advice = format!("{name} does not depend on {edge}: remove the edge from the list");
             findings.push(Finding::new(PATH, declared.line, advice));
         }
     }
@@ -75,14 +73,14 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     findings
 }
 
-/// The list by crate, and the lines that cannot be read.
+/// The list by crate, and findings for the lines that cannot be parsed.
 fn declared(text: &str) -> Result<(BTreeMap<String, Declared>, Vec<Finding>), Finding> {
     let at = |marker| text.lines().position(|line| line.trim() == marker);
     let (Some(opening), Some(closing)) = (at(OPENING), at(CLOSING)) else {
         return Err(Finding::new(
             PATH,
             1,
-            format!("lacks the markers {OPENING} and {CLOSING}, one a line"),
+            format!("lacks the markers {OPENING} and {CLOSING}, each on its own line"),
         ));
     };
 
@@ -104,11 +102,7 @@ fn declared(text: &str) -> Result<(BTreeMap<String, Declared>, Vec<Finding>), Fi
         };
 
         if list.insert(name.clone(), Declared { line: number, edges }).is_some() {
-            findings.push(Finding::new(
-                PATH,
-                number,
-                format!("{name} has two lines: make them one"),
-            ));
+            findings.push(Finding::new(PATH, number, format!("{name} has two lines: merge them")));
         }
     }
 

@@ -1,11 +1,11 @@
-//! The same seed gives the same bits: no source of chance that the seed does not settle, no order
-//! that hangs on a hash, and the clock only where it is known to decide nothing.
+//! The same seed gives the same bits. All randomness comes from the seed, no order depends on a hash,
+//! and the clock is read only in places that decide nothing.
 
 use crate::finding::Finding;
 use crate::rust_source::{lines_with_word, product_lines};
 use crate::tree::Tree;
 
-/// Chance that no seed settles.
+/// Randomness that does not come from a seed.
 const CHANCE: [&str; 9] = [
     "thread_rng",
     "rand::rng",
@@ -18,8 +18,8 @@ const CHANCE: [&str; 9] = [
     "DefaultHasher",
 ];
 
-/// Containers whose order hangs on chance, and the files that look things up in one and never go
-/// through it, or hand it to a library that asks for one.
+/// Containers with a random order, and the files that may use them. Those files only look things up
+/// and never iterate, or pass the container to a library that needs it.
 const HASHED: [&str; 4] = ["HashMap", "HashSet", "FxHashMap", "AHashMap"];
 const HASHED_ALLOWED: [&str; 2] =
     ["crates/dlt-data/src/tokenizer/gpt2.rs", "crates/dlt-data/src/tokenizer/encoder.rs"];
@@ -32,13 +32,14 @@ const CLOCK_ALLOWED: [&str; 7] = [
     "crates/dlt-kernels/examples/",
     "crates/dlt-data/examples/",
     "crates/dlt-train/examples/",
-    // How long the hub may stay silent, and dates in its answers.
+    // Time-outs of the hub, and dates in its answers.
     "crates/dlt-data/src/hub/",
     // How long another process holds a lock.
     "crates/dlt-spec/src/waiting.rs",
 ];
 
-/// Candle's own draws, which come from a generator of the whole process.
+/// Candle's own random draws. They come from one generator of the whole process, which no stream of
+/// ours controls.
 const CANDLE: [&str; 4] = ["Tensor::rand", "Tensor::randn", "Var::rand", "Var::randn"];
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
@@ -59,19 +60,15 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
             }
         };
 
-        refuse(&CHANCE, &[], "is chance that no seed settles: draw from dlt_spec::seeds::stream");
+        refuse(&CHANCE, &[], "is random without a seed: draw from dlt_spec::seeds::stream");
         refuse(
             &CANDLE,
             &[],
             "draws from candle's own generator: draw from dlt_spec::seeds::stream",
         );
 
-        refuse(
-            &HASHED,
-            &HASHED_ALLOWED,
-            "has an order that hangs on chance: use BTreeMap or BTreeSet",
-        );
-        refuse(&CLOCK, &CLOCK_ALLOWED, "reads the clock: ask crates/dlt-train/src/clock.rs");
+        refuse(&HASHED, &HASHED_ALLOWED, "has a random order: use BTreeMap or BTreeSet");
+        refuse(&CLOCK, &CLOCK_ALLOWED, "reads the clock: use crates/dlt-train/src/clock.rs");
     }
 
     findings

@@ -1,9 +1,9 @@
 //! `DEVIATIONS.md` names only tests and switches that exist.
 //!
-//! In backticks, outside code blocks: `test: NAME` or `test: CRATE::NAME` for a test function, and
-//! `switch: SECTION.FIELD` or `switch: SECTION.FIELD = VALUE` for a field of a run spec (`|`
-//! between several values; the word `switch:` may be left out). A numbered entry, that is a table
-//! row or a heading that starts with a number, which names a switch has to name a test too.
+//! The names are in backticks, outside code blocks. `test: NAME` or `test: CRATE::NAME` is a test
+//! function. `switch: SECTION.FIELD` or `switch: SECTION.FIELD = VALUE` is a field of a run spec,
+//! with `|` between several values; the word `switch:` may be left out. A numbered entry is a table
+//! row or a heading that starts with a number. If it names a switch, it has to name a test too.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::tree::Tree;
 pub(crate) const PATH: &str = "DEVIATIONS.md";
 const SPEC_FOLDER: &str = "crates/dlt-spec/src/";
 
-/// Names that start so are those of tests, with or without the word `test:`.
+/// A name with one of these starts is a test, with or without the word `test:`.
 const TEST_STARTS: [&str; 4] = ["law_", "matches_reference_", "regression_", "rejects_"];
 
-/// What a code span says that can be wrong.
+/// A claim of a code span, which can be wrong.
 #[derive(Debug, PartialEq, Eq)]
 enum Claim<'t> {
     Test {
@@ -30,7 +30,7 @@ enum Claim<'t> {
         field: &'t str,
         values: Vec<&'t str>,
     },
-    /// It starts as a claim and goes on otherwise.
+    /// It starts like a claim, but is none.
     Unreadable,
 }
 
@@ -90,7 +90,7 @@ fn claim<'t>(switches: &Switches, span: &'t str) -> Option<Claim<'t>> {
     }
 }
 
-/// What is wrong with a claim, and what to do about it.
+/// What is wrong with a claim, and how to fix it; `None` if it is right.
 fn complaint(tree: &Tree, switches: &Switches, claim: &Claim) -> Option<String> {
     match claim {
         Claim::Unreadable => {
@@ -106,13 +106,16 @@ fn complaint(tree: &Tree, switches: &Switches, claim: &Claim) -> Option<String> 
         Claim::Switch { section, field, values } => {
             let Some(kind) = switches.section(section).and_then(|fields| fields.get(*field)) else {
                 return Some(format!(
-                    "{SPEC_FOLDER} has no field '{field}' in '{section}': name the switch as it is there"
+                    "{SPEC_FOLDER} has no field '{field}' in '{section}': use the name of the field there"
                 ));
             };
 
             let words = switches.words(kind)?;
             let wrong = values.iter().find(|value| !words.iter().any(|word| word == *value))?;
-            Some(format!("{section}.{field} is never '{wrong}': it is one of {}", words.join(", ")))
+            Some(format!(
+                "{section}.{field} is never '{wrong}', expected one of {}",
+                words.join(", ")
+            ))
         }
     }
 }
@@ -125,7 +128,7 @@ fn is_word(name: &str) -> bool {
 /// Counts the claims of numbered entries.
 #[derive(Default)]
 struct Entries {
-    /// Line, switches and tests of the entry that is being read.
+    /// Line, and numbers of switches and tests, of the entry that is being read.
     open: Option<(usize, usize, usize)>,
     open_is_row: bool,
     tests: usize,
@@ -180,16 +183,17 @@ impl Entries {
     }
 }
 
-/// The sections, fields and words of a run spec, as the sources declare them.
+/// The sections, fields and values of a run spec, as the sources declare them.
 struct Switches {
-    /// Types by field, by name of the struct.
+    /// Types of fields by field name, for each struct by name.
     structs: BTreeMap<String, BTreeMap<String, String>>,
-    /// Words as a spec file has them, by name of the enum.
+    /// Values as a spec file spells them, for each enum by name.
     enums: BTreeMap<String, Vec<String>>,
 }
 
 impl Switches {
-    /// Reads the sources line by line; rustfmt sees to it that a declaration starts its own.
+    /// Reads the sources line by line. This works because rustfmt puts each declaration on its own
+    /// line.
     fn read(tree: &Tree) -> Self {
         let mut switches = Self { structs: BTreeMap::new(), enums: BTreeMap::new() };
         for (_, source) in tree.texts(".rs").filter(|(path, _)| path.starts_with(SPEC_FOLDER)) {
@@ -209,7 +213,8 @@ impl Switches {
             {
                 in_struct = Some(name.to_owned());
             } else if line.starts_with('}') {
-                (in_struct, in_enum) = (None, None);
+                in_struct = None;
+                in_enum = None;
             } else if let (Some(name), Some((field, kind))) = (&in_struct, field(line)) {
                 let fields = self.structs.entry(name.clone()).or_default();
                 fields.insert(field.to_owned(), kind.to_owned());
@@ -231,9 +236,9 @@ impl Switches {
         self.structs.get(self.structs.get("Spec")?.get(name)?)
     }
 
-    /// The words that a field of this type can hold; `None` where it is no choice of words.
+    /// The values that a field of this type can have; `None` if its type is no enum.
     fn words(&self, kind: &str) -> Option<&Vec<String>> {
-        // `Initial` holds a name or a list.
+        // `Initial` is a name or a list, and its names are in the enum `InitialName`.
         self.enums.get(kind).or_else(|| self.enums.get(&format!("{kind}Name")))
     }
 }
@@ -242,7 +247,7 @@ fn field(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("pub ")?.strip_suffix(',')?.split_once(": ")
 }
 
-/// As serde renames variants: a dash before every capital but the first.
+/// A variant's name as serde spells it: a dash before every capital except the first.
 fn kebab_case(variant: &str) -> String {
     let mut word = String::new();
     for character in variant.chars() {

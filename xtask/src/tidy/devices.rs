@@ -1,5 +1,5 @@
-//! Every device computes everything: what works in main memory only, or waits for a device, stands
-//! in the places below and nowhere else. Each place says why, and how many lines it has.
+//! Every device computes everything. Code that works only in main memory, or that waits for a device,
+//! is allowed only in the files below. Each entry gives the number of lines and the reason.
 
 use std::collections::BTreeMap;
 
@@ -7,104 +7,102 @@ use crate::finding::Finding;
 use crate::rust_source::{lines_with_word, product_lines};
 use crate::tree::Tree;
 
-/// Names the CPU, or looks into its memory.
+/// Words that name the CPU or access its memory.
 const MAIN_MEMORY: [&str; 6] =
     ["Device::Cpu", "CpuStorage", "Storage::Cpu", "storage_and_layout", "cpu_storage", "is_cpu()"];
-/// Copies a tensor to main memory, and makes a device finish all that it was given.
+/// Words that copy a tensor to main memory, which makes the device finish all of its work first.
 const READ_BACK: [&str; 7] =
     ["to_vec0", "to_vec1", "to_vec2", "to_vec3", "to_scalar", "to_device", "to_cpu"];
 
-/// The kernels for main memory, which look into it in every file, and the crates that only they
-/// use.
+/// The kernels for main memory, which access it in every file, and the crates that only they use.
 const KERNELS: &str = "crates/dlt-kernels";
 
-struct Place {
+/// A file that may have so many such lines.
+struct AllowedFile {
     path: &'static str,
     lines: usize,
-    /// Why no device is in the way there.
+    /// Why these lines slow no device down.
     why: &'static str,
 }
 
-const fn place(path: &'static str, lines: usize, why: &'static str) -> Place {
-    Place { path, lines, why }
+const fn allow(path: &'static str, lines: usize, why: &'static str) -> AllowedFile {
+    AllowedFile { path, lines, why }
 }
 
-const IN_MAIN_MEMORY: &[Place] = &[
-    place("crates/dlt-cli/src/export.rs", 1, "a file is written and nothing computed"),
-    place("crates/dlt-cli/src/import.rs", 2, "files are turned into files and nothing is computed"),
-    place("crates/dlt-cli/src/machine.rs", 1, "says which GPU was taken"),
-    place(
+const IN_MAIN_MEMORY: &[AllowedFile] = &[
+    allow("crates/dlt-cli/src/export.rs", 1, "a file is written and nothing is computed"),
+    allow("crates/dlt-cli/src/import.rs", 2, "files are converted and nothing is computed"),
+    allow("crates/dlt-cli/src/machine.rs", 1, "shows which GPU is used"),
+    allow(
         "crates/dlt-models/src/huggingface/shards/numbers.rs",
         2,
         "files are read into main memory, then moved",
     ),
-    place(
+    allow(
         "crates/dlt-models/src/huggingface/weights.rs",
         1,
         "headers are read, and which layers are tied",
     ),
-    place("crates/dlt-train/src/device.rs", 1, "chooses the device"),
-    place("crates/dlt-train/src/doctor.rs", 1, "looks whether a file can be read, on any machine"),
-    place(
+    allow("crates/dlt-train/src/device.rs", 1, "chooses the device"),
+    allow("crates/dlt-train/src/doctor.rs", 1, "checks whether a file can be read, on any machine"),
+    allow(
         "crates/dlt-train/src/model_file.rs",
         1,
         "a model file is written from a checkpoint, on any machine",
     ),
-    place("crates/dlt-train/src/memory.rs", 1, "main memory is counted differently from a GPU's"),
-    place(
-        "crates/dlt-train/src/optimizer/resting.rs",
-        1,
-        "where there are no moments there is no device",
-    ),
+    allow("crates/dlt-train/src/memory.rs", 1, "main memory is counted differently from a GPU's"),
+    allow("crates/dlt-train/src/optimizer/resting.rs", 1, "without moments there is no device"),
 ];
 
-const READS_BACK: &[Place] = &[
-    place("crates/dlt-cli/src/import.rs", 1, "the checksum of weights from another program"),
-    place(
+const READS_BACK: &[AllowedFile] = &[
+    allow("crates/dlt-cli/src/import.rs", 1, "the checksum of weights from another program"),
+    allow(
         "crates/dlt-models/src/backward/sketches.rs",
         1,
-        "sketches of gradients, once a pass that asks",
+        "sketches of gradients, once in a pass that requests them",
     ),
-    place("crates/dlt-models/src/file/deferred.rs", 1, "weights that are written to a file"),
-    place(
+    allow("crates/dlt-models/src/file/deferred.rs", 1, "weights that are written to a file"),
+    allow(
         "crates/dlt-models/src/generation/decoder.rs",
         1,
         "scores of the next token, which the host chooses",
     ),
-    place(
+    allow(
         "crates/dlt-models/src/huggingface/weights.rs",
         3,
-        "weights from files: moved to the device, compared, looked through for NaN",
+        "weights from files: moved to the device, compared, checked for NaN",
     ),
-    place(
+    allow(
         "crates/dlt-models/src/model.rs",
         1,
-        "scores of the next token, for whoever asks for them",
+        "scores of the next token, for callers that want them",
     ),
-    place(
+    allow(
         "crates/dlt-train/src/checkpoint/contents.rs",
         1,
         "tensors that are written to a checkpoint",
     ),
-    place("crates/dlt-train/src/device.rs", 1, "the computation that shows that a GPU works"),
-    place(
+    allow("crates/dlt-train/src/device.rs", 1, "the computation that shows that a GPU works"),
+    allow(
         "crates/dlt-train/src/evaluation.rs",
         1,
-        "scores of classes, once a batch of an evaluation",
+        "scores of classes, once per batch of an evaluation",
     ),
-    place("crates/dlt-train/src/optimizer/resting.rs", 1, "moments that go to rest on disk"),
+    allow("crates/dlt-train/src/optimizer/resting.rs", 1, "moments that are stored on disk"),
 ];
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
+
     let main_memory = found(tree, &MAIN_MEMORY);
     let advice = "works in main memory only: compute on the device of the tensors";
-
     compare(&main_memory, IN_MAIN_MEMORY, advice, &mut findings);
-    let read_back = found(tree, &READ_BACK);
-    let advice = "copies between a device and main memory, and waits for it: keep it where it is";
 
+    let read_back = found(tree, &READ_BACK);
+    let advice =
+        "copies between a device and main memory, and waits for it: keep the tensor where it is";
     compare(&read_back, READS_BACK, advice, &mut findings);
+
     findings
 }
 
@@ -130,7 +128,7 @@ fn found<'t>(tree: &'t Tree, words: &[&str]) -> BTreeMap<&'t str, Vec<usize>> {
 
 fn compare(
     found: &BTreeMap<&str, Vec<usize>>,
-    places: &[Place],
+    places: &[AllowedFile],
     advice: &str,
     findings: &mut Vec<Finding>,
 ) {
@@ -141,7 +139,7 @@ fn compare(
         let why = place.map_or_else(String::new, |place| {
             format!(", which allows {allowed} here: {}", place.why)
         });
-        let advice = format!("{advice}, or say why not in {listed}{why}");
+        let advice = format!("{advice}, or give the reason in {listed}{why}");
 
         findings.extend(
             lines.iter().skip(allowed).map(|&line| Finding::new(path, line, advice.clone())),
@@ -152,9 +150,8 @@ fn compare(
         let lines = found.get(place.path).map_or(0, Vec::len);
         if lines < place.lines {
             let message = format!(
-                "{} has {lines} such lines: {} are allowed too many",
-                place.path,
-                place.lines - lines
+                "{} has {lines} such lines, but {} are allowed: lower the number",
+                place.path, place.lines
             );
             findings.push(Finding::new(listed, 1, message));
         }

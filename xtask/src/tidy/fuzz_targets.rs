@@ -1,5 +1,5 @@
-//! A fuzz target is a file, a program of `fuzz/Cargo.toml`, a row of `fuzz/README.md`, and a folder
-//! of inputs to begin with.
+//! Every fuzz target has a file, a program in `fuzz/Cargo.toml`, a row in `fuzz/README.md`, and a
+//! folder of first inputs.
 
 use crate::finding::Finding;
 use crate::tree::Tree;
@@ -18,7 +18,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             findings.push(Finding::new(
                 &path,
                 1,
-                format!("has no input to begin with: add some to fuzz/corpus/{target}"),
+                format!("has no first input: add some to fuzz/corpus/{target}"),
             ));
         }
 
@@ -52,8 +52,8 @@ fn rows(tree: &Tree) -> Vec<(usize, String)> {
     names(tree, README, |line| line.strip_prefix("| `")?.split('`').next())
 }
 
-/// Programs of the manifest, with their lines. Those of its one library or package have no path to
-/// a target.
+/// Programs of the manifest, with their lines. They are found by their paths, because the package has
+/// a `name` too.
 fn programs(tree: &Tree) -> Vec<(usize, String)> {
     names(tree, MANIFEST, |line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""))
 }

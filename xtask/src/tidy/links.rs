@@ -1,4 +1,4 @@
-//! Relative links of Markdown files lead to files of the repository.
+//! Relative links in Markdown files lead to files of the repository.
 
 use crate::finding::Finding;
 use crate::markdown;
@@ -11,7 +11,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
             for target in markdown::links(line).into_iter().filter(|target| is_relative(target)) {
                 if !leads_somewhere(tree, path, target) {
                     let advice = format!(
-                        "links to {target}, which is not in the repository: mend or remove the link"
+                        "links to {target}, which is not in the repository: fix or remove the link"
                     );
                     findings.push(Finding::new(path, number, advice));
                 }

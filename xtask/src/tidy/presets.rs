@@ -1,5 +1,5 @@
-//! Every preset opens with a header that says where its values are from, what it costs, what to
-//! expect of it and how to run it.
+//! Every preset starts with a header that gives the source of its values, its cost, what to expect
+//! and the command that runs it.
 
 use crate::finding::Finding;
 use crate::tree::Tree;
@@ -12,9 +12,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.texts(".toml").filter(|(path, _)| path.starts_with(FOLDER)) {
         for entry in HEADER.iter().filter(|entry| !has_entry(text, entry)) {
-            let advice = format!(
-                "the comment at the top lacks '{entry} ...': add it, with something to say"
-            );
+            let advice = format!("the comment at the top has no '{entry} ...' with a text: add it");
             findings.push(Finding::new(path, 1, advice));
         }
     }
@@ -22,7 +20,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Whether the comment at the top has this entry and says something, there or on the next line.
+/// Whether the comment at the top has this entry with a text, there or on the next line.
 fn has_entry(text: &str, entry: &str) -> bool {
     let header: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
     header.iter().enumerate().any(|(index, line)| {

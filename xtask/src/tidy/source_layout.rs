@@ -22,11 +22,11 @@ fn length(path: &str, text: &str) -> Option<Finding> {
     let product = rust_source::product_lines(path, text);
 
     if lines > MAX_LINES {
-        let advice = format!("the file has {lines} lines, {MAX_LINES} at most: split it by idea");
+        let advice = format!("the file has {lines} lines, at most {MAX_LINES}: split it by idea");
         Some(Finding::new(path, lines, advice))
     } else if product > MAX_PRODUCT_LINES {
         let advice = format!(
-            "{product} lines without tests, {MAX_PRODUCT_LINES} at most: split the file by idea"
+            "{product} lines without tests, at most {MAX_PRODUCT_LINES}: split the file by idea"
         );
         Some(Finding::new(path, product, advice))
     } else {
@@ -34,13 +34,13 @@ fn length(path: &str, text: &str) -> Option<Finding> {
     }
 }
 
-/// The names of the file, of its folders below the crate, and of the modules written out inside it.
+/// Checks the names of the file, of its folders, and of the modules that it declares.
 fn names(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let parts = path.trim_end_matches(".rs").split('/');
     for name in parts.filter(|part| NO_NAMES.contains(part)) {
         let advice = match name {
-            "mod" => "modules are 'foo.rs' beside 'foo/': rename 'foo/mod.rs'".to_owned(),
+            "mod" => "modules are 'foo.rs' next to 'foo/': rename 'foo/mod.rs'".to_owned(),
             _ => format!(
                 "'{name}' says nothing: name the module for the one idea it holds, with a noun"
             ),
@@ -82,7 +82,7 @@ mod tests {
     fn short_files_with_nouns_have_no_findings() {
         let text = format!(
             "mod bank;\n{}#[cfg(test)]\nmod tests {{\n{}}}\n",
-            "\n".repeat(499),
+            "\n".repeat(MAX_PRODUCT_LINES - 1),
             "\n".repeat(97)
         );
         assert!(findings("crates/a/src/block_bank.rs", &text).is_empty());
@@ -90,17 +90,16 @@ mod tests {
 
     #[test]
     fn rejects_long_files() {
-        let product = findings("crates/a/src/bank.rs", &"\n".repeat(501));
+        let product = findings("crates/a/src/bank.rs", &"\n".repeat(MAX_PRODUCT_LINES + 1));
         assert!(
-            product.len() == 1 && product[0].contains("501 lines without tests"),
+            product.len() == 1 && product[0].contains("601 lines without tests"),
             "{product:?}"
         );
-        assert!(findings("crates/a/tests/laws.rs", &"\n".repeat(600)).is_empty());
+        assert!(findings("crates/a/tests/laws.rs", &"\n".repeat(MAX_LINES)).is_empty());
 
-        let all = findings("crates/a/tests/laws.rs", &"\n".repeat(601));
-
+        let all = findings("crates/a/tests/laws.rs", &"\n".repeat(MAX_LINES + 1));
         assert!(
-            all.len() == 1 && all[0].starts_with("crates/a/tests/laws.rs:601: the file has"),
+            all.len() == 1 && all[0].starts_with("crates/a/tests/laws.rs:701: the file has"),
             "{all:?}"
         );
     }
@@ -125,6 +124,6 @@ mod tests {
     #[test]
     fn rejects_mod_rs() {
         let found = findings("crates/a/src/bank/mod.rs", "");
-        assert!(found.len() == 1 && found[0].contains("'foo.rs' beside 'foo/'"), "{found:?}");
+        assert!(found.len() == 1 && found[0].contains("'foo.rs' next to 'foo/'"), "{found:?}");
     }
 }

@@ -1,17 +1,17 @@
-//! Words that mean unfinished work, and paths of one person's machine.
+//! Finds words of unfinished work, and paths of one machine.
 
 use crate::finding::Finding;
 use crate::rust_source::{self, lines_with_word};
 use crate::tree::Tree;
 
-/// Unfinished work, and what to do about it.
+/// Words of unfinished work, and what to do about each.
 const UNFINISHED: [(&str, &str); 6] = [
     ("todo!(", "finish it, or leave it out"),
     ("unimplemented!(", "finish it, or leave it out"),
     ("dbg!(", "remove it"),
     ("#[ignore", "let the test run, or put it behind a cargo feature, where it is visibly absent"),
     ("TODO", "do it, or remove the comment"),
-    ("FIXME", "mend it, or remove the comment"),
+    ("FIXME", "fix it, or remove the comment"),
 ];
 
 /// First folders of absolute paths that exist on one machine only.
@@ -29,7 +29,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// This crate is left out: it spells the words in order to look for them.
+/// Whether a file is checked. This crate is not, because it contains the words that it looks for.
 fn is_source(path: &str) -> bool {
     (path.starts_with("crates/") || path.starts_with("tests/") || path.starts_with("data/"))
         && [".rs", ".py", ".sh"].iter().any(|ending| path.ends_with(ending))
@@ -50,7 +50,7 @@ fn unfinished(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// In everything but tests in Rust, which may need such a path as an example of bad input.
+/// Finds paths of one machine everywhere except in Rust tests, which may need one as bad input.
 fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
     let checked_lines = if path.ends_with(".rs") {
         rust_source::product_lines(path, text)

@@ -1,6 +1,6 @@
-//! `ARCHITECTURE.md` names each file that may hold unsafe code, and no other.
+//! `ARCHITECTURE.md` names exactly the files that hold unsafe code.
 //!
-//! The workspace denies unsafe code, so a file that holds some allows it by an attribute.
+//! The workspace denies unsafe code, so a file that holds some allows it with an attribute.
 
 use crate::finding::Finding;
 use crate::markdown;
@@ -9,9 +9,9 @@ use crate::tree::Tree;
 
 use super::architecture::PATH;
 
-/// How the line that lists the places begins.
+/// Start of the line that lists the files.
 const LIST: &str = "- **Invariant:** unsafe code is in";
-/// The lint that a place allows. What forbids it is no place.
+/// The lint that such a file allows. A file that forbids it does not count.
 const LINT: &str = "unsafe_code";
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
@@ -20,7 +20,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let Some((number, _)) = markdown::prose(text).find(|(_, line)| line.starts_with(LIST)) else {
         let none = places.is_empty();
         let advice = format!(
-            "has no line that begins with \"{LIST}\": list the files that hold unsafe code"
+            "has no line that starts with \"{LIST}\": list the files that hold unsafe code"
         );
         return if none { Vec::new() } else { vec![Finding::new(PATH, 1, advice)] };
     };
@@ -33,7 +33,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         Finding::new(
             path,
             line,
-            format!("allows unsafe code: name the file in {PATH}, line {number}, with what for"),
+            format!("allows unsafe code: name the file in {PATH}, line {number}, with the reason"),
         )
     });
 
@@ -42,7 +42,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         Finding::new(
             PATH,
             number,
-            format!("names `{path}`, which holds no unsafe code: take it off the list"),
+            format!("names `{path}`, which holds no unsafe code: remove it from the list"),
         )
     });
 
@@ -55,7 +55,7 @@ fn item(text: &str, number: usize) -> impl Iterator<Item = &str> {
     lines.next().into_iter().chain(lines.take_while(|line| line.starts_with("  ")))
 }
 
-/// The first line of a file that allows unsafe code.
+/// The file and the first line in it that allows unsafe code, if one does.
 fn place<'t>((path, text): (&'t str, &'t str)) -> Option<(&'t str, usize)> {
     if is_test_file(path) || path.starts_with("fuzz/") {
         return None;
@@ -64,7 +64,7 @@ fn place<'t>((path, text): (&'t str, &'t str)) -> Option<(&'t str, usize)> {
     lines_with_word(text, LINT).into_iter().find(allows).map(|line| (path, line))
 }
 
-/// Whether a line with the lint's name is of an attribute that allows it, which may be written over
+/// Whether a line with the lint's name is part of an attribute that allows it. The attribute may have
 /// several lines.
 fn is_allowance(line: &str) -> bool {
     let line = line.trim_start();

@@ -1,6 +1,6 @@
-//! Libraries that hold the names of CUDA's and none of its work, so that a program can be linked
-//! where CUDA is not installed; loaded in the driver's place, every function says that there is no
-//! device.
+//! Stub libraries with the names of CUDA's functions and without their work. A program can be linked
+//! with them without an installed CUDA. Loaded in place of the driver, every function reports that
+//! there is no device.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,9 +9,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// What candle links, by cudarc's module, with the version in the name that a program asks for. The
-/// error is one that the library has: of the driver, that there is no device; of the others, mostly
-/// that they are not ready.
+/// The libraries that candle links, by cudarc's module, with the version in the file name. `error` is
+/// an error code of the library. For the driver it means that there is no device; for the others it
+/// mostly means that they are not ready.
 const LIBRARIES: [Library; 6] = [
     Library { module: "driver", name: "cuda", version: 1, error: 100 },
     Library { module: "nvrtc", name: "nvrtc", version: 13, error: 1 },
@@ -28,7 +28,7 @@ struct Library {
     error: u32,
 }
 
-/// What a function gives.
+/// What a function returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Gives {
     Number,
@@ -47,7 +47,7 @@ pub(super) fn make(cudarc: &Path, folder: &Path) -> Result<()> {
 
         if functions.is_empty() {
             bail!(
-                "expected functions in {}, got none: cudarc is laid out differently now",
+                "expected functions in {}, got none: the layout of cudarc has changed",
                 path.display()
             )
         }
@@ -77,8 +77,8 @@ fn compile(source: &Path, folder: &Path, library: &Library) -> Result<()> {
     super::link(&named, &folder.join(format!("lib{}.so", library.name)))
 }
 
-/// Functions by name, from their declarations as bindgen writes them. A name that several versions
-/// of CUDA have is there once.
+/// The functions that bindgen declares in a text, each name once. Several versions of CUDA can
+/// declare the same name.
 fn functions(text: &str) -> BTreeSet<(&str, Gives)> {
     let mut functions = BTreeSet::new();
     for line in text.lines() {
@@ -145,6 +145,6 @@ mod tests {
         fs::write(module.join("mod.rs"), "").unwrap();
 
         let error = make(folder.path(), &folder.path().join("stubs")).unwrap_err().to_string();
-        assert!(error.contains("cudarc is laid out differently"), "{error}");
+        assert!(error.contains("the layout of cudarc has changed"), "{error}");
     }
 }

@@ -1,5 +1,4 @@
-//! `cargo xtask bench`, with scripts in the places of `dlt`, Python and the example that measures
-//! kernels.
+//! `cargo xtask bench`, with scripts in place of `dlt`, Python and the example that measures kernels.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -27,7 +26,7 @@ impl Bench {
         Self { folder, command }
     }
 
-    /// With the fake dlt and the fake Python.
+    /// With the fake `dlt`.
     fn of_steps(arguments: &[&str]) -> Self {
         let mut bench = Self::new();
         bench.command.arg("--dlt").arg(fake("dlt.sh")).args(arguments);
@@ -101,7 +100,7 @@ fn sides_take_turns_and_the_page_holds_medians_ratios_and_provenance() {
 }
 
 #[test]
-fn a_failed_run_is_a_cell_and_the_others_go_on() {
+fn a_failed_run_is_a_cell_and_the_others_continue() {
     let arguments = ["--only", "gpt2-24x1024", "--rounds", "2", "--out", "page.md"];
     let mut bench = Bench::of_steps(&arguments).environment("FAKE_DLT_FAILS", "sum");
     let output = bench.run();
@@ -123,7 +122,7 @@ fn a_failed_run_is_a_cell_and_the_others_go_on() {
 
 #[test]
 fn a_run_that_takes_too_long_is_stopped_and_counts_as_failed() {
-    // A program that waits for ever whatever it is asked.
+    // A program that never ends, whatever its arguments.
     let mut bench = Bench::new();
     let arguments = ["--only", "gpt2-24x256", "--ours-only", "--rounds", "1", "--limit-s", "1"];
     bench.command.arg("--dlt").arg(fake("waiting.sh")).args(arguments);
@@ -220,7 +219,7 @@ fn rejects_a_page_that_cannot_be_written_before_it_measures() {
 }
 
 #[test]
-fn the_kernels_have_a_table_of_their_own() {
+fn the_kernels_have_a_separate_table() {
     let mut bench = Bench::new();
     bench.command.args([
         "--kernels",

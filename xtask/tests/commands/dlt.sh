@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stands in for dlt: says what it was asked, and answers at once. FAKE_DLT_FAILS=WORD lets it fail where WORD is among its arguments.
+# Replaces dlt: logs its arguments and answers at once. With FAKE_DLT_FAILS=WORD it fails if WORD is one of its arguments.
 echo "dlt $*" >>"$FAKE_LOG"
 if [ -n "$FAKE_DLT_FAILS" ]; then
     case " $* " in *" $FAKE_DLT_FAILS "*)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stands in for the example kernel_times.
+# Replaces the example kernel_times.
 echo "kernel_times $* with $RAYON_NUM_THREADS threads" >>"$FAKE_LOG"
 [ -z "$FAKE_KERNELS_FAIL" ] || exit 1
 echo '{"threads": 3, "matrix_gflop_per_s": 400.0, "copy_gb_per_s": 12.0}'

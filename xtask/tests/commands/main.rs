@@ -1,4 +1,4 @@
-//! `cargo xtask` from end to end, with shell scripts in the places of the programs that it starts.
+//! `cargo xtask` from end to end, with shell scripts in place of the programs that it starts.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
@@ -8,7 +8,7 @@ use std::process::Output;
 mod bench;
 mod study;
 
-/// A script beside this file.
+/// A script next to this file.
 fn fake(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/commands").join(name)
 }

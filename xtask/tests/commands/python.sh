@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stands in for Python with PyTorch; without FAKE_TORCH it has none.
+# Replaces Python with PyTorch. Without FAKE_TORCH it has no PyTorch.
 if [ "$1" = "-c" ]; then
     if [ -z "$FAKE_TORCH" ]; then
         echo "ModuleNotFoundError: No module named 'torch'" >&2

@@ -1,5 +1,5 @@
-//! The experiments at scale smoke, with a script in the place of `dlt` that writes run folders of
-//! four steps.
+//! The experiments at scale smoke, with a script in place of `dlt` that writes run folders of four
+//! steps.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,9 +16,9 @@ mod options;
 mod results;
 mod tables;
 
-/// Where the runs of scale smoke lie, below the folder of a test.
+/// Folder of the runs of scale smoke, below the folder of a test.
 const RUNS: &str = "runs/study/smoke";
-/// Longest time that a test waits for something that is sure to come.
+/// Longest time that a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder for the runs of a test.
@@ -34,7 +34,7 @@ impl Study {
         Self { folder: tempfile::tempdir().unwrap(), environment: BTreeMap::new(), scale: "smoke" }
     }
 
-    /// With this for the fake `dlt` from here on; an empty value is none.
+    /// Sets a variable for the fake `dlt` from here on. An empty value counts as none.
     fn with(&mut self, name: &'static str, value: &str) -> &mut Self {
         self.environment.insert(name, value.to_owned());
         self
@@ -57,14 +57,14 @@ impl Study {
         self.command(arguments).output().unwrap()
     }
 
-    /// Runs it and says what stands on standard output.
+    /// Runs a command that succeeds, and returns its standard output.
     fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}\n{}", stdout(&output), stderr(&output));
         stdout(&output)
     }
 
-    /// The same of a command that ends with exit code 1; also standard error.
+    /// Runs a command that ends with exit code 1, and returns its standard output and error.
     fn fail(&self, arguments: &[&str]) -> (String, String) {
         let output = self.run(arguments);
         assert_eq!(
@@ -78,7 +78,7 @@ impl Study {
         (stdout(&output), stderr(&output))
     }
 
-    /// Starts it, its standard error in a file `stderr`.
+    /// Starts a command, with its standard error in a file `stderr`.
     fn start(&self, arguments: &[&str]) -> Child {
         let stderr = File::create(self.path("stderr")).unwrap();
         self.command(arguments).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
@@ -88,30 +88,30 @@ impl Study {
         self.folder.path().join(path)
     }
 
-    /// A file of the runs; empty where there is none.
+    /// The text of a file of the runs; empty if it does not exist.
     fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(RUNS).join(path)).unwrap_or_default()
     }
 
-    /// The command lines of `dlt` so far, without numbers of processes.
+    /// The command lines of `dlt` so far, without process numbers.
     fn commands(&self) -> Vec<String> {
         self.started().into_iter().map(|(_, command)| command).collect()
     }
 
-    /// The same, with numbers of processes.
+    /// The same, with process numbers.
     fn started(&self) -> Vec<(u32, String)> {
         let log = fs::read_to_string(self.path("log")).unwrap_or_default();
         let started = log.lines().filter_map(|line| line.split_once(" dlt "));
         started.map(|(process, command)| (process.parse().unwrap(), command.to_owned())).collect()
     }
 
-    /// Those that run a cell, whether from the start or from where it was.
+    /// The command lines that run a cell, from the start or resumed.
     fn runs_of(&self, cell: &str) -> Vec<String> {
         let commands = self.commands().into_iter();
         commands.filter(|command| run_of(command).as_deref() == Some(cell)).collect()
     }
 
-    /// The cells in the order in which they were begun, each as often as it was.
+    /// The cells in the order in which they were started, each as often as it was started.
     fn cells(&self) -> Vec<String> {
         self.commands().iter().filter_map(|command| run_of(command)).collect()
     }
@@ -128,7 +128,7 @@ fn run_of(command: &str) -> Option<String> {
     Some(words[at + 1].rsplit_once("study/smoke/").unwrap().1.to_owned())
 }
 
-/// The cells of a row of a table, the first one that begins so.
+/// The cells of the first row of a table that starts with this label.
 fn row<'t>(table: &'t str, label: &str) -> Vec<&'t str> {
     let row = table.lines().find(|line| line.starts_with(&format!("| {label}")));
     row.unwrap_or_else(|| panic!("no row {label} in\n{table}"))
@@ -137,7 +137,7 @@ fn row<'t>(table: &'t str, label: &str) -> Vec<&'t str> {
         .collect()
 }
 
-/// Waits for something that is sure to come.
+/// Waits for something that must happen.
 fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_there() {

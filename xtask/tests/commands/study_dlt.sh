@@ -1,8 +1,8 @@
 #!/bin/sh
-# Stands in for dlt where a study is run: logs its command line, and writes run folders of a few steps. By its environment:
-#   FAKE_LOG      file that gets "PID dlt ARGUMENTS" at the start and "end RUN" at the end of a run
-#   FAKE_STEP_S   time that a step takes; FAKE_SLOW=PATTERN of the run folders that take it [all]
-#   FAKE_FAILS    patterns of run folders whose runs end after two steps with the code FAKE_CODE [6]
+# Replaces dlt in a study: logs its command line, and writes run folders with a few steps. Its environment:
+#   FAKE_LOG      file for "PID dlt ARGUMENTS" at the start and "end RUN" at the end of a run
+#   FAKE_STEP_S   seconds per step; FAKE_SLOW=PATTERN limits it to these run folders [all]
+#   FAKE_FAILS    patterns of run folders whose runs fail after two steps with the code FAKE_CODE [6]
 set -f
 echo "$$ dlt $*" >>"$FAKE_LOG"
 
@@ -20,7 +20,7 @@ matches() { # matches WORD PATTERN...
     return 1
 }
 
-memory() { # inspect --memory, of a preset or of a file whose spec may split groups
+memory() { # inspect --memory of a preset, or of a spec file that may split groups
     local between="usual under a random policy" word
     for word in "$@"; do
         if [ -f "$word" ] && grep -qE '^decision = "(split|swap)"' "$word"; then between="after the last split"; fi
@@ -59,8 +59,8 @@ figure() { # figure KIND RUN|FILE... --force --out FILE | correlations --save RU
     [ "$to" = save ] || echo "$kind of $all" >"$to"
 }
 
-begin() { # begin ARGUMENTS: makes $run with what stands before step 0
-    [ ! -e "$run" ] || refuse 4 "$run is there already"
+begin() { # begin ARGUMENTS: makes $run with the files that exist before step 0
+    [ ! -e "$run" ] || refuse 4 "$run already exists"
     mkdir -p "$run" || exit 5
     words="\"$0\""
     for word in "$@"; do words="$words,\"$word\""; done
@@ -82,7 +82,7 @@ write_states() {
     echo "{\"format\":\"dlt-states\",\"version\":1,\"n_layers\":$layers}" >"$run/states.jsonl"
 }
 
-steps() { # from the step after those that are there to step 4
+steps() { # from the first missing step to step 4
     step=0 whole=""
     [ -s "$run/states.jsonl" ] || write_states
     read -r head <"$run/states.jsonl"
@@ -91,7 +91,7 @@ steps() { # from the step after those that are there to step 4
 "
         case $line in *'"step":'*) step=$((step + 1)) ;; esac
     done <"$run/metrics.jsonl"
-    # A line that breaks off is not gone on with.
+    # A resumed run drops an incomplete last line.
     [ -z "$resumed" ] || printf %s "$whole" >"$run/metrics.jsonl"
     while [ $step -lt 4 ]; do
         step=$((step + 1))
@@ -103,7 +103,7 @@ steps() { # from the step after those that are there to step 4
         if [ $step -eq 2 ] && matches "$run" $FAKE_FAILS; then refuse "${FAKE_CODE:-6}" "the loss is not a finite number"; fi
     done
     case $run in */method/*)
-        # Past its best at the end; then the kept model, and the test split.
+        # The run ends past its best. The last two rows are the kept model, on validation and test.
         for row in 2,validation,148.5 4,validation,163.35 2,validation,148.0 2,test,150.25; do
             rest=${row#*,}
             echo "{\"kind\":\"evaluation\",\"step\":${row%%,*},\"split\":\"${rest%,*}\",\"loss\":5.1,\"perplexity\":${rest#*,},\"tokens\":10,\"elapsed_ms\":1.0}"
@@ -114,7 +114,7 @@ steps() { # from the step after those that are there to step 4
 
 finish() {
     scores="" validation=148.5 test=150.25 blocks=50000 all=1000000
-    # Of the study of our method: a rate that is better, and a model that is smaller and worse.
+    # In the study of our method, one rate is better, and one model is smaller and worse.
     case $run in
     */method/*-2e-3-*) validation=140.5 test=141.25 ;;
     */method/size-1x*) test=200.25 blocks=25000 all=900000 ;;
@@ -159,7 +159,7 @@ for word in "$@"; do
     before=$word
 done
 if [ -n "$resumed" ]; then
-    [ -f "$run/metrics.jsonl" ] && [ ! -f "$run/summary.json" ] || refuse 4 "$run: nothing to go on with"
+    [ -f "$run/metrics.jsonl" ] && [ ! -f "$run/summary.json" ] || refuse 4 "$run: nothing to resume"
 else
     [ -n "$run" ] || refuse 2 "no --out in $all"
     if [ "$1" = finetune ] && [ ! -f "$2/summary.json" ]; then refuse 4 "$2: no finished run"; fi

@@ -1,3 +1,3 @@
 #!/bin/sh
-# Stands in for a program that never ends.
+# Replaces a program with one that never ends.
 exec sleep 60

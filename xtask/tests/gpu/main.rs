@@ -1,4 +1,4 @@
-//! `cargo xtask gpu-check` and `cuda-check`, as far as they go without a GPU and without a build.
+//! `cargo xtask gpu-check` and `cuda-check`, as far as they run without a GPU and without a build.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
@@ -10,7 +10,7 @@ fn xtask(arguments: &[&str]) -> Command {
     command
 }
 
-/// On a machine where no program is found but cargo, which runs this test.
+/// Runs xtask with an empty `PATH`, so that it finds no program except cargo, whose path cargo sets.
 fn xtask_alone(arguments: &[&str]) -> Output {
     let nothing = tempfile::tempdir().unwrap();
     xtask(arguments).env("PATH", nothing.path()).output().unwrap()
@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// That each of `words` stands in `text`, in this order.
+/// Checks that `text` contains each of `words`, in this order.
 fn assert_in_order(text: &str, words: &[&str]) {
     let mut rest = text;
     for word in words {
@@ -30,7 +30,7 @@ fn assert_in_order(text: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_dry_gpu_check_says_every_step_and_takes_none() {
+fn a_dry_gpu_check_prints_every_step_and_runs_none() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("report.json");
     let arguments =
@@ -106,7 +106,7 @@ fn rejects_a_gpu_check_without_a_driver() {
 }
 
 #[test]
-fn a_dry_cuda_check_says_every_step() {
+fn a_dry_cuda_check_prints_every_step() {
     let output = xtask(&["cuda-check", "--dry-run"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
 

@@ -1,5 +1,5 @@
-//! A walk through states with one number of groups: the two groups that are most alike become one,
-//! and the group that disagrees most is split.
+//! Swaps at a constant number of groups: the two groups that are most alike are merged, and the
+//! group that disagrees most is split (DEVIATIONS rows 41 and 45).
 
 use super::grow::most_disagreeing;
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
@@ -8,8 +8,8 @@ use crate::error::{AgentError, grouping};
 use crate::occasion::{Evidence, Turn, Wants};
 use dlt_state::{Group, State};
 
-/// Splits as [`GrowPolicy`](crate::GrowPolicy) does. A swap first makes one group of the two that
-/// are most alike, and changes nothing where no split then disagrees more than those two did.
+/// Splits as [`GrowPolicy`](crate::GrowPolicy) does. A swap first merges the two groups that are
+/// most alike. It changes nothing if no split then disagrees more than those two groups did.
 #[derive(Clone, Copy, Debug)]
 pub struct ConflictPolicy;
 
@@ -31,10 +31,12 @@ impl ConflictPolicy {
         let Some(pair) = most_alike(evidence, situation.state) else {
             return Ok(Choice::nothing(situation));
         };
-        let merged = situation.state.merge(pair.one.owner, pair.other.owner);
 
+        let merged = situation.state.merge(pair.one.owner, pair.other.owner);
         let merged = merged.map_err(grouping("the merge of a swap"))?;
         let disagreement = Disagreement::new(evidence);
+        // The price of the merge: a swap pays only if the split separates more than the merge
+        // joins. It also keeps a swap from undoing its own merge.
         let apart = disagreement.of(&pair.one.members, &pair.other.members);
 
         match disagreement.greatest(&merged) {
@@ -50,9 +52,9 @@ impl ConflictPolicy {
     }
 }
 
-/// The two groups that are least unlike, the lowest owners of equals: squared distance of their
-/// weights over the mean of the weights' squared norms, plus 1 minus the cosine of their summed
-/// gradients.
+/// The two groups that are least unlike; of equals those with the lowest owners. Unlikeness is the
+/// squared distance of their weights over the mean of their squared norms, plus 1 minus the cosine
+/// of their summed gradients. `None` if there is only one group.
 fn most_alike(evidence: &Evidence, state: &State) -> Option<Pair> {
     let groups = state.groups();
     let mut best: Option<Pair> = None;
@@ -69,11 +71,13 @@ fn most_alike(evidence: &Evidence, state: &State) -> Option<Pair> {
     best
 }
 
+/// How unlike two groups are, at least 0; equal weights and gradients of one direction give 0.
 fn unlikeness(evidence: &Evidence, one: &Group, other: &Group) -> f64 {
     let square = (evidence.norms[one.owner] + evidence.norms[other.owner]) / 2.0;
     let distance = evidence.distances[one.owner * evidence.n_layers + other.owner];
 
-    // Weights that are all 0 are equal; gradients that are 0 agree with nothing.
+    // Weights that are all 0 are equal, so their distance is 0. Gradients of 0 agree with nothing,
+    // so their cosine is 0.
     let apart = if square > 0.0 { distance / square } else { 0.0 };
     let product = |one: &Group, other: &Group| -> f64 {
         let entries = |&i: &usize| {
@@ -82,6 +86,8 @@ fn unlikeness(evidence: &Evidence, one: &Group, other: &Group) -> f64 {
         one.members.iter().flat_map(entries).sum()
     };
 
+    // Clamped: rounding can take the product of sketches slightly below 0, and its root would be
+    // NaN.
     let norms = (product(one, one) * product(other, other)).max(0.0).sqrt();
     let cosine = if norms > 0.0 { product(one, other) / norms } else { 0.0 };
     apart + 1.0 - cosine

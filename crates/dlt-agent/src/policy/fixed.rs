@@ -1,4 +1,4 @@
-//! Policies without a choice: one pattern throughout, and nobody at all.
+//! Policies without a choice: one fixed pattern, and no change at all.
 
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::error::{AgentError, grouping, same_depth};
@@ -11,7 +11,7 @@ pub struct FixedPolicy {
 }
 
 impl FixedPolicy {
-    /// Asks for `pattern`.
+    /// A policy that asks for `pattern`.
     #[must_use]
     pub fn new(pattern: State) -> Self {
         Self { pattern }
@@ -21,6 +21,7 @@ impl FixedPolicy {
 impl Policy for FixedPolicy {
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
         same_depth("the fixed pattern", situation.vector.len(), self.pattern.n_layers())?;
+        // Only the layers whose turn it is: per layer, the pattern is reached after one sweep.
         let action = situation
             .replace(|layer| self.pattern.owner(layer))
             .map_err(grouping("the action of the fixed pattern"))?;
@@ -32,7 +33,7 @@ impl Policy for FixedPolicy {
     }
 }
 
-/// Nobody decides: the grouping stays as it is, and no layer is visited.
+/// Decides nothing: the grouping stays as it is, and no layer is visited.
 #[derive(Clone, Copy, Debug)]
 pub struct NoPolicy;
 

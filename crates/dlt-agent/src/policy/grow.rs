@@ -1,25 +1,27 @@
-//! Splits of the group whose gradients disagree most, and splits that look at nothing.
+//! Splits by disagreement of gradients, and splits in the middle as their baseline (DEVIATIONS row
+//! 45).
 
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::disagreement::{Disagreement, Division};
 use crate::error::{AgentError, grouping};
 use crate::occasion::{Turn, Wants};
 
-/// Splits the group whose members' gradients disagree most, along the bipartition that disagrees
+/// Splits the group with the greatest disagreement of gradients, at the bipartition that disagrees
 /// most.
 #[derive(Clone, Copy, Debug)]
 pub struct GrowPolicy;
 
-/// Splits the largest group in its middle.
+/// Splits the largest group in its middle, without looking at gradients.
 #[derive(Clone, Copy, Debug)]
 pub struct EvenPolicy;
 
-/// The split of `situation`'s state that its evidence asks for, or nothing where no group has two
-/// members.
+/// Splits the group, at the bipartition, that disagrees most by the evidence. Changes nothing if no
+/// group has two members. `policy` is named in errors.
 pub(crate) fn most_disagreeing(
     situation: &Situation<'_>,
     policy: &'static str,
 ) -> Result<Choice, AgentError> {
+    // Before the evidence is demanded: a state with nothing left to split needs none.
     if situation.state.n_independent() == situation.state.n_layers() {
         return Ok(Choice::nothing(situation));
     }
@@ -54,14 +56,16 @@ impl Policy for GrowPolicy {
 }
 
 impl Policy for EvenPolicy {
-    /// Of equally large groups the one with the lowest owner; of an odd number of members the lower
-    /// half has one more.
+    /// Of equally large groups it splits the one with the lowest owner. With an odd number of
+    /// members the lower half has one more.
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
         if situation.turn != Turn::Split {
             return Err(AgentError::OtherTurn { policy: "even", turn: situation.turn });
         }
 
         let mut groups = situation.state.groups();
+        // The sort is stable and groups come in rising order of owners, so of equally large groups
+        // the lowest owner is first.
         groups.sort_by_key(|group| std::cmp::Reverse(group.members.len()));
 
         match groups.first() {

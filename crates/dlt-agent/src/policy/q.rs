@@ -1,4 +1,4 @@
-//! Epsilon-greedy under a learned Q-network (Eq. 2).
+//! The epsilon-greedy policy under a learned Q-network (Eq. 2).
 
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::adamw::AdamW;
@@ -14,7 +14,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// With probability `1 - epsilon` the best action under Q, else a uniform one.
+/// Chooses the best action under Q with probability `1 - epsilon`, else a uniform one.
 #[derive(Clone, Debug)]
 pub struct QPolicy {
     learner: QLearner,
@@ -24,7 +24,8 @@ pub struct QPolicy {
     rng: ChaCha8Rng,
 }
 
-/// How exploration fades: `epsilon = max(decay * epsilon, floor)` (Alg. 1, line 27, and row 8).
+/// How exploration decays: `epsilon = max(decay * epsilon, floor)` (Algorithm 1, line 27;
+/// DEVIATIONS row 8).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExplorationSettings {
     /// First exploration probability.
@@ -33,18 +34,18 @@ pub struct ExplorationSettings {
     pub decay: f64,
     /// Least exploration probability.
     pub floor: f64,
-    /// How often it decays.
+    /// Whether it decays at every decision or once a sweep over the layers.
     pub per: DecayPer,
 }
 
-/// How an epsilon-greedy action came about.
+/// How an epsilon-greedy action was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exploration {
     /// The exploration probability.
     #[serde(with = "exact::f64_bits")]
     pub epsilon: f64,
-    /// Whether the action was drawn, not chosen.
+    /// Whether the action was drawn at random, not chosen by Q.
     pub explored: bool,
 }
 
@@ -56,34 +57,34 @@ pub struct QSnapshot {
     pub parameters: Parameters,
     /// Moments and step count.
     pub optimizer: AdamW,
-    /// The present exploration probability.
+    /// The current exploration probability.
     #[serde(with = "exact::f64_bits")]
     pub epsilon: f64,
-    /// The random stream of exploration.
+    /// The random stream for exploration.
     pub rng: ChaCha8Rng,
-    /// Weights and biases of the target network, where there is one.
+    /// Weights and biases of the target network, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Parameters>,
-    /// The replay memory, where there is one.
+    /// The replay memory, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemorySnapshot>,
 }
 
 impl QPolicy {
-    /// Chooses by `learner`, explores with draws from `rng`.
+    /// A policy that chooses by `learner`, and explores with draws from `rng`.
     #[must_use]
     pub fn new(learner: QLearner, exploration: ExplorationSettings, rng: ChaCha8Rng) -> Self {
         Self { learner, memory: None, exploration, epsilon: exploration.start, rng }
     }
 
-    /// The same, with a memory whose experiences each update draws on.
+    /// Adds a replay memory, which each update draws experiences from.
     #[must_use]
     pub fn remembering(self, memory: ReplayMemory) -> Self {
         Self { memory: Some(memory), ..self }
     }
 
-    /// A uniform choice among `0..=layer`. The authors' code draws from `-1..layer`, where -1
-    /// stands for the layer's own weights: equally likely choices, by another use of the same draw.
+    /// A uniform choice among `0..=layer`. The authors' code draws from `-1..layer`, where -1 means
+    /// the layer's own weights. Both are uniform; they only map the same draw to another choice.
     fn draw(&mut self, layer: usize) -> usize {
         let drawn = self.rng.random_range(0..=layer);
         match self.learner.network().layout().network() {
@@ -92,7 +93,8 @@ impl QPolicy {
         }
     }
 
-    /// The entries of the layers whose turn it is, drawn or the best.
+    /// The current action with new entries for the layers whose turn it is: drawn, or the best
+    /// under Q.
     fn choose_entries(
         &mut self,
         situation: &Situation<'_>,
@@ -107,9 +109,9 @@ impl QPolicy {
         situation.replace(|layer| best[layer - layers.start])
     }
 
-    /// One layer and its entry: uniform ones, or the change that promises most. Where none promises
-    /// anything, the layer of the best keeps its entry, so that its value learns. `None` where no
-    /// layer has a choice.
+    /// One layer and its entry: a uniform draw, or the change with the greatest gain `Q(entry) -
+    /// Q(present entry)`. If no change promises a gain, the layer of the best change keeps its
+    /// entry, so that its value still learns. `None` if no layer has a choice.
     fn choose_change(
         &mut self,
         situation: &Situation<'_>,
@@ -135,7 +137,8 @@ impl QPolicy {
             let slice = &values[layout.slice(layer)];
             for (entry, value) in slice.iter().enumerate().filter(|(entry, _)| *entry != kept) {
                 if value - slice[kept] > most {
-                    (best, most) = ((layer, entry), value - slice[kept]);
+                    best = (layer, entry);
+                    most = value - slice[kept];
                 }
             }
         }
@@ -153,6 +156,8 @@ impl Policy for QPolicy {
         let n_layers = self.learner.network().layout().n_layers();
         same_depth("the state vector of the Q-network", n_layers, situation.vector.len())?;
 
+        // Drawn at every decision, even if epsilon is 0, so that the stream's position only depends
+        // on the number of decisions and explorations.
         let explored = self.rng.random::<f64>() < self.epsilon;
         let exploration = Some(Exploration { epsilon: self.epsilon, explored });
         let wrong = grouping("the action of the Q-network");
@@ -165,6 +170,7 @@ impl Policy for QPolicy {
         let Some((layer, entry)) = self.choose_change(situation, explored) else {
             return Ok(Choice { exploration, ..Choice::nothing(situation) });
         };
+
         let mut action = situation.action.clone();
         action.replace(layer, entry).map_err(wrong)?;
 
@@ -178,14 +184,17 @@ impl Policy for QPolicy {
     ) -> Result<Option<Update>, AgentError> {
         let update = match &mut self.memory {
             Some(memory) if !experience.layers.is_empty() => {
+                // Drawn before the newest experience is added, which the update has anyway.
                 let (drawn, rng) = memory.draw();
                 let update = self.learner.learn_again(experience, &drawn)?;
+
                 memory.remember(experience, rng);
                 update
             }
             _ => self.learner.learn(experience)?,
         };
 
+        // After the update, which can fail: a failed one must not decay epsilon.
         let ExplorationSettings { decay, floor, per, .. } = self.exploration;
         if per == DecayPer::Decision || sweep_ended {
             self.epsilon = (decay * self.epsilon).max(floor);
@@ -239,6 +248,7 @@ impl Policy for QPolicy {
             }
         };
 
+        // Everything is built and checked before the first assignment.
         let settings = self.learner.settings();
         self.learner = QLearner::resume(network, target, snapshot.optimizer.clone(), settings)?;
         self.memory = memory;

@@ -1,4 +1,4 @@
-//! A uniform action each time: the baseline that tells what learning adds.
+//! Uniform actions: the baseline that shows what learning adds.
 
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::error::{AgentError, grouping};
@@ -9,21 +9,22 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// Draws each entry that a decision covers uniformly from `0..=layer`, so all actions are equally
-/// likely. Of single changes it draws a uniform layer and a uniform entry of it. For a split it
-/// draws a uniform group among those of two layers or more, and a uniform bipartition; for a swap a
-/// uniform pair of groups that become one before that.
+/// likely. For a single change it draws a uniform layer and a uniform entry. For a split it draws a
+/// uniform group among those with two layers or more, and a uniform bipartition of it. For a swap
+/// it first merges a uniform pair of groups.
 #[derive(Clone, Debug)]
 pub struct RandomPolicy {
     rng: ChaCha8Rng,
 }
 
 impl RandomPolicy {
-    /// Draws from `rng`.
+    /// A policy that draws from `rng`.
     #[must_use]
     pub fn new(rng: ChaCha8Rng) -> Self {
         Self { rng }
     }
 
+    /// A uniform layer with a uniform entry.
     fn change(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
         let mut action = situation.action.clone();
         if action.n_layers() == 1 {
@@ -37,6 +38,7 @@ impl RandomPolicy {
         Ok(Choice::new(action, Visit::Layer(layer)))
     }
 
+    /// The state after a uniform split; `None` if no group has two members.
     fn split(&mut self, state: &State) -> Result<Option<State>, StateError> {
         let mut groups = state.groups();
         groups.retain(|group| group.members.len() > 1);
@@ -46,7 +48,8 @@ impl RandomPolicy {
         }
 
         let Group { owner, members } = &groups[self.rng.random_range(0..groups.len())];
-        // The owner stays, so that each bipartition is one of the other members' non-empty sets.
+        // The owner stays in its group, so each bipartition is one non-empty set of the other
+        // members. Drawing again when the set is empty keeps the others equally likely.
         let part = loop {
             let mut part = members[1..].to_vec();
             part.retain(|_| self.rng.random::<bool>());
@@ -59,6 +62,7 @@ impl RandomPolicy {
         state.split(*owner, &part).map(Some)
     }
 
+    /// The state after a uniform merge and a uniform split; `None` if there is only one group.
     fn swap(&mut self, state: &State) -> Result<Option<State>, StateError> {
         let owners: Vec<usize> = state.independent_layers().collect();
         if owners.len() == 1 {
@@ -66,7 +70,8 @@ impl RandomPolicy {
         }
 
         let one = self.rng.random_range(0..owners.len());
-        // Of the others: those from `one` on are one further.
+        // Drawn among the other groups: an index from `one` on means the group one further. So
+        // every pair is equally likely, without a second try.
         let other = self.rng.random_range(0..owners.len() - 1);
         let other = if other < one { other } else { other + 1 };
 

@@ -1,4 +1,4 @@
-//! A recording followed row by row, as it is or with its layers permuted (ablations iii and iv).
+//! Replay of a recording row by row, as it is or with its layers permuted (ablations iii and iv).
 
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::error::{AgentError, grouping, same_depth};
@@ -6,7 +6,8 @@ use dlt_state::{Action, Recording, Row, State};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// Follows the rows of a recording in turn, one a decision. After its end the last one stays.
+/// Replays the rows of a recording in turn, one per decision. After its end it repeats the last
+/// one.
 #[derive(Clone, Debug)]
 pub struct ReplayPolicy {
     rows: Vec<ReplayedRow>,
@@ -21,13 +22,13 @@ struct ReplayedRow {
 }
 
 impl ReplayPolicy {
-    /// Follows `recording` from state `initial`: each row's action, for the layers that it was made
-    /// for.
+    /// Replays `recording` from state `initial`: each row's action, for the layers that the row was
+    /// made for.
     ///
     /// # Errors
-    /// [`AgentError::Recording`] where it is empty, [`AgentError::Depth`] where it has another
-    /// depth, and [`AgentError::OtherChoice`] where a row for one layer changes another one's
-    /// choice: it is edited, or starts elsewhere than `initial`.
+    /// [`AgentError::Recording`] if it is empty, [`AgentError::Depth`] if it has another depth, and
+    /// [`AgentError::OtherChoice`] if a row for one layer changes the choice of another. Such a
+    /// recording was edited, or starts in another state than `initial`.
     pub fn new(recording: &Recording, initial: &State) -> Result<Self, AgentError> {
         same_depth("the recording", initial.n_layers(), recording.n_layers())?;
         let rows = recording.rows().iter().map(|row| ReplayedRow {
@@ -40,13 +41,13 @@ impl ReplayPolicy {
         Ok(policy)
     }
 
-    /// Follows `recording` with layer `i` renamed to `permutation[i]`: each state is relabelled,
-    /// with each group named by its least member again. Every decision covers all layers, because
-    /// renaming a group can change the choice of several.
+    /// Replays `recording` with layer `i` renamed to `permutation[i]`. Each state is relabelled,
+    /// and each group is named by its least member again. Every decision covers all layers, because
+    /// renaming a group can change the choice of several layers.
     ///
     /// # Errors
-    /// [`AgentError::Recording`] where it is empty, [`AgentError::Depth`] where it has another
-    /// depth than `n_layers`, and [`AgentError::Grouping`] where `permutation` is none of that
+    /// [`AgentError::Recording`] if it is empty, [`AgentError::Depth`] if it has another depth than
+    /// `n_layers`, and [`AgentError::Grouping`] if `permutation` is not a permutation of that
     /// depth.
     pub fn permuted(
         recording: &Recording,
@@ -71,6 +72,7 @@ impl ReplayPolicy {
         Ok(Self { rows, position: 0 })
     }
 
+    /// Checks that each row for one layer only changes that layer's entry.
     fn check_visits(&self, initial: &Action) -> Result<(), AgentError> {
         let before = std::iter::once(initial).chain(self.rows.iter().map(|row| &row.action));
         for (index, (before, row)) in before.zip(&self.rows).enumerate() {
@@ -92,6 +94,8 @@ impl Policy for ReplayPolicy {
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
         let (row, visit) = match self.rows.get(self.position) {
             Some(row) => (row, row.visit),
+            // After the end the visit is that of the situation: the last row repeats for whichever
+            // layer has its turn.
             None => (&self.rows[self.rows.len() - 1], situation.visit),
         };
 
@@ -122,7 +126,7 @@ impl Policy for ReplayPolicy {
     }
 }
 
-/// A uniformly drawn permutation of `n_layers` layers.
+/// Draws a uniform permutation of `n_layers` layers (Fisher-Yates).
 pub(crate) fn draw_permutation(n_layers: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
     let mut permutation: Vec<usize> = (0..n_layers).collect();
     for last in (1..n_layers).rev() {

@@ -6,10 +6,11 @@ use dlt_spec::spec::{Decision, Network, PolicyKind};
 use dlt_state::State;
 use std::collections::BTreeMap;
 
-/// Sums of a few shares.
+/// Tolerance for sums of a few shares.
 const TOLERANCE: f64 = 1e-10;
 
-/// How often each state follows from `owners` in `draws` decisions, each from there.
+/// How often each state follows from `owners` in `draws` decisions, each of them made in that
+/// state.
 fn frequencies(
     decision: Decision,
     occasion: &Occasion<'_>,
@@ -29,8 +30,7 @@ fn frequencies(
     counts
 }
 
-/// Fails where a count is off by more than five standard deviations, or an outcome should not be
-/// there.
+/// Fails if a count is off by more than five standard deviations, or if an outcome is impossible.
 fn check_frequencies(
     counts: &BTreeMap<Vec<usize>, usize>,
     shares: &BTreeMap<Vec<usize>, f64>,
@@ -50,7 +50,8 @@ fn check_frequencies(
         chi_square += (got - expected).powi(2) / expected;
     }
 
-    // A mean of n - 1 and a deviation of sqrt(2 (n - 1)): five of them are hardly ever exceeded.
+    // Chi-squared has a mean of n - 1 and a deviation of sqrt(2 (n - 1)). Five deviations are
+    // hardly ever exceeded.
     let freedom = shares.len() as f64 - 1.0;
     assert!(chi_square < freedom + 5.0 * (2.0 * freedom).sqrt() + 5.0, "{chi_square} of {freedom}");
 }
@@ -117,7 +118,9 @@ fn law_random_and_exploring_single_changes_are_uniform() {
         (PolicyKind::Q, Network::Reference),
     ] {
         let mut spec = agent_spec(policy);
-        (spec.network, spec.epsilon_floor, spec.hidden) = (network, 1.0, 2);
+        spec.network = network;
+        spec.epsilon_floor = 1.0;
+        spec.hidden = 2;
 
         let mut agent = agent_in(&spec, Decision::Single, &[0, 1, 0, 1], 3);
         let mut counts = BTreeMap::new();

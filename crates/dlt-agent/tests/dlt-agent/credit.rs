@@ -13,7 +13,10 @@ use std::sync::mpsc::{Sender, channel};
 /// three, layer 3's four.
 fn agent_with_values(action: [usize; 4], values: [f32; 9]) -> Agent {
     let mut spec = agent_spec(PolicyKind::Q);
-    (spec.epsilon_start, spec.epsilon_floor, spec.learning_rate) = (0.0, 0.0, 0.0);
+    spec.epsilon_start = 0.0;
+    spec.epsilon_floor = 0.0;
+    spec.learning_rate = 0.0;
+
     let mut agent = agent(&spec, Decision::Single, 4, 1);
     let mut snapshot = agent.snapshot();
     snapshot.action = action.to_vec();
@@ -36,12 +39,13 @@ fn a_single_change_is_the_one_that_promises_most() {
     let values = [0.5, 0.2, 0.2, 1.0, 0.3, 4.5, 5.0, 0.0, 0.0];
     assert_eq!(change([0, 0, 0, 0], values), (vec![0, 0, 1, 0], Visit::Layer(2)));
 
-    // From there layer 3 gains most. Then every change costs, that of layer 1 least: 0.3.
+    // From here layer 3 gains most. After that every change costs; that of layer 1 costs least:
+    // 0.3.
     assert_eq!(change([0, 0, 1, 0], values), (vec![0, 0, 1, 1], Visit::Layer(3)));
     assert_eq!(change([0, 0, 1, 1], values), (vec![0, 0, 1, 1], Visit::Layer(1)));
 
-    // The present entry is the raw one: layer 3 copies layer 2, at 8.5, and not that one's owner,
-    // at 1.0.
+    // The present entry is the raw one: layer 3 copies layer 2, at 8.5, and not the owner of layer
+    // 2, at 1.0.
     let values = [0.0, 0.1, 4.0, 0.1, 0.0, 9.0, 1.0, 8.5, 0.0];
     assert_eq!(change([0, 1, 1, 2], values), (vec![0, 1, 0, 2], Visit::Layer(2)));
 
@@ -59,13 +63,14 @@ fn a_kept_entry_learns() {
     agent.decide(&REGULAR).unwrap();
 
     let update = agent.learn(2.0).unwrap().unwrap();
-    // Q of layer 1's kept entry, and the reward plus 0.99 times its greatest value, which is the
-    // same.
+    // Predicted: Q of layer 1's kept entry. Target: the reward plus 0.99 times its greatest value,
+    // which is the same value.
     assert_eq!(update.predicted, 0.5);
     assert!((update.target - (2.0 + 0.99 * 0.5)).abs() < 1e-6);
 }
 
-/// Asks for given actions, one after the other, and passes on what it should learn from.
+/// Asks for given actions, one after the other, and sends on the experiences that it should learn
+/// from.
 #[derive(Debug)]
 struct Student {
     actions: Vec<Vec<usize>>,
@@ -97,7 +102,7 @@ fn credit_goes_to_all_decided_layers_or_to_those_with_another_owner() {
 
     for (credit, expected) in [
         (Credit::All, [vec![1, 2, 3], vec![1, 2, 3], vec![1, 2, 3]]),
-        // From 0, 0, 0, 0 over 0, 1, 1, 0 to 0, 1, 2, 1, where layer 1 keeps its owner.
+        // From 0, 0, 0, 0 through 0, 1, 1, 0 to 0, 1, 2, 1, where layer 1 keeps its owner.
         (Credit::Changed, [vec![1, 2], vec![2, 3], vec![]]),
     ] {
         let (learned, seen) = channel();
@@ -119,7 +124,9 @@ fn credit_goes_to_all_decided_layers_or_to_those_with_another_owner() {
 #[test]
 fn the_spec_names_the_credit() {
     let mut spec = agent_spec(PolicyKind::Q);
-    (spec.epsilon_start, spec.epsilon_floor, spec.credit) = (0.0, 0.0, Credit::Changed);
+    spec.epsilon_start = 0.0;
+    spec.epsilon_floor = 0.0;
+    spec.credit = Credit::Changed;
 
     let mut agent = agent_in(&spec, Decision::PerLayer, &[0, 0, 0, 0], 1);
     let mut learned = Vec::new();
@@ -175,7 +182,7 @@ fn a_refused_decision_is_learned_from_and_changes_nothing() {
 
     let expected = [
         lists([&[0, 0, 0], &[0, 1, 1], &[1, 2], &[0, 1, 1]]),
-        // It would have changed both layers, and led nowhere.
+        // It would have changed both layers, and it led back to the same state.
         lists([&[0, 1, 1], &[0, 0, 2], &[1, 2], &[0, 1, 1]]),
         lists([&[0, 1, 1], &[0, 1, 2], &[2], &[0, 1, 2]]),
     ];

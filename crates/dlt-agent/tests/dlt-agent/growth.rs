@@ -1,4 +1,4 @@
-//! Splits and swaps: what each policy asks for, and what it refuses.
+//! Splits and swaps: which states each policy asks for, and what it refuses.
 
 use crate::settings::{REGULAR, SPLIT, SWAP, agent_in, agent_spec};
 use dlt_agent::{AgentError, Evidence, Occasion, Turn, Visit, Wants};
@@ -7,13 +7,14 @@ use dlt_spec::spec::{Decision, PolicyKind};
 use dlt_state::{Action, State};
 use rand::Rng;
 
-/// Values that differ by less are equal; as in the policies, so that both break the same ties.
+/// Values that differ by less than this are equal, as in the policies, so that both break the same
+/// ties.
 const TIE: f64 = 1e-9;
 
-/// Difference of two sums of at most 2,000 products of numbers below 1.
+/// Tolerance for the difference of two sums of at most 2,000 products of numbers below 1.
 const TOLERANCE: f64 = 1e-10;
 
-/// What follows from one gradient and the weights of one owner for each layer.
+/// The evidence that follows from a gradient and a vector of weights for each layer.
 fn evidence_of(gradients: &[Vec<f64>], weights: &[Vec<f64>]) -> Evidence {
     let dot = |one: &[f64], other: &[f64]| one.iter().zip(other).map(|(a, b)| a * b).sum::<f64>();
     let square = |entry: &dyn Fn(usize, usize) -> f64| {
@@ -48,8 +49,8 @@ fn grown(owners: &[usize], gradients: &[Vec<f64>]) -> dlt_agent::Decision {
     decide_with(PolicyKind::Grow, Decision::Split, owners, &occasion)
 }
 
-/// As it is defined: the squared distance of the means of unit gradients, by the sizes of the
-/// parts.
+/// Disagreement by its definition: the squared distance of the means of unit gradients, weighted by
+/// the sizes of the parts.
 fn disagreement(gradients: &[Vec<f64>], one: &[usize], other: &[usize]) -> f64 {
     let width = gradients[0].len();
     let mean = |part: &[usize]| {
@@ -107,7 +108,7 @@ fn law_grow_splits_where_brute_force_does() {
         let action =
             Action::new((0..n_layers).map(|layer| rng.random_range(0..=layer)).collect()).unwrap();
 
-        // All tied in every third case, so that large groups are among them.
+        // Every third case starts with all layers tied, so that there are large groups.
         let state =
             if case % 3 == 0 { State::all_tied(n_layers) } else { State::from_action(&action) };
         let width = rng.random_range(1..=6);
@@ -140,7 +141,8 @@ fn grow_breaks_ties_by_the_lowest_owner_and_then_the_first_part() {
     assert_eq!(grown(&[0; 5], &same(5)).state.owners(), [0, 1, 0, 0, 0]);
     assert_eq!(grown(&[0, 1, 1, 1], &same(4)).state.owners(), [0, 1, 2, 1]);
 
-    // One direction, whose products round differently: no part may win by that.
+    // All gradients have one direction, but their products round differently. No part may win by
+    // rounding.
     for n_layers in 3..=12_u8 {
         let scale = |layer: u8| 0.1 + 1.7 * f64::from(layer);
         let scaled =
@@ -152,12 +154,12 @@ fn grow_breaks_ties_by_the_lowest_owner_and_then_the_first_part() {
         assert_eq!(grown(&vec![0; scaled.len()], &scaled).state.owners(), expected);
     }
 
-    // Both groups are divided into two opposed halves.
+    // Both groups consist of two opposed halves.
     let opposed: Vec<Vec<f64>> = [1.0, 1.0, -1.0, -1.0].map(|value| vec![value]).to_vec();
     assert_eq!(grown(&[0, 1, 0, 1], &opposed).state.owners(), [0, 1, 2, 1]);
 
-    // {1, 2} disagrees with {0, 3} as {2, 3} does with {0, 1}, and more than any single layer with
-    // the others.
+    // {1, 2} disagrees with {0, 3} as much as {2, 3} with {0, 1}, and more than any single layer
+    // with the others.
     let cross: Vec<Vec<f64>> = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]
         .map(|gradient| gradient.to_vec())
         .to_vec();
@@ -288,7 +290,7 @@ fn conflict_merges_the_two_that_are_most_alike_and_keeps_them_apart_where_nothin
     // Squared distance 1 over the mean of 81 and 64, and gradients that agree.
     assert!((made.unlikeness.unwrap() - 1.0 / 72.5).abs() < TOLERANCE);
 
-    // Without the two that are opposed, nothing disagrees more than the pair that would be merged.
+    // Without the two opposed layers, nothing disagrees more than the pair that would be merged.
     let agreeing = vectors([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]);
     let evidence = evidence_of(&agreeing, &weights);
     let occasion = Occasion { turn: Turn::Swap, evidence: Some(&evidence) };
@@ -320,7 +322,7 @@ fn even_halves_the_largest_group_in_its_middle() {
     ];
     assert_eq!(seen, expected.map(|(owners, visit)| (owners.to_vec(), visit)));
 
-    // Members need not be neighbours.
+    // Members of a group need not be neighbours.
     let spread = decide_with(PolicyKind::Even, Decision::Split, &[0, 1, 0, 1, 0, 0], &SPLIT);
     assert_eq!(spread.state.owners(), [0, 1, 0, 1, 4, 4]);
 }
@@ -368,7 +370,7 @@ fn law_policies_of_splits_change_nothing_where_no_group_has_two_layers() {
         }
     }
 
-    // And a swap takes two groups.
+    // A swap needs two groups.
     for policy in [PolicyKind::Conflict, PolicyKind::Random] {
         let made = decide_with(policy, Decision::Swap, &[0, 0, 0], &SWAP);
         assert_eq!(
@@ -472,7 +474,7 @@ fn rejects_evidence_that_is_missing_or_does_not_fit() {
             "{error}"
         );
 
-        // What nobody wants may be anything.
+        // Parts of the evidence that are not wanted can hold anything.
         decide_with(
             PolicyKind::Grow,
             Decision::Split,

@@ -1,4 +1,4 @@
-//! Updates with a replay memory and a target network equal those of PyTorch; splits and swaps are
+//! Updates with a replay memory and a target network equal those of PyTorch. Splits and swaps are
 //! those that brute force finds.
 
 use crate::settings::{REGULAR, agent_spec, tying_spec};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use std::collections::VecDeque;
 
 /// As in the updates without a memory: sums of f32 in another order. The greatest relative
-/// difference seen is below 1e-6.
+/// difference observed is below 1e-6.
 const TOLERANCE: f64 = 5e-6;
 
 /// Disagreements are sums of f64 in another order, printed with eight digits.
@@ -126,7 +126,7 @@ struct Swap {
     unlikeness: f64,
 }
 
-/// Asks for given actions, and learns as the policy within.
+/// Asks for given actions, and learns as the inner policy does.
 #[derive(Debug)]
 struct Scripted {
     within: QPolicy,
@@ -322,7 +322,7 @@ fn scripted_agent(case: &RememberedCase, oracle: &Oracle) -> Agent {
     let rng = || ChaCha8Rng::seed_from_u64(0);
     let policy = QPolicy::new(learner(&case.learned, oracle), exploration, rng());
 
-    // A draw of as many experiences as are kept is all of them.
+    // A draw of as many experiences as are kept returns all of them.
     let within = match case.memory {
         0 => policy,
         memory => policy.remembering(ReplayMemory::new(memory, memory, rng())),

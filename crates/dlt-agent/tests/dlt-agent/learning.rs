@@ -1,5 +1,4 @@
-//! Whether the agent learns: where the reward carries information it does, where it carries none it
-//! cannot.
+//! The agent learns if the reward carries information, and cannot learn if it carries none.
 
 use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec};
 use dlt_agent::{Agent, Measured, PolicySnapshot};
@@ -9,14 +8,14 @@ use dlt_state::State;
 const LAYERS: usize = 5;
 const DECISION_COUNT: usize = 1500;
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
-/// Decisions at the end over which wrong layers are averaged.
+/// Number of last decisions over which wrong layers are averaged.
 const LAST: usize = 200;
-/// How many times fewer wrong layers than a random agent's count as a clear difference. Five seeds
-/// of each of the four agents leave five to thirteen times fewer; one layer learned wrongly would
-/// leave about twice fewer.
+/// Factor by which wrong layers must be fewer than those of a random agent. Five seeds of each of
+/// the four agents have five to thirteen times fewer; with one layer learned wrongly it would be
+/// about twice fewer.
 const CLEARLY: f64 = 4.0;
 
-/// An environment whose loss is lowest, `least_loss`, in state `best`: each layer with another
+/// An environment whose loss is lowest, `least_loss`, in state `best`. Each layer with another
 /// owner adds 1.
 struct Environment {
     best: State,
@@ -32,7 +31,7 @@ impl Environment {
         state.owners().iter().zip(self.best.owners()).filter(|(owner, best)| owner != best).count()
     }
 
-    /// Makes decisions, and gives each one's number of wrong layers and its reward.
+    /// Makes decisions, and returns the number of wrong layers and the reward of each.
     fn train(&self, agent: &mut Agent, decisions: usize) -> Vec<(usize, f64)> {
         let mut seen = Vec::with_capacity(decisions);
         for _ in 0..decisions {
@@ -53,9 +52,9 @@ impl Environment {
     }
 }
 
-/// The paper's agent, but looking less far ahead. The best action is the same in every state, so
-/// the future only adds a constant; with the paper's 0.99 that constant is a hundred rewards, which
-/// takes longer to learn than these tests have.
+/// The paper's agent, but with a smaller discount factor. The best action is the same in every
+/// state, so the future only adds a constant. With the paper's 0.99 that constant is a hundred
+/// rewards, which takes longer to learn than these tests run.
 fn learning_spec() -> AgentSpec {
     let mut spec = agent_spec(PolicyKind::Q);
     spec.gamma = 0.5;
@@ -66,7 +65,7 @@ fn learning_spec() -> AgentSpec {
     spec
 }
 
-/// The state that the agent settles in when it neither explores nor learns any more.
+/// The state that the agent ends in when it no longer explores or learns.
 fn greedy_state(agent: &Agent, spec: &AgentSpec, decision: Decision) -> State {
     let mut snapshot = agent.snapshot();
     let PolicySnapshot::Q(q) = &mut snapshot.policy else { panic!("the snapshot of a Q policy") };
@@ -127,8 +126,8 @@ fn clipped_perplexity_above_ten_carries_no_information() {
                 "{decision:?} {reward:?}"
             );
 
-            // Without information both agents are the same, bit for bit, whatever they should have
-            // learned.
+            // Without information both agents are the same, bit for bit, whatever the best state
+            // is.
             assert_eq!(runs[0].0 != runs[1].0, informs, "{decision:?} {reward:?}");
         }
     }

@@ -12,8 +12,8 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::Deserialize;
 
 /// Q values, targets, losses and weights are sums of at most a hundred f32 products in another
-/// order than PyTorch's, carried through ten or more updates. The greatest relative difference seen
-/// is 2e-6.
+/// order than PyTorch's, over ten or more updates. The greatest relative difference observed is
+/// 2e-6.
 const TOLERANCE: f64 = 1e-5;
 
 #[derive(Deserialize)]

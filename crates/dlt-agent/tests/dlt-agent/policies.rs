@@ -1,4 +1,4 @@
-//! What each policy asks for, in which order, and what it refuses.
+//! Which actions each policy asks for, in which order, and what it refuses.
 
 use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec, tying_spec};
 use dlt_agent::{
@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 const LEARNED: [PolicyKind; 3] = [PolicyKind::Q, PolicyKind::Random, PolicyKind::Fixed];
 
-/// Half the width of a band that a count of `expected` uniform draws leaves once in about two
-/// million.
+/// Half the width of a band around `expected`. A count of uniform draws is outside of it once in
+/// about two million times.
 fn five_deviations(expected: f64) -> f64 {
     5.0 * expected.sqrt()
 }
@@ -97,7 +97,9 @@ fn law_random_and_exploring_actions_are_uniform() {
         (PolicyKind::Q, Network::Reference),
     ] {
         let mut spec = agent_spec(policy);
-        (spec.network, spec.epsilon_floor, spec.hidden) = (network, 1.0, 2);
+        spec.network = network;
+        spec.epsilon_floor = 1.0;
+        spec.hidden = 2;
 
         let mut agent = agent(&spec, Decision::Joint, 4, 3);
         let mut counts = BTreeMap::new();
@@ -120,7 +122,9 @@ fn law_random_and_exploring_actions_are_uniform() {
 #[test]
 fn law_exploration_is_as_frequent_as_epsilon_says() {
     let mut spec = agent_spec(PolicyKind::Q);
-    (spec.epsilon_start, spec.epsilon_floor, spec.hidden) = (0.25, 0.25, 2);
+    spec.epsilon_start = 0.25;
+    spec.epsilon_floor = 0.25;
+    spec.hidden = 2;
 
     let mut agent = agent(&spec, Decision::PerLayer, 4, 3);
     let explored = (0..4000).filter(|_| step(&mut agent).exploration.unwrap().explored).count();
@@ -134,7 +138,9 @@ fn law_exploration_is_as_frequent_as_epsilon_says() {
 fn exploration_decays_per_decision_or_per_sweep_down_to_its_floor() {
     let epsilons = |per, decision| {
         let mut spec = agent_spec(PolicyKind::Q);
-        (spec.epsilon_decay, spec.epsilon_floor, spec.epsilon_decay_per) = (0.5, 0.2, per);
+        spec.epsilon_decay = 0.5;
+        spec.epsilon_floor = 0.2;
+        spec.epsilon_decay_per = per;
 
         let mut agent = agent(&spec, decision, 4, 1);
         std::array::from_fn::<f64, 8, _>(|_| step(&mut agent).exploration.unwrap().epsilon)
@@ -152,7 +158,9 @@ fn exploration_decays_per_decision_or_per_sweep_down_to_its_floor() {
 #[test]
 fn law_equal_values_choose_the_lowest_layer() {
     let mut spec = agent_spec(PolicyKind::Q);
-    (spec.epsilon_start, spec.epsilon_floor, spec.learning_rate) = (0.0, 0.0, 0.0);
+    spec.epsilon_start = 0.0;
+    spec.epsilon_floor = 0.0;
+    spec.learning_rate = 0.0;
 
     for decision in DECISIONS {
         for network in NETWORKS {
@@ -335,7 +343,8 @@ fn a_single_layer_leaves_no_choice() {
         for decision in DECISIONS {
             for network in NETWORKS {
                 let mut spec = agent_spec(policy);
-                (spec.network, spec.state_scaling) = (network, Scaling::Unit);
+                spec.network = network;
+                spec.state_scaling = Scaling::Unit;
 
                 let mut agent =
                     Agent::new(&spec, &tying_spec(decision), 1, 1, Some(&recording)).unwrap();
@@ -353,7 +362,8 @@ fn a_single_layer_leaves_no_choice() {
     }
 }
 
-/// Asks for layer 3 to copy layer 2, which copies layer 0, and passes on what it was shown.
+/// Asks for layer 3 to copy layer 2, which copies layer 0, and sends on the state vectors that it
+/// sees.
 #[derive(Debug)]
 struct Watcher(std::sync::mpsc::Sender<Vec<usize>>);
 

@@ -1,4 +1,4 @@
-//! What measurements are rewarded with.
+//! Rewards for measurements.
 
 use crate::settings::{agent, agent_spec};
 use dlt_agent::{AgentError, MAX_LOSS, Measured, RewardKind, Rewarder};
@@ -35,7 +35,7 @@ fn a_gain_is_what_the_loss_fell_by_on_the_same_batches() {
     let mut gain = |before, after| rewarder.reward(Measured::of_loss(after), Some(before)).unwrap();
     assert_eq!((gain(4.0, 3.5), gain(3.0, 3.25), gain(2.0, 2.0)), (0.5, -0.25, 0.0));
 
-    // Other rewards pay no heed to what was before.
+    // Other rewards ignore the loss before the decision.
     let mut other = Rewarder::new(RewardKind::NegLoss);
     assert_eq!(other.reward(Measured::of_loss(3.5), Some(4.0)).unwrap(), -3.5);
 }

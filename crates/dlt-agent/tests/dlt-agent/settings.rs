@@ -9,10 +9,10 @@ use dlt_spec::spec::{
 /// Both coverages of a decision.
 pub(crate) const DECISIONS: [Decision; 2] = [Decision::Joint, Decision::PerLayer];
 
-/// A decision about layers, with nothing known of gradients.
+/// A regular decision without evidence.
 pub(crate) const REGULAR: Occasion<'_> = Occasion { turn: Turn::Regular, evidence: None };
 
-/// A group to be split, and two to be made one before that, with nothing known of gradients.
+/// A split and a swap without evidence.
 pub(crate) const SPLIT: Occasion<'_> = Occasion { turn: Turn::Split, evidence: None };
 pub(crate) const SWAP: Occasion<'_> = Occasion { turn: Turn::Swap, evidence: None };
 

@@ -1,4 +1,4 @@
-//! An agent that is saved and restored goes on exactly as if nothing had happened.
+//! An agent that is saved and restored continues exactly as if nothing had happened.
 
 use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec, tying_spec};
 use dlt_agent::{
@@ -21,7 +21,7 @@ const POLICIES: [PolicyKind; 6] = [
     PolicyKind::PermutedReplay,
 ];
 
-/// Something that no two decisions share.
+/// A loss that no two decisions share.
 fn measured(decision: usize) -> f64 {
     2.0 + (decision as f64 * 0.37).sin()
 }
@@ -30,7 +30,7 @@ fn run(agent: &mut Agent, decisions: std::ops::Range<usize>) -> Vec<String> {
     run_turns(agent, decisions, |_| Turn::Regular)
 }
 
-/// What is known before a decision; no two decisions share it.
+/// The evidence before a decision; no two decisions share it.
 fn evidence(decision: usize) -> Evidence {
     let wave = |index: usize| ((index * 7 + decision * 13) as f64).sin();
     let gradients: Vec<[f64; 3]> =
@@ -149,8 +149,8 @@ fn law_a_restored_agent_goes_on_bit_for_bit() {
     }
 }
 
-/// What we added: policies of splits and swaps, single changes, a memory, a target network,
-/// refusals.
+/// Additions to the paper's method: policies of splits and swaps, single changes, a memory, a
+/// target network, refusals.
 fn every_added_spec() -> Vec<(AgentSpec, Decision)> {
     let splitting = [
         (PolicyKind::Grow, Decision::Split),
@@ -186,7 +186,7 @@ fn every_added_spec() -> Vec<(AgentSpec, Decision)> {
     specs
 }
 
-/// Splits first, then swaps where there are any.
+/// Splits first, then swaps, if the decision has any.
 fn turn_of(decision: Decision) -> impl Fn(usize) -> Turn {
     move |index| match decision {
         Decision::Split => Turn::Split,

@@ -1,4 +1,4 @@
-//! `dlt bench decode`: what generation takes.
+//! `dlt bench decode`: speed and memory of generation.
 
 use std::ops::ControlFlow;
 
@@ -19,10 +19,10 @@ use crate::generate::Speed;
 use crate::numbers::{decimal, whole};
 use crate::{machine, output};
 
-/// A prime: multiples of it walk through the whole vocabulary.
+/// A prime, so that its multiples reach the whole vocabulary.
 const SPREAD: usize = 7919;
 
-/// What a measurement saw; rates are medians.
+/// The measured figures; times and rates are medians.
 struct Figures {
     peer: String,
     parameters: usize,
@@ -81,9 +81,9 @@ fn model(spec: &CheckedSpec, vocabulary: usize, device: &Device) -> Result<Model
     Ok(model.computing_in(spec.training.activations))
 }
 
-/// One run: as many prompts as the batch holds, all to the last token.
+/// One run: a batch of prompts, each continued to the last token.
 fn measure(task: &BenchDecodeTask, model: &Model) -> Result<Speed> {
-    // Any tokens do; these are spread over the vocabulary.
+    // Any tokens would do; these are spread over the whole vocabulary.
     let token = |number: usize| (number.wrapping_mul(SPREAD) % task.model.vocab) as u32;
     let tokens: Vec<u32> = (0..task.batch.get() * task.prompt_tokens).map(token).collect();
     let prompts: Vec<_> = tokens.chunks(task.prompt_tokens).map(<[u32]>::to_vec).collect();
@@ -107,16 +107,18 @@ fn measure(task: &BenchDecodeTask, model: &Model) -> Result<Speed> {
     Ok(speed)
 }
 
-/// Median over the runs but the first, which fetches memory for the first time.
+/// Median over all runs but the first, which gets its memory from the system. With a single run,
+/// that one counts.
 fn median(mut runs: Vec<f64>) -> f64 {
     let first = usize::from(runs.len() > 1);
     let counted = &mut runs[first..];
     counted.sort_by(f64::total_cmp);
 
     let middle = counted.len() / 2;
-    match counted.len().is_multiple_of(2) {
-        true => f64::midpoint(counted[middle - 1], counted[middle]),
-        false => counted[middle],
+    if counted.len().is_multiple_of(2) {
+        f64::midpoint(counted[middle - 1], counted[middle])
+    } else {
+        counted[middle]
     }
 }
 

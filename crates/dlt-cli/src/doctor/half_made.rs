@@ -1,5 +1,5 @@
-//! Which half-made folders a repair may remove: those of the run that is named, with nothing in
-//! them but what dlt writes.
+//! Which half-made folders a repair may remove: only those of the run that is named, and only if
+//! everything in them is a file that dlt writes.
 
 use std::fs;
 use std::io;
@@ -12,14 +12,14 @@ use dlt_train::{LOCK_FILE, MODEL_FILE};
 
 use crate::export::CARD_FILE;
 
-/// Files of runs and exports that have not got their names yet, besides the companions of their
-/// models. Checkpoints and summaries are not among them: a folder has its name before the first
-/// step, so one that holds them is a copy.
+/// Files in folders of runs and exports that do not have their final names yet, besides the
+/// companions of their models. Checkpoints and summaries are not among them: a folder gets its name
+/// before the first step, so an unnamed one that holds them is somebody's copy.
 const FILES: [&str; 7] =
     [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE, LOCK_FILE, MODEL_FILE, CARD_FILE];
 
-/// Why a repair leaves a half-made folder as it is; nothing where the folder is a dead process's
-/// remains of `place`.
+/// Why a repair must not remove a half-made folder; `None` if it is what a dead process left of
+/// `place`.
 pub(super) fn reason_to_leave(partial: &Path, place: &Path) -> Option<String> {
     if !durable::is_named_after(partial, place) {
         return Some(format!("it is not named after {}", place.display()));
@@ -32,9 +32,10 @@ pub(super) fn reason_to_leave(partial: &Path, place: &Path) -> Option<String> {
     }
 }
 
-/// The first thing below a folder that dlt does not put into it. `above` is the folder's path from
-/// the half-made one, with a slash at its end.
+/// The name of the first entry below a folder that dlt does not put there. `above` is the folder's
+/// path relative to the half-made one, with a slash at its end.
 fn foreign(folder: &Path, above: &str) -> io::Result<Option<String>> {
+    // Sorted, so that the message names the same entry every time.
     let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
 
@@ -54,18 +55,20 @@ fn foreign(folder: &Path, above: &str) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Folders are those of companions, and those in which companions are.
+/// Whether dlt makes a folder of this name: the one of companions, or a folder within it.
 fn is_folder(name: &str) -> bool {
     name == COMPANIONS_FOLDER || Companions::is_folder(of_companions(name))
 }
 
+/// Whether dlt writes a file of this name, or is in the middle of writing it.
 fn is_file(name: &str) -> bool {
     let partial = name.strip_suffix(durable::PARTIAL).and_then(|name| name.strip_suffix('.'));
     let name = partial.unwrap_or(name);
     FILES.contains(&name) || Companions::is_name(of_companions(name))
 }
 
-/// The name of a companion: an export in the layout of transformers has companions in no folder.
+/// The name of a companion, without the folder of companions: an export in the layout of
+/// transformers has its companions at the top.
 fn of_companions(name: &str) -> &str {
     name.strip_prefix(COMPANIONS_FOLDER).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name)
 }

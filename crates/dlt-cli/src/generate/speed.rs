@@ -1,4 +1,4 @@
-//! How fast prompts are read and texts are written.
+//! The speed at which prompts are read and texts are written.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use dlt_models::generation::Event;
 
 use crate::numbers::{decimal, whole};
 
-/// Tokens and the time that they took.
+/// A number of tokens and the time that they took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
     pub(crate) tokens: usize,
@@ -19,11 +19,11 @@ impl Pace {
     }
 }
 
-/// The pace of reading and of writing, as events come.
+/// The pace of reading and of writing, measured between events.
 pub(crate) struct Speed {
     last: Instant,
     pub(crate) reading: Pace,
-    /// Without the first token of each text, which reading the prompt gives.
+    /// Without the first token of each text: reading the prompt already computes it.
     pub(crate) writing: Pace,
     /// Whether the next token is such a first one.
     is_first: bool,
@@ -36,7 +36,7 @@ impl Speed {
         Self { last: Instant::now(), reading, writing, is_first: false }
     }
 
-    /// An event of a prompt of so many tokens.
+    /// Counts an event of a text whose prompt has so many tokens.
     pub(crate) fn take(&mut self, event: Event, prompt_tokens: usize) {
         let now = Instant::now();
         let seconds = now.duration_since(self.last).as_secs_f64();
@@ -50,13 +50,12 @@ impl Speed {
         }
 
         self.writing.seconds += seconds;
-
         if let Event::Token(_) = event {
             self.writing.tokens += usize::from(!std::mem::take(&mut self.is_first));
         }
     }
 
-    /// Both, for a person.
+    /// Both paces, in words.
     pub(crate) fn sentence(&self) -> String {
         let of = |pace: &Pace| {
             format!("{} tokens at {} a second", whole(pace.tokens), decimal(pace.tokens_per_s(), 1))

@@ -1,15 +1,14 @@
-//! Tokens as a text that grows: whole characters only, and only up to a stop text.
+//! Tokens as a growing text: only whole characters, and only up to a stop text.
 
 use dlt_data::Tokenizer;
 
 use crate::failure::Result;
 
-/// What a byte-level tokenizer gives for the first bytes of a character whose others are still to
-/// come.
+/// What a byte-level tokenizer decodes the first bytes of a character to, until the rest follows.
 const UNFINISHED: char = '\u{fffd}';
 
-/// Tokens of the prompt that what follows is joined on to: spaces between words may hang on the one
-/// before.
+/// Last tokens of the prompt that are decoded together with the continuation: whether there is a
+/// space before a word may depend on the token before it.
 const JOINT: usize = 8;
 
 /// The continuation of a prompt.
@@ -18,17 +17,18 @@ pub(super) struct Text<'a> {
     stop: &'a [String],
     /// The last tokens of the prompt, and all that followed.
     ids: Vec<u32>,
-    /// Tokens before this one are settled; those from here to `taken` are what the next ones are
-    /// joined on to.
+    /// Tokens before this one are not decoded again. Those from here to `taken` are decoded once
+    /// more together with the next ones.
     joint: usize,
-    /// Tokens up to here are in `text`.
+    /// Tokens before this one are in `text`.
     taken: usize,
     text: String,
+    /// Whether more tokens may follow.
     is_open: bool,
 }
 
 impl<'a> Text<'a> {
-    /// What follows a prompt, up to the first of the stop texts.
+    /// An empty continuation of a prompt; it will end before the first of the stop texts.
     pub(super) fn new(tokenizer: &'a Tokenizer, stop: &'a [String], prompt: &[u32]) -> Self {
         let ids = prompt[prompt.len().saturating_sub(JOINT)..].to_vec();
         let taken = ids.len();
@@ -36,10 +36,11 @@ impl<'a> Text<'a> {
         Self { tokenizer, stop, ids, joint: 0, taken, text, is_open: true }
     }
 
-    /// Takes the next token; whether the text goes on.
+    /// Adds the next token; returns whether the text continues.
     pub(super) fn push(&mut self, token: u32) -> Result<bool> {
         self.ids.push(token);
         let now = self.tokenizer.decode(&self.ids[self.joint..])?;
+        // A character whose last bytes are still missing waits for them.
         if !now.ends_with(UNFINISHED) {
             self.take(&now)?;
         }
@@ -47,7 +48,7 @@ impl<'a> Text<'a> {
         Ok(self.is_open)
     }
 
-    /// Takes what was held back: there will be no more.
+    /// Adds what was held back, because no more tokens follow.
     pub(super) fn end(&mut self) -> Result {
         if self.is_open && self.taken < self.ids.len() {
             let now = self.tokenizer.decode(&self.ids[self.joint..])?;
@@ -58,31 +59,33 @@ impl<'a> Text<'a> {
         Ok(())
     }
 
-    /// What there is of the text, but for an end that may become a stop text.
+    /// The text so far, without an end that may turn out to be the beginning of a stop text.
     pub(super) fn settled(&self) -> &str {
         let held_back = |stop: &String| {
             let begins = (1..stop.len()).rev().filter(|&length| stop.is_char_boundary(length));
             begins.into_iter().find(|&length| self.text.ends_with(&stop[..length])).unwrap_or(0)
         };
 
-        match self.is_open {
-            true => {
-                &self.text[..self.text.len() - self.stop.iter().map(held_back).max().unwrap_or(0)]
-            }
-            false => &self.text,
+        if !self.is_open {
+            return &self.text;
         }
+
+        let held_back = self.stop.iter().map(held_back).max().unwrap_or(0);
+        &self.text[..self.text.len() - held_back]
     }
 
-    /// Adds what the tokens from the joint say beyond what is there.
+    /// Adds what `now`, the tokens from the joint on, has beyond the text before.
     fn take(&mut self, now: &str) -> Result {
         let before = self.tokenizer.decode(&self.ids[self.joint..self.taken])?;
         let new =
             now.strip_prefix(&before).unwrap_or(&now[now.floor_char_boundary(before.len())..]);
+        // A stop text may begin in the old text and end in the new one.
         let longest = self.stop.iter().map(String::len).max().unwrap_or(0);
         let from = self.text.floor_char_boundary(self.text.len().saturating_sub(longest));
 
         self.text.push_str(new);
-        (self.joint, self.taken) = (self.taken, self.ids.len());
+        self.joint = self.taken;
+        self.taken = self.ids.len();
 
         if let Some(at) = self.stop.iter().filter_map(|stop| self.text[from..].find(stop)).min() {
             self.text.truncate(from + at);
@@ -105,10 +108,10 @@ mod tests {
         let mut steps = Vec::new();
 
         for &byte in continuation {
-            let goes_on = text.push(byte.into()).expect("it decodes");
+            let continues = text.push(byte.into()).expect("it decodes");
             steps.push(text.settled().to_owned());
 
-            if !goes_on {
+            if !continues {
                 break;
             }
         }
@@ -119,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_comes_once_it_is_whole() {
+    fn a_character_is_shown_once_it_is_whole() {
         assert_eq!(steps("aé€".as_bytes(), &[]), ["a", "a", "aé", "aé", "aé", "aé€", "aé€"]);
         assert_eq!(steps(b"a\xe2\x82", &[]), ["a", "a", "a", "a\u{fffd}"]);
         assert_eq!(steps(b"\xffa", &[]), ["", "\u{fffd}a", "\u{fffd}a"]);

@@ -1,30 +1,30 @@
-//! What a client asks for, and why it may be refused.
+//! The requests of clients, and the reasons to refuse them.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::Answer;
 
-/// Bytes of the head of a request; browsers send one or two thousand.
+/// Most bytes of the head of a request; browsers send one or two thousand.
 pub(super) const MOST_BYTES: usize = 16 * 1024;
-/// Headers of a request.
+/// Most headers of a request.
 const MOST_HEADERS: usize = 64;
 
-/// One of the two things that there are.
+/// Which of the two answers a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// `/`
+    /// `/`, the page.
     Page,
-    /// `/data.json`
+    /// `/data.json`, what is new in the run.
     News,
 }
 
-/// A request that is answered.
+/// A request that can be answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) wanted: Wanted,
-    /// Whether it is a GET, not a HEAD.
+    /// Whether it is a GET and not a HEAD.
     pub(super) with_body: bool,
-    /// The version that the client has already.
+    /// The version that the client already has.
     pub(super) known: Option<String>,
 }
 
@@ -32,8 +32,8 @@ pub(super) struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Malformed,
-    /// It was meant for another host: a page of somebody else whose name was made to point here
-    /// would ask so.
+    /// It was meant for another host. A page of an attacker could ask so, after making its own host
+    /// name point to this machine (DNS rebinding).
     ForeignHost,
     Unknown,
     Method,
@@ -45,17 +45,15 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn answer(self) -> Answer {
         let (status, words) = match self {
-            Self::Malformed => ("400 Bad Request", "not a request that is understood here"),
+            Self::Malformed => ("400 Bad Request", "the request cannot be understood"),
             Self::ForeignHost => {
-                ("403 Forbidden", "this address is served under its own name only")
+                ("403 Forbidden", "the page is served only under the name of this machine")
             }
-            Self::Unknown => ("404 Not Found", "there is / and /data.json"),
-            Self::Method => {
-                ("405 Method Not Allowed", "nothing can be changed here: GET and HEAD only")
-            }
+            Self::Unknown => ("404 Not Found", "only / and /data.json exist"),
+            Self::Method => ("405 Method Not Allowed", "only GET and HEAD are allowed"),
             Self::Slow => ("408 Request Timeout", "the request took too long"),
             Self::Large => ("431 Request Header Fields Too Large", "the request is too large"),
-            Self::Busy => ("503 Service Unavailable", "too many connections; come again"),
+            Self::Busy => ("503 Service Unavailable", "too many connections; try again later"),
         };
 
         Answer::new(status, "text/plain; charset=utf-8", format!("{words}\n"))
@@ -63,7 +61,7 @@ impl Refusal {
 }
 
 impl Request {
-    /// Reads a whole head that came to the address `local`.
+    /// Parses a whole head that was sent to the address `local`.
     pub(super) fn read(head: &[u8], local: SocketAddr) -> Result<Self, Refusal> {
         let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
         let mut parsed = httparse::Request::new(&mut headers);
@@ -81,7 +79,8 @@ impl Request {
                 .collect::<Vec<_>>()
         };
 
-        // The host comes first: to others nothing is said, not even what there is.
+        // The host is checked first: a request for another host learns nothing, not even which
+        // paths exist.
         match all("host")[..] {
             [host] if is_ours(host, local) => {}
             [_] => return Err(Refusal::ForeignHost),
@@ -114,16 +113,16 @@ impl Request {
     }
 }
 
-/// Whether a Host header names the machine itself, or the very address that the request came to,
-/// and its port. No name can do the latter, so a name that somebody else made to point here does
-/// not get in.
+/// Whether a Host header names this machine, or exactly the address that the request was sent to,
+/// with its port. Only an address can match the latter, so a host name that an attacker points to
+/// this machine is refused.
 fn is_ours(host: &str, local: SocketAddr) -> bool {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !name.ends_with(':') && !port.ends_with(']') => (name, port),
         _ => (host, "80"),
     };
 
-    // Digits alone: `parse` would take a sign too.
+    // Only digits, because `parse` would also accept a sign.
     if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse() != Ok(local.port()) {
         return false;
     }
@@ -132,7 +131,6 @@ fn is_ours(host: &str, local: SocketAddr) -> bool {
     }
 
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-
     match bare.unwrap_or(name).parse::<IpAddr>() {
         Ok(address) => {
             address.is_ipv6() == bare.is_some()
@@ -155,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn two_paths_are_there_and_no_more() {
+    fn two_paths_exist_and_no_more() {
         let asked = |path: &str| {
             read(&format!("GET {path} HTTP/1.1\nHost: localhost:7070\n\n"))
                 .map(|request| request.wanted)

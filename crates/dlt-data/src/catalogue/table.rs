@@ -1,14 +1,14 @@
 //! The table itself.
 
 use super::{
-    Columns, Entry, Joining, OWN_SPLITS, Part, Tail,
-    Task::{self, Classification, Images, LanguageModel},
-    validation_from_train,
+    Columns, Entry, Joining,
+    LearningTask::{self, Classification, Images, LanguageModel},
+    OWN_SPLITS, Part, Tail, validation_from_train,
 };
 use crate::corpus::SHAKESPEARE;
 
 const MAIN: &str = "main";
-/// Where the repository itself is a loading script, its conversion by the hub is read.
+/// The hub's own conversion, which is read if the repository itself is a loading script.
 const CONVERTED: &str = "refs/convert/parquet";
 const OWN: &str = "train, validation and test as published";
 const GLUE_OWN: &str = "train and validation as published; the published test split has no labels";
@@ -16,7 +16,7 @@ const GLUE: &str = "nyu-mll/glue";
 const VALIDATION_OF_LM1B: Tail = Tail::Percent(1);
 const VALIDATION_OF_CIFAR10: Tail = Tail::Rows(5_000);
 
-/// Everything that can be named, in the order in which it is shown.
+/// All data sets that have a name, in the order in which they are shown.
 pub const CATALOGUE: &[Entry] = &[
     Entry {
         size: "0.8 MB; 248,125 GPT-2 tokens",
@@ -24,7 +24,8 @@ pub const CATALOGUE: &[Entry] = &[
         repository: None,
         revision: "",
         splits: "train, validation and test as shipped: validation and test are the ends of works",
-        paper: "Table 4, GPT-2 of 12 layers on \"Shakespeare\": perplexity 161.1, conventional 173.2",
+        paper: "Table 4, GPT-2 of 12 layers on \"Shakespeare\": perplexity 161.1, \
+                conventional 173.2",
         ..text(SHAKESPEARE, "", "", "")
     },
     Entry {
@@ -32,12 +33,14 @@ pub const CATALOGUE: &[Entry] = &[
         licence: "public domain",
         revision: CONVERTED,
         splits: "train, validation and test as published: 90, 5 and 5 % of the characters",
-        paper: "the authors' code takes it for Table 4's \"Shakespeare\"; the text describes another one",
+        paper: "the authors' code uses it for Table 4's \"Shakespeare\"; the text describes \
+                another one",
         ..text("tiny_shakespeare", "karpathy/tiny_shakespeare", "default", "text")
     },
     Entry {
         size: "13 MB; 2,448,382 / 258,659 / 295,877 GPT-2 tokens",
-        paper: "Table 1, GPT-2: perplexity 49.37, conventional 53.57; Table 2, BERT: 69.27, 70.15; Table 4",
+        paper: "Table 1, GPT-2: perplexity 49.37, conventional 53.57; Table 2, BERT: 69.27, \
+                70.15; Table 4",
         ..wikitext("wikitext-2", "wikitext-2-v1")
     },
     Entry {
@@ -59,15 +62,18 @@ pub const CATALOGUE: &[Entry] = &[
         size: "1 GB: 2,662 novels to train on, 4,869 and 5,153 passages",
         licence: "CC BY 4.0",
         splits: "train, validation and test as published; a row is a novel or a passage",
-        paper: "Table 1, GPT-2: perplexity 93.84, conventional 94.96; Table 2, BERT: 156.30, 202.70",
+        paper: "Table 1, GPT-2: perplexity 93.84, conventional 94.96; Table 2, BERT: 156.30, \
+                202.70",
         ..text("lambada", "cimec/lambada", "plain_text", "text")
     },
     Entry {
         size: "4 GB: 30,301,028 sentences to train on, 306,688 to test",
         licence: "Apache 2.0 (the benchmark's scripts); news texts of WMT 2011",
         revision: CONVERTED,
-        splits: "train and test as published; validation is the last 1 % of the rows of train, which train lacks",
-        paper: "Table 1, GPT-2: perplexity 72.35, conventional 88.35; Table 2, BERT: 215.50, over 1000; Table 6",
+        splits: "train and test as published; validation is the last 1 % of the rows of train, \
+                 which are not trained on",
+        paper: "Table 1, GPT-2: perplexity 72.35, conventional 88.35; Table 2, BERT: 215.50, \
+                over 1000; Table 6",
         parts: validation_from_train(VALIDATION_OF_LM1B),
         ..text("lm1b", "billion-word-benchmark/lm1b", "plain_text", "text")
     },
@@ -86,7 +92,8 @@ pub const CATALOGUE: &[Entry] = &[
         repository: Some("uoft-cs/cifar10"),
         revision: MAIN,
         config: "plain_text",
-        splits: "train and test as published; validation is the last 5,000 rows of train, which train lacks",
+        splits: "train and test as published; validation is the last 5,000 rows of train, which \
+                 are not trained on",
         paper: "Table 5, ViT of 32 layers: accuracy 0.995, conventional 0.999",
         parts: validation_from_train(VALIDATION_OF_CIFAR10),
         columns: Columns::Picture,
@@ -159,7 +166,7 @@ const fn glue(
 
 const fn entry(
     name: &'static str,
-    task: Task,
+    task: LearningTask,
     repository: &'static str,
     config: &'static str,
     columns: Columns,

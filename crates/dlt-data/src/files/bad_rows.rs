@@ -1,8 +1,8 @@
-//! Rows that have no text or cannot be read: what becomes of them, and what is said of them.
+//! Rows that have no text or cannot be read: how they are handled and reported.
 //!
-//! One rule for all formats. A text that is null or that a row lacks is empty, and a row that
-//! cannot be read stops; with `data.on_bad_row = "skip"` both are left out. Either way they are
-//! counted once, however often a file is read.
+//! One rule applies to all formats. A null or missing text counts as empty, and a row that cannot
+//! be read is an error. With `data.on_bad_row = "skip"` both kinds of rows are left out. In both
+//! cases a row is counted once, however often its file is read.
 
 use super::{DataFile, Flow, Piece, PieceKind, Sink};
 use crate::error::DataError;
@@ -14,31 +14,32 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Rows of each kind whose place is kept.
+/// Rows whose place and reason are kept.
 const KEPT: usize = 3;
 
 /// What a row holds: its text, nothing, or the reason why it cannot be read.
 pub(super) type RowText<'a> = Result<Option<&'a str>, String>;
 
-/// Rows without a text, of those that tokens or examples were made of.
+/// Rows without a text, among those from which tokens or examples were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadRows {
-    /// Rows that were taken as empty.
+    /// Rows that counted as empty.
     pub empty: u64,
     /// Rows that were left out.
     pub skipped: u64,
-    /// The first of them, with file, row and reason.
+    /// The first few of them, with file, row and reason.
     pub first: Vec<String>,
 }
 
-/// What was found in a file so far. Every reader of the same rows of a file shares it.
+/// What was found in a file so far. All readers of the same rows of a file share it.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(Mutex<Found>);
 
-/// Rows without a text of one file, without its name: what a token cache keeps of them.
+/// Rows without a text of one file, without its name. A token cache stores this.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Found {
-    /// The last row that was counted: a file is read from front to back more than once.
+    /// The last row that was counted. A file is read more than once, and always from front to back,
+    /// so earlier rows are not counted again.
     last: u64,
     empty: u64,
     skipped: u64,
@@ -68,7 +69,7 @@ impl Findings {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes over what an earlier process found in the same rows.
+    /// Uses what an earlier process found in the same rows, if that is more.
     pub(crate) fn restore(&self, earlier: &Found) {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if earlier.last > found.last {
@@ -78,7 +79,7 @@ impl Findings {
 }
 
 impl Found {
-    /// Whether there is nothing to say of the file.
+    /// Whether nothing was found.
     pub(crate) fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -90,7 +91,7 @@ impl Found {
     }
 }
 
-/// What was found in each of these files, in the order of their paths. A file may be there more
+/// What was found in each of these files, in the order of their paths. The same file may occur more
 /// than once.
 pub(crate) fn by_file<'a>(
     files: impl Iterator<Item = &'a DataFile>,
@@ -105,7 +106,7 @@ pub(crate) fn by_file<'a>(
 }
 
 impl BadRows {
-    /// Adds those of another file, or of other rows of the same one.
+    /// Adds those of another file, or of other rows of the same file.
     pub(crate) fn add(&mut self, other: Self) {
         self.empty += other.empty;
         self.skipped += other.skipped;
@@ -113,14 +114,14 @@ impl BadRows {
         self.first.truncate(KEPT);
     }
 
-    /// Warns of those of a file.
+    /// Warns of the bad rows of a file.
     pub(crate) fn tell(&self, path: &Path) {
         let Self { empty, skipped, first } = self;
         let (rows, what) = match (empty, skipped) {
             (0, 0) => return,
             (rows, 0) => (
                 rows,
-                "rows without text are taken as empty; data.on_bad_row = \"skip\" leaves them out",
+                "rows without text count as empty; data.on_bad_row = \"skip\" leaves them out",
             ),
             (_, rows) => (rows, "rows are left out"),
         };
@@ -129,7 +130,7 @@ impl BadRows {
     }
 }
 
-/// Hands the text of a row on, as the policy has it. Rows are counted from 1.
+/// Hands the text of a row to `sink`, following the policy for bad rows. Rows are counted from 1.
 pub(super) fn hand_on(
     file: &DataFile,
     row: u64,
@@ -155,8 +156,8 @@ pub(super) fn hand_on(
     sink(Piece { text, kind: PieceKind::Ends })
 }
 
-/// A row where it can be used. One that cannot is an error, or is counted and left out. Rows are
-/// counted from 1.
+/// A row, if it can be used. Otherwise, by the policy, an error, or `None` after the row was
+/// counted. Rows are counted from 1.
 pub(crate) fn usable<T>(
     file: &DataFile,
     row: u64,

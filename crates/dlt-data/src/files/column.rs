@@ -1,37 +1,37 @@
-//! Which column of a table is its text.
+//! How to find the column of a table that is its text.
 //!
-//! A name decides: the one that was asked for, or `text`, or the only one of the other usual names.
-//! Without one, the first rows decide, and only where they leave no doubt: one column of sentences,
-//! and no other. Numbers, dates, addresses and identifiers are never the text unless they are asked
-//! for. A member of an object within a row has to be named.
+//! A name decides: the requested one, or `text`, or the only one of the other usual names.
+//! Otherwise the first rows decide, but only if they leave no doubt: exactly one column holds
+//! sentences. Numbers, dates, addresses and identifiers are used as text only on request. A member
+//! of an object within a row has to be named.
 
 use crate::error::DataError;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Rows that are looked at, at most: enough that a column which is null at first shows what it is.
+/// Most rows of a sample: enough to show the content of a column that is null at first.
 pub(super) const SAMPLE_ROWS: u64 = 1_000;
 
-/// Bytes of rows that are looked at, at most, but one row at least.
+/// Most bytes of a sample. It has at least one row.
 pub(super) const SAMPLE_BYTES: u64 = 8 << 20;
 
-/// Columns that are told apart, at most: a row may hold an object with a member for each word of a
+/// Most columns that are distinguished. A row may hold an object with a member for each word of a
 /// language.
 const MOST_COLUMNS: usize = 4_096;
 
-/// Columns that a message shows.
+/// Most columns that a message shows.
 const SHOWN: usize = 20;
 
-/// Characters of a value that a message shows.
+/// Most characters of a value that a message shows.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// The column that is the text wherever there is one.
+/// The name of a column that is always the text.
 pub(super) const TEXT: &str = "text";
 
-/// Other names of the text, where a table has one of them.
+/// Other names of the text, if a table has exactly one of them.
 const USUAL: [&str; 2] = ["sentence", "content"];
 
-/// A word longer than this is text: a protein, a text without blanks.
+/// Most characters of a word. A longer one is text: a protein, or a text without blanks.
 const LONGEST_WORD: usize = 64;
 
 /// The column of a table that a text is read from.
@@ -47,7 +47,7 @@ pub struct TextColumn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ColumnChoice {
-    /// It was asked for.
+    /// It was requested.
     Named,
     /// By its usual name, or because it is the only one of text.
     Found,
@@ -64,7 +64,7 @@ impl ColumnChoice {
     }
 }
 
-/// A value of a row, as far as it matters here.
+/// The kind of a value of a row, with its text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     Missing,
@@ -84,9 +84,9 @@ pub(super) enum Depth {
     Member,
 }
 
-/// What a value is like. The order is that of [`KINDS`].
+/// What kind of content a value has. The order is that of [`KINDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ValueKind {
     Prose,
     Word,
     Identifier,
@@ -98,7 +98,7 @@ enum Kind {
     Bytes,
 }
 
-/// What they are called in messages.
+/// The kinds in messages.
 const KINDS: [&str; 9] = [
     "text",
     "words",
@@ -135,7 +135,7 @@ impl Sample {
         self.columns.is_empty()
     }
 
-    /// Counts a row of so many bytes; whether more are to be looked at.
+    /// Counts a row of `bytes` bytes. Returns whether the sample needs more rows.
     pub(super) fn count_row(&mut self, bytes: usize) -> bool {
         self.rows += 1;
         self.bytes += bytes as u64;
@@ -166,7 +166,7 @@ impl Sample {
         }
     }
 
-    /// The column of the text: the one asked for, or the one that is surely meant.
+    /// The column of the text: the requested one, or the one that is clearly meant.
     pub(super) fn choose(
         &self,
         path: &Path,
@@ -195,7 +195,7 @@ impl Sample {
 
         let found = match self.meant() {
             Ok(Some(column)) => column,
-            Ok(None) => return unsure("it has no column that is surely its text".to_owned()),
+            Ok(None) => return unsure("it has no column that is clearly its text".to_owned()),
             Err(several) => {
                 let names: Vec<String> =
                     several.iter().map(|column| shortened(&column.name)).collect();
@@ -209,7 +209,8 @@ impl Sample {
         Ok(TextColumn { name: found.name.clone(), chosen: ColumnChoice::Found })
     }
 
-    /// The column that is surely meant, if there is one, or those that may be.
+    /// The column that is clearly meant, if there is one. The error holds several columns that may
+    /// be meant.
     fn meant(&self) -> Result<Option<&Seen>, Vec<&Seen>> {
         let rows: Vec<&Seen> =
             self.columns.iter().filter(|column| column.depth == Depth::Row).collect();
@@ -228,18 +229,21 @@ impl Sample {
             _ => return Err(usual),
         }
 
-        let prose: Vec<&Seen> =
-            rows.iter().copied().filter(|column| column.values[Kind::Prose as usize] > 0).collect();
+        let prose: Vec<&Seen> = rows
+            .iter()
+            .copied()
+            .filter(|column| column.values[ValueKind::Prose as usize] > 0)
+            .collect();
 
         match prose[..] {
             [only] => Ok(only.is_mostly_text().then_some(only)),
-            // A list of words is text where there is nothing else.
+            // A list of words is the text if the table has no other column.
             [] => Ok(rows.first().copied().filter(|only| rows.len() == 1 && only.is_mostly_text())),
             _ => Err(prose),
         }
     }
 
-    /// The columns with what they hold and a value of each.
+    /// The columns, with what they hold and an example value of each.
     fn description(&self) -> String {
         if self.columns.is_empty() {
             return "none".to_owned();
@@ -256,23 +260,28 @@ impl Sample {
 }
 
 impl Seen {
-    fn of(&self, kind: Kind) -> u64 {
+    fn of(&self, kind: ValueKind) -> u64 {
         self.values[kind as usize]
     }
 
     fn has_text(&self) -> bool {
-        self.of(Kind::Prose) + self.of(Kind::Word) + self.of(Kind::Identifier) > 0
+        self.of(ValueKind::Prose) + self.of(ValueKind::Word) + self.of(ValueKind::Identifier) > 0
     }
 
     fn is_mostly_text(&self) -> bool {
-        let text = self.of(Kind::Prose) + self.of(Kind::Word);
+        let text = self.of(ValueKind::Prose) + self.of(ValueKind::Word);
         2 * text >= self.values.iter().sum()
     }
 
-    /// Whether it can be read where it is asked for: every value of it that is text, or none at all
-    /// so far.
+    /// Whether it can be read on request: it has values that are text, or no values so far.
     fn is_readable(&self) -> bool {
-        let of_text = [Kind::Prose, Kind::Word, Kind::Identifier, Kind::Address, Kind::Date];
+        let of_text = [
+            ValueKind::Prose,
+            ValueKind::Word,
+            ValueKind::Identifier,
+            ValueKind::Address,
+            ValueKind::Date,
+        ];
         let text: u64 = of_text.into_iter().map(|kind| self.of(kind)).sum();
         text > 0 || self.values.iter().sum::<u64>() == 0 || !self.example.is_empty()
     }
@@ -293,14 +302,21 @@ impl Seen {
             return format!("{name} ({kind})");
         }
 
-        format!("{name} ({kind}, as {:?})", self.example)
+        format!("{name} ({kind}, as \"{}\")", self.example)
     }
 }
 
-/// A value as a message shows it.
+/// A name or a value as a message shows it: shortened, on one line, and with control characters
+/// written out.
 fn shortened(text: &str) -> String {
-    let mut short: String = text.chars().take(SHOWN_CHARACTERS).collect();
-    short = short.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let mut short = String::new();
+    for letter in text.chars().take(SHOWN_CHARACTERS) {
+        match letter {
+            letter if letter.is_whitespace() => short.push(' '),
+            letter if letter.is_control() => short += &format!("\\u{:04x}", u32::from(letter)),
+            letter => short.push(letter),
+        }
+    }
 
     if text.chars().nth(SHOWN_CHARACTERS).is_some() {
         short.push('…');
@@ -309,23 +325,23 @@ fn shortened(text: &str) -> String {
     short
 }
 
-fn kind_of(value: Value<'_>) -> Option<Kind> {
+fn kind_of(value: Value<'_>) -> Option<ValueKind> {
     Some(match value {
         Value::Missing => return None,
-        Value::Bytes => Kind::Bytes,
-        Value::Number => Kind::Number,
-        Value::Truth => Kind::Truth,
-        Value::List => Kind::List,
+        Value::Bytes => ValueKind::Bytes,
+        Value::Number => ValueKind::Number,
+        Value::Truth => ValueKind::Truth,
+        Value::List => ValueKind::List,
         Value::Text(text) => kind_of_text(text.trim())?,
     })
 }
 
-fn kind_of_text(text: &str) -> Option<Kind> {
+fn kind_of_text(text: &str) -> Option<ValueKind> {
     if text.is_empty() {
         return None;
     }
     if text.parse::<f64>().is_ok() {
-        return Some(Kind::Number);
+        return Some(ValueKind::Number);
     }
 
     let has_blanks = text.contains(char::is_whitespace);
@@ -334,26 +350,26 @@ fn kind_of_text(text: &str) -> Option<Kind> {
         && text.len() <= 40
         && text.bytes().all(|byte| b"0123456789-/:.,TZ+ ".contains(&byte))
     {
-        return Some(Kind::Date);
+        return Some(ValueKind::Date);
     }
 
     if !has_blanks && (text.contains("://") || text.starts_with("www.")) {
-        return Some(Kind::Address);
+        return Some(ValueKind::Address);
     }
 
-    // Letters beyond ASCII may be of a language that writes without blanks.
+    // Letters beyond ASCII may belong to a language that is written without blanks.
     if has_blanks || !text.is_ascii() {
-        return Some(Kind::Prose);
+        return Some(ValueKind::Prose);
     }
     if matches!(text, "true" | "false" | "True" | "False" | "TRUE" | "FALSE") {
-        return Some(Kind::Truth);
+        return Some(ValueKind::Truth);
     }
 
     if digits > 0 || text.contains(['/', '\\', '_', '@']) {
-        return Some(Kind::Identifier);
+        return Some(ValueKind::Identifier);
     }
 
-    Some(if text.len() > LONGEST_WORD { Kind::Prose } else { Kind::Word })
+    Some(if text.len() > LONGEST_WORD { ValueKind::Prose } else { ValueKind::Word })
 }
 
 #[cfg(test)]
@@ -374,6 +390,14 @@ mod tests {
     fn chosen(columns: Columns<'_>) -> Result<String, String> {
         let chosen = sample(columns).choose(Path::new("rows"), None);
         chosen.map(|column| column.name).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn control_characters_of_names_and_values_are_written_out() {
+        let error = chosen(&[("\u{1b}[2Ja", &["one\ttwo \u{7}"]), ("b", &["three four"])]);
+        let message = error.unwrap_err();
+        assert!(message.contains(r"\u001b[2Ja (words, as "), "{message}");
+        assert!(message.contains(r"one two \u0007"), "{message}");
     }
 
     #[test]

@@ -1,18 +1,19 @@
-//! What a file holds by its first bytes, where that is neither text nor rows.
+//! What a file holds, by its first bytes, if that is neither text nor rows.
 //!
-//! Names lie: an archive that is read as text trains a model on its headers, and a page of an error
-//! on its markup. So the first bytes decide, of the file as it is stored and of what is packed in
-//! it.
+//! Names can be wrong: an archive that is read as text would train a model on its headers, and an
+//! error page on its markup. So the first bytes decide, both of the file as it is stored and of
+//! what is packed in it.
 
 use super::Packing;
 
-/// Bytes that are looked at: a header of a tar archive has 512.
+/// Bytes that are examined: a header of a tar archive has 512.
 pub(super) const HEAD: usize = 4096;
 
-/// Pairs of bytes that are looked at before a text without a mark is called UTF-16.
+/// Fewest units of two or four bytes from which a text without a mark is recognised as UTF-16 or
+/// UTF-32.
 const LEAST_UNITS: usize = 8;
 
-/// Something that is not read.
+/// Content that is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
     /// What it is.
@@ -67,10 +68,10 @@ const MAGIC: &[(&[u8], &str, &str)] = &[
     ),
 ];
 
-/// What begins a page, in lower case.
+/// The beginnings of an HTML page, in lower case.
 const PAGES: [&[u8]; 2] = [b"<!doctype html", b"<html"];
 
-/// What is not read, of what begins with these bytes. `None` where nothing speaks against text or
+/// The kind of content that begins with these bytes, if it is not read. `None` if it may be text or
 /// rows.
 pub(super) fn foreign(head: &[u8]) -> Option<Foreign> {
     let known = MAGIC.iter().find(|(magic, ..)| head.starts_with(magic));
@@ -103,7 +104,7 @@ pub(super) fn foreign(head: &[u8]) -> Option<Foreign> {
     wide(head)
 }
 
-/// What is named as it is, where a packed file was expected.
+/// The description of a file whose name promises packed data that it does not hold.
 pub(super) fn unpacked(packing: Packing) -> Foreign {
     match packing {
         Packing::Gzip => {
@@ -126,7 +127,7 @@ fn is_tar(head: &[u8]) -> bool {
     let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
     let field: u32 = header[148..156].iter().map(|&byte| u32::from(byte)).sum();
 
-    // The field itself counts as blanks.
+    // In the sum, the eight bytes of the field itself count as blanks.
     header[0] != 0 && u32::from_str_radix(stated, 8) == Ok(sum - field + 8 * u32::from(b' '))
 }
 
@@ -137,8 +138,9 @@ fn is_page(head: &[u8]) -> bool {
         .any(|page| head.get(..page.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(page)))
 }
 
-/// UTF-16 and UTF-32 without a mark: in texts of most languages, blanks, digits and line ends have
-/// zeros in one place.
+/// UTF-16 and UTF-32 without a mark. UTF-32 is recognised because every unit is a character. In
+/// UTF-16 texts of most languages, blanks, digits and line ends have a zero in the same one of
+/// their two bytes.
 fn wide(head: &[u8]) -> Option<Foreign> {
     let (words, _) = head.as_chunks::<4>();
     if words.len() >= LEAST_UNITS {

@@ -1,5 +1,5 @@
-//! Objects of JSON, one a line or in an array; the text is one of their members, or a member of a
-//! member.
+//! Objects of JSON, one in each line or in an array. The text is one of their members, or a member
+//! of a member.
 
 mod array;
 mod member;
@@ -16,7 +16,7 @@ use member::{Found, member};
 use serde_json::Value as Json;
 use std::io::{BufRead, BufReader, Read};
 
-/// Hands the texts of a column to `sink`, a row each.
+/// Hands the texts of a column to `sink`, row by row.
 pub(super) fn read(
     file: &DataFile,
     layout: JsonLayout,
@@ -24,6 +24,7 @@ pub(super) fn read(
     sink: Sink<'_>,
 ) -> Result<Flow, DataError> {
     each(file, layout, &mut |number, row| {
+        // Rows with Python's numbers are rare, so a row is only rewritten if it cannot be read.
         if let Ok(found) = member(row, column) {
             return hand_on(file, number, text_of(&found, column), sink);
         }
@@ -44,7 +45,7 @@ fn text_of<'a>(found: &'a Found<'_>, column: &str) -> RowText<'a> {
     }
 }
 
-/// The column of the text, by the first rows.
+/// The column of the text, found in the first rows.
 pub(super) fn column(
     file: &DataFile,
     layout: JsonLayout,
@@ -68,7 +69,7 @@ pub(super) fn column(
     })?;
 
     match (sample.choose(&file.path, wanted), unread) {
-        // Where no row could be read, that is what is wrong.
+        // If no row could be read, that error is the useful one.
         (Err(_), Some((row, reason))) if sample.is_empty() => {
             Err(DataError::BadRow { path: file.path.clone(), row, reason })
         }
@@ -76,7 +77,7 @@ pub(super) fn column(
     }
 }
 
-/// Hands the bytes of each row to `take`, with its number from 1: of the lines, or of the elements.
+/// Hands the bytes of each row to `take`, with its number from 1. Rows are lines or elements.
 pub(super) fn each(
     file: &DataFile,
     layout: JsonLayout,
@@ -97,6 +98,7 @@ fn each_line(
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
+        // One byte more than the limit, to notice a longer row.
         let mut limited = reader.by_ref().take(LONGEST_ROW + 1);
         let read = limited.read_until(b'\n', &mut line).map_err(|error| file.unreadable(error))?;
 
@@ -154,8 +156,8 @@ fn note(sample: &mut Sample, before: &str, object: &Json) {
     }
 }
 
-/// Python writes numbers that JSON does not have: they become 0, outside of texts. Whether there
-/// were any.
+/// Replaces numbers that Python writes but JSON does not have (`NaN`, `Infinity`) by 0, outside of
+/// texts. Returns whether there were any.
 fn without_numbers_of_python(row: &mut [u8]) -> bool {
     let mut at = 0;
     let mut in_text = false;
@@ -172,7 +174,8 @@ fn without_numbers_of_python(row: &mut [u8]) -> bool {
                 if let Some(number) = found {
                     row[at..at + number.len()].fill(b' ');
                     row[at] = b'0';
-                    (at, is_changed) = (at + number.len() - 1, true);
+                    at += number.len() - 1;
+                    is_changed = true;
                 }
             }
             _ => {}
@@ -184,7 +187,7 @@ fn without_numbers_of_python(row: &mut [u8]) -> bool {
     is_changed
 }
 
-/// An error of a row in words of a user.
+/// An error of a row in the words of a user.
 fn described(error: &serde_json::Error) -> String {
     let message = error.to_string();
     if message.contains("surrogate") || message.contains("end of hex escape") {
@@ -193,7 +196,7 @@ fn described(error: &serde_json::Error) -> String {
     format!("expected an object of JSON: {message}")
 }
 
-/// What a value is, in words.
+/// The kind of a value, in words.
 pub(crate) fn kind(value: &Json) -> &'static str {
     match value {
         Json::Null => "null",

@@ -1,10 +1,10 @@
-//! CR LF, the line end of Windows, made into LF.
+//! Converts CR LF, the line end of Windows, to LF.
 
 use super::{Flow, Piece, PieceKind, Sink};
 use crate::error::DataError;
 use dlt_spec::spec::Newlines;
 
-/// The line ends of a text on its way, of which a piece may hold half.
+/// Converts line ends piece by piece. A line end may be cut by the end of a piece.
 pub(super) struct LineEnds {
     newlines: Newlines,
     /// Whether the last piece ended in a CR that has not been handed on.
@@ -17,7 +17,7 @@ impl LineEnds {
         Self { newlines, is_held: false, text: String::new() }
     }
 
-    /// Hands a piece on with its line ends as they are to be.
+    /// Hands a piece to `sink` with its line ends converted.
     pub(super) fn pass(&mut self, piece: Piece<'_>, sink: Sink<'_>) -> Result<Flow, DataError> {
         if self.newlines == Newlines::Keep || !(self.is_held || piece.text.contains('\r')) {
             return sink(piece);
@@ -29,7 +29,7 @@ impl LineEnds {
         }
 
         self.text.push_str(piece.text);
-        // What follows the last CR of a row that is not over decides about it.
+        // A CR at the end of an unfinished row is held back: the next piece may begin with its LF.
         self.is_held = piece.kind == PieceKind::Begins && self.text.ends_with('\r');
 
         if self.is_held {
@@ -63,7 +63,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn law_line_ends_do_not_depend_on_where_a_text_is_cut(pieces in proptest::collection::vec("[a\r\n]{0,4}", 0..8)) {
+        fn law_line_ends_do_not_depend_on_where_a_text_is_cut(
+            pieces in proptest::collection::vec("[a\r\n]{0,4}", 0..8),
+        ) {
             let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
             let whole = pieces.concat();
             prop_assert_eq!(passed(Newlines::Lf, &pieces), whole.replace("\r\n", "\n"));

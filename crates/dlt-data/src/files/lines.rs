@@ -1,17 +1,17 @@
-//! UTF-8 text, a line a row, line ends included.
+//! UTF-8 text. Each line is a row, with its line end.
 
 use super::{DataFile, Flow, Piece, PieceKind, Sink};
 use crate::error::DataError;
 use std::io::{ErrorKind, Read};
 
-/// Bytes that are looked at at a time.
+/// Bytes that are read at a time.
 const BLOCK: usize = 256 * 1024;
 
 pub(super) fn read(file: &DataFile, sink: Sink<'_>) -> Result<Flow, DataError> {
     let mut reader = file.open()?;
     let mut block = vec![0; BLOCK];
 
-    // Bytes at the front of the block that are left of the one before: the beginning of a
+    // Bytes at the front of the block that remain from the one before: the beginning of a
     // character.
     let mut held = 0;
     let mut offset = 0_usize;
@@ -38,7 +38,7 @@ pub(super) fn read(file: &DataFile, sink: Sink<'_>) -> Result<Flow, DataError> {
                     return Err(DataError::NotUtf8 { path, offset, byte });
                 }
 
-                // What was just found to be valid is.
+                // This part was just found to be valid, so the default is never used.
                 std::str::from_utf8(&bytes[..valid]).unwrap_or_default()
             }
         };
@@ -61,7 +61,7 @@ pub(super) fn read(file: &DataFile, sink: Sink<'_>) -> Result<Flow, DataError> {
         block.copy_within(used..used + held, 0);
     }
 
-    // The last line has no end.
+    // The last line has no line end, so its row is ended here.
     if is_open && sink(Piece { text: "", kind: PieceKind::Ends })? == Flow::Stop {
         return Ok(Flow::Stop);
     }

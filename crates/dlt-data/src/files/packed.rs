@@ -1,17 +1,17 @@
-//! What a file holds without its packing and its mark.
+//! The content of a file without its packing and its byte order mark.
 
 use super::Packing;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, Read};
 
 /// Largest window of zstd, in powers of two: 2 GiB, the most that the format's own program writes
-/// (`--long=31`). That much memory is needed only for files that were packed so.
+/// (`--long=31`). Only files that were packed with it need so much memory.
 const ZSTD_WINDOW_LOG: u32 = 31;
 
-/// The mark of byte order, which says nothing in UTF-8.
+/// The byte order mark, which has no meaning in UTF-8.
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// What is packed, without a mark of byte order at its beginning.
+/// The unpacked content, without a byte order mark at its beginning.
 pub(super) fn unpacked<'a>(
     stored: impl BufRead + 'a,
     packing: Packing,
@@ -27,13 +27,13 @@ pub(super) fn unpacked<'a>(
     }
 }
 
-/// Whether bytes begin a file of zstd: a frame, or one to be skipped.
+/// Whether these are the first bytes of zstd data: a frame, or a frame to be skipped.
 pub(super) fn is_zstd(head: &[u8]) -> bool {
     matches!(head, [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..])
 }
 
-/// Every member of a gzip file, as gzip(1) reads it: zeros behind the last one are padding, as
-/// tapes and some downloads have it.
+/// Every member of a gzip file, as gzip(1) reads it. Zeros after the last member are padding, as on
+/// tapes and in some downloads.
 struct Members<R> {
     member: Option<GzDecoder<R>>,
 }
@@ -60,7 +60,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// What begins another member, if one follows.
+/// The reader at the start of the next member, if one follows.
 fn next_member<R: BufRead>(mut rest: R) -> io::Result<Option<R>> {
     loop {
         let bytes = rest.fill_buf()?;
@@ -77,8 +77,8 @@ fn next_member<R: BufRead>(mut rest: R) -> io::Result<Option<R>> {
             }
             Some(other) => {
                 let reason = format!(
-                    "byte {other:#04x} follows the gzip data, which is neither padding nor more of it: the file is \
-                     damaged or has been appended to"
+                    "byte {other:#04x} follows the gzip data and is neither padding nor more gzip \
+                     data: the file is damaged, or something was appended to it"
                 );
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
@@ -86,14 +86,14 @@ fn next_member<R: BufRead>(mut rest: R) -> io::Result<Option<R>> {
     }
 }
 
-/// The same without a mark of byte order at its beginning.
+/// The same content without a byte order mark at its beginning.
 fn without_mark<'a>(mut reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let head = head(&mut reader, MARK.len())?;
     let begin = if head == MARK { Vec::new() } else { head };
     Ok(Box::new(io::Cursor::new(begin).chain(reader)))
 }
 
-/// The first bytes, so many if there are.
+/// The first bytes, at most `most`.
 pub(super) fn head(reader: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(most);
     reader.take(most as u64).read_to_end(&mut bytes)?;

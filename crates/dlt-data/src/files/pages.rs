@@ -1,9 +1,9 @@
-//! Pages of a Parquet column, looked at before they are unpacked.
+//! Checks the pages of a Parquet column before they are unpacked.
 //!
-//! A page states how many bytes it has unpacked. The reader makes room for as many, and with gzip
-//! and brotli it unpacks whatever there is before it compares: a page of 1 MB may become a
-//! terabyte. So a column's pages are walked first. Their headers are structures of Thrift's compact
-//! protocol, of which only the sizes are read.
+//! A page states its size when unpacked. The reader allocates that many bytes. With gzip and brotli
+//! it unpacks everything before it compares: a page of 1 MB may become a terabyte. So a column's
+//! pages are checked first. Their headers are structures of Thrift's compact protocol, of which
+//! only the sizes are read.
 
 use super::LONGEST_ROW;
 use flate2::read::MultiGzDecoder;
@@ -13,15 +13,15 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
 };
 
-/// Bytes of a page, at most: four times those of a row, as a page has one at least. Writers make
+/// Most bytes of a page: four times those of a row, as a page has at least one row. Writers make
 /// pages of about 1 MiB.
 const LARGEST_PAGE: u64 = 4 * LONGEST_ROW;
 
-/// Bytes of a header that are read at first, and at most: it may repeat the least and the greatest
-/// row of its page.
+/// Bytes of a header that are read at first, and at most. A header may repeat the least and the
+/// greatest row of its page.
 const HEADER_BYTES: [u64; 2] = [64 << 10, 2 * LONGEST_ROW];
 
-/// Structures within structures; the format has three.
+/// Deepest nesting of structures; the format has three levels.
 const DEEPEST: u32 = 16;
 
 /// The sizes that a page's header states.
@@ -36,7 +36,7 @@ struct Header {
     is_plain: bool,
 }
 
-/// Refuses a column of a row group whose pages are larger than a page may be, or than they say.
+/// Refuses a column of a row group if a page is larger than a page may be, or than it says.
 pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), String> {
     let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
     let (Ok(start), Ok(length)) = (u64::try_from(start), u64::try_from(chunk.compressed_size()))
@@ -68,8 +68,8 @@ pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), 
     Ok(())
 }
 
-/// Unpacks a page into nothing, as far as it says that it goes. Codecs that know their own size do
-/// not need it.
+/// Unpacks a page and discards the result, up to one byte more than it states. Other codecs store
+/// their own size and do not need this.
 fn check_unpacked(
     file: &mut File,
     body: u64,
@@ -114,15 +114,15 @@ fn header_at(file: &mut File, at: u64, end: u64) -> io::Result<Option<Header>> {
     Ok(None)
 }
 
-/// A reader of Thrift's compact protocol. `None` is the end of the bytes, or what the protocol does
-/// not have.
+/// A reader of Thrift's compact protocol. `None` means that the bytes end early or do not follow
+/// the protocol.
 struct Compact<'a> {
     rest: &'a [u8],
 }
 
-/// The kinds of values that are told apart.
+/// The types of fields that are distinguished.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum FieldType {
     True,
     False,
     Byte,
@@ -139,9 +139,9 @@ impl Compact<'_> {
         let mut field = 0;
         while let Some(kind) = self.field(&mut field)? {
             match (field, kind) {
-                (2, Kind::Number) => header.unpacked = u64::try_from(self.number()?).ok()?,
-                (3, Kind::Number) => header.packed = u64::try_from(self.number()?).ok()?,
-                (8, Kind::Structure) => self.second_version(&mut header)?,
+                (2, FieldType::Number) => header.unpacked = u64::try_from(self.number()?).ok()?,
+                (3, FieldType::Number) => header.packed = u64::try_from(self.number()?).ok()?,
+                (8, FieldType::Structure) => self.second_version(&mut header)?,
                 (_, kind) => self.skip(kind, 0)?,
             }
         }
@@ -150,13 +150,15 @@ impl Compact<'_> {
         Some(header)
     }
 
-    /// What a data page of the second version adds.
+    /// Reads what a data page header of the second version adds.
     fn second_version(&mut self, header: &mut Header) -> Option<()> {
         let mut field = 0;
         while let Some(kind) = self.field(&mut field)? {
             match (field, kind) {
-                (5 | 6, Kind::Number) => header.levels += u64::try_from(self.number()?).ok()?,
-                (7, Kind::False) => header.is_plain = true,
+                (5 | 6, FieldType::Number) => {
+                    header.levels += u64::try_from(self.number()?).ok()?
+                }
+                (7, FieldType::False) => header.is_plain = true,
                 (_, kind) => self.skip(kind, 0)?,
             }
         }
@@ -164,8 +166,9 @@ impl Compact<'_> {
         Some(())
     }
 
-    /// The next field's kind, or the end of the structure.
-    fn field(&mut self, field: &mut i64) -> Option<Option<Kind>> {
+    /// The type of the next field, or `Some(None)` at the end of the structure. `field` becomes its
+    /// number.
+    fn field(&mut self, field: &mut i64) -> Option<Option<FieldType>> {
         let byte = self.byte()?;
         if byte == 0 {
             return Some(None);
@@ -209,30 +212,33 @@ impl Compact<'_> {
         Some(())
     }
 
-    fn skip(&mut self, of: Kind, depth: u32) -> Option<()> {
+    fn skip(&mut self, of: FieldType, depth: u32) -> Option<()> {
         if depth > DEEPEST {
             return None;
         }
 
         match of {
-            Kind::True | Kind::False => Some(()),
-            Kind::Byte => self.skip_bytes(1),
-            Kind::Number => self.unsigned().map(drop),
-            Kind::Double => self.skip_bytes(8),
-            Kind::Bytes => {
+            FieldType::True | FieldType::False => Some(()),
+            FieldType::Byte => self.skip_bytes(1),
+            FieldType::Number => self.unsigned().map(drop),
+            FieldType::Double => self.skip_bytes(8),
+            FieldType::Bytes => {
                 let count = self.unsigned()?;
                 self.skip_bytes(count)
             }
-            Kind::List => {
+            FieldType::List => {
                 let byte = self.byte()?;
                 let count = if byte >> 4 == 15 { self.unsigned()? } else { u64::from(byte >> 4) };
                 let element = kind(byte & 0x0F)?;
-                let element =
-                    if matches!(element, Kind::True | Kind::False) { Kind::Byte } else { element };
+                let element = if matches!(element, FieldType::True | FieldType::False) {
+                    FieldType::Byte
+                } else {
+                    element
+                };
 
                 (0..count).try_for_each(|_| self.skip(element, depth + 1))
             }
-            Kind::Structure => {
+            FieldType::Structure => {
                 let mut field = 0;
                 while let Some(kind) = self.field(&mut field)? {
                     self.skip(kind, depth + 1)?;
@@ -243,17 +249,17 @@ impl Compact<'_> {
     }
 }
 
-fn kind(number: u8) -> Option<Kind> {
+fn kind(number: u8) -> Option<FieldType> {
     Some(match number {
-        1 => Kind::True,
-        2 => Kind::False,
-        3 => Kind::Byte,
-        4..=6 => Kind::Number,
-        7 => Kind::Double,
-        8 => Kind::Bytes,
-        9 | 10 => Kind::List,
-        12 => Kind::Structure,
-        // Maps are in no page's header.
+        1 => FieldType::True,
+        2 => FieldType::False,
+        3 => FieldType::Byte,
+        4..=6 => FieldType::Number,
+        7 => FieldType::Double,
+        8 => FieldType::Bytes,
+        9 | 10 => FieldType::List,
+        12 => FieldType::Structure,
+        // Page headers have no maps.
         _ => return None,
     })
 }

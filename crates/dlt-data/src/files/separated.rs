@@ -1,5 +1,5 @@
-//! Rows separated by a character under a line of names: CSV, where text may be quoted, and TSV,
-//! where quotes mean nothing, as in GLUE.
+//! Rows whose columns are separated by a character, under a line of names: CSV, in which text may
+//! be quoted, and TSV, in which quotes mean nothing, as in GLUE.
 
 use super::{
     DataFile, Flow, LONGEST_ROW, Sink, TakeRecord,
@@ -24,18 +24,18 @@ pub(crate) enum Quoting {
     Bare,
 }
 
-/// What separates columns, where the first rows decide, in the order of preference.
+/// The separators among which the first rows decide, in the order of preference.
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// Rows that decide.
+/// Most rows that decide.
 const DECIDING_ROWS: usize = 100;
 
-/// What is read behind the end of a file: a row of a byte that no text has. Where a quote is not
-/// closed, it becomes part of the last field instead.
+/// What is read after the end of a file: a row of a byte that no UTF-8 text has. If a quote is not
+/// closed, this becomes part of the last field, which reveals the open quote.
 const END: &[u8] = b"\n\xFF\n";
 const END_BYTE: u8 = 0xFF;
 
-/// Hands the texts of a column to `sink`, a row each.
+/// Hands the texts of a column to `sink`, row by row.
 pub(super) fn read(
     file: &DataFile,
     quoting: Quoting,
@@ -45,8 +45,9 @@ pub(super) fn read(
 ) -> Result<Flow, DataError> {
     let mut table = Separated::open(file, quoting, separator)?;
     let index = table.names.iter().position(|name| name == column);
-    let index = index
-        .ok_or_else(|| file.bad(format!("the column {column:?} has gone since it was chosen")))?;
+    let index = index.ok_or_else(|| {
+        file.bad(format!("the column {column:?} has disappeared since it was chosen"))
+    })?;
 
     while table.next()? {
         let text = match table.record.get(index) {
@@ -65,7 +66,7 @@ pub(super) fn read(
     Ok(Flow::On)
 }
 
-/// The column of the text, by the first rows.
+/// The column of the text, found in the first rows.
 pub(super) fn column(
     file: &DataFile,
     quoting: Quoting,
@@ -78,7 +79,8 @@ pub(super) fn column(
         && let Some(other) = SEPARATORS.iter().find(|&&other| only.as_bytes().contains(&other))
     {
         let reason = format!(
-            "its only column is called {only:?}, which is perhaps several, separated by {:?}; set data.csv_separator",
+            "its only column is called {only:?}, which may be several columns separated by {:?}; \
+             set data.csv_separator",
             char::from(*other)
         );
         return Err(file.bad(reason));
@@ -106,7 +108,7 @@ pub(super) fn column(
     Ok(chosen)
 }
 
-/// What separates the columns: what the spec says, or what the first rows show.
+/// The separator of the columns: the spec's, or the one that the first rows show.
 pub(super) fn separator(file: &DataFile, quoting: Quoting) -> Result<u8, DataError> {
     match file.reading.csv_separator {
         CsvSeparator::Comma => Ok(b','),
@@ -131,8 +133,8 @@ fn found_separator(file: &DataFile) -> Result<u8, DataError> {
 
         let mut is_even = true;
         for _ in 0..DECIDING_ROWS {
-            // A row that is too long or a quote that is not closed is told of by the reader that is
-            // chosen.
+            // Errors end the search here. The reader with the chosen separator meets and reports
+            // them.
             if !table.next().unwrap_or(false) {
                 break;
             }
@@ -161,24 +163,25 @@ fn found_separator(file: &DataFile) -> Result<u8, DataError> {
     }
 }
 
-/// A table whose rows are read one by one.
+/// Reads the rows of a table one by one.
 struct Separated<'a> {
     file: &'a DataFile,
     reader: Reader<Bounded<Box<dyn Read + 'a>>>,
-    /// Bytes that the next row may have.
+    /// Bytes that may still be read for the current row.
     left: Rc<Cell<u64>>,
     names: Vec<String>,
     record: ByteRecord,
-    /// Number of the last row, where that of the names is 1.
+    /// Number of the last row. The line of names is row 1.
     row: u64,
-    /// The line that it begins in.
+    /// The line in which it begins.
     line: u64,
-    /// 1 where lines end with CR LF: a row ends at its CR, and its LF is counted with the next one.
+    /// 1 if lines end with CR LF: the reader ends a row at its CR and counts its LF with the next
+    /// row. Otherwise 0.
     behind: u64,
     quoting: Quoting,
 }
 
-/// Hands every row to `take`, or that it has another length than the line of names.
+/// Hands every row to `take`, or the error that its length differs from the line of names.
 pub(super) fn each(
     file: &DataFile,
     quoting: Quoting,
@@ -233,12 +236,13 @@ impl<'a> Separated<'a> {
         self.read_record()?;
 
         if self.record.as_slice() == [END_BYTE] {
-            // The end that was put there is the last row; elsewhere the byte belongs to the file.
-            return match self.read_record()? {
-                true => Err(self
-                    .file
-                    .bad(format!("not UTF-8: byte {END_BYTE:#04x} in line {}", self.line))),
-                false => Ok(false),
+            // This is the row that was added after the end, if no row follows. Otherwise the byte
+            // belongs to the file.
+            return if self.read_record()? {
+                let reason = format!("not UTF-8: byte {END_BYTE:#04x} in line {}", self.line);
+                Err(self.file.bad(reason))
+            } else {
+                Ok(false)
             };
         }
 
@@ -279,7 +283,8 @@ impl<'a> Separated<'a> {
     }
 }
 
-/// A reader that gives so many bytes and no more, until it may again.
+/// A reader that fails after `left` bytes, until `left` is set again. This bounds the memory of a
+/// row.
 struct Bounded<R> {
     content: R,
     left: Rc<Cell<u64>>,

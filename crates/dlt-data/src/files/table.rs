@@ -18,13 +18,13 @@ use parquet::{
 };
 use std::{fs::File, ops::Range};
 
-/// Rows that are decoded at a time.
+/// Most rows that are decoded at a time.
 const BATCH: usize = 256;
 
-/// Bytes of a column that are looked at to tell whether it is text.
+/// Bytes of a column that are read to find out whether it is text.
 const SAMPLE_COLUMN_BYTES: usize = 1 << 20;
 
-/// Takes the value of a row, if it has one.
+/// Receives the value of a row, if it has one.
 type Keep<'a, T> = &'a mut dyn FnMut(Option<&T>) -> Result<Flow, DataError>;
 
 /// A Parquet file.
@@ -33,7 +33,7 @@ pub(crate) struct Table<'a> {
     reader: SerializedFileReader<File>,
 }
 
-/// Whole numbers of 32 or 64 bits, or bytes; `None` where a row has none.
+/// A value: a whole number of 32 or 64 bits, bytes, or nothing.
 pub(crate) enum Cell<'a> {
     /// Bytes of a text or a picture.
     Bytes(&'a [u8]),
@@ -55,7 +55,7 @@ impl<'a> Table<'a> {
         Ok(Self { file, reader })
     }
 
-    /// Names of the columns, those of structs with a dot.
+    /// Names of the columns. Members of structs have a dot in their name.
     pub(crate) fn columns(&self) -> Vec<String> {
         let schema = self.reader.metadata().file_metadata().schema_descr();
         schema.columns().iter().map(|column| column.path().string()).collect()
@@ -65,8 +65,8 @@ impl<'a> Table<'a> {
         self.reader.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).sum()
     }
 
-    /// The column of the text, by names, types and the first rows. Only the column that its name
-    /// decides for is sampled, where there is one; where there is none, all of them are.
+    /// The column of the text, by names, types and the first rows. If a column has the requested or
+    /// usual name, only this one is sampled. Otherwise all columns are.
     fn text_column(&self, wanted: Option<&str>) -> Result<TextColumn, DataError> {
         let likely = wanted.unwrap_or(TEXT);
         let sample = self.sample(&|name| name == likely);
@@ -74,8 +74,8 @@ impl<'a> Table<'a> {
         chosen.or_else(|_| self.sample(&|_| true).choose(&self.file.path, wanted))
     }
 
-    /// What the first rows show, of the columns that are to be looked at; of the others, their
-    /// types.
+    /// A sample of the first rows for columns that `is_sampled` selects. For other columns it has
+    /// only the types.
     fn sample(&self, is_sampled: &dyn Fn(&str) -> bool) -> Sample {
         let schema = self.reader.metadata().file_metadata().schema_descr();
         let mut sample = Sample::default();
@@ -104,7 +104,7 @@ impl<'a> Table<'a> {
                     Ok(if bytes < SAMPLE_COLUMN_BYTES { Flow::On } else { Flow::Stop })
                 });
 
-                // If it is the column that is chosen, its reader meets the same error and says so.
+                // If this column is chosen, its reader meets the same error and reports it.
                 drop(sampled);
             }
         }
@@ -122,8 +122,8 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Hands the cells of a column to `take`, each with its row; groups without a wanted row are
-    /// not read.
+    /// Hands the cells of a column to `take`, each with its row from 0. Row groups without a wanted
+    /// row are not read.
     pub(crate) fn cells(
         &self,
         column: usize,
@@ -145,7 +145,8 @@ impl<'a> Table<'a> {
                 }
 
                 if group.metadata().column(column).compression() == Compression::LZO {
-                    let reason = "it is compressed with LZO, which is not read: write it with zstd or snappy";
+                    let reason =
+                        "LZO compression is not supported: write the file with zstd or snappy";
                     return Err(self.file.bad(reason));
                 }
 
@@ -154,8 +155,8 @@ impl<'a> Table<'a> {
                 let chunk = group.metadata().column(column);
                 pages::check(&mut stored, chunk).map_err(|reason| self.file.bad(reason))?;
 
-                // A value may be made of the one before it, so that a page of such values is far
-                // larger than it says.
+                // In this encoding a value may extend the one before it, so a page may become far
+                // larger than it states. One value at a time bounds the memory.
                 let batch = if chunk.encodings().any(|one| one == Encoding::DELTA_BYTE_ARRAY) {
                     1
                 } else {
@@ -249,6 +250,7 @@ impl<'a> Table<'a> {
                 return Ok(Flow::On);
             }
 
+            // A column that cannot be null has no levels: every value is present.
             if level == 0 {
                 levels.resize(values.len(), 0);
             }
@@ -264,13 +266,13 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Whether a column of bytes may hold text. Not every writer says so; that it is no UTF-8, its rows
-/// show.
+/// Whether a column of bytes may hold text. Not every writer marks text, so anything that is not
+/// another type is tried; rows that are not UTF-8 show up later.
 fn is_text(column: &ColumnDescriptor) -> bool {
     !matches!(column.converted_type(), ConvertedType::BSON | ConvertedType::DECIMAL)
 }
 
-/// Rows of a file.
+/// Number of rows of a file.
 pub(super) fn rows(file: &DataFile) -> Result<u64, DataError> {
     Table::open(file).map(|table| table.rows())
 }
@@ -280,7 +282,7 @@ pub(super) fn column(file: &DataFile, wanted: Option<&str>) -> Result<TextColumn
     Table::open(file)?.text_column(wanted)
 }
 
-/// Bytes of a column of text before it was compressed, about.
+/// An estimate of the bytes of a column of text before it was compressed.
 pub(super) fn text_bytes(file: &DataFile, column: &str) -> Option<u64> {
     let table = Table::open(file).ok()?;
     let column = table.column(column).ok()?;
@@ -288,7 +290,7 @@ pub(super) fn text_bytes(file: &DataFile, column: &str) -> Option<u64> {
     Some(groups.map(|group| group.column(column).uncompressed_size().max(0) as u64).sum())
 }
 
-/// Hands the texts of a column to `sink`, a row each.
+/// Hands the texts of a column to `sink`, row by row.
 pub(super) fn read_text(
     file: &DataFile,
     column: &str,

@@ -1,4 +1,4 @@
-//! One request, and what its answer means.
+//! One request, and the meaning of its answer.
 
 use super::Hub;
 use crate::error::DataError;
@@ -12,20 +12,20 @@ use ureq::{
 /// Longest address that is followed.
 const LONGEST_ADDRESS: usize = 8_192;
 
-/// Redirects that are followed one after the other.
+/// Most redirects that are followed one after the other.
 const MOST_REDIRECTS: usize = 5;
 
-/// Who asks. The client's own following of redirects compares names of hosts, so that another
-/// server on another port of the same machine would be sent the token: redirects are followed here,
-/// with the client that fits the address.
+/// The clients that make requests. When a client follows redirects itself, it compares only host
+/// names, so another server on another port of the same machine would get the token. Therefore
+/// redirects are followed here, with the client that fits the address.
 pub(super) struct Client {
-    /// With the token: for the hub's own scheme, host and port.
+    /// With the token, for the hub's own scheme, host and port.
     pub(super) own: ApiRepo,
-    /// Without: for every other address.
+    /// Without the token, for every other address.
     pub(super) bare: ApiRepo,
 }
 
-/// What becomes of a redirect.
+/// How to handle a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Redirects {
     /// It is followed.
@@ -34,7 +34,7 @@ pub(super) enum Redirects {
     Kept,
 }
 
-/// A try that brought nothing.
+/// A try that failed.
 pub(super) enum Failed {
     /// Another try may help.
     ForNow {
@@ -43,7 +43,7 @@ pub(super) enum Failed {
         /// The pause that the hub asks for.
         retry_after: Option<Duration>,
     },
-    /// It will not.
+    /// Another try cannot help.
     ForGood(DataError),
 }
 
@@ -53,21 +53,21 @@ impl From<DataError> for Failed {
     }
 }
 
-/// What to ask.
+/// What to request.
 pub(super) struct Question<'a> {
-    /// An address; the repository's listing where there is none.
+    /// An address; `None` for the repository's listing.
     pub(super) address: Option<&'a str>,
-    /// The first byte that is wanted, and the last.
+    /// The first and the last byte that are wanted.
     pub(super) range: Option<(u64, Option<u64>)>,
-    /// What becomes of a redirect.
+    /// How to handle a redirect.
     pub(super) redirects: Redirects,
     /// What it is about, for messages.
     pub(super) what: &'a str,
 }
 
 impl DataError {
-    /// Whether the hub did not answer, or not as itself: then what the cache has is the best there
-    /// is.
+    /// Whether the hub did not answer, or something else answered for it. Then the cache is the
+    /// best source.
     pub(crate) fn is_hub_away(&self) -> bool {
         match self {
             Self::HubUnreachable { .. } | Self::HubAnswer { .. } => true,
@@ -78,7 +78,7 @@ impl DataError {
 }
 
 impl Hub<'_> {
-    /// Asks, and gives an answer of status 2xx, or 3xx where redirects are kept.
+    /// Makes a request. Returns an answer of status 2xx, or 3xx if redirects are kept.
     pub(super) fn ask(
         &self,
         client: &Client,
@@ -121,7 +121,7 @@ impl Hub<'_> {
             }
             Some(address) if self.is_own(address) => client.own.info_request().uri(address),
             Some(address) => client.bare.info_request().uri(address),
-            // Sizes and checksums come along when it is asked for blobs.
+            // With this parameter the listing has sizes and checksums.
             None => client.own.info_request().query("blobs", "true"),
         };
 
@@ -147,13 +147,13 @@ impl Hub<'_> {
         Ok((asked, response))
     }
 
-    /// Whether an address is one of the hub's: only those are sent the token.
+    /// Whether an address is one of the hub's. Only these get the token.
     fn is_own(&self, address: &str) -> bool {
         let server = |text: &str| text.parse::<Uri>().ok().as_ref().and_then(server);
         server(address).is_some_and(|asked| Some(asked) == server(&self.config.endpoint))
     }
 
-    /// An answer that cannot be what was asked for.
+    /// The error for an answer that cannot be what was requested.
     pub(super) fn untrusted(&self, what: &str, reason: String) -> DataError {
         DataError::HubAnswer { what: what.to_owned(), reason: self.hidden(&reason) }
     }
@@ -185,16 +185,17 @@ impl Hub<'_> {
                 "the token in HF_TOKEN is not accepted: make a new one in your settings there"
             }
             401 => {
-                "it asks for a token, as it does where a name is mistyped: check it, or set HF_TOKEN"
+                "it asks for a token, as it does for a mistyped name: check the name, or set \
+                 HF_TOKEN"
             }
             403 if has_token => {
-                "the token may not read it: accept the terms on its page, or use another token"
+                "the token has no access: accept the terms on its page, or use another token"
             }
             403 => "access is restricted: accept the terms on its page and set HF_TOKEN",
             404 => "there is no such repository, revision or file: check the name and --revision",
             429 => "too many requests: wait, or set HF_TOKEN for a higher limit",
-            500.. => "the hub has trouble of its own: try again later",
-            _ => "it was not expected to answer so",
+            500.. => "the hub itself has trouble: try again later",
+            _ => "this status was not expected",
         };
 
         let error = DataError::HubStatus { what: what.to_owned(), status, advice };
@@ -208,7 +209,7 @@ impl Hub<'_> {
     }
 }
 
-/// Scheme, host and port: what tells one server from another.
+/// Scheme, host and port, which identify a server.
 fn server(address: &Uri) -> Option<(String, String, u16)> {
     let scheme = address.scheme_str()?.to_ascii_lowercase();
     let usual = if scheme == "https" { 443 } else { 80 };
@@ -216,7 +217,7 @@ fn server(address: &Uri) -> Option<(String, String, u16)> {
     Some((scheme, address.host()?.to_ascii_lowercase(), port))
 }
 
-/// Where a redirect leads to; `None` where that is no address of the web.
+/// The target of a redirect; `None` if it is not an address with http or https.
 fn joined(from: &Uri, location: &str) -> Option<String> {
     let scheme = from.scheme_str()?;
     let here = format!("{scheme}://{}", from.authority()?);
@@ -276,7 +277,8 @@ fn until(date: &str, now: SystemTime) -> Option<Duration> {
         return None;
     }
 
-    // Days since 1970 in the calendar whose year begins in March, so that leap days come last.
+    // Days since 1970, counted in years that begin in March, so that a leap day is the last of its
+    // year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days =
         365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;

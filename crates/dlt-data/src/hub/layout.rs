@@ -1,4 +1,4 @@
-//! Where files of a repository lie on this machine.
+//! Where files of a repository are on this machine.
 
 use super::{
     Listing, RemoteFile, Revision,
@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder of one repository.
+/// The cache folder of one repository.
 pub(super) struct Layout {
     repo: CacheRepo,
     folder: PathBuf,
@@ -24,17 +24,17 @@ impl Layout {
         Self { repo: cache.repo(repo), folder, revision: revision.as_str().to_owned() }
     }
 
-    /// Where the content of an entity tag lies.
+    /// The path of the content with this entity tag.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
         self.repo.blob_path(etag)
     }
 
-    /// Where a file of a commit lies.
+    /// The path of a file of a commit: a link to its content.
     pub(super) fn pointer(&self, commit: &str, file: &str) -> PathBuf {
         file.split('/').fold(self.repo.pointer_path(commit), |path, part| path.join(part))
     }
 
-    /// Makes a file of a commit out of a content.
+    /// Makes a file of a commit: a link to the content with this entity tag.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<PathBuf, DataError> {
         let pointer = self.pointer(commit, file);
         let failed = |error: &io::Error| DataError::Write {
@@ -45,8 +45,8 @@ impl Layout {
         let parent = pointer.parent().unwrap_or(&pointer);
         fs::create_dir_all(parent).map_err(|error| failed(&error))?;
 
-        // From snapshots/COMMIT/FILE up to the repository, then down: the cache can be moved as a
-        // whole.
+        // A relative link, from snapshots/COMMIT/FILE up to the repository and then down, so that
+        // the cache can be moved as a whole.
         let up = "../".repeat(2 + file.matches('/').count());
         let target = PathBuf::from(format!("{up}blobs/{etag}"));
 
@@ -55,7 +55,8 @@ impl Layout {
         }
 
         let beside = durable::beside(&pointer);
-        // One that an interrupted run left; nobody else is here, under the lock of the content.
+        // Removes a link that an interrupted run left. The caller holds the lock of the content, so
+        // no other process uses it.
         let _ = fs::remove_file(&beside);
         symlink(&target, &self.blob(etag), &beside)
             .and_then(|()| fs::rename(&beside, &pointer))
@@ -64,7 +65,7 @@ impl Layout {
         Ok(pointer)
     }
 
-    /// Writes down that the revision is this commit.
+    /// Notes in the cache that the revision is this commit.
     pub(super) fn remember(&self, commit: &str) -> Result<(), DataError> {
         let path = self.reference();
         if self.revision == commit
@@ -77,16 +78,16 @@ impl Layout {
         durable::replace(&path, commit.as_bytes())
     }
 
-    /// The commit that the revision was last seen at, and the files of it that are here.
+    /// The commit at which the revision was last seen, and those of its files that are on this
+    /// machine.
     pub(super) fn listing(&self) -> Option<Listing> {
-        let commit = match is_commit(&self.revision) {
-            true => self.revision.clone(),
-            false => {
-                dlt_spec::file::read_text(&self.reference(), dlt_spec::file::CONFIGURATION_BYTES)
-                    .ok()?
-                    .trim()
-                    .to_owned()
-            }
+        let commit = if is_commit(&self.revision) {
+            self.revision.clone()
+        } else {
+            dlt_spec::file::read_text(&self.reference(), dlt_spec::file::CONFIGURATION_BYTES)
+                .ok()?
+                .trim()
+                .to_owned()
         };
 
         if !is_commit(&commit) {
@@ -106,7 +107,7 @@ impl Layout {
     }
 }
 
-/// Every file below a folder; a link to a content that is gone is none.
+/// Every file below a folder. Links to missing contents are skipped.
 fn collect(folder: &Path, prefix: &str, files: &mut Vec<RemoteFile>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -136,7 +137,7 @@ fn symlink(target: &Path, _content: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 
-/// Where links take rights that users rarely have, the content is copied, as Python does.
+/// Elsewhere links need rights that users rarely have, so the content is copied, as Python does.
 #[cfg(not(unix))]
 fn symlink(_target: &Path, content: &Path, link: &Path) -> io::Result<()> {
     fs::copy(content, link).map(drop)

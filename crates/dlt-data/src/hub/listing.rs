@@ -1,4 +1,4 @@
-//! What a repository holds at a revision.
+//! The files of a repository at a revision.
 
 use super::{
     FetchEvent, Hub, OnFetch,
@@ -14,16 +14,16 @@ use std::{
 };
 
 /// Longest list that is read, in bytes: some 300,000 files with sizes and checksums, three times
-/// what the hub asks repositories to stay below.
+/// the hub's recommended limit.
 const LONGEST: usize = 64 << 20;
 
-/// Bytes that are taken at a time.
+/// Bytes that are read at a time.
 const PIECE: usize = 64 * 1024;
 
 /// The files of a repository at a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// The commit that the revision was.
+    /// The commit of the revision.
     pub commit: String,
     /// Its files.
     pub files: Vec<RemoteFile>,
@@ -34,13 +34,13 @@ pub struct Listing {
 pub struct RemoteFile {
     /// Name in the repository, with folders.
     pub name: String,
-    /// Bytes, where the hub says it.
+    /// Size in bytes, if the hub states it.
     pub size: Option<u64>,
-    /// SHA-256 of the content, where the hub says it: of large files.
+    /// SHA-256 of the content, if the hub states it, which it does for large files.
     pub sha256: Option<String>,
 }
 
-/// The hub's answer, as far as it is of use.
+/// The parts of the hub's answer that are used.
 #[derive(Deserialize)]
 struct Answer {
     sha: String,
@@ -61,7 +61,7 @@ struct Large {
     size: Option<u64>,
 }
 
-/// Asks the hub, with patience.
+/// Asks the hub, as often as its patience allows.
 pub(super) fn ask(hub: &Hub<'_>, on: OnFetch<'_>) -> Result<Listing, DataError> {
     let mut failed = 0;
     let what = format!("the list of files of {} at {}", hub.name, hub.revision);
@@ -96,7 +96,7 @@ fn once(hub: &Hub<'_>, what: &str) -> Result<Listing, Failed> {
 
     if is_page(&response) {
         let reason =
-            "a web page came instead; is there a log-in page or a proxy in between?".to_owned();
+            "got a web page instead; is there a log-in page or a proxy in between?".to_owned();
         return Err(untrusted(reason).into());
     }
 

@@ -1,13 +1,13 @@
-//! Names of repositories, revisions and files that are safe to be part of an address and of a path.
+//! Names of repositories, revisions and files that are safe in an address and in a path.
 
 use crate::error::DataError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Longest name that is taken.
+/// Most bytes of a name.
 const LONGEST: usize = 200;
 
-/// What kind of repository.
+/// The kind of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RepoKind {
@@ -17,7 +17,7 @@ pub enum RepoKind {
     Model,
 }
 
-/// Name of a repository: `OWNER/NAME`, or `NAME` for the oldest ones.
+/// Name of a repository: `OWNER/NAME`, or `NAME` for the oldest repositories.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RepoName {
     kind: RepoKind,
@@ -44,7 +44,7 @@ impl RepoName {
     /// A model and its revision, `OWNER/NAME[@REVISION]`.
     ///
     /// # Errors
-    /// If one of the two cannot be.
+    /// If one of the two is not valid.
     pub(crate) fn model_at(text: &str) -> Result<(Self, Revision), DataError> {
         match text.split_once('@') {
             Some((name, revision)) => Ok((Self::model(name)?, Revision::new(revision)?)),
@@ -63,13 +63,13 @@ impl RepoName {
         Err(DataError::BadHubName { name: name.to_owned(), expected: "OWNER/NAME" })
     }
 
-    /// What kind it is.
+    /// The kind of the repository.
     #[must_use]
     pub fn kind(&self) -> RepoKind {
         self.kind
     }
 
-    /// As it is written.
+    /// The name as it is written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.name
@@ -82,7 +82,7 @@ impl fmt::Display for RepoName {
     }
 }
 
-/// A branch, a tag, a reference as `refs/convert/parquet`, or a commit.
+/// A branch, a tag, a reference such as `refs/convert/parquet`, or a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Revision(String);
 
@@ -99,13 +99,13 @@ impl Revision {
         Err(DataError::BadHubName { name: name.to_owned(), expected })
     }
 
-    /// As it is written.
+    /// The name as it is written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is a commit, which never means anything else.
+    /// Whether it is a commit, whose content never changes.
     pub(crate) fn is_commit(&self) -> bool {
         is_commit(&self.0)
     }
@@ -123,7 +123,7 @@ impl fmt::Display for Revision {
     }
 }
 
-/// A part of a name that is no path by itself, as `..` would be.
+/// Whether a part of a name is safe: it cannot act as a path, as `..` would.
 fn is_word(part: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     !part.is_empty()
@@ -146,13 +146,13 @@ pub(super) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether this can be the name of a file among the contents.
+/// Whether this can be an entity tag, which names a file among the contents.
 pub(super) fn is_etag(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     (1..=128).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// The SHA-256 that an entity tag is, for large files.
+/// The SHA-256 in an entity tag. Only large files have one.
 pub(super) fn as_sha256(etag: &str) -> Option<String> {
     let is_one = etag.len() == 64 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_one.then(|| etag.to_ascii_lowercase())

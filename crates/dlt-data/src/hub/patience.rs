@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 /// How long to wait for the hub and how often to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// Tries that bring nothing, one after the other, before it is given up.
+    /// Failed tries, one after the other, before the request is given up.
     pub tries: u32,
-    /// Pause after the first of them; it doubles each time. The hub's own `Retry-After` comes
-    /// before it.
+    /// Pause after the first failed try; it doubles each time. The hub's own `Retry-After` takes
+    /// precedence.
     pub first_wait: Duration,
-    /// Longest pause, also where the hub asks for a longer one.
+    /// Longest pause, even if the hub asks for a longer one.
     pub longest_wait: Duration,
     /// How long to wait for a connection, an answer or the next bytes.
     pub stall: Duration,
-    /// What brings less is broken off and tried again, a file where it stopped; measured over
-    /// `stall`.
+    /// Least speed, measured over `stall`. A slower answer is broken off and tried again; a file
+    /// resumes where it stopped.
     pub least_bytes_per_s: u64,
     /// Longest time that one answer with a list of files may take.
     pub listing: Duration,
@@ -29,14 +29,14 @@ impl Default for Patience {
             longest_wait: Duration::from_secs(60),
             stall: Duration::from_secs(30),
             least_bytes_per_s: 200,
-            // The longest list that is read, 64 MiB, at some 200 kB a second.
+            // Enough for the longest list that is read, 64 MiB, at some 200 kB a second.
             listing: Duration::from_secs(300),
         }
     }
 }
 
 impl Patience {
-    /// For a question whose answer only makes sure of what is here already: two tries.
+    /// For a question that the cache can answer too: at most two tries.
     pub(crate) fn brief(&self) -> Self {
         Self { tries: self.tries.min(2), ..self.clone() }
     }
@@ -46,7 +46,7 @@ impl Patience {
         Pace { patience: self, window: Instant::now(), in_window: 0 }
     }
 
-    /// Bytes that `stall` brings at the least speed.
+    /// Bytes that arrive within `stall` at the least speed.
     pub(super) fn least_bytes(&self) -> u64 {
         least_bytes(self.least_bytes_per_s, self.stall)
     }
@@ -67,7 +67,7 @@ pub(super) struct Pace<'a> {
 }
 
 impl Pace<'_> {
-    /// Counts bytes that have arrived; whether the answer is still fast enough.
+    /// Counts bytes that have arrived. Returns whether the answer is still fast enough.
     pub(super) fn is_kept(&mut self, bytes: usize) -> bool {
         self.in_window += bytes as u64;
         let elapsed = self.window.elapsed();
@@ -76,7 +76,8 @@ impl Pace<'_> {
         }
 
         let is_kept = self.in_window >= least_bytes(self.patience.least_bytes_per_s, elapsed);
-        (self.window, self.in_window) = (Instant::now(), 0);
+        self.window = Instant::now();
+        self.in_window = 0;
         is_kept
     }
 }

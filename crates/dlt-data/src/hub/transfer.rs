@@ -22,25 +22,24 @@ use std::{
 };
 use ureq::{Body, http::Response};
 
-/// Bytes that are taken at a time.
+/// Bytes that are read at a time.
 const PIECE: usize = 64 * 1024;
 
-/// Bytes that come between two reports of progress, at least.
+/// Fewest bytes between two reports of progress.
 const BYTES_PER_REPORT: u64 = 256 * 1024;
 
-/// What the hub says of a file before it gives it.
+/// What the hub states about a file in its headers.
 struct Stated {
     etag: String,
     size: u64,
     sha256: Option<String>,
 }
 
-/// Bytes from which on it takes long enough to compare a file that somebody who waits wants to
-/// know.
-const BYTES_TO_TELL: u64 = 64 << 20;
+/// Size in bytes from which on comparing a file takes so long that it is reported.
+const BYTES_TO_REPORT: u64 = 64 << 20;
 
-/// The path of a file, fetched if it is not here whole. `bytes` counts what is fetched of all files
-/// together.
+/// The path of a file, which is fetched if it is not complete on this machine. `bytes` counts the
+/// bytes that are fetched of all files together.
 pub(super) fn file(
     hub: &Hub<'_>,
     listing: &Listing,
@@ -78,7 +77,8 @@ pub(super) fn file(
             Err(Failed::ForNow { error, retry_after }) => (error, retry_after),
         };
 
-        // A try that brought the file a good deal further than any before is none that failed.
+        // A try that got the file well beyond any try before counts as the first failure: a long
+        // download over a bad line may break off any number of times.
         let patience = &hub.config.patience;
         let here = transfer.part_bytes();
         let is_progress = here > best && here - best >= patience.least_bytes();
@@ -97,8 +97,8 @@ pub(super) fn file(
     }
 }
 
-/// Why a file of the cache that has the right size is not what the hub gave, if it is not. Nobody
-/// can tell where the hub gives no checksum.
+/// The error for a file of the cache that has the right size but a wrong checksum. `None` if it is
+/// right, or if the hub gives no checksum.
 fn damage(
     hub: &Hub<'_>,
     file: &RemoteFile,
@@ -109,7 +109,7 @@ fn damage(
     let blob = fs::canonicalize(pointer).map_err(unreadable)?;
     let named = || as_sha256(&blob.file_name()?.to_string_lossy());
     let Some(expected) = file.sha256.clone().or_else(named) else { return Ok(None) };
-    let begin = |of| tell_of_comparing(&file.name, of, on);
+    let begin = |of| report_comparing(&file.name, of, on);
     let content = verified::compare(&blob, &hub.layout().blob(&expected), &expected, begin)
         .map_err(unreadable)?;
 
@@ -121,8 +121,8 @@ fn damage(
     })
 }
 
-fn tell_of_comparing(file: &str, of: u64, on: OnFetch<'_>) {
-    if of >= BYTES_TO_TELL {
+fn report_comparing(file: &str, of: u64, on: OnFetch<'_>) {
+    if of >= BYTES_TO_REPORT {
         on(FetchEvent::Comparing { file: file.to_owned(), of });
     }
 }
@@ -158,22 +158,22 @@ impl Transfer<'_> {
         Ok(layout.link(&self.listing.commit, &self.file.name, &stated.etag)?)
     }
 
-    /// Whether the content is here, fetched for another commit or by somebody else.
+    /// Whether the content is already on this machine, for another commit or from another process.
     fn is_here(&self, blob: &Path, stated: &Stated) -> Result<bool, DataError> {
         if !fs::metadata(blob).is_ok_and(|here| here.len() == stated.size) {
             return Ok(false);
         }
 
         let Some(sha256) = &stated.sha256 else { return Ok(true) };
-        let begin = |of| tell_of_comparing(&self.file.name, of, self.on);
+        let begin = |of| report_comparing(&self.file.name, of, self.on);
         let content = verified::compare(blob, blob, sha256, begin)
             .map_err(|source| DataError::Read { path: blob.to_owned(), source })?;
 
         Ok(content == Content::Right)
     }
 
-    /// Asks for the file's headers, following redirects within the hub only: those that lead
-    /// elsewhere come with what the hub itself says of the file.
+    /// Requests the file's headers, and follows redirects only within the hub. A redirect to
+    /// elsewhere has the hub's own headers about the file.
     fn stated(&self) -> Result<Stated, Failed> {
         let mut address = self.address();
         let name = &self.file.name;
@@ -199,8 +199,8 @@ impl Transfer<'_> {
                 return Ok(self.read_headers(&response)?);
             }
 
-            // A repository that was renamed; with the token only as long as it stays on the same
-            // host.
+            // The repository was renamed. The request has the token, so only targets on the same
+            // host are followed.
             let endpoint = &self.hub.config.endpoint;
             match target
                 .strip_prefix(endpoint.as_str())
@@ -225,8 +225,8 @@ impl Transfer<'_> {
         if commit.is_empty() {
             let page = if is_page(response) { ", but a web page" } else { "" };
             let reason = format!(
-                "an answer without X-Repo-Commit{page}: this is not the hub; is there a log-in page or a proxy in \
-                 between?"
+                "an answer without X-Repo-Commit{page}: this is not the hub; is there a log-in \
+                 page or a proxy in between?"
             );
             return Err(self.untrusted(&reason));
         }
@@ -243,7 +243,7 @@ impl Transfer<'_> {
 
         if !is_etag(etag) {
             return Err(self.untrusted(&format!(
-                "an entity tag of letters and digits was expected, got {etag:?}"
+                "expected an entity tag of letters and digits, got {etag:?}"
             )));
         }
 
@@ -259,7 +259,7 @@ impl Transfer<'_> {
             .or(self.file.size)
             .or_else(|| number("content-length").filter(|_| is_whole))
             .ok_or_else(|| {
-                self.untrusted("neither X-Linked-Size nor Content-Range says how long it is")
+                self.untrusted("neither X-Linked-Size nor Content-Range states its length")
             })?;
 
         if let Some(expected) = self.file.size.filter(|&expected| expected != size) {
@@ -276,7 +276,7 @@ impl Transfer<'_> {
         Ok(Stated { etag: etag.to_owned(), size, sha256 })
     }
 
-    /// Brings the partial file to its full length and checks it.
+    /// Completes the partial file and checks it.
     fn complete(&self, part: &Path, stated: &Stated) -> Result<(), Failed> {
         let unwritable = |error: io::Error| Failed::from(write_error(part, &error));
         durable::unshare(part).map_err(unwritable)?;
@@ -289,6 +289,7 @@ impl Transfer<'_> {
             .map_err(unwritable)?;
 
         let mut here = file.metadata().map_err(unwritable)?.len();
+        // A partial file that is too long cannot be a part of this content: start again.
         if here > stated.size {
             file.set_len(0).map_err(unwritable)?;
             here = 0;
@@ -314,7 +315,7 @@ impl Transfer<'_> {
         fs::remove_file(part).map_err(unwritable)?;
         let error = self.checksum(expected, &got);
 
-        // What lay here may have been another file's beginning: once more from the start.
+        // The bytes that were here before may belong to another file: try once more from the start.
         if is_resumed {
             Err(Failed::ForNow { error, retry_after: None })
         } else {
@@ -339,7 +340,7 @@ impl Transfer<'_> {
         };
 
         let mut response = match self.hub.ask(&self.client, &question) {
-            // There is nothing behind what is here already, though there should be.
+            // The server says that the file ends here, although bytes are missing.
             Err(Failed::ForGood(DataError::HubStatus { status: 416, .. })) => {
                 file.set_len(0).map_err(|error| write_error(part, &error))?;
                 let name = self.file.name.clone();
@@ -349,14 +350,16 @@ impl Transfer<'_> {
         };
 
         if is_page(&response) && !self.file.name.ends_with(".html") {
-            let reason = "a web page came instead of the file; is there a log-in page or a proxy in between?";
+            let reason =
+                "got a web page instead of the file; is there a log-in page or a proxy in between?";
             return Err(self.untrusted(reason).into());
         }
 
-        let goes_on = response.status().as_u16() == 206
+        let is_resumed = response.status().as_u16() == 206
             && header(&response, "content-range")
                 .is_some_and(|range| range.trim().starts_with(&format!("bytes {here}-")));
-        if here > 0 && !goes_on {
+        // The server ignores the range and sends the whole file.
+        if here > 0 && !is_resumed {
             file.set_len(0).map_err(|error| write_error(part, &error))?;
             here = 0;
         }
@@ -371,7 +374,7 @@ impl Transfer<'_> {
         Err(self.broken(here, size, "the connection was closed early"))
     }
 
-    /// Copies until the end, the expected size, or less than the least speed.
+    /// Copies until the answer ends, exceeds the expected size, or is slower than the least speed.
     fn copy(
         &self,
         body: &mut impl Read,
@@ -382,9 +385,9 @@ impl Transfer<'_> {
     ) -> Result<(), Failed> {
         let mut piece = vec![0; PIECE];
         let mut pace = self.hub.config.patience.pace();
-        let mut told = *here;
+        let mut reported = *here;
 
-        self.tell(*here, size);
+        self.report(*here, size);
 
         loop {
             let read = match body.read(&mut piece) {
@@ -409,9 +412,9 @@ impl Transfer<'_> {
             file.write_all(&piece[..read]).map_err(|error| write_error(part, &error))?;
             *here += read as u64;
 
-            if *here - told >= BYTES_PER_REPORT || *here == size {
-                told = *here;
-                self.tell(*here, size);
+            if *here - reported >= BYTES_PER_REPORT || *here == size {
+                reported = *here;
+                self.report(*here, size);
             }
 
             if !pace.is_kept(read) && *here < size {
@@ -420,7 +423,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Waits for whoever fetches the same content now.
+    /// Takes the lock of the content, after waiting for any process that fetches it now.
     fn lock(&self, blob: &Path) -> Result<File, DataError> {
         let path = blob.with_extension(LOCK);
         let failed = |error: io::Error| write_error(&path, &error);
@@ -436,7 +439,8 @@ impl Transfer<'_> {
         let what = format!("{} of {}", self.file.name, self.listing.commit);
         let grows = blob.with_extension(PART);
 
-        // A transfer that stalls is given up and tried again for as long as the patience says.
+        // The other process may stall and try again for as long as its patience allows, so no
+        // progress for a while does not mean that it is dead.
         let still = self.hub.config.patience.stall.saturating_mul(STALLS).max(waiting::STILL);
         waiting::lock(&file, &path, &Waiting { what: &what, grows: &grows, still })
             .map_err(failed)?;
@@ -444,7 +448,7 @@ impl Transfer<'_> {
         Ok(file)
     }
 
-    /// Bytes that are here of a file that is not whole.
+    /// Bytes that are on this machine of a partly fetched file.
     fn part_bytes(&self) -> u64 {
         let Some(sha256) = &self.file.sha256 else { return 0 };
         let part = self.hub.layout().blob(sha256).with_extension(PART);
@@ -455,7 +459,7 @@ impl Transfer<'_> {
         self.client.own.url(&escaped(&self.file.name))
     }
 
-    fn tell(&self, bytes: u64, of: u64) {
+    fn report(&self, bytes: u64, of: u64) {
         (self.on)(FetchEvent::At { file: self.file.name.clone(), bytes, of });
     }
 
@@ -475,8 +479,8 @@ impl Transfer<'_> {
     }
 }
 
-/// Stalls of the process that fetches a file, with its pauses between, after which nobody waits for
-/// it.
+/// How many stall times of the process that fetches a file, pauses included, another process waits
+/// without progress.
 const STALLS: u32 = 10;
 
 fn write_error(path: &Path, error: &io::Error) -> DataError {

@@ -1,11 +1,11 @@
-//! Contents of the cache that were compared with the hub's checksum, so that no start has to do it
-//! again.
+//! Notes which contents of the cache were compared with the hub's checksum, so that a later start
+//! need not do it again.
 //!
 //! `blobs/SHA256.checked`, next to the content itself, holds one line:
-//! `1 SIZE SECONDS NANOSECONDS DEVICE INODE`, where 1 is the layout and the others are the file's
-//! size, its time of change, and what the system knows it by. A content whose file is still the one
-//! of that line is taken as it is; any other is read and compared once. Where no note can be
-//! written, as in a cache that is shared and read-only, each start compares.
+//! `1 SIZE SECONDS NANOSECONDS DEVICE INODE`, where 1 is the version of the layout. The others are
+//! the file's size, its time of change, and the device and inode that identify it. If the line
+//! still fits the file, the content is used as it is. Otherwise it is read and compared once. If no
+//! note can be written, as in a shared read-only cache, each start compares.
 
 use crate::{
     checksum::{self, hex},
@@ -22,14 +22,14 @@ const ENDING: &str = "checked";
 /// What a file of the cache holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// What the hub says.
+    /// The content that the hub states.
     Right,
-    /// Something of this SHA-256.
+    /// Another content, with this SHA-256.
     Wrong(String),
 }
 
-/// Compares a file with a SHA-256, unless it was compared before and has not changed. `begin` is
-/// told of the bytes that are about to be read.
+/// Compares a file with a SHA-256, unless it was compared before and has not changed. `begin` gets
+/// the number of bytes before they are read.
 pub(super) fn compare(
     path: &Path,
     blob: &Path,
@@ -56,7 +56,7 @@ pub(super) fn compare(
     Ok(Content::Right)
 }
 
-/// Notes that a content was compared as it was fetched.
+/// Notes that a content was compared when it was fetched.
 pub(super) fn remember(blob: &Path) {
     match identity(blob) {
         Ok(identity) => write(&note(blob), &identity),
@@ -74,7 +74,7 @@ fn note(blob: &Path) -> PathBuf {
     blob.with_extension(ENDING)
 }
 
-/// By what a file is known again.
+/// What identifies an unchanged file.
 #[cfg(unix)]
 fn identity(path: &Path) -> io::Result<String> {
     use std::os::unix::fs::MetadataExt;
@@ -86,7 +86,7 @@ fn identity(path: &Path) -> io::Result<String> {
     Ok(format!("1 {size} {seconds} {nanoseconds} {} {}\n", file.dev(), file.ino()))
 }
 
-/// Elsewhere a file has no number.
+/// Elsewhere a file has no inode number.
 #[cfg(not(unix))]
 fn identity(path: &Path) -> io::Result<String> {
     let file = fs::metadata(path)?;

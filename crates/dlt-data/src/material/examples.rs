@@ -1,4 +1,4 @@
-//! The examples of a split, by number.
+//! The examples of a split, by index.
 
 use super::masking::Masking;
 use crate::{
@@ -9,29 +9,29 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// The pass whose draws evaluations take, whatever was trained before.
+/// The pass whose random draws evaluations use, whatever was trained before.
 const FIXED_PASS: u64 = u64::MAX;
 
-/// Whether what is random about an example is drawn anew.
+/// How random choices about an example are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Draw {
-    /// For training in this pass: it depends on seed, pass and example alone, so a run that is
-    /// taken up again draws the same.
+    /// For training in this pass. Draws depend only on the seed, the pass and the example's index,
+    /// so a resumed run draws the same.
     Pass(u64),
-    /// For evaluation: hidden tokens are always the same ones, pictures stay as they are.
+    /// For evaluation. The same tokens are always hidden, and pictures are not changed.
     Fixed,
 }
 
-/// The examples of a split: windows of text, sentences, or pictures. A clone shares them.
+/// The examples of a split: windows of text, sentences, or pictures. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Examples {
-    kind: Kind,
+    kind: ExampleKind,
     count: usize,
     seed: u64,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(super) enum ExampleKind {
     Windows(Windows),
     Masked(Windows, Masking),
     Sentences(Arc<SentenceIds>),
@@ -54,7 +54,7 @@ pub enum ExampleBatch {
     Masked {
         /// Token ids, B x T, some replaced.
         inputs: Vec<u32>,
-        /// What stood in the place of those that are to be predicted, B x T.
+        /// The original tokens where they are to be predicted, else `None`, B x T.
         targets: Vec<Option<u32>>,
         /// B.
         windows: usize,
@@ -72,16 +72,16 @@ pub enum ExampleBatch {
 
 impl From<Windows> for Examples {
     fn from(windows: Windows) -> Self {
-        Self::new(Kind::Windows(windows), 0)
+        Self::new(ExampleKind::Windows(windows), 0)
     }
 }
 
 impl Examples {
-    pub(super) fn new(kind: Kind, seed: u64) -> Self {
+    pub(super) fn new(kind: ExampleKind, seed: u64) -> Self {
         let count = match &kind {
-            Kind::Windows(windows) | Kind::Masked(windows, _) => windows.count(),
-            Kind::Sentences(rows) => rows.len(),
-            Kind::Pictures(pictures, _) => pictures.len(),
+            ExampleKind::Windows(windows) | ExampleKind::Masked(windows, _) => windows.count(),
+            ExampleKind::Sentences(rows) => rows.len(),
+            ExampleKind::Pictures(pictures, _) => pictures.len(),
         };
 
         Self { kind, count, seed }
@@ -93,7 +93,7 @@ impl Examples {
         self.count
     }
 
-    /// The same examples, but only the first `count` of them.
+    /// Only the first `count` of these examples.
     ///
     /// # Errors
     /// If there are fewer.
@@ -103,15 +103,17 @@ impl Examples {
         }
 
         let kind = match &self.kind {
-            Kind::Windows(windows) => Kind::Windows(windows.first(count)?),
-            Kind::Masked(windows, masking) => Kind::Masked(windows.first(count)?, *masking),
+            ExampleKind::Windows(windows) => ExampleKind::Windows(windows.first(count)?),
+            ExampleKind::Masked(windows, masking) => {
+                ExampleKind::Masked(windows.first(count)?, *masking)
+            }
             other => other.clone(),
         };
 
         Ok(Self { kind, count, seed: self.seed })
     }
 
-    /// The examples of these numbers.
+    /// The examples with these indices.
     ///
     /// # Errors
     /// If there is no such example.
@@ -122,11 +124,11 @@ impl Examples {
         };
 
         match &self.kind {
-            Kind::Windows(windows) => {
+            ExampleKind::Windows(windows) => {
                 let [inputs, targets] = filled(windows, indices)?;
                 Ok(ExampleBatch::Windows { inputs, targets, windows: indices.len() })
             }
-            Kind::Masked(windows, masking) => {
+            ExampleKind::Masked(windows, masking) => {
                 let [mut inputs, _] = filled(windows, indices)?;
                 let rows = inputs.chunks_exact_mut(windows.context()).zip(indices);
                 let targets = rows
@@ -135,7 +137,7 @@ impl Examples {
 
                 Ok(ExampleBatch::Masked { inputs, targets, windows: indices.len() })
             }
-            Kind::Sentences(rows) => {
+            ExampleKind::Sentences(rows) => {
                 let rows = if rows.pads_fully() {
                     rows.full_batch(indices)?
                 } else {
@@ -145,7 +147,7 @@ impl Examples {
                 let labels = rows.labels.iter().flatten().copied().collect();
                 Ok(ExampleBatch::Sentences { rows, labels })
             }
-            Kind::Pictures(pictures, settings) => {
+            ExampleKind::Pictures(pictures, settings) => {
                 let augment = match draw {
                     Draw::Pass(pass) => Augment::Drawn { seed: self.seed, pass },
                     Draw::Fixed => Augment::Never,
@@ -156,39 +158,39 @@ impl Examples {
         }
     }
 
-    /// What is left of a text after the last whole window, as a shorter one.
+    /// The rest of a text after the last whole window, as one shorter window.
     ///
     /// # Errors
     /// If its tokens cannot be read.
     pub fn tail(&self) -> Result<Option<ExampleBatch>, DataError> {
         Ok(match &self.kind {
-            Kind::Windows(windows) => windows
+            ExampleKind::Windows(windows) => windows
                 .tail()?
                 .map(|(inputs, targets)| ExampleBatch::Windows { inputs, targets, windows: 1 }),
-            Kind::Masked(windows, masking) => windows.tail()?.map(|(mut inputs, _)| {
+            ExampleKind::Masked(windows, masking) => windows.tail()?.map(|(mut inputs, _)| {
                 let targets = masking.hide(&mut inputs, self.seed, FIXED_PASS, self.count);
                 ExampleBatch::Masked { inputs, targets, windows: 1 }
             }),
-            Kind::Sentences(_) | Kind::Pictures(..) => None,
+            ExampleKind::Sentences(_) | ExampleKind::Pictures(..) => None,
         })
     }
 
-    /// Tokens of the widest batch; nothing where all are as wide as the model says.
+    /// Tokens of the widest batch; `None` if all batches are as wide as the model's context.
     #[must_use]
     pub fn widest(&self) -> Option<usize> {
         match &self.kind {
-            Kind::Sentences(rows) => Some(rows.widest()),
-            Kind::Windows(_) | Kind::Masked(..) | Kind::Pictures(..) => None,
+            ExampleKind::Sentences(rows) => Some(rows.widest()),
+            ExampleKind::Windows(_) | ExampleKind::Masked(..) | ExampleKind::Pictures(..) => None,
         }
     }
 
-    /// How often each class occurs; nothing where there are none.
+    /// How often each class occurs; `None` if the examples have no classes.
     #[must_use]
     pub fn class_counts(&self) -> Option<Vec<u64>> {
         let labels: Vec<u32> = match &self.kind {
-            Kind::Windows(_) | Kind::Masked(..) => return None,
-            Kind::Sentences(rows) => rows.labels().collect(),
-            Kind::Pictures(pictures, _) => {
+            ExampleKind::Windows(_) | ExampleKind::Masked(..) => return None,
+            ExampleKind::Sentences(rows) => rows.labels().collect(),
+            ExampleKind::Pictures(pictures, _) => {
                 pictures.labels.iter().map(|&label| u32::from(label)).collect()
             }
         };
@@ -201,14 +203,16 @@ impl Examples {
     }
 }
 
-/// Inputs and targets of windows.
+/// Inputs and targets of windows, each B x T.
 fn filled(windows: &Windows, indices: &[usize]) -> Result<[Vec<u32>; 2], DataError> {
     let context = windows.context();
     let mut inputs = vec![0; indices.len() * context];
     let mut targets = vec![0; indices.len() * context];
+
     let rows = inputs.chunks_exact_mut(context).zip(targets.chunks_exact_mut(context));
     for (&index, (inputs, targets)) in indices.iter().zip(rows) {
         windows.fill(index, inputs, targets)?;
     }
+
     Ok([inputs, targets])
 }

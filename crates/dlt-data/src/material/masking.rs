@@ -1,27 +1,27 @@
-//! Hiding tokens that a model is to find again, as BERT was trained.
+//! Hides tokens that a model has to predict, as in BERT's training.
 
 use rand::{Rng, SeedableRng, seq::index::sample};
 use rand_chacha::ChaCha8Rng;
 
-/// Of the tokens to be predicted, how many of ten the mask replaces, and up to how many a mask or a
-/// random token.
+/// Of ten tokens to be predicted: how many the mask replaces, and how many the mask or a random
+/// token replaces.
 const OF_TEN: [u32; 2] = [8, 9];
 
 /// How tokens are hidden.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Masking {
-    /// The mask.
+    /// The id of the mask.
     pub(super) token: u32,
-    /// Tokens that may be drawn at random: the tokenizer's.
+    /// Number of tokens that may be drawn at random: the tokenizer's vocabulary.
     pub(super) words: usize,
-    /// Share of a window that is to be predicted.
+    /// Share of a window's tokens that are to be predicted, from 0 to 1.
     pub(super) share: f64,
 }
 
 impl Masking {
-    /// Hides tokens of a window, one at least: of ten, eight become the mask, one a random token,
-    /// one stays. The answer has what stood there. It depends on seed, pass and number of the
-    /// window alone.
+    /// Hides tokens of a window, at least one. Of ten, eight become the mask on average, one
+    /// becomes a random token and one stays. Returns the original tokens at these positions. The
+    /// draws depend only on the seed, the pass and the window's index.
     pub(super) fn hide(
         &self,
         window: &mut [u32],
@@ -30,6 +30,7 @@ impl Masking {
         index: usize,
     ) -> Vec<Option<u32>> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // Pass and index in different halves, so that each pair has its own stream.
         rng.set_stream(pass.rotate_left(32) ^ index as u64);
 
         let count = ((window.len() as f64 * self.share).round() as usize).clamp(1, window.len());
@@ -95,7 +96,7 @@ mod tests {
         }
 
         assert_eq!(all, 30_000.0);
-        // Five standard errors; a hundredth of the random tokens is the one that stood there.
+        // Five standard errors; a hundredth of the random tokens equals the original one.
         assert!((masks / all - 0.8f64).abs() < 5.0 * (0.16f64 / all).sqrt(), "{masks}");
         assert!((kept / all - 0.101f64).abs() < 5.0 * (0.09f64 / all).sqrt(), "{kept}");
     }

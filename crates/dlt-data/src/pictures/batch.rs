@@ -17,16 +17,17 @@ const LARGEST_SIDE: usize = 1_024;
 /// How pictures become numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PictureSettings {
-    /// Width and height, S, in pixels; other than 32 they are resized, bilinear.
+    /// Width and height, S, in pixels. If S is not 32, pictures are resized by bilinear
+    /// interpolation.
     pub side: usize,
-    /// Taken off each channel, on a scale from 0 to 1.
+    /// Subtracted from each channel, on a scale from 0 to 1.
     pub mean: [f32; 3],
-    /// What each channel is then divided by.
+    /// Each channel is then divided by this.
     pub std: [f32; 3],
-    /// Pixels of black that are put around a picture before 32 x 32 of them are cut out at random;
-    /// 0 does not crop.
+    /// Width in pixels of a black border that is put around a picture before 32 x 32 pixels are cut
+    /// out at random. 0 does not crop.
     pub crop: usize,
-    /// Whether every other picture is mirrored, at random.
+    /// Whether a picture is mirrored with probability one half.
     pub flip: bool,
 }
 
@@ -49,10 +50,10 @@ impl PictureSettings {
 /// Whether pictures are changed at random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Augment {
-    /// They stay as they are, whatever the settings say: for validation and test.
+    /// They are not changed, whatever the settings say: for validation and test.
     Never,
-    /// They are cropped and flipped as the settings say. What is drawn for a picture depends on
-    /// seed, pass and picture alone, so a run that is taken up again draws the same.
+    /// They are cropped and flipped as the settings say. Draws depend only on the seed, the pass
+    /// and the picture's index, so a resumed run draws the same.
     Drawn {
         /// Seed of the draws.
         seed: u64,
@@ -76,7 +77,7 @@ impl Pictures {
     /// These pictures as a batch.
     ///
     /// # Errors
-    /// If there is no such picture or the settings cannot be.
+    /// If there is no such picture or the settings are not valid.
     pub fn batch(
         &self,
         indices: &[usize],
@@ -142,7 +143,7 @@ fn check(settings: &PictureSettings) -> Result<(), DataError> {
 
 /// What was drawn for one picture.
 struct Draw {
-    /// Where the cut begins in the picture with its border, less the border.
+    /// Where the cut begins, relative to the picture without its border; may be negative.
     down: i64,
     across: i64,
     is_flipped: bool,

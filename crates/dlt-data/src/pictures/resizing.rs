@@ -1,19 +1,19 @@
-//! Resizing by bilinear interpolation, as Pillow does it and with it the reference's image
-//! processor: each channel first across, then down, in whole numbers of 8 bits with weights of 22
-//! binary places.
+//! Resizing by bilinear interpolation, bit for bit as Pillow and therefore the reference's image
+//! processor do it. Each channel is resized first across, then down, in whole numbers of 8 bits
+//! with weights of 22 binary places.
 
 use std::f64;
 
 /// Binary places of a weight.
 const PLACES: u32 = 22;
 
-/// The pixels that make one pixel of the result, and their weights.
+/// The pixels that form one pixel of the result, and their weights.
 struct Taps {
     start: usize,
     weights: Vec<i32>,
 }
 
-/// A square channel of `side` pixels a row as one of `to` pixels a row.
+/// Resizes a square channel from `side` to `to` pixels a row.
 pub(super) fn resized(channel: &[u8], side: usize, to: usize) -> Vec<u8> {
     let taps = taps(side, to);
     let mut across = vec![0; side * to];
@@ -32,14 +32,15 @@ pub(super) fn resized(channel: &[u8], side: usize, to: usize) -> Vec<u8> {
 }
 
 fn sum(taps: &Taps, pixel: impl Fn(usize) -> u8) -> u8 {
+    // Starting at one half rounds to nearest when the binary places are cut off.
     let half = 1_i32 << (PLACES - 1);
     let weighted = taps.weights.iter().zip(taps.start..);
     let total = weighted.fold(half, |total, (&weight, at)| total + i32::from(pixel(at)) * weight);
     (total >> PLACES).clamp(0, 255) as u8
 }
 
-/// Weights of a triangle over the nearest pixels; where the result is smaller, over all that fall
-/// into one of its own.
+/// For each pixel of the result, the weights of a triangle over the nearest pixels. If the result
+/// is smaller, the triangle covers all pixels that fall into one of its pixels.
 fn taps(side: usize, to: usize) -> Vec<Taps> {
     let scale = side as f64 / to as f64;
     let support = scale.max(1.0);

@@ -1,5 +1,4 @@
-//! What the name of a file says: its split, its place among numbered parts, and what it is packed
-//! in.
+//! What the name of a file gives: its split, its place among numbered parts, and its packing.
 
 use crate::{
     files::{Format, Packing},
@@ -8,7 +7,7 @@ use crate::{
 use dlt_spec::record::Reason;
 use std::cmp::Ordering;
 
-/// Files about data, by their names without endings: what is in them is not to be learned.
+/// Files about data, by their names without endings. Nothing is learned from their content.
 const ABOUT_DATA: [&str; 17] = [
     "authors",
     "changelog",
@@ -29,10 +28,10 @@ const ABOUT_DATA: [&str; 17] = [
     "state",
 ];
 
-/// Folders in which files are as if they were outside.
+/// A folder that is ignored: its files count as files of the folder above.
 const TRANSPARENT: &str = "data";
 
-/// The hub's mark of a split of which it has converted only a part.
+/// The hub's prefix for a split of which it has converted only a part.
 const PARTIAL: &str = "partial-";
 
 /// A file of text or rows, by its name alone.
@@ -41,11 +40,12 @@ pub(super) struct NamedFile<'a> {
     pub(super) name: &'a str,
     pub(super) format: Format,
     pub(super) packing: Packing,
-    /// The folder that is no split's: the configuration, on the hub. Empty at the top.
+    /// The first folder that names no split: on the hub, the configuration. Empty for files at the
+    /// top.
     pub(super) config: &'a str,
-    /// Words that say a split, in order, each once, and what they say.
+    /// Words that name a split, sorted, each once, with the split that they name.
     pub(super) says: Vec<(String, Split)>,
-    /// Its number among parts, where the name counts them.
+    /// Its number among parts, where the name has one.
     pub(super) part: Option<Part>,
 }
 
@@ -57,8 +57,8 @@ pub(super) struct Part {
 }
 
 impl<'a> NamedFile<'a> {
-    /// What a path below a folder says, or why it is not read. A folder at the top that is `config`
-    /// says no split.
+    /// Reads a path below a folder, or gives the reason why the file is not read. If the folder at
+    /// the top is `config`, its name is not read as a split.
     pub(super) fn new(name: &'a str, config: Option<&str>) -> Result<Self, Reason> {
         let mut folders: Vec<&str> = name.split('/').collect();
         let file = folders.pop().unwrap_or_default();
@@ -98,25 +98,26 @@ impl<'a> NamedFile<'a> {
         Ok(Self { name, format, packing, config: own, says, part: part(file) })
     }
 
-    /// The split that the name says; of two that it says, the first.
+    /// The split that the name gives; if it gives two, the first.
     pub(super) fn split(&self) -> Option<Split> {
         self.says.first().map(|(_, split)| *split)
     }
 
-    /// Whether it may hold rows or text where it is in a repository: those describe themselves in
-    /// `.json`, so that such a file has to be named for a split.
+    /// Whether a file of a repository may hold rows or text. Repositories describe themselves in
+    /// `.json` files, so such a file counts only if its name gives a split.
     pub(super) fn is_data_of_hub(&self) -> bool {
         let ending = self.name[self.stem().len()..].to_ascii_lowercase();
         let is_description = ending == ".json" || ending.starts_with(".json.");
         !is_description || self.split().is_some()
     }
 
-    /// Whether the name says more than one split.
+    /// Whether the name gives more than one split.
     pub(super) fn contradicts_itself(&self) -> bool {
         self.says.iter().any(|(_, split)| Some(*split) != self.split())
     }
 
-    /// The name without its endings: equal for a file and its packed copy, or one in another form.
+    /// The name without its endings. It is equal for a file, its packed copy and its copy in
+    /// another format.
     pub(super) fn stem(&self) -> &'a str {
         let cut = |name: &'a str| name.rsplit_once('.').map_or(name, |(stem, _)| stem);
         match self.packing {
@@ -125,8 +126,8 @@ impl<'a> NamedFile<'a> {
         }
     }
 
-    /// What the name says before the number of the part: equal for the parts of one whole. Behind
-    /// it the hub once put a checksum, which is another one for each part.
+    /// What the name says before the number of the part: equal for the parts of one whole. The rest
+    /// is ignored, because the hub used to put a checksum there, which differs between parts.
     pub(super) fn whole(&self) -> String {
         let words: Vec<&str> = words(self.name).collect();
         let number = words.windows(3).position(|window| part_of(window).is_some());
@@ -134,14 +135,14 @@ impl<'a> NamedFile<'a> {
     }
 }
 
-/// Words of a name that say a split.
+/// Words of a name that name a split.
 fn splits(name: &str) -> Vec<(String, Split)> {
     let said = |word: &str| Some((word.to_lowercase(), Split::of_word(word)?));
     words(name).filter_map(said).collect()
 }
 
-/// The words of a name: letters or digits, cut where the one becomes the other and where a capital
-/// follows a small letter, so that `wikiTrain2` has three.
+/// The words of a name: runs of letters or of digits. They are cut between letters and digits and
+/// before a capital that follows a small letter, so `wikiTrain2` has three.
 fn words(name: &str) -> impl Iterator<Item = &str> {
     name.split(|letter: char| !letter.is_alphanumeric()).flat_map(|run| {
         let mut cuts = vec![0];
@@ -181,10 +182,13 @@ pub(super) fn natural(left: &str, right: &str) -> Ordering {
         let order = if first.is_ascii_digit() && second.is_ascii_digit() {
             let (number, rest) = number(one);
             let (second, rest_of_second) = self::number(other);
-            (one, other) = (rest, rest_of_second);
+            one = rest;
+            other = rest_of_second;
+            // Without leading zeros, more digits are a larger number.
             number.len().cmp(&second.len()).then_with(|| number.cmp(second))
         } else {
-            (one, other) = (&one[first.len_utf8()..], &other[second.len_utf8()..]);
+            one = &one[first.len_utf8()..];
+            other = &other[second.len_utf8()..];
             first.cmp(&second)
         };
 
@@ -193,11 +197,12 @@ pub(super) fn natural(left: &str, right: &str) -> Ordering {
         }
     }
 
-    // Equal but for zeros in front of numbers: still in an order.
+    // Equal except for leading zeros: a tie must still have one order, or sorting would not be
+    // total.
     one.len().cmp(&other.len()).then_with(|| left.cmp(right))
 }
 
-/// The digits that a text begins with, without zeros in front, and what follows.
+/// The digits that a text begins with, without leading zeros, and what follows.
 fn number(text: &str) -> (&str, &str) {
     let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     (text[..end].trim_start_matches('0'), &text[end..])
@@ -249,7 +254,7 @@ mod tests {
 
         assert!(NamedFile::new("train/test-1.txt", None).unwrap().contradicts_itself());
 
-        // What was asked for by name is no split.
+        // A configuration that was requested by name is not read as a split.
         assert_eq!(
             NamedFile::new("test-of-time/train.txt", Some("test-of-time")).unwrap().split(),
             Some(Split::Train)
@@ -280,7 +285,7 @@ mod tests {
     proptest! {
         #[test]
         fn law_the_natural_order_is_total(names in proptest::collection::vec("[aB0-2é.]{0,5}", 3)) {
-            let [a, b, c] = &names[..] else { unreachable!("three were asked for") };
+            let [a, b, c] = &names[..] else { unreachable!("three were requested") };
             prop_assert_eq!(natural(a, b), natural(b, a).reverse());
             prop_assert_eq!(natural(a, b) == Ordering::Equal, a == b);
 

@@ -4,7 +4,7 @@ use super::Example;
 use crate::{error::DataError, tokenizer::Tokenizer};
 use dlt_spec::spec::{Framing as FramingWord, Marks};
 
-/// What stands around and between sentences, and behind them where a batch is wider.
+/// The tokens around and between sentences, and the padding after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Framing {
     /// Before the first sentence.
@@ -13,9 +13,9 @@ pub struct Framing {
     pub between: Option<u32>,
     /// After the last sentence.
     pub end: Option<u32>,
-    /// What a row is filled up with, to its right.
+    /// The token that fills up a row on its right.
     pub padding: u32,
-    /// Whether the mask leaves the padding out.
+    /// Whether the mask excludes the padding.
     pub masks_padding: bool,
 }
 
@@ -38,8 +38,8 @@ impl Framing {
         })
     }
 
-    /// For GPT-2, whose only special token is the end of text: it stands between two sentences and
-    /// after the last, and fills rows up, masked.
+    /// For GPT-2, whose only special token is the end of text. It is put between two sentences and
+    /// after the last, and fills up rows, masked.
     ///
     /// # Errors
     /// If the tokenizer has no token that ends a text.
@@ -54,8 +54,8 @@ impl Framing {
         })
     }
 
-    /// As the authors' code does: nothing around or between, filled up with the end of text, and no
-    /// mask.
+    /// As in the authors' code: nothing around or between sentences, rows filled up with the end of
+    /// text, and no mask.
     ///
     /// # Errors
     /// If the tokenizer has no token that ends a text.
@@ -64,9 +64,9 @@ impl Framing {
         Ok(Self { begin: None, between: None, end: None, padding, masks_padding: false })
     }
 
-    /// What a spec asks for. Marked sentences of a tokenizer whose template is to be used have what
-    /// that puts around and between texts, if it is one token each; else that of BERT where the
-    /// tokenizer has its tokens, else that of GPT-2.
+    /// The framing that a spec requests. For marked sentences it is the tokenizer's own template,
+    /// if the template is to be used and has at most one token in each place. Otherwise it is that
+    /// of BERT if the tokenizer has its tokens, else that of GPT-2.
     ///
     /// # Errors
     /// If the tokenizer has no token for it.
@@ -105,7 +105,7 @@ impl Framing {
         })
     }
 
-    /// Tokens that are put around one sentence or two.
+    /// Number of tokens that are put around one sentence or two.
     fn added(&self, is_pair: bool) -> usize {
         let between = if is_pair { self.between } else { None };
         [self.begin, between, self.end].iter().flatten().count()
@@ -115,27 +115,27 @@ impl Framing {
 fn needed(tokenizer: &Tokenizer, token: &str) -> Result<u32, DataError> {
     tokenizer.id_of(token).ok_or_else(|| DataError::BadTokenizer {
         name: tokenizer.id().to_owned(),
-        reason: format!("it has no token {token}, which frames sentences"),
+        reason: format!("it has no token {token}, which is put around sentences"),
     })
 }
 
 fn end_of_text(tokenizer: &Tokenizer) -> Result<u32, DataError> {
     tokenizer.eos().ok_or_else(|| DataError::BadTokenizer {
         name: tokenizer.id().to_owned(),
-        reason: "it has no token that ends a text, which fills rows up".to_owned(),
+        reason: "it has no token that ends a text, which is used to fill up rows".to_owned(),
     })
 }
 
 /// Examples as token ids, framed and truncated, and their classes.
 #[derive(Clone, Debug)]
 pub struct SentenceIds {
-    rows: Vec<Row>,
+    rows: Vec<EncodedExample>,
     framing: Framing,
     longest: usize,
 }
 
 #[derive(Clone, Debug)]
-struct Row {
+struct EncodedExample {
     ids: Vec<u32>,
     /// Where the second sentence begins, for token types.
     second: usize,
@@ -151,25 +151,26 @@ pub struct SentenceBatch {
     pub width: usize,
     /// Token ids, B x T.
     pub ids: Vec<u32>,
-    /// 0 in the first sentence and its frame, 1 in the second and its, B x T; 0 in the padding.
+    /// 0 in the first sentence and its frame, 1 in the second sentence and its frame, 0 in the
+    /// padding; B x T.
     pub types: Vec<u32>,
-    /// 1 where a model is to look, B x T.
+    /// 1 for tokens that a model sees, else 0, B x T.
     pub mask: Vec<u8>,
-    /// Tokens of each row without padding, B: the last real token is one before.
+    /// Tokens of each row without padding, B. The last real token is at this index minus one.
     pub lengths: Vec<usize>,
-    /// Whether padding is left out of the mask.
+    /// Whether the mask excludes the padding.
     pub masks_padding: bool,
     /// Classes, B.
     pub labels: Vec<Option<u32>>,
 }
 
 impl SentenceIds {
-    /// Encodes examples into rows of at most `longest` tokens, frame included. What is too long
-    /// loses tokens at the end of its longer sentence first, as the fast tokenizers of BERT and
-    /// GPT-2 do.
+    /// Encodes examples into rows of at most `longest` tokens, including the frame. An example that
+    /// is too long loses tokens at the end of its longer sentence first, as with the fast
+    /// tokenizers of BERT and GPT-2.
     ///
     /// # Errors
-    /// If the frame alone is as long as that, or the tokenizer fails.
+    /// If the frame alone fills a row, or the tokenizer fails.
     pub fn new(
         examples: &[Example],
         tokenizer: &Tokenizer,
@@ -185,7 +186,7 @@ impl SentenceIds {
             });
         }
 
-        let row = |example: &Example| -> Result<Row, DataError> {
+        let row = |example: &Example| -> Result<EncodedExample, DataError> {
             let mut first = tokenizer.encode(&example.first)?;
             let mut second = match &example.second {
                 Some(text) => tokenizer.encode(text)?,
@@ -207,7 +208,7 @@ impl SentenceIds {
             ids.extend(framing.end);
 
             let second = if is_pair { start } else { ids.len() };
-            Ok(Row { ids, second, label: example.label })
+            Ok(EncodedExample { ids, second, label: example.label })
         };
 
         let rows = examples.iter().map(row).collect::<Result<_, _>>()?;
@@ -226,7 +227,7 @@ impl SentenceIds {
         self.rows.is_empty()
     }
 
-    /// Classes, in order, of those examples that have one.
+    /// The classes of the examples that have one, in order.
     pub(crate) fn labels(&self) -> impl Iterator<Item = u32> {
         self.rows.iter().filter_map(|row| row.label)
     }
@@ -236,16 +237,17 @@ impl SentenceIds {
         self.rows.iter().map(|row| row.ids.len()).sum()
     }
 
-    /// Tokens of the widest batch that can be made.
+    /// Tokens of the widest batch that is possible.
     pub(crate) fn widest(&self) -> usize {
-        match self.pads_fully() {
-            true => self.longest,
-            false => self.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0),
+        if self.pads_fully() {
+            self.longest
+        } else {
+            self.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0)
         }
     }
 
-    /// Whether rows are filled up to the longest width that was asked for, as padding that is seen
-    /// has to be.
+    /// Whether rows are always filled up to `longest`. This is needed if the model sees the
+    /// padding: otherwise its result would depend on the other rows of a batch.
     pub(crate) fn pads_fully(&self) -> bool {
         !self.framing.masks_padding
     }
@@ -259,7 +261,7 @@ impl SentenceIds {
         self.batch_of_width(indices, width.unwrap_or(0))
     }
 
-    /// These examples as a batch of the longest width that was asked for.
+    /// These examples as a batch of the width `longest`.
     ///
     /// # Errors
     /// If there is no such example.
@@ -299,8 +301,9 @@ impl SentenceIds {
     }
 }
 
-/// How many tokens two sequences keep that have to share `room`: the longer one is cut to what the
-/// shorter leaves, and where that is not enough, each gets half, the longer one the odd token.
+/// How many tokens two sequences keep if they have to share `room`. The longer one is cut to what
+/// the shorter leaves. If that is not enough, each gets half, and the longer one gets the odd
+/// token.
 #[must_use]
 pub fn truncated_lengths(first: usize, second: usize, room: usize) -> (usize, usize) {
     if first + second <= room {

@@ -1,4 +1,4 @@
-//! GLUE's tasks in their original files: separated by tabs, quotes mean nothing.
+//! GLUE's tasks in their original files. Columns are separated by tabs, and quotes mean nothing.
 //!
 //! | task | first line | columns that are read |
 //! |---|---|---|
@@ -8,8 +8,8 @@
 //! | QNLI | `index`, `question`, `sentence`, `label` | the last three |
 //! | MRPC | `Quality`, `#1 ID`, `#2 ID`, `#1 String`, `#2 String` | the first and the last two |
 //!
-//! Test files have no class, and CoLA's has a first line, `index` and `sentence`. Classes that are
-//! words are numbered as the hub does: `entailment` 0, `not_entailment` 1.
+//! Test files have no class, and CoLA's test file has a first line, `index` and `sentence`. Classes
+//! that are words are numbered as on the hub: `entailment` 0, `not_entailment` 1.
 
 use super::{Example, MOST_CLASSES};
 use crate::{error::DataError, source::read_text};
@@ -19,7 +19,7 @@ use std::{
     path::Path,
 };
 
-/// Where the parts of an example stand in a row.
+/// The columns of the parts of an example.
 struct Header {
     first: usize,
     second: Option<usize>,
@@ -27,7 +27,7 @@ struct Header {
     fields: usize,
 }
 
-/// Bytes of a first line that are looked at.
+/// Most bytes of a first line that are read.
 const LONGEST_HEADER: u64 = 1 << 16;
 
 /// Columns of CoLA's files, which have no line of names.
@@ -36,8 +36,8 @@ const COLA: Header = Header { first: 3, second: None, label: Some(1), fields: 4 
 /// The examples of one of GLUE's original files.
 ///
 /// # Errors
-/// If the file cannot be read, has not the columns of any task, or a row has too few or a class
-/// that is none.
+/// If the file cannot be read, does not have the columns of any task, or a row has the wrong number
+/// of fields or no valid class.
 pub fn read_sentences(path: &Path) -> Result<Vec<Example>, DataError> {
     let text = read_text(path)?;
     let mut lines = text.trim_start_matches('\u{feff}').lines().zip(1_u64..).peekable();
@@ -85,7 +85,7 @@ pub(super) fn is_original(path: &Path) -> Result<bool, DataError> {
     Ok(named(line).is_some() || line.split('\t').count() == COLA.fields)
 }
 
-/// The columns that a line of names has, if it is one.
+/// The columns by a line of names; `None` if the line is no such line.
 fn named(line: &str) -> Option<Header> {
     let names: Vec<&str> = line.split('\t').collect();
     let position = |wanted: &[&str]| names.iter().position(|name| wanted.contains(name));

@@ -1,10 +1,11 @@
-//! Labelled texts of the user's own: tables of one text or two and a label, a word or a number.
+//! The user's own labelled texts: tables with one or two texts and a label, which is a word or a
+//! number.
 //!
-//! The text is in the column `text`, `sentence`, or one of the pairs below, the label in `label`;
-//! `PATH::TEXT,LABEL` and `PATH::FIRST,SECOND,LABEL` name others. Files of a folder belong to the
-//! split that their name says, as those of texts do. What has to be cut is not cut by position,
-//! because rows are often sorted by their class: the rows are dealt by the checksum of their text,
-//! so that equal texts are in one split and nothing is drawn.
+//! The text is in the columns of [`TEXTS`], the label in one of [`LABELS`]. `PATH::TEXT,LABEL` and
+//! `PATH::FIRST,SECOND,LABEL` name others. Files of a folder belong to the split that their name
+//! gives, as for texts. A table is not cut by position, because rows are often sorted by their
+//! class. Instead the checksum of a row's text decides its split, so equal texts are in one split
+//! and no random draw is needed.
 
 use super::{Example, MOST_CLASSES};
 use crate::{
@@ -25,10 +26,10 @@ use std::{
     path::Path,
 };
 
-/// Columns that hold the label, where none is named.
+/// Columns that hold the label, unless one is named.
 const LABELS: [&str; 3] = ["label", "labels", "class"];
 
-/// Columns that hold the text, where none is named.
+/// Columns that hold the text or the pair of texts, unless they are named.
 const TEXTS: [(&str, Option<&str>); 6] = [
     ("text", None),
     ("question", Some("sentence")),
@@ -38,30 +39,30 @@ const TEXTS: [(&str, Option<&str>); 6] = [
     ("content", None),
 ];
 
-/// Share of the rows of train that validate where no file is for it.
+/// Share of the rows of train that become validation if no file is for it.
 const VALIDATION_SHARE: f64 = 0.05;
 
-/// Bytes of all examples, which are held in memory.
+/// Most bytes of all examples, which are held in memory.
 const MOST_BYTES: usize = 4 << 30;
 
 /// Labelled texts in their splits.
 pub(super) struct Labelled {
     pub(super) splits: [Vec<Example>; 3],
-    /// What each class is called, in the order of their numbers.
+    /// The name of each class, by its number.
     pub(super) classes: Vec<String>,
     pub(super) plan: FolderPlan,
     /// Rows that were left out.
     pub(super) bad_rows: BadRows,
 }
 
-/// A row, before its label has a number.
-struct Row {
+/// A row whose label has no number yet.
+struct LabelledRow {
     first: String,
     second: Option<String>,
     label: Option<String>,
 }
 
-/// Names of columns, where the user gives them.
+/// Names of columns, if the user gives them.
 #[derive(Default)]
 struct Columns<'a> {
     texts: Option<(&'a str, Option<&'a str>)>,
@@ -84,7 +85,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Places of the columns that are read, in a list of all.
+/// Indices of the columns that are read, among all columns.
 struct Places {
     first: usize,
     second: Option<usize>,
@@ -120,9 +121,10 @@ impl Places {
                     Some(second) => Some((position(first)?, Some(position(second)?))),
                 });
 
+                // Of two columns, the one that is not the label is the text.
                 let other = (known.len() == 2).then_some((1 - label.min(1), None));
                 let advice =
-                    "that is surely its text; name it and the label, as in PATH::TEXT,LABEL";
+                    "that is clearly its text; name it and the label, as in PATH::TEXT,LABEL";
                 usual.or(other).ok_or_else(|| missing(advice.to_owned()))?
             }
         };
@@ -143,25 +145,24 @@ pub(super) fn read(
     let at = |name: &String| if is_folder { path.join(name) } else { path.to_owned() };
     let mut bytes = 0;
     let mut bad_rows = BadRows::default();
-    let mut rows = |files: &[String]| -> Result<Vec<Row>, DataError> {
+    let mut rows = |files: &[String]| -> Result<Vec<LabelledRow>, DataError> {
         let mut rows = Vec::new();
         for file in files.iter().map(at) {
             read_file(&file, named, reading, &mut bad_rows, &mut |row| {
                 bytes += row.first.len() + row.second.as_ref().map_or(0, String::len);
                 rows.push(row);
 
-                match bytes > MOST_BYTES {
-                    true => Err(too_large(&file)),
-                    false => Ok(Flow::On),
-                }
+                if bytes > MOST_BYTES { Err(too_large(&file)) } else { Ok(Flow::On) }
             })?;
         }
 
         Ok(rows)
     };
+
     let mut train = rows(&plan.train)?;
     let mut validation = rows(&plan.validation)?;
     let mut test = rows(&plan.test)?;
+
     match plan.division {
         Division::Names | Division::Catalogue => {}
         Division::ValidationFromTrain | Division::ValidationByChecksums => {
@@ -173,32 +174,35 @@ pub(super) fn read(
             [train, validation, test] = deal(train, fractions)?;
         }
     }
+
     let classes = classes(path, [&train, &validation, &test])?;
     let splits = [train, validation, test].map(|rows| numbered(rows, &classes));
     Ok(Labelled { splits, classes, plan, bad_rows })
 }
 
 fn too_large(path: &Path) -> DataError {
-    let reason = format!(
-        "its texts and those before it are more than {MOST_BYTES} bytes: use fewer of them"
-    );
+    let reason =
+        format!("its texts and those before it have more than {MOST_BYTES} bytes: use fewer texts");
     DataError::BadFile { path: path.to_owned(), format: "labelled texts", reason }
 }
 
-/// Deals rows by the checksum of their text; within a split they stay in order.
-fn deal(rows: Vec<Row>, fractions: [f64; 3]) -> Result<[Vec<Row>; 3], DataError> {
-    let checksum = |row: &Row| -> [u8; 32] {
+/// Divides rows into splits by the checksum of their text. Within a split they stay in order.
+fn deal(rows: Vec<LabelledRow>, fractions: [f64; 3]) -> Result<[Vec<LabelledRow>; 3], DataError> {
+    let checksum = |row: &LabelledRow| -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update((row.first.len() as u64).to_le_bytes());
         hash.update(&row.first);
         hash.update(row.second.as_deref().unwrap_or_default());
         hash.finalize().into()
     };
+
     let checksums: Vec<[u8; 32]> = rows.iter().map(checksum).collect();
     let mut sorted = checksums.clone();
     sorted.sort_unstable();
+
+    // The checksum at a cut is the least of its split, so all rows with equal texts are on one
+    // side.
     let cuts = cut_by_fractions(rows.len() as u64, fractions)?;
-    // Rows with the checksum at which a split begins are all on its side.
     let [validation, test] = cuts.map(|cut| sorted.get(cut as usize));
     let mut splits = [const { Vec::new() }; 3];
     for (row, checksum) in rows.into_iter().zip(checksums) {
@@ -211,12 +215,13 @@ fn deal(rows: Vec<Row>, fractions: [f64; 3]) -> Result<[Vec<Row>; 3], DataError>
 
         splits[split as usize].push(row);
     }
+
     Ok(splits)
 }
 
-/// What the classes are called, by number: numbers from 0 are what they are; others are numbered in
-/// their order.
-fn classes(path: &Path, splits: [&Vec<Row>; 3]) -> Result<Vec<String>, DataError> {
+/// The names of the classes, by number. Classes are numbered in order: by value if all of them are
+/// whole numbers, otherwise as text.
+fn classes(path: &Path, splits: [&Vec<LabelledRow>; 3]) -> Result<Vec<String>, DataError> {
     let labels: BTreeSet<&str> =
         splits.into_iter().flatten().filter_map(|row| row.label.as_deref()).collect();
     let bad = |reason: String| DataError::BadFile {
@@ -224,6 +229,7 @@ fn classes(path: &Path, splits: [&Vec<Row>; 3]) -> Result<Vec<String>, DataError
         format: "labelled texts",
         reason,
     };
+
     if labels.len() < 2 || labels.len() > MOST_CLASSES as usize {
         let shown = labels.iter().take(5).copied().collect::<Vec<_>>().join(", ");
         return Err(bad(format!(
@@ -231,36 +237,39 @@ fn classes(path: &Path, splits: [&Vec<Row>; 3]) -> Result<Vec<String>, DataError
             labels.len()
         )));
     }
+
     let is_fraction = |label: &&&str| label.parse::<i64>().is_err() && label.parse::<f64>().is_ok();
     if let Some(label) = labels.iter().find(is_fraction) {
         return Err(bad(format!(
             "expected classes as words or whole numbers, got {label}: numbers cannot be learned"
         )));
     }
+
     let mut labels: Vec<&str> = labels.into_iter().collect();
     let numbers: Option<Vec<i64>> = labels.iter().map(|label| label.parse().ok()).collect();
     if numbers.is_some() {
         labels.sort_by_key(|label| label.parse::<i64>().unwrap_or(i64::MAX));
     }
+
     Ok(labels.into_iter().map(str::to_owned).collect())
 }
 
-fn numbered(rows: Vec<Row>, classes: &[String]) -> Vec<Example> {
+fn numbered(rows: Vec<LabelledRow>, classes: &[String]) -> Vec<Example> {
     let numbers: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
     rows.into_iter()
-        .map(|Row { first, second, label }| {
+        .map(|LabelledRow { first, second, label }| {
             let label = label.and_then(|label| numbers.get(label.as_str()).copied());
             Example { first, second, label }
         })
         .collect()
 }
 
-/// A label as it is compared: whole numbers as such, however they were written; nothing where there
-/// is none.
+/// A label in the form in which labels are compared: `1`, `1.0` and ` 1 ` are equal. `None` if
+/// there is no label.
 fn label_of(text: &str) -> Option<String> {
     let text = text.trim();
     match text.parse::<f64>() {
-        // The hub's sign for none.
+        // The hub's mark for a missing class.
         Ok(-1.0) => None,
         Ok(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
             Some(format!("{}", number as i64))
@@ -269,7 +278,7 @@ fn label_of(text: &str) -> Option<String> {
     }
 }
 
-type Take<'a> = &'a mut dyn FnMut(Row) -> Result<Flow, DataError>;
+type Take<'a> = &'a mut dyn FnMut(LabelledRow) -> Result<Flow, DataError>;
 
 /// Reads a file, and adds the rows that are left out to `bad_rows`.
 fn read_file(
@@ -294,7 +303,7 @@ fn read_file(
         }),
     };
 
-    // Also where it failed: what was left out may be why.
+    // Also after a failure: the rows that were left out may be the reason.
     for (path, rows) in by_file(std::iter::once(&file)) {
         rows.tell(path);
         bad_rows.add(rows);
@@ -303,11 +312,11 @@ fn read_file(
     read
 }
 
-/// Hands a row on, unless it cannot be used and is left out.
+/// Hands a row to `take`, unless it cannot be used and is left out.
 fn hand_on(
     file: &DataFile,
     number: u64,
-    row: Result<Row, String>,
+    row: Result<LabelledRow, String>,
     take: Take<'_>,
 ) -> Result<Flow, DataError> {
     usable(file, number, row)?.map_or(Ok(Flow::On), take)
@@ -333,7 +342,7 @@ fn records(
                     .map_err(|error| format!("not UTF-8: {error}"))
             };
 
-            Ok(Row {
+            Ok(LabelledRow {
                 first: field(places.first)?.to_owned(),
                 second: places.second.map(|at| field(at).map(str::to_owned)).transpose()?,
                 label: label_of(field(places.label)?),
@@ -370,7 +379,11 @@ fn objects(
     each.map(drop)
 }
 
-fn row_of(object: &Map<String, Value>, names: &[String], places: &Places) -> Result<Row, String> {
+fn row_of(
+    object: &Map<String, Value>,
+    names: &[String],
+    places: &Places,
+) -> Result<LabelledRow, String> {
     let text = |at: usize| match object.get(&names[at]) {
         Some(Value::String(text)) => Ok(text.clone()),
         other => {
@@ -392,10 +405,14 @@ fn row_of(object: &Map<String, Value>, names: &[String], places: &Places) -> Res
         }
     };
 
-    Ok(Row { first: text(places.first)?, second: places.second.map(text).transpose()?, label })
+    Ok(LabelledRow {
+        first: text(places.first)?,
+        second: places.second.map(text).transpose()?,
+        label,
+    })
 }
 
-/// What a cell of Parquet holds, or why it cannot be read.
+/// The text of a cell of Parquet, or why it cannot be read.
 type CellText = Result<Option<String>, String>;
 
 fn table(file: &DataFile, named: Option<&str>, take: Take<'_>) -> Result<(), DataError> {
@@ -430,7 +447,7 @@ fn table(file: &DataFile, named: Option<&str>, take: Take<'_>) -> Result<(), Dat
     for ((first, label), number) in firsts.zip(labels).zip(1..) {
         let second = seconds.as_mut().map(|seconds| seconds.next().unwrap_or(Ok(None)));
         let row = || {
-            Ok(Row {
+            Ok(LabelledRow {
                 first: text(first, places.first)?,
                 second: second
                     .map(|second| text(second, places.second.unwrap_or_default()))

@@ -1,4 +1,4 @@
-//! Every byte a token.
+//! The tokenizer in which every byte is a token.
 
 use super::{END_OF_TEXT, gpt2::byte_letters};
 use tokenizers::{
@@ -17,8 +17,8 @@ pub(super) fn tokenizer() -> Result<Tokenizer, String> {
     with_bytes(Tokenizer::new(model))
 }
 
-/// Dresses a model whose letters are bytes as GPT-2's is: split into words, decoded to bytes, an
-/// end of text.
+/// Adds to a model whose letters are bytes what GPT-2's tokenizer has: splitting into words,
+/// decoding to bytes, and an end of text.
 pub(super) fn with_bytes(mut tokenizer: Tokenizer) -> Result<Tokenizer, String> {
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     tokenizer.with_post_processor(Some(ByteLevel::new(true, false, true)));

@@ -1,47 +1,49 @@
-//! Cutting a text where encoding the pieces apart gives the same tokens as encoding the whole.
+//! Cuts a text where the pieces, encoded separately, give the same tokens as the whole.
 //!
 //! GPT-2's pre-tokenizer never lets a piece run from a character that is not white space into one
 //! that is, and what it does after such a place depends only on what follows it. So a text may be
-//! cut between the two, white space going to the second half. (Not after white space: "a\n\nb" cut
-//! before "b" would merge the two line ends.)
+//! cut between the two, with the white space in the second half. (It may not be cut after white
+//! space: in "a\n\nb" cut before "b", the two line ends would merge.)
 
 use super::words::last_boundary;
 use crate::files::Flow;
 use std::mem;
 use tokenizers::{ModelWrapper, PreTokenizerWrapper, Tokenizer};
 
-/// Least size of a piece: large enough to make the work per call negligible, small enough to keep
-/// all threads busy.
+/// Least size of a piece in bytes: large enough to make the work per call negligible, small enough
+/// to keep all threads busy.
 const CHUNK_BYTES: usize = 128 * 1024;
 
-/// Least size of a piece for tokenizers that do not promise equal tokens: few cuts, and those at
-/// line ends.
+/// Least size of a piece in bytes for tokenizers that do not guarantee equal tokens: few cuts, and
+/// only at line ends.
 const LINES_BYTES: usize = 1 << 20;
 
-/// Most bytes of a piece without a place to cut, 1 MiB: no word of a written language is as long,
+/// Most bytes of a piece without a place to cut, 1 MiB. No word of a written language is so long,
 /// but bases of DNA or a text in base64 are. Together with [`super::words::LONGEST_WORD`] it bounds
 /// the memory that a text needs, whatever it is.
 const LONGEST_CHUNK: usize = 1 << 20;
 
-/// The same for tokenizers that do not promise equal tokens: 1 MiB more than a piece has at least.
+/// The same for tokenizers that do not guarantee equal tokens: 1 MiB more than the least size of a
+/// piece.
 const LONGEST_LINES: usize = 2 << 20;
 
-/// Text that is added at a time. A row may have hundreds of MiB, and what is behind a cut is copied
-/// at each cut.
+/// Bytes of text that are added at a time. A row may have hundreds of MiB, and each cut copies the
+/// text after it.
 const STEP: usize = 64 * 1024;
 
-/// A text on its way into pieces that are encoded apart.
+/// Cuts a text into pieces that are encoded separately.
 ///
-/// For a tokenizer that splits text as GPT-2's the tokens are those of the whole text, unless it
-/// has 1 MiB without a blank or a line end: that is cut between two of its words. For any other the
-/// text is cut after a line end, from 1 MiB on, and in a line that is longer than another MiB: its
-/// tokens are those of such pieces, always the same ones.
+/// For a tokenizer that splits text as GPT-2's does, the tokens are those of the whole text. The
+/// exception is 1 MiB without a blank or a line end, which is cut between two words. For any other
+/// tokenizer the text is cut after a line end, from 1 MiB on, and within a line that is longer than
+/// another MiB. There the tokens are those of the pieces. The cuts are always the same for the same
+/// text.
 pub(crate) struct Chunker {
     portion: Portion,
     cuts_safely: bool,
-    /// Tokens that a cut must not divide.
+    /// Added tokens, which a cut must not divide.
     added: Vec<String>,
-    /// Up to where the text was searched in vain.
+    /// Up to here the text was searched and has no place to cut.
     searched: usize,
 }
 
@@ -49,12 +51,13 @@ pub(crate) struct Chunker {
 #[derive(Debug, Default)]
 pub(crate) struct Portion {
     pub(crate) text: String,
-    /// Where documents end in it, rising: what follows such a place is encoded apart.
+    /// Ascending offsets at which documents end. The text after such an offset is encoded
+    /// separately.
     pub(crate) ends: Vec<usize>,
 }
 
 impl Portion {
-    /// The documents, or parts of them, each with whether it is followed by another one.
+    /// The documents, or parts of them, each with whether another one follows.
     pub(crate) fn documents(&self) -> impl Iterator<Item = (&str, bool)> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let ends = self.ends.iter().map(|&end| (end, true)).chain([(self.text.len(), false)]);
@@ -70,7 +73,7 @@ impl Chunker {
         Self { portion: Portion::default(), cuts_safely: tokenizer.cuts_safely, added, searched: 0 }
     }
 
-    /// Adds text; hands pieces over that are complete.
+    /// Adds text, and hands over the pieces that are complete.
     pub(crate) fn push(&mut self, text: &str, send: &mut dyn FnMut(Portion) -> Flow) -> Flow {
         let mut rest = text;
         while !rest.is_empty() {
@@ -98,8 +101,8 @@ impl Chunker {
         Flow::On
     }
 
-    /// Ends a document, which another one follows. Its tokens depend on no other: it is cut by its
-    /// own length.
+    /// Ends a document that another one follows. Its tokens do not depend on other documents,
+    /// because cuts within it count from its own beginning.
     pub(crate) fn end_document(&mut self, send: &mut dyn FnMut(Portion) -> Flow) -> Flow {
         let length = self.portion.text.len();
         self.portion.ends.push(length);
@@ -113,7 +116,7 @@ impl Chunker {
         send(mem::take(&mut self.portion))
     }
 
-    /// Hands over what is left.
+    /// Hands over the rest.
     pub(crate) fn finish(self, send: &mut dyn FnMut(Portion) -> Flow) {
         if !self.portion.text.is_empty() || !self.portion.ends.is_empty() {
             send(self.portion);
@@ -130,27 +133,26 @@ impl Chunker {
         }
 
         let from = self.searched.max(least);
-        let found = match self.cuts_safely {
-            true => next_cut(text, from),
-            // The line end itself may be the last byte of the least.
-            false => text.as_bytes()[from - 1..]
-                .iter()
-                .position(|&byte| byte == b'\n')
-                .map(|at| from + at),
+        let found = if self.cuts_safely {
+            next_cut(text, from)
+        } else {
+            // One byte earlier: the cut is after the line end, which may be the last byte of the
+            // least size.
+            text.as_bytes()[from - 1..].iter().position(|&byte| byte == b'\n').map(|at| from + at)
         };
 
-        // The last byte is looked at again: what follows may make a cut of it.
+        // Everything up to the end was searched. The next search begins at the next byte.
         self.searched = text.len();
         found.or_else(|| self.forced_cut(begin))
     }
 
-    /// Where a document is cut that has no place for it and is too long: between two words, and not
-    /// within an added token. It begins at `begin`.
+    /// Where to cut a document that is too long and has no good place: between two words, and not
+    /// within an added token. The document begins at `begin`.
     fn forced_cut(&self, begin: usize) -> Option<usize> {
         let text = &self.portion.text;
         let most = begin + if self.cuts_safely { LONGEST_CHUNK } else { LONGEST_LINES };
 
-        // As much as a step more is waited for, so that what follows the cut is known.
+        // Waits for one more step of text, so that the text after the cut is known.
         if text.len() < most + STEP {
             return None;
         }
@@ -170,7 +172,7 @@ impl Chunker {
     }
 }
 
-/// `text` in pieces of at least `least` bytes, but the last.
+/// `text` in pieces of at least `least` bytes, except the last.
 #[cfg(test)]
 fn chunks(text: &str, least: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
@@ -185,8 +187,7 @@ fn chunks(text: &str, least: usize) -> Vec<&str> {
     pieces
 }
 
-/// First place from `least` on that follows a character other than white space and is a blank or a
-/// line end.
+/// The first blank or line end from `least` on that follows a character other than white space.
 fn next_cut(text: &str, least: usize) -> Option<usize> {
     let from = least.max(1);
     let later = text.as_bytes().get(from..)?;
@@ -206,6 +207,8 @@ pub(super) fn cuts_safely(tokenizer: &Tokenizer) -> bool {
         _ => false,
     };
 
+    // Dropout gives equal words different tokens, and added tokens that take white space could span
+    // a cut.
     let pairs =
         matches!(tokenizer.get_model(), ModelWrapper::BPE(model) if model.dropout.is_none());
     let plain_tokens = tokenizer.get_added_tokens_decoder().values().all(|token| {
@@ -228,8 +231,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        // Every kind of character that the pre-tokenizer tells apart, white space in all its forms
-        // above all.
+        // Every kind of character that the pre-tokenizer distinguishes, above all white space in
+        // all its forms.
         #[test]
         fn law_chunks_encode_as_the_whole(
             text in "([ \n\t\r\u{85}\u{a0}\u{1680}\u{180e}\u{200b}\u{2028}\u{3000}\u{feff}]{0,3}('|'s|'ll|a|Bc|7|\u{660}|é|e\u{301}|中|!|#-|<\\|endoftext\\|>|<\\|end|😀|\u{0}){0,2}){0,12}",
@@ -241,7 +244,7 @@ mod tests {
             prop_assert_eq!(apart, whole(&text));
         }
 
-        // Our own splitting into words and memory of them against the crate's.
+        // Compares our own splitting into words, and the memory of them, with the crate's.
         #[test]
         fn law_the_encoder_gives_the_tokens_of_the_crate(
             text in "([ \n\t\r\u{85}\u{a0}\u{1680}\u{180e}\u{200b}\u{2028}\u{3000}\u{feff}]{0,3}('|'s|'ll|'re|'x|a|Bc|7|\u{660}|\u{2160}|½|é|e\u{301}|中|!|#-|<\\|endoftext\\|>|<\\|end|😀|\u{0}){0,2}){0,12}",
@@ -272,7 +275,7 @@ mod tests {
         assert!(!cuts_safely(&prefixing));
     }
 
-    /// What a text is cut into, pushed in pieces of so many bytes, about.
+    /// The pieces of a text that is pushed about `step` bytes at a time.
     fn cut_apart(text: &str, step: usize) -> Vec<String> {
         let mut chunker = Chunker::new(&GPT2);
         let mut pieces = Vec::new();

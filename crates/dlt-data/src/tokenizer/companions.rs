@@ -1,5 +1,5 @@
-//! The files that belong to a model beside its weights: its tokenizer and what is said of it, how
-//! it generates, how it sees pictures. A run keeps them as they are, and an export gives them back.
+//! The files that belong to a model besides its weights: its tokenizer and settings, how it
+//! generates, how it reads pictures. A run keeps them unchanged, and an export writes them again.
 
 use super::{TOKENIZER_FILE, kept::BUILT_IN_FILE, legacy, vetting::MOST_BYTES};
 use crate::{checksum::hex, error::DataError};
@@ -10,19 +10,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder of a run in which they are.
+/// The folder of a run that holds them.
 pub const COMPANIONS_FOLDER: &str = "companions";
 
 /// The config of a model: what it computes, and ids of its special tokens.
 pub(crate) const CONFIG: &str = "config.json";
 /// How a model generates.
 pub(crate) const GENERATION_CONFIG: &str = "generation_config.json";
-/// What transformers makes of a tokenizer.
+/// The settings of a tokenizer in transformers.
 pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// The special tokens by their use.
 pub(crate) const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 
-/// Files that are about a tokenizer.
+/// Files about a tokenizer.
 const OF_TOKENIZER: [&str; 12] = [
     TOKENIZER_FILE,
     TOKENIZER_CONFIG,
@@ -38,28 +38,28 @@ const OF_TOKENIZER: [&str; 12] = [
     "chat_template.json",
 ];
 
-/// Files that are about a model. Its config is kept for the special tokens that it names.
+/// Files about a model. Its config is kept for the special tokens that it names.
 const OF_MODEL: [&str; 4] =
     [GENERATION_CONFIG, "preprocessor_config.json", "processor_config.json", CONFIG];
 
-/// A folder of further chat templates, and how their files end.
+/// A folder of further chat templates, and the ending of their files.
 const CHAT_TEMPLATES: (&str, &str) = ("additional_chat_templates", ".jinja");
 
-/// Chat templates that are read, at most.
+/// Most chat templates that are read.
 const MOST_CHAT_TEMPLATES: usize = 64;
 
 /// Largest of the other files, in bytes: vocabularies of several MB, chat templates of some ten KB.
 const MOST_OTHER_BYTES: u64 = 32 << 20;
 
-/// The files that belong to a model beside its weights, by their names.
+/// The files that belong to a model besides its weights, by their names.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Companions {
     files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Companions {
-    /// Those of a model's folder. Where it has no `tokenizer.json`, but the files that came before
-    /// it, one is made of them.
+    /// The companions of a model's folder. If it has no `tokenizer.json` but its older equivalents,
+    /// one is made from them.
     ///
     /// # Errors
     /// If a file cannot be read or is too large, or a tokenizer cannot be made.
@@ -69,22 +69,21 @@ impl Companions {
         Ok(companions)
     }
 
-    /// Those of a tokenizer: a `tokenizer.json` with what is said of it next to it, a folder that
-    /// has one, or a file of any other name by itself. How a model generates is none of it, but the
-    /// special tokens that a model's files name are kept, as a config that names nothing else.
+    /// The companions of a tokenizer: a `tokenizer.json` with the files about it next to it, a
+    /// folder that has one, or a file with any other name by itself. Generation settings are not
+    /// included, but the special tokens that a model's files name are, in a config that names
+    /// nothing else.
     ///
     /// # Errors
     /// As [`Companions::of_model`].
     pub fn of_tokenizer(path: &Path) -> Result<Self, DataError> {
-        let folder = match path.is_dir() {
-            true => path,
-            false if path.file_name().is_some_and(|name| name == TOKENIZER_FILE) => {
-                path.parent().unwrap_or(Path::new(""))
-            }
-            false => {
-                let content = read(path, MOST_BYTES)?;
-                return Ok(Self { files: BTreeMap::from([(TOKENIZER_FILE.to_owned(), content)]) });
-            }
+        let folder = if path.is_dir() {
+            path
+        } else if path.file_name().is_some_and(|name| name == TOKENIZER_FILE) {
+            path.parent().unwrap_or(Path::new(""))
+        } else {
+            let content = read(path, MOST_BYTES)?;
+            return Ok(Self { files: BTreeMap::from([(TOKENIZER_FILE.to_owned(), content)]) });
         };
 
         let mut companions = Self::gather(folder, &OF_TOKENIZER)?;
@@ -98,8 +97,8 @@ impl Companions {
         Ok(companions)
     }
 
-    /// Those that a run folder keeps, or a folder of `dlt export --format tied`; of those made
-    /// before runs kept them, the tokenizer next to the model.
+    /// The companions in a run folder, or in a folder of `dlt export --format tied`. Older folders
+    /// do not keep companions; for them this is the tokenizer next to the model.
     ///
     /// # Errors
     /// As [`Companions::of_model`].
@@ -113,14 +112,14 @@ impl Companions {
         Self::gather(&kept, &[&OF_TOKENIZER[..], &OF_MODEL, &[BUILT_IN_FILE]].concat())
     }
 
-    /// Whether files of this name are kept with a model. Files in a folder have its name and a
-    /// slash before theirs.
+    /// Whether files with this name are kept with a model. For a file in a folder, the name
+    /// includes the folder and a slash.
     #[must_use]
     pub fn is_name(name: &str) -> bool {
         is_companion(name) || name == BUILT_IN_FILE
     }
 
-    /// Whether files that are kept with a model are in a folder of this name.
+    /// Whether a folder with this name holds files that are kept with a model.
     #[must_use]
     pub fn is_folder(name: &str) -> bool {
         name == CHAT_TEMPLATES.0
@@ -138,39 +137,39 @@ impl Companions {
         self.files.get(name).map(Vec::as_slice)
     }
 
-    /// Puts a file in, in place of one of that name.
+    /// Adds a file, or replaces the one with this name.
     pub fn put(&mut self, name: &str, content: Vec<u8>) {
         self.files.insert(name.to_owned(), content);
     }
 
-    /// Every file: its name, with a slash where it is in a folder, and its content.
+    /// Every file: its name (with folder and slash, if it is in a folder) and its content.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.files.iter().map(|(name, content)| (name.as_str(), content.as_slice()))
     }
 
-    /// Puts files in that it does not have yet.
+    /// Adds those of the files whose names it does not have yet.
     pub fn add(&mut self, others: Self) {
         for (name, content) in others.files {
             self.files.entry(name).or_insert(content);
         }
     }
 
-    /// The same without what is about a tokenizer.
+    /// The same without the files about a tokenizer.
     #[must_use]
     pub fn without_tokenizer(mut self) -> Self {
         self.files.retain(|name, _| !is_of_tokenizer(name) && name != BUILT_IN_FILE);
         self
     }
 
-    /// The same without what a model's files say in ids of a vocabulary: how it generates, its
-    /// special tokens.
+    /// The same without the files that name ids of a vocabulary: generation settings and special
+    /// tokens.
     #[must_use]
     pub fn without_ids(mut self) -> Self {
         self.files.retain(|name, _| name != CONFIG && name != GENERATION_CONFIG);
         self
     }
 
-    /// What tells the tokenizer from others, as [`Tokenizer::id`](super::Tokenizer::id).
+    /// The identity of the tokenizer, as [`Tokenizer::id`](super::Tokenizer::id).
     #[must_use]
     pub fn tokenizer_id(&self) -> Option<String> {
         self.get(TOKENIZER_FILE).map(id)
@@ -197,7 +196,7 @@ impl Companions {
         Ok(Self { files })
     }
 
-    /// Makes the `tokenizer.json` of the files that came before it.
+    /// Makes a `tokenizer.json` from its older equivalents, if there is none.
     fn complete(&mut self, folder: &Path) -> Result<(), DataError> {
         if !self.files.contains_key(TOKENIZER_FILE) {
             let made = legacy::tokenizer_json(&|name| self.get(name).map(<[u8]>::to_vec));
@@ -212,7 +211,7 @@ impl Companions {
         Ok(())
     }
 
-    /// A config of the special tokens that these files name, and of nothing else.
+    /// A config that holds only the special tokens that these files name.
     fn special_tokens(&self) -> Option<Vec<u8>> {
         let parsed = |name| {
             serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(self.get(name)?).ok()
@@ -244,7 +243,7 @@ fn is_of_tokenizer(name: &str) -> bool {
     OF_TOKENIZER.contains(&name) || name.starts_with(CHAT_TEMPLATES.0)
 }
 
-/// The names of these files in a repository, of which each is fetched where it is there.
+/// Whether a file of a repository has the name of a companion, and is therefore fetched.
 pub(crate) fn is_companion(name: &str) -> bool {
     let is_template = name
         .strip_prefix(CHAT_TEMPLATES.0)
@@ -253,12 +252,13 @@ pub(crate) fn is_companion(name: &str) -> bool {
     is_template || OF_TOKENIZER.contains(&name) || OF_MODEL.contains(&name)
 }
 
-/// What tells the content of a `tokenizer.json` from others.
+/// The identity of a `tokenizer.json` with this content.
 pub(super) fn id(content: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(content).into()))
 }
 
-/// A file, if it is no larger than that. What is no file has no end that could be waited for.
+/// The content of a file of at most `most` bytes. Pipes and devices are refused, because they may
+/// never end.
 pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, DataError> {
     let refuse = |reason: String| DataError::BadTokenizer {
         name: path.to_string_lossy().into_owned(),
@@ -267,7 +267,7 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, DataError> {
     dlt_spec::file::read(path, most).map_err(|error| refuse(error.to_string()))
 }
 
-/// Refuses a companion that is no file: it is as little absent as it can be read.
+/// Refuses a companion that exists but is not a regular file: it is neither missing nor readable.
 pub(super) fn check(path: &Path) -> Result<(), DataError> {
     let unreadable = |source| DataError::Read { path: path.to_owned(), source };
     file::regular(path, u64::MAX).map(drop).map_err(unreadable)

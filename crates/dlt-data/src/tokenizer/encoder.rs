@@ -1,4 +1,4 @@
-//! One thread's way from text to token ids, which remembers the words it has seen.
+//! Encodes text to token ids on one thread, and remembers the words that it has seen.
 
 use super::{Tokenizer, guard, words::Words};
 use crate::error::DataError;
@@ -8,27 +8,31 @@ use std::{
 };
 use tokenizers::Model;
 
-/// Words that are remembered, at most: with their ids some 30 MB.
+/// Most words that are remembered: with their ids some 30 MB.
 const MOST_WORDS: usize = 1 << 18;
 
 /// Longest word that is remembered, in bytes.
 const LONGEST_WORD: usize = 64;
 
-/// Where the ids of a word stand.
+/// Where the ids of a word are in [`Encoder::ids`].
 #[derive(Clone, Copy)]
-struct Place {
+struct IdRange {
     start: u32,
     length: u32,
 }
 
-/// Text to token ids, with a memory of its own. Equal to encoding with the tokenizer itself.
+/// Encodes text with its own memory of words. The result equals that of the tokenizer itself.
 pub(crate) struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
-    /// Tokens that are looked for in the text before it is split into words.
+    /// Added tokens, which are searched for in the text before it is split into words.
     added: Vec<(String, u32)>,
+    /// The letter that stands for each byte in the vocabulary.
     letters: [char; 256],
-    places: HashMap<Box<str>, Place, BuildHasherDefault<WordHasher>>,
+    /// The words that are remembered.
+    known: HashMap<Box<str>, IdRange, BuildHasherDefault<WordHasher>>,
+    /// The ids of all remembered words, one after the other.
     ids: Vec<u32>,
+    /// A buffer for the spelling of a word.
     spelled: String,
 }
 
@@ -41,14 +45,14 @@ impl<'a> Encoder<'a> {
             .map(|(&id, token)| (token.content.clone(), id))
             .collect();
 
-        // Of two that begin at one place the longer one counts.
+        // If two begin at the same place, the longer one counts.
         added.sort_by(|left, right| right.0.len().cmp(&left.0.len()).then(left.cmp(right)));
 
         Self {
             tokenizer,
             added,
             letters: super::gpt2::byte_letters(),
-            places: HashMap::default(),
+            known: HashMap::default(),
             ids: Vec::new(),
             spelled: String::new(),
         }
@@ -89,20 +93,20 @@ impl<'a> Encoder<'a> {
 
     fn encode_plain(&mut self, text: &str, ids: &mut Vec<u32>) -> Result<(), DataError> {
         for word in Words::of(text) {
-            if let Some(place) = self.places.get(word) {
-                let start = place.start as usize;
-                ids.extend_from_slice(&self.ids[start..start + place.length as usize]);
+            if let Some(range) = self.known.get(word) {
+                let start = range.start as usize;
+                ids.extend_from_slice(&self.ids[start..start + range.length as usize]);
                 continue;
             }
 
             let first = ids.len();
             self.encode_word(word, ids)?;
 
-            if word.len() <= LONGEST_WORD && self.places.len() < MOST_WORDS {
-                let place =
-                    Place { start: self.ids.len() as u32, length: (ids.len() - first) as u32 };
+            if word.len() <= LONGEST_WORD && self.known.len() < MOST_WORDS {
+                let range =
+                    IdRange { start: self.ids.len() as u32, length: (ids.len() - first) as u32 };
                 self.ids.extend_from_slice(&ids[first..]);
-                self.places.insert(word.into(), place);
+                self.known.insert(word.into(), range);
             }
         }
 
@@ -122,7 +126,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// A fast hash of short words, the same every time; it decides nothing.
+/// A fast hash of short words, the same in every run. No result depends on it.
 #[derive(Default)]
 struct WordHasher(u64);
 
@@ -147,7 +151,8 @@ impl Hasher for WordHasher {
     }
 
     fn finish(&self) -> u64 {
-        // The table takes the upper bits for its tags and the lower ones for places.
+        // The table uses the upper bits for its tags and the lower bits for positions, so both need
+        // to be mixed.
         self.0 ^ self.0 >> 32
     }
 }

@@ -1,8 +1,8 @@
-//! GPT-2's tokenizer out of merge ranks alone.
+//! GPT-2's tokenizer, built from merge ranks alone.
 //!
-//! The ranks say which byte string each token is; the rank of a token made by a merge is also the
-//! order of that merge. Which two tokens it merges follows: encoding the token's own bytes with all
-//! earlier merges leaves exactly those two.
+//! The ranks give the byte string of each token. The rank of a token that is made by a merge is
+//! also the order of that merge. The two tokens that it merges follow from this: encoding the
+//! token's own bytes with all earlier merges leaves exactly these two.
 
 use super::END_OF_TEXT;
 use std::collections::HashMap;
@@ -12,10 +12,10 @@ use tokenizers::{
     pre_tokenizers::byte_level::ByteLevel,
 };
 
-/// Tokens that are bytes or merges; the id after them is the end of text.
+/// Number of tokens that are bytes or merges. The id after them is the end of text.
 const RANKS: u32 = 50_256;
 
-/// Tokens that are a single byte; the others are merges.
+/// Number of tokens that are a single byte. The others are merges.
 const BYTES: u32 = 256;
 
 pub(super) fn tokenizer() -> Result<Tokenizer, String> {
@@ -31,7 +31,7 @@ pub(super) fn tokenizer() -> Result<Tokenizer, String> {
 
     let model = BPE::builder()
         .vocab_and_merges(vocabulary, merges)
-        // Empty rather than absent, as in the published file: a saved copy has the same content.
+        // Empty, not absent, as in the published file: so a saved copy has the same content.
         .continuing_subword_prefix(String::new())
         .end_of_word_suffix(String::new())
         .build()
@@ -60,7 +60,7 @@ fn token_bytes() -> Result<Vec<Vec<u8>>, String> {
 /// The two byte strings that a merge joins.
 type Merge<'a> = (&'a [u8], &'a [u8]);
 
-/// All merges, in the order of merging.
+/// All merges in their order.
 fn merges(tokens: &[Vec<u8>]) -> Result<Vec<Merge<'_>>, String> {
     let ranks: HashMap<&[u8], u32> = tokens.iter().map(Vec::as_slice).zip(0..).collect();
     let mut ends = Vec::new();
@@ -75,7 +75,7 @@ fn merges(tokens: &[Vec<u8>]) -> Result<Vec<Merge<'_>>, String> {
         .collect()
 }
 
-/// Where the two parts meet that are left when `bytes` is encoded with the merges below `limit`.
+/// Encodes `bytes` with the merges below `limit`, and returns where the two remaining parts meet.
 fn last_cut(
     bytes: &[u8],
     limit: u32,
@@ -100,8 +100,8 @@ fn last_cut(
     (ends.len() == 2).then(|| ends[0])
 }
 
-/// The letter that stands for each byte in the vocabulary: itself where it is printable, else the
-/// next free one from U+0100.
+/// The letter that stands for each byte in the vocabulary: the byte's own character if it is
+/// printable, else the next free one from U+0100.
 pub(super) fn byte_letters() -> [char; 256] {
     let mut unprintable = 0x100..;
     std::array::from_fn(|byte| {

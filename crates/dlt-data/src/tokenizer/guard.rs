@@ -1,4 +1,4 @@
-//! Work of the `tokenizers` crate, whose panics become errors and which may not take for ever.
+//! Guards work of the `tokenizers` crate: panics become errors, and a time limit ends waiting.
 
 use std::{
     any::Any,
@@ -9,28 +9,29 @@ use std::{
     time::Duration,
 };
 
-/// Stack of a thread that reads a tokenizer: what a file may nest (see `vetting`) takes a small
-/// part of it.
+/// Stack of a thread that reads a tokenizer. The nesting that a file may have (see `vetting`) needs
+/// only a small part of it.
 const STACK_BYTES: usize = 16 << 20;
 
 thread_local! {
     static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does some work; a panic in it becomes its message, and nothing of it is printed.
+/// Does some work. A panic in it becomes an error with its message, and is not printed.
 pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     silence_guarded_panics();
     let before = IS_GUARDED.replace(true);
 
-    // What the work has changed is dropped with its error, so that nobody sees half of it.
+    // Callers drop what the work has changed together with its error, so no half-changed value is
+    // used.
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     IS_GUARDED.set(before);
 
     done.map_err(|panic| format!("the tokenizers library failed on it: {}", message(&*panic)))
 }
 
-/// Does some work on a thread of its own, and gives up waiting after a while. The thread is then
-/// left to itself: it cannot be stopped, but it ends with the process.
+/// Does some work on a separate thread, and stops waiting after `limit`. The thread cannot be
+/// stopped then, but it ends with the process.
 pub(super) fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -39,16 +40,16 @@ pub(super) fn within<T: Send + 'static>(
     let spawned = thread::Builder::new()
         .name("tokenizer".to_owned())
         .stack_size(STACK_BYTES)
-        // Nobody listens any more where the work took too long.
+        // The send fails if the work took too long and nobody waits any more.
         .spawn(move || drop(sender.send(caught(work))));
-    spawned.map_err(|error| format!("no thread for it: {error}"))?;
+    spawned.map_err(|error| format!("cannot start a thread for it: {error}"))?;
 
     receiver.recv_timeout(limit).unwrap_or_else(|_| {
         Err(format!("it takes longer than {} s on a few lines of text", limit.as_secs()))
     })
 }
 
-/// Panics under [`caught`] are told as errors; all others are printed as before.
+/// Panics under [`caught`] are returned as errors. All others are printed as before.
 fn silence_guarded_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -72,17 +73,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_told_and_work_that_never_ends_is_left() {
+    fn a_panic_becomes_an_error_and_endless_work_is_abandoned() {
         assert_eq!(caught(|| 7), Ok(7));
-        let told = caught(|| -> u8 { panic!("no {}", "way") });
-        assert!(told.clone().unwrap_err().contains("no way"), "{told:?}");
+        let error = caught(|| -> u8 { panic!("no {}", "way") });
+        assert!(error.clone().unwrap_err().contains("no way"), "{error:?}");
 
-        let told = within(Duration::from_millis(20), || {
+        let error = within(Duration::from_millis(20), || {
             loop {
                 thread::sleep(Duration::from_millis(5));
             }
         });
 
-        assert!(told.as_ref().is_err_and(|told: &String| told.contains("longer")), "{told:?}");
+        assert!(error.as_ref().is_err_and(|error: &String| error.contains("longer")), "{error:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The tokenizer that a run keeps: a copy of its file, or which of the built-in ones it is.
+//! The tokenizer that a run keeps: a copy of its file, or the name of a built-in tokenizer.
 
 use super::{
     BYTES, GPT2, TOKENIZER_FILE, Tokenizer,
@@ -19,33 +19,33 @@ pub(super) const BUILT_IN_FILE: &str = "built-in.json";
 /// Largest note of a built-in tokenizer, in bytes.
 const MOST_NOTE_BYTES: u64 = 1 << 16;
 
-/// The built-in tokenizers and the checksum of what each token is.
+/// The built-in tokenizers, each with [`Tokenizer::checksum`].
 const BUILT_IN: [(&str, &str); 2] = [
     (GPT2, "1b0b4d1f2288958613732175557fa89f8db2b619574bc7500c5b8cb8269c16ee"),
     (BYTES, "7d47e3a9850ab327ec881b15eb98dccdb66c559ad5bf87189b0cd092ec898970"),
 ];
 
-/// What a run keeps of its tokenizer.
+/// The tokenizer that a run keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// A copy, in this file.
+pub enum KeptTokenizer {
+    /// A copy in this file.
     Copy(PathBuf),
-    /// That it is a built-in one, by its name.
+    /// The name of a built-in tokenizer.
     BuiltIn(&'static str),
-    /// Nothing, as runs before copies were kept.
+    /// Nothing: the run is older than this record.
     Nothing,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
-    /// Its name.
+    /// Name of the tokenizer.
     name: String,
     /// [`Tokenizer::checksum`].
     sha256: String,
 }
 
-impl Kept {
+impl KeptTokenizer {
     /// What a run folder keeps, or a folder of `dlt export --format tied`.
     ///
     /// # Errors
@@ -73,13 +73,13 @@ impl Kept {
             .map_err(|error| refuse(error.to_string()))?;
         let (name, sha256) =
             BUILT_IN.into_iter().find(|(name, _)| *name == said.name).ok_or_else(|| {
-                refuse(format!("this program has no tokenizer {:?} in itself", said.name))
+                refuse(format!("this program has no built-in tokenizer {:?}", said.name))
             })?;
 
         if said.sha256 != sha256 {
             return Err(refuse(format!(
-                "the run used a tokenizer {name:?} with the checksum {}, this program's has {sha256}: use the version of \
-                 dlt that made the run",
+                "the run used a tokenizer {name:?} with the checksum {}, but this program's has \
+                 {sha256}: use the version of dlt that made the run",
                 said.sha256
             )));
         }
@@ -89,7 +89,8 @@ impl Kept {
 }
 
 impl Companions {
-    /// Those of a tokenizer as a spec names it: of a built-in one, which it is.
+    /// The companions of a tokenizer that a spec names. For a built-in one, this is a note of its
+    /// name and checksum.
     ///
     /// # Errors
     /// As [`Companions::of_tokenizer`], or if the hub cannot be reached or misbehaves.
@@ -97,7 +98,7 @@ impl Companions {
         if let Some((name, sha256)) = BUILT_IN.into_iter().find(|(known, _)| *known == name) {
             let note = Note { name: name.to_owned(), sha256: sha256.to_owned() };
             let mut companions = Self::default();
-            let text = serde_json::to_string(&note).expect("it holds two texts");
+            let text = serde_json::to_string(&note).expect("two strings can be written as JSON");
 
             companions.put(BUILT_IN_FILE, format!("{text}\n").into_bytes());
             return Ok(companions);
@@ -112,7 +113,8 @@ impl Companions {
         }
     }
 
-    /// What is written into a model's folder for others: not what only a run needs.
+    /// The files that are written into a published model folder, without those that only a run
+    /// needs.
     pub fn published(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let own = [super::companions::CONFIG, BUILT_IN_FILE];
         self.iter().filter(move |(name, _)| !own.contains(name))
@@ -120,7 +122,8 @@ impl Companions {
 }
 
 impl Tokenizer {
-    /// SHA-256 of every token with its id, the same however the tokenizer is written.
+    /// SHA-256 of every token in the order of ids. It does not depend on how the tokenizer is
+    /// stored.
     #[must_use]
     pub fn checksum(&self) -> String {
         use sha2::{Digest, Sha256};
@@ -151,7 +154,10 @@ mod tests {
     #[test]
     fn a_run_of_another_built_in_tokenizer_is_refused() {
         let run = tempfile::tempdir().expect("a folder");
-        assert_eq!(Kept::of_run(run.path()).expect("nothing is wrong"), Kept::Nothing);
+        assert_eq!(
+            KeptTokenizer::of_run(run.path()).expect("nothing is wrong"),
+            KeptTokenizer::Nothing
+        );
 
         let folder = run.path().join(COMPANIONS_FOLDER);
         fs::create_dir(&folder).expect("made");
@@ -159,24 +165,30 @@ mod tests {
         let companions = Companions::named(BYTES, None, &|_| ()).expect("it is built in");
         let note = companions.get(BUILT_IN_FILE).expect("it is noted");
         fs::write(folder.join(BUILT_IN_FILE), note).expect("written");
-        assert_eq!(Kept::of_run(run.path()).expect("it is the same"), Kept::BuiltIn(BYTES));
+        assert_eq!(
+            KeptTokenizer::of_run(run.path()).expect("it is the same"),
+            KeptTokenizer::BuiltIn(BYTES)
+        );
         assert_eq!(companions.published().count(), 0);
 
         let other = String::from_utf8_lossy(note).replace("sha256\":\"", "sha256\":\"0");
         fs::write(folder.join(BUILT_IN_FILE), other).expect("written");
 
-        let error = Kept::of_run(run.path()).expect_err("another one").to_string();
+        let error = KeptTokenizer::of_run(run.path()).expect_err("another one").to_string();
         assert!(error.contains("built-in.json") && error.contains("checksum"), "{error}");
         fs::write(folder.join(BUILT_IN_FILE), r#"{"name": "gpt7", "sha256": ""}"#)
             .expect("written");
-        assert!(Kept::of_run(run.path()).is_err_and(|error| error.to_string().contains("gpt7")));
+        assert!(
+            KeptTokenizer::of_run(run.path())
+                .is_err_and(|error| error.to_string().contains("gpt7"))
+        );
 
-        // A copy counts before a note.
+        // A copy takes precedence over a note.
         fs::write(folder.join(TOKENIZER_FILE), "{}").expect("written");
 
         assert_eq!(
-            Kept::of_run(run.path()).expect("a copy"),
-            Kept::Copy(folder.join(TOKENIZER_FILE))
+            KeptTokenizer::of_run(run.path()).expect("a copy"),
+            KeptTokenizer::Copy(folder.join(TOKENIZER_FILE))
         );
     }
 }

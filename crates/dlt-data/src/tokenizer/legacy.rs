@@ -1,5 +1,5 @@
-//! Tokenizers of folders that have the files from before `tokenizer.json`: GPT-2's `vocab.json` and
-//! `merges.txt`, BERT's `vocab.txt`.
+//! Tokenizers of folders that have older files instead of `tokenizer.json`: GPT-2's `vocab.json`
+//! and `merges.txt`, or BERT's `vocab.txt`.
 
 use super::{
     companions::{SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG},
@@ -21,11 +21,13 @@ const SENTENCE_PIECES: [&str; 3] = ["tokenizer.model", "spiece.model", "sentence
 const SPECIAL: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// How to get a file that can be read.
-const ADVICE: &str = "make a tokenizer.json of it, as in: python -c 'from transformers import AutoTokenizer; \
-                      AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained(\"FOLDER\")'";
+/// Advice on how to make a file that can be read.
+const ADVICE: &str = "make a tokenizer.json from it, as in: python -c 'from transformers import \
+                      AutoTokenizer; AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained\
+                      (\"FOLDER\")'";
 
-/// The `tokenizer.json` that such files make, if there are any; `read` gives a file by its name.
+/// The `tokenizer.json` that is made from such files; `None` if there are none. `read` returns a
+/// file by its name.
 pub(super) fn tokenizer_json(
     read: &dyn Fn(&str) -> Option<Vec<u8>>,
 ) -> Result<Option<Vec<u8>>, String> {
@@ -40,14 +42,14 @@ pub(super) fn tokenizer_json(
         }
         (None, None, Some(vocabulary)) if is_of(&AS_BERT) => said.words(&vocabulary)?,
         (None, None, None) => match SENTENCE_PIECES.iter().find(|name| read(name).is_some()) {
-            Some(name) => return Err(format!("it has {name} and no tokenizer.json; {ADVICE}")),
+            Some(name) => return Err(format!("it has {name} but no tokenizer.json; {ADVICE}")),
             None => return Ok(None),
         },
         (Some(_), None, _) => return Err("it has vocab.json, but no merges.txt".to_owned()),
         (None, Some(_), _) => return Err("it has merges.txt, but no vocab.json".to_owned()),
         _ => {
             return Err(format!(
-                "it has no tokenizer.json, and what `tokenizer_class` {class:?} makes of its vocabulary is not known here; \
+                "it has no tokenizer.json, and its `tokenizer_class` {class:?} is not supported; \
                  {ADVICE}"
             ));
         }
@@ -56,7 +58,7 @@ pub(super) fn tokenizer_json(
     serde_json::to_vec(&made).map(Some).map_err(|error| error.to_string())
 }
 
-/// What is said beside the vocabulary.
+/// The settings in the files next to the vocabulary.
 struct Said {
     config: Map<String, Value>,
     special: Map<String, Value>,
@@ -77,13 +79,13 @@ fn said(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Said, String> {
 }
 
 impl Said {
-    /// A byte-level byte-pair encoding, as GPT-2's.
+    /// A byte-level byte-pair encoding like GPT-2's.
     fn pairs(&self, vocabulary: &[u8], merges: &[u8]) -> Result<Value, String> {
         let vocabulary: BTreeMap<String, u64> =
             serde_json::from_slice(vocabulary).map_err(|error| format!("vocab.json: {error}"))?;
         let merges = std::str::from_utf8(merges).map_err(|error| format!("merges.txt: {error}"))?;
 
-        // The first line may say the version of the layout.
+        // The first line may hold the version of the layout.
         let merges = merges.lines().enumerate().filter(|(number, line)| {
             !(line.trim().is_empty() || *number == 0 && line.starts_with("#version"))
         });
@@ -104,26 +106,27 @@ impl Said {
             self.config.get("add_prefix_space").and_then(Value::as_bool).unwrap_or(false);
         let byte_level = |add_prefix_space: bool, trim_offsets: bool| {
             json!({
-                "type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": trim_offsets,
-                "use_regex": true,
+                "type": "ByteLevel", "add_prefix_space": add_prefix_space,
+                "trim_offsets": trim_offsets, "use_regex": true,
             })
         };
 
         let added = self.added_tokens(&vocabulary, &[END_OF_TEXT])?;
 
         Ok(json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+            "normalizer": null,
             "pre_tokenizer": byte_level(prefixed, true), "post_processor": byte_level(true, false),
             "decoder": byte_level(true, true),
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
-                "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary,
-                "merges": merges,
+                "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
+                "vocab": vocabulary, "merges": merges,
             },
         }))
     }
 
-    /// Pieces of words, as BERT's.
+    /// A WordPiece tokenizer like BERT's.
     fn words(&self, vocabulary: &[u8]) -> Result<Value, String> {
         let text =
             std::str::from_utf8(vocabulary).map_err(|error| format!("vocab.txt: {error}"))?;
@@ -161,7 +164,8 @@ impl Said {
             },
             "pre_tokenizer": {"type": "BertPreTokenizer"},
             "post_processor": {
-                "type": "BertProcessing", "sep": mark("sep_token", "[SEP]")?, "cls": mark("cls_token", "[CLS]")?,
+                "type": "BertProcessing", "sep": mark("sep_token", "[SEP]")?,
+                "cls": mark("cls_token", "[CLS]")?,
             },
             "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
             "model": {
@@ -182,8 +186,8 @@ impl Said {
         of(&self.config).or_else(|| of(&self.special))
     }
 
-    /// The tokens that are looked for in a text before it is split: the special ones that the
-    /// vocabulary has, and those that were added to it, in the order of their ids.
+    /// The tokens that are searched for in a text before it is split, in the order of their ids:
+    /// special tokens of the vocabulary, and tokens that were added to it.
     fn added_tokens(
         &self,
         vocabulary: &BTreeMap<String, u64>,
@@ -192,8 +196,8 @@ impl Said {
         let mut added: BTreeMap<u64, Value> = BTreeMap::new();
         let plain = |id: u64, content: &str, special: bool| {
             json!({
-                "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": !special, "special": special,
+                "id": id, "content": content, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": !special, "special": special,
             })
         };
 

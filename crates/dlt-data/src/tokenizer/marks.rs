@@ -1,11 +1,11 @@
-//! The tokens that a tokenizer's template puts around a text, as BOS and EOS, or CLS and SEP.
+//! The tokens that a tokenizer's template puts around a text, such as BOS and EOS, or CLS and SEP.
 
 use super::{Tokenizer, guard};
 use crate::error::DataError;
 use serde_json::{Value, json};
 use std::fmt;
 
-/// Texts that a template is tried on, until one has tokens of its own.
+/// Texts on which a template is tried, until one has tokens.
 const SAMPLES: [&str; 5] = ["a", "A", "0", ".", "the"];
 
 /// The tokens around a text.
@@ -25,12 +25,12 @@ impl Marks {
     }
 }
 
-/// What an exported tokenizer is to put around and between texts.
+/// What an exported tokenizer has to put around and between texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     /// Around a text.
     pub single: Marks,
-    /// Between two texts that are read together, whose ends are as `single` says.
+    /// Between the two texts of a pair. The ends of a pair are as in `single`.
     pub between: Vec<u32>,
 }
 
@@ -38,7 +38,7 @@ impl Tokenizer {
     /// What the tokenizer's own template puts around a text.
     ///
     /// # Errors
-    /// If it is none that stands around a text, or has tokens that the vocabulary lacks.
+    /// If the template changes the text itself, or has tokens that the vocabulary lacks.
     pub fn marks(&self) -> Result<Marks, DataError> {
         let refuse = |reason: &str| DataError::Tokenize {
             tokenizer: self.id.clone(),
@@ -61,7 +61,7 @@ impl Tokenizer {
 
             let dressed = encode(sample, true)?;
             let start = dressed.windows(bare.len()).position(|window| *window == *bare);
-            let start = start.ok_or_else(|| refuse("does not stand around a text"))?;
+            let start = start.ok_or_else(|| refuse("does not leave a text whole"))?;
             let marks = Marks {
                 before: dressed[..start].to_vec(),
                 after: dressed[start + bare.len()..].to_vec(),
@@ -78,7 +78,8 @@ impl Tokenizer {
         Ok(Marks::default())
     }
 
-    /// The tokens between two texts that are read together, by the tokenizer's own template.
+    /// The tokens around a text and between the texts of a pair, by the tokenizer's own template.
+    /// `None` if it has no such form.
     pub(crate) fn template(&self) -> Option<Template> {
         let single = self.marks().ok()?;
         let sample =
@@ -92,11 +93,11 @@ impl Tokenizer {
         Some(Template { single, between })
     }
 
-    /// The `tokenizer.json`: as it was read where its template is this one, else with this one in
-    /// its place.
+    /// The `tokenizer.json` with the template `wanted`. It is byte for byte as it was read if its
+    /// own template is the same.
     ///
     /// # Errors
-    /// If a token has no name, which a template needs.
+    /// If a token of the template has no name.
     pub fn json_with(&self, wanted: &Template, pairs: Pairs) -> Result<Vec<u8>, DataError> {
         let is_same_between = || {
             pairs == Pairs::Unused
@@ -124,7 +125,7 @@ impl Tokenizer {
         };
 
         whole["post_processor"] = processor.clone();
-        // The crate writes it, so that keys and numbers are in its form.
+        // The crate writes the whole file, so that keys and numbers are in its form.
         let mut inner = (*self.inner).clone();
         let parsed: Option<tokenizers::PostProcessorWrapper> =
             serde_json::from_value(processor).map_err(|error| failed(error.to_string()))?;
@@ -148,30 +149,33 @@ impl Tokenizer {
         let mut all = |ids: &[u32], type_id| {
             ids.iter().map(|id| mark(id, type_id)).collect::<Result<Vec<_>, _>>()
         };
-        let begin = all(before, 0)?;
 
+        let begin = all(before, 0)?;
         let middle = all(between, 0)?;
         let end = all(after, 0)?;
         let end_of_pair = all(after, 1)?;
         let single = [begin.clone(), vec![text("A", 0)], end].concat();
         let pair = [begin, vec![text("A", 0)], middle, vec![text("B", 1)], end_of_pair].concat();
 
-        Ok(
-            json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}),
-        )
+        Ok(json!({
+            "type": "TemplateProcessing",
+            "single": single,
+            "pair": pair,
+            "special_tokens": special,
+        }))
     }
 }
 
 /// Whether texts are read in pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairs {
-    /// What is put between two does not matter.
+    /// Only single texts are read, so the tokens between two do not matter.
     Unused,
-    /// It does.
+    /// Pairs are read, so the tokens between two matter.
     Used,
 }
 
-/// The parts of a post-processor that put nothing around a text.
+/// The parts of a post-processor that put nothing around a text, which are kept.
 fn offsets(processor: &Value) -> Vec<Value> {
     match processor["type"].as_str() {
         Some("ByteLevel") => vec![processor.clone()],

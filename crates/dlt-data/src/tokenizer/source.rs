@@ -21,22 +21,22 @@ use std::{
 };
 use tokenizers::ModelWrapper;
 
-/// Longest time that reading a tokenizer and encoding a few lines with it may take. Published ones
-/// take a second; a busy machine may take ten times as long.
+/// Longest time for reading a tokenizer and encoding a few lines with it. Published ones take a
+/// second, and ten times as long on a busy machine.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Most that is read of a file next to a tokenizer, in bytes.
+/// Most bytes of a file next to a tokenizer.
 const MOST_BESIDE: u64 = 32 << 20;
 
-/// What a tokenizer is tried on, so that one which fails or never ends does so before a text is
-/// begun.
-const TRIAL: &str = "To be, or not to be: that is the question!\n\n  1234567890 aaaa \u{e9}\u{4e2d}\u{1f600}\t\u{0}";
+/// A text on which a tokenizer is tried, so that a broken one fails before a real text is begun.
+const TRIAL: &str = "To be, or not to be: that is the question!\n\n  1234567890 aaaa \
+                     \u{e9}\u{4e2d}\u{1f600}\t\u{0}";
 
-/// Repetitions of each character of the trial.
+/// How often each character of the trial is repeated.
 const TRIAL_RUN: usize = 200;
 
-/// A tokenizer whose identity is known and which is built only where it is needed: with cached
-/// tokens it is not.
+/// A tokenizer whose identity is known. It is built only when it is needed: with cached tokens it
+/// is not.
 pub(crate) enum TokenizerSource {
     /// GPT-2's, built in.
     Gpt2,
@@ -71,20 +71,19 @@ impl TokenizerSource {
         }
     }
 
-    /// A file that nothing is next to.
+    /// The content of a file, without other files next to it.
     pub(crate) fn of_content(name: &str, content: Vec<u8>) -> Self {
         Self::File { name: name.to_owned(), content: content.into(), declared: Declared::default() }
     }
 
-    /// A `tokenizer.json`, or a folder that has one or the files from before it.
+    /// A `tokenizer.json`, or a folder that has one or its older equivalents.
     pub(crate) fn read(path: &Path) -> Result<Self, DataError> {
         let name = path.to_string_lossy().into_owned();
         let is_folder = path.is_dir();
-        let folder = match is_folder {
-            true => Some(path),
-            false => path
-                .parent()
-                .filter(|_| path.file_name().is_some_and(|name| name == TOKENIZER_FILE)),
+        let folder = if is_folder {
+            Some(path)
+        } else {
+            path.parent().filter(|_| path.file_name().is_some_and(|name| name == TOKENIZER_FILE))
         };
 
         for path in folder.iter().flat_map(|folder| Declared::FILES.map(|name| folder.join(name))) {
@@ -96,16 +95,16 @@ impl TokenizerSource {
         let declared = folder.map_or_else(Declared::default, |folder| {
             Declared::of(&|file| read(&folder.join(file), MOST_BESIDE).ok())
         });
-        let content = match is_folder {
-            false => read(path, MOST_BYTES)?,
-            true => {
-                let companions = Companions::of_tokenizer(path)?;
-                let content = companions.get(TOKENIZER_FILE).map(<[u8]>::to_vec);
-                content.ok_or_else(|| DataError::BadTokenizer {
-                    name: name.clone(),
-                    reason: format!("the folder has no {TOKENIZER_FILE}"),
-                })?
-            }
+
+        let content = if is_folder {
+            let companions = Companions::of_tokenizer(path)?;
+            let content = companions.get(TOKENIZER_FILE).map(<[u8]>::to_vec);
+            content.ok_or_else(|| DataError::BadTokenizer {
+                name: name.clone(),
+                reason: format!("the folder has no {TOKENIZER_FILE}"),
+            })?
+        } else {
+            read(path, MOST_BYTES)?
         };
 
         Ok(Self::File { name, content: content.into(), declared })
@@ -119,8 +118,8 @@ impl TokenizerSource {
         }
     }
 
-    /// What tells the ends of a text that files next to the tokenizer name from others; nothing
-    /// where they name none.
+    /// The ends of a text that files next to the tokenizer name, as a part of a cache key. `None`
+    /// if they name none.
     pub(crate) fn ends_key(&self) -> Option<String> {
         match self {
             Self::Gpt2 | Self::Bytes => None,
@@ -155,18 +154,21 @@ fn build(content: &[u8]) -> Result<(tokenizers::Tokenizer, Vec<String>), String>
     let mut inner =
         tokenizers::Tokenizer::from_bytes(content).map_err(|error| error.to_string())?;
 
-    // The library gives an added token the next free id, whatever the file says.
+    // The library gives an added token the next free id, whatever the file says, so a gap would
+    // shift ids.
     let moved = vetted.added.iter().find(|(token, id)| inner.token_to_id(token) != Some(*id));
     if let Some((token, id)) = moved {
         let got = inner.token_to_id(token).map_or_else(|| "none".to_owned(), |id| id.to_string());
         return Err(format!(
-            "the added token {token:?} has id {id} in the file, but would get {got}: ids must follow"
+            "the added token {token:?} has id {id} in the file, but would get {got}: ids must have \
+             no gaps"
         ));
     }
 
     make_certain(&mut inner);
     for letter in TRIAL.chars() {
-        // That some characters have no token is told where a text has them.
+        // A character without a token is reported only for a text that has it. Here only panics and
+        // endless work matter.
         let _ = inner.encode_fast(letter.to_string().repeat(TRIAL_RUN), false);
     }
 
@@ -177,7 +179,7 @@ fn build(content: &[u8]) -> Result<(tokenizers::Tokenizer, Vec<String>), String>
     Ok((inner, vetted.notes))
 }
 
-/// Switches chance off, so that equal texts get equal tokens.
+/// Disables random encoding, so that equal texts get equal tokens.
 fn make_certain(inner: &mut tokenizers::Tokenizer) {
     let mut model = match inner.get_model() {
         ModelWrapper::BPE(pairs) if pairs.dropout.is_some() => inner.get_model().clone(),
@@ -189,14 +191,17 @@ fn make_certain(inner: &mut tokenizers::Tokenizer) {
 
     match &mut model {
         ModelWrapper::BPE(pairs) => pairs.dropout = None,
-        ModelWrapper::Unigram(pieces) => (pieces.alpha, pieces.nbest_size) = (None, None),
+        ModelWrapper::Unigram(pieces) => {
+            pieces.alpha = None;
+            pieces.nbest_size = None;
+        }
         _ => {}
     }
 
     inner.with_model(model);
 }
 
-/// Says once in a process what a person should know of a tokenizer.
+/// Prints the notes about a tokenizer as warnings, once in a process.
 fn warn_once(name: &str, notes: &[String]) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
@@ -205,8 +210,8 @@ fn warn_once(name: &str, notes: &[String]) {
     }
 }
 
-/// The tokenizer of a model, `OWNER/NAME[@REVISION]`, with what is said of it next to it: its file,
-/// or the folder that has the files from before it.
+/// The tokenizer of a model, `OWNER/NAME[@REVISION]`, with the files about it next to it. Returns
+/// the path of its `tokenizer.json`, or of the folder that has its older equivalents.
 pub(super) fn of_model(
     model: &str,
     hub: &HubConfig,

@@ -6,16 +6,16 @@ use serde_json::{Map, Value};
 /// The token that ends a text, BOS and EOS at once in GPT-2's vocabulary.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// Tokens that vocabularies end a text with, in the order in which they are looked for where no
-/// file names one.
+/// Tokens with which vocabularies end a text. They are searched for in this order if no file names
+/// one.
 const ENDS_OF_TEXT: [&str; 4] = [END_OF_TEXT, "</s>", "<eos>", "[SEP]"];
 
 /// The same for the tokens that begin a text and that fill up windows.
 const BEGINNINGS: [&str; 4] = [END_OF_TEXT, "<s>", "<bos>", "[CLS]"];
 const PADDINGS: [&str; 2] = ["[PAD]", "<pad>"];
 
-/// Where token ids are named, and after them the tokens themselves; the first file that names one
-/// counts.
+/// Files that name token ids, and files that name tokens. The first file that names one counts, ids
+/// before tokens.
 const OF_IDS: [&str; 2] = [GENERATION_CONFIG, CONFIG];
 const OF_TOKENS: [&str; 2] = [TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP];
 
@@ -24,14 +24,13 @@ const OF_TOKENS: [&str; 2] = [TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP];
 pub struct SpecialTokens {
     /// The one that begins a text.
     pub begin: Option<u32>,
-    /// Those that end a text; the first is the one that is written, the others end a generated text
-    /// too.
+    /// Those that end a text. The first one is written; the others also end a generated text.
     pub ends: Vec<u32>,
     /// The one that fills windows up.
     pub padding: Option<u32>,
 }
 
-/// What files name, before a vocabulary has been asked.
+/// The tokens that files name, before they are resolved in a vocabulary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Declared {
     begin: Vec<Vec<Name>>,
@@ -46,11 +45,11 @@ enum Name {
 }
 
 impl Declared {
-    /// Files that are read.
+    /// The files that are read.
     pub(super) const FILES: [&str; 4] =
         [GENERATION_CONFIG, CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP];
 
-    /// Reads the files that `read` has, by their names.
+    /// Reads the files that `read` returns by their names.
     pub(crate) fn of(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Self {
         let mut declared = Self::default();
         let object = |file: &str| -> Option<Map<String, Value>> {
@@ -79,13 +78,13 @@ impl Declared {
         declared
     }
 
-    /// What tells these ends of a text from others; nothing where no file names one.
+    /// These ends of a text as a part of a cache key; `None` if no file names one.
     pub(super) fn ends_key(&self) -> Option<String> {
         (!self.ends.is_empty()).then(|| format!("{:?}", self.ends))
     }
 
-    /// The same tokens as ids of a vocabulary. A name that it does not have is passed over, as in
-    /// the small models that say GPT-2's 50256.
+    /// The same tokens as ids of a vocabulary. Names that the vocabulary lacks are skipped: configs
+    /// of small models often name GPT-2's 50256.
     pub(super) fn resolve(
         &self,
         id_of: &dyn Fn(&str) -> Option<u32>,
@@ -173,7 +172,7 @@ mod tests {
             [4]
         );
 
-        // Where no file names one that is known, the usual spellings are looked for.
+        // If no file names a known token, the usual spellings are searched for.
         let spelled = SpecialTokens { begin: Some(1), ends: vec![2], padding: Some(3) };
         assert_eq!(resolved(&[(CONFIG, of_gpt2)]), spelled);
         assert_eq!(resolved(&[(CONFIG, r#"{"eos_token_id": null}"#)]).ends, [2]);

@@ -1,4 +1,4 @@
-//! A byte-pair encoding made from a text of one's own.
+//! Makes a byte-pair encoding from a text.
 
 use super::{Chunker, END_OF_TEXT, Portion, Tokenizer, bytes::with_bytes};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     files::{Flow, Reading},
     hub::HubConfig,
     load::{self, Progress},
-    source::Source,
+    source::TextSource,
     split::Split,
 };
 use std::{
@@ -26,28 +26,28 @@ use tokenizers::{
 /// Least size of a vocabulary: the bytes and the end of text.
 const LEAST_VOCABULARY: usize = 257;
 
-/// Chunks of text that wait to be counted.
+/// Most chunks of text that wait to be counted.
 const CHUNKS: usize = 8;
 
-/// What to make a tokenizer from.
+/// From what to make a tokenizer, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingRequest<'a> {
-    /// A data set's name or a path, as in a spec. Its train split is read, and nothing else.
+    /// A data set's name or a path, as in a spec. Only its train split is read.
     pub source: &'a str,
-    /// Fractions of a single text that train, validate and test.
+    /// Fractions by which a single text is cut into train, validation and test.
     pub split: [f64; 3],
-    /// Tokens, V; at least 257.
+    /// Size of the vocabulary, V; at least 257.
     pub vocabulary: usize,
     /// How often a pair has to occur to become a token.
     pub min_frequency: u64,
-    /// How the hub is reached.
+    /// How to reach the hub; `None` refuses names that come from the hub.
     pub hub: Option<&'a HubConfig>,
     /// Folder of lock files.
     pub cache: Option<&'a Path>,
 }
 
-/// A byte-level BPE of GPT-2's kind: every text can be written with it, and none is lost. Equal
-/// texts give equal tokenizers. Memory grows with the number of different words, not with the text.
+/// Makes a byte-level BPE like GPT-2's, which can encode every text without loss. Equal texts give
+/// equal tokenizers. Memory grows with the number of different words, not with the text.
 ///
 /// # Errors
 /// If the vocabulary is too small or the text cannot be read.
@@ -80,7 +80,8 @@ pub fn train_tokenizer(
         .into();
 
     let mut inner = with_bytes(Inner::new(BPE::default())).map_err(failed)?;
-    // The end of text is put behind the others, as in GPT-2's vocabulary.
+    // The end of text is added after the others, as in GPT-2's vocabulary, so it is left out of
+    // this count.
     if let TrainerWrapper::BpeTrainer(bpe) = &mut trainer {
         bpe.vocab_size = request.vocabulary - 1;
     }
@@ -101,9 +102,9 @@ pub fn train_tokenizer(
     Tokenizer::from_bytes(request.source, json.into_bytes())
 }
 
-/// Sends the train split, chunk by chunk, until its end or until nobody listens.
+/// Sends the train split, chunk by chunk, until its end or until nobody receives it.
 fn read_train(
-    source: &Source,
+    source: &TextSource,
     mut chunker: Chunker,
     sender: SyncSender<String>,
     progress: &mut dyn FnMut(Progress),

@@ -1,39 +1,39 @@
-//! What a `tokenizer.json` must keep to before the `tokenizers` crate sees it.
+//! Checks a `tokenizer.json` before the `tokenizers` crate reads it.
 //!
-//! The crate trusts its files: some make it panic, some end the process for want of memory or
-//! stack, some never end, and some silently change what a text is. What can be told from the file
-//! alone is told here.
+//! The crate trusts its files. Some files make it panic, some end the process because memory or
+//! stack runs out, some never end, and some silently change a text. This module finds what can be
+//! seen in the file alone.
 
 use dlt_spec::foreign::not_json;
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Largest file, in bytes. The largest published ones have 35 MB; reading takes some ten times as
+/// Largest file, in bytes. The largest published files have 35 MB. Reading needs some ten times as
 /// much memory.
 pub(crate) const MOST_BYTES: u64 = 128 << 20;
 
-/// Ids are below this: four times the largest published vocabulary. Tables with a row for each id
-/// are made.
+/// Ids have to be below this: four times the largest published vocabulary. The limit is needed
+/// because tables get a row for each id.
 pub(crate) const MOST_IDS: u64 = 1 << 22;
 
-/// Ids that may be unused besides as many as are used.
+/// How many more ids may be unused than are used.
 const UNUSED_IDS: usize = 4096;
 
-/// Longest added token, in bytes: each is looked for at every place of a text.
+/// Longest added token, in bytes. Each is searched for at every place of a text.
 const LONGEST_ADDED: usize = 1 << 12;
 
-/// Bytes of all added tokens.
+/// Most bytes of all added tokens.
 const MOST_ADDED_BYTES: usize = 8 << 20;
 
-/// How deep normalizers and their like may be nested, and how many there may be of each kind.
+/// How deep normalizers and other parts may be nested, and how many parts of each kind are allowed.
 const DEEPEST: usize = 8;
 const MOST_PARTS: usize = 64;
 
-/// How many times longer than the text its normalized form may get. Published ones triple a blank.
+/// How many times longer a text may become. Published normalizers make a blank three times as long.
 const MOST_GROWTH: f64 = 64.0;
 
-/// Characters whose long runs the patterns are tried on.
+/// Characters on whose long runs the patterns are tried.
 const RUNS: [&str; 8] = ["a", "A", "0", " ", "\n", "!", "é", "中"];
 const RUN: usize = 2000;
 
@@ -45,16 +45,16 @@ const PARTS: [(&str, &str); 4] = [
     ("decoder", "decoders"),
 ];
 
-/// What a file says that has to be known beside the tokenizer that the crate makes of it.
+/// Facts from a file that the crate's tokenizer does not give.
 #[derive(Debug, Default)]
 pub(super) struct Vetted {
     /// The added tokens with the ids that the file gives them.
     pub(super) added: Vec<(String, u32)>,
-    /// What a person should know of it.
+    /// What a user should know about it.
     pub(super) notes: Vec<String>,
 }
 
-/// Looks through a file. The error says what is wrong with it.
+/// Checks a file. The error says what is wrong with it.
 pub(super) fn vet(content: &[u8]) -> Result<Vetted, String> {
     let json: Value = serde_json::from_slice(content).map_err(|error| not_json(content, &error))?;
     let whole = json.as_object().ok_or("expected a JSON object")?;
@@ -72,7 +72,8 @@ pub(super) fn vet(content: &[u8]) -> Result<Vetted, String> {
         let growth: f64 = parts.iter().map(|part| growth(part)).product();
         if growth > MOST_GROWTH {
             return Err(format!(
-                "its `{key}` can make a text {growth:.0} times as long; at most {MOST_GROWTH} times is read"
+                "its `{key}` can make a text {growth:.0} times as long; at most {MOST_GROWTH} \
+                 times is allowed"
             ));
         }
 
@@ -130,7 +131,9 @@ impl<'a> Ids<'a> {
 
     fn take(&mut self, token: &'a str, id: u64) -> Result<(), String> {
         if id >= MOST_IDS {
-            return Err(format!("the token {token:?} has id {id}; ids below {MOST_IDS} are read"));
+            return Err(format!(
+                "the token {token:?} has id {id}; ids have to be below {MOST_IDS}"
+            ));
         }
         if let Some(other) = self.tokens.insert(id, token).filter(|other| *other != token) {
             return Err(format!("the tokens {other:?} and {token:?} have the same id, {id}"));
@@ -146,7 +149,8 @@ impl<'a> Ids<'a> {
         let largest = self.tokens.keys().next_back().copied().unwrap_or(0);
         if largest as usize > 2 * count + UNUSED_IDS {
             return Err(format!(
-                "its largest id is {largest}, but it has only {count} tokens: a table of all ids would be all but empty"
+                "its largest id is {largest}, but it has only {count} tokens: a table of all ids \
+                 would be all but empty"
             ));
         }
 
@@ -170,7 +174,7 @@ fn unigram_piece(piece: &Value, id: u64) -> Result<&str, String> {
     }
 }
 
-/// Added tokens with their ids. One that the vocabulary has already must have the same id there.
+/// Added tokens with their ids. A token that is also in the vocabulary must have the same id there.
 fn added_tokens<'a>(
     whole: &'a Map<String, Value>,
     ids: &mut Ids<'a>,
@@ -196,8 +200,8 @@ fn added_tokens<'a>(
 
         if content.len() > LONGEST_ADDED || bytes > MOST_ADDED_BYTES {
             return Err(format!(
-                "`added_tokens`, entry {number}: it has {} bytes, {bytes} with those before it; at most {LONGEST_ADDED} each \
-                 and {MOST_ADDED_BYTES} together are read",
+                "`added_tokens`, entry {number}: it has {} bytes, {bytes} with those before it; at \
+                 most {LONGEST_ADDED} each and {MOST_ADDED_BYTES} together are allowed",
                 content.len()
             ));
         }
@@ -215,7 +219,7 @@ fn added_tokens<'a>(
     Ok(added)
 }
 
-/// All parts of a kind, those inside of others too.
+/// All parts of a kind, including nested ones.
 fn gather<'a>(
     key: &str,
     part: &'a Value,
@@ -226,7 +230,7 @@ fn gather<'a>(
     let Some(fields) = part.as_object() else { return Ok(()) };
     if depth >= DEEPEST || parts.len() >= MOST_PARTS {
         return Err(format!(
-            "its `{key}` is nested or long: at most {MOST_PARTS} parts are read, {DEEPEST} deep"
+            "its `{key}` is nested or long: at most {MOST_PARTS} parts are allowed, {DEEPEST} deep"
         ));
     }
 
@@ -238,7 +242,7 @@ fn gather<'a>(
 /// How many times longer a part can make a text, at most.
 fn growth(part: &Map<String, Value>) -> f64 {
     match part.get("type").and_then(Value::as_str) {
-        // A byte that is not printable is written as a letter of two.
+        // A byte that is not printable is written as a letter of two bytes.
         Some("ByteLevel") => 2.0,
         Some("Replace") => {
             let content =
@@ -258,7 +262,7 @@ fn growth(part: &Map<String, Value>) -> f64 {
     }
 }
 
-/// What a part looks for.
+/// What a part searches for.
 enum Pattern<'a> {
     Text(&'a str),
     Regex(&'a str),
@@ -289,8 +293,8 @@ fn check_part(key: &str, part: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// Refuses a pattern that gives up on a long run of one character: the crate would then leave the
-/// rest of the text unsplit, without a word.
+/// Refuses a pattern that gives up on a long run of one character: the crate would then silently
+/// leave the rest of the text unsplit.
 fn check_regex(key: &str, text: &str) -> Result<(), String> {
     let regex = Regex::new(text)
         .map_err(|error| format!("its `{key}` has a pattern that cannot be read: {error}"))?;
@@ -299,8 +303,8 @@ fn check_regex(key: &str, text: &str) -> Result<(), String> {
         let probe = format!("{0}\u{1}x {0}", run.repeat(RUN));
         if let Some(error) = regex.find_iter(&probe).find_map(Result::err) {
             return Err(format!(
-                "its `{key}` has the pattern {text:?}, which gives up on a run of {RUN} {run:?} ({error}): a text would \
-                 be split up to there only"
+                "its `{key}` has the pattern {text:?}, which gives up on a run of {RUN} {run:?} \
+                 ({error}): a text would be split only up to there"
             ));
         }
     }
@@ -308,7 +312,7 @@ fn check_regex(key: &str, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What is not as the file says, or loses some of a text.
+/// Notes about settings that are not used, and about text that gets lost.
 fn notes(whole: &Map<String, Value>, model: &Map<String, Value>, ids: &Ids<'_>) -> Vec<String> {
     let is_set = |value: Option<&Value>| value.is_some_and(|value| !value.is_null());
     let mut notes = Vec::new();
@@ -324,7 +328,7 @@ fn notes(whole: &Map<String, Value>, model: &Map<String, Value>, ids: &Ids<'_>) 
         .any(|key| model.get(*key).and_then(Value::as_f64).is_some_and(|p| p > 0.0))
     {
         notes.push(
-            "it would encode at random: that is switched off, equal texts get equal tokens"
+            "it would encode at random: this is disabled, so that equal texts get equal tokens"
                 .to_owned(),
         );
     }
@@ -343,8 +347,8 @@ fn notes(whole: &Map<String, Value>, model: &Map<String, Value>, ids: &Ids<'_>) 
 
         if missing > 0 {
             notes.push(format!(
-                "it has no token for what is unknown, and none for {missing} of the 256 bytes: what it cannot write is \
-                 left out of a text"
+                "it has no unknown token, and no token for {missing} of the 256 bytes: text that \
+                 it cannot encode is left out"
             ));
         }
     }
@@ -359,8 +363,9 @@ mod tests {
 
     fn with(change: impl FnOnce(&mut Value)) -> Result<Vetted, String> {
         let mut file = json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-            "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null,
+            "decoder": null,
             "model": {"type": "WordLevel", "vocab": {"?": 0, "to": 1, "be": 2}, "unk_token": "?"},
         });
 
@@ -445,7 +450,10 @@ mod tests {
 
     #[test]
     fn rejects_patterns_that_give_up_and_pieces_of_no_length() {
-        let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+        let split = |regex: &str| {
+            let pattern = json!({"Regex": regex});
+            json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false})
+        };
         refused("gives up", |file| file["pre_tokenizer"] = split(r"(?=(a+)+$)(?:a|aa)+\1z"));
         refused("cannot be read", |file| file["pre_tokenizer"] = split("("));
         refused("no length", |file| {

@@ -1,70 +1,70 @@
-//! GPT-2's pre-tokenizer without a regular expression.
+//! GPT-2's pre-tokenizer, implemented without a regular expression.
 //!
 //! The published pattern is
-//! `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`. What a character
-//! is to it comes out of one table; the alternatives are then tried in order, as written.
+//! `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`. A table gives the
+//! class of each character. The alternatives are then tried in order, as in the pattern.
 
 use regex_syntax::hir::{Class, HirKind};
 use std::sync::LazyLock;
 
-/// Most bytes of a word, 64 KiB; a longer one is several. Merging a word takes some hundred times
-/// its bytes.
+/// Most bytes of a word, 64 KiB. A longer word is cut into several. Merging a word needs some
+/// hundred times its bytes.
 pub(super) const LONGEST_WORD: usize = 64 * 1024;
 
-/// What a character is to the pattern.
+/// The class of a character in the pattern.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CharClass {
     Other,
     Letter,
     Number,
     Space,
 }
 
-static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
-    let mut kinds: Vec<Kind> = (0..=0x10_FFFF_u32)
+static CLASSES: LazyLock<Vec<CharClass>> = LazyLock::new(|| {
+    let mut classes: Vec<CharClass> = (0..=0x10_FFFF_u32)
         .map(|code| match char::from_u32(code) {
-            Some(letter) if letter.is_whitespace() => Kind::Space,
-            _ => Kind::Other,
+            Some(letter) if letter.is_whitespace() => CharClass::Space,
+            _ => CharClass::Other,
         })
         .collect();
 
-    for (class, kind) in [(r"\p{L}", Kind::Letter), (r"\p{N}", Kind::Number)] {
-        let parsed =
-            regex_syntax::parse(class).expect("a class of Unicode's general categories is valid");
+    for (category, class) in [(r"\p{L}", CharClass::Letter), (r"\p{N}", CharClass::Number)] {
+        let parsed = regex_syntax::parse(category)
+            .expect("a class of Unicode's general categories is valid");
         let HirKind::Class(Class::Unicode(ranges)) = parsed.kind() else {
             unreachable!("a class of Unicode's parses to one");
         };
 
         for range in ranges.ranges() {
-            kinds[range.start() as usize..=range.end() as usize].fill(kind);
+            classes[range.start() as usize..=range.end() as usize].fill(class);
         }
     }
 
-    kinds
+    classes
 });
 
-/// The words of a text, in order; together they are the text.
+/// Iterates over the words of a text. Together they are the text.
 pub(super) struct Words<'a> {
     rest: &'a str,
-    kinds: &'static [Kind],
+    classes: &'static [CharClass],
 }
 
 impl<'a> Words<'a> {
     pub(super) fn of(text: &'a str) -> Self {
-        Self { rest: text, kinds: &KINDS }
+        Self { rest: text, classes: &CLASSES }
     }
 
-    fn kind(&self, letter: char) -> Kind {
-        self.kinds[letter as usize]
+    fn class(&self, letter: char) -> CharClass {
+        self.classes[letter as usize]
     }
 
-    /// Bytes of the run of one kind that a text begins with.
-    fn run(&self, text: &str, kind: Kind) -> usize {
+    /// Bytes of the run of one class with which a text begins.
+    fn run(&self, text: &str, class: CharClass) -> usize {
         let mut length = 0;
         for letter in text.chars() {
-            // Past the longest word nothing is decided any more, and a long run would be looked at
-            // again and again.
-            if self.kind(letter) != kind || length > LONGEST_WORD {
+            // A run beyond the longest word is cut anyway. Scanning it to its end for each word
+            // would take quadratic time.
+            if self.class(letter) != class || length > LONGEST_WORD {
                 break;
             }
             length += letter.len_utf8();
@@ -82,26 +82,26 @@ impl<'a> Words<'a> {
             return Some(1 + length);
         }
 
-        let kind = self.kind(first);
-        if kind != Kind::Space {
-            return Some(self.run(text, kind));
+        let class = self.class(first);
+        if class != CharClass::Space {
+            return Some(self.run(text, class));
         }
 
-        // A blank belongs to the word behind it.
+        // A blank belongs to the word after it.
         if first == ' '
             && let Some(second) = text[1..].chars().next()
-            && self.kind(second) != Kind::Space
+            && self.class(second) != CharClass::Space
         {
-            return Some(1 + self.run(&text[1..], self.kind(second)));
+            return Some(1 + self.run(&text[1..], self.class(second)));
         }
 
-        let run = self.run(text, Kind::Space);
+        let run = self.run(text, CharClass::Space);
         if run == text.len() {
             return Some(run);
         }
 
-        // White space before a word leaves its last character to the word, unless it is all there
-        // is.
+        // `\s+(?!\S)`: white space before a word ends before its last character, unless it has only
+        // one.
         let last = text[..run].chars().next_back().map_or(0, char::len_utf8);
 
         Some(if run > last { run - last } else { run })
@@ -125,8 +125,8 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// The last place of a text where one word ends and another begins, whatever follows the text; its
-/// end where it is one word.
+/// The start of the last word of a text, which is a boundary whatever text follows. The end of the
+/// text if it is one word.
 pub(super) fn last_boundary(text: &str) -> usize {
     let mut begin = 0;
     let mut last = 0;

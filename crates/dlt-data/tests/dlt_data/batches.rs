@@ -31,8 +31,12 @@ proptest! {
     }
 
     #[test]
-    fn law_a_saved_position_goes_on_exactly(
-        count in 5_usize..60, batch in 1_usize..5, seed: u64, before in 0_usize..100, restarts in 0_usize..3,
+    fn law_a_saved_position_resumes_exactly(
+        count in 5_usize..60,
+        batch in 1_usize..5,
+        seed: u64,
+        before in 0_usize..100,
+        restarts in 0_usize..3,
     ) {
         let mut batches = batches(count, batch, seed);
         take(&mut batches, before);

@@ -10,7 +10,7 @@ fn blocks(folder: &TempDir) -> DataSpec {
     DataSpec { pipeline: Pipeline::Blocks, ..from_path(folder.path()) }
 }
 
-/// A folder whose train split is `train`; the others are long enough.
+/// A folder whose train split is `train`. The other splits are long enough.
 fn folder(train: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     write(&folder, "train.txt", train);
@@ -47,7 +47,7 @@ fn few_rows_are_one_text_without_blank_rows_and_without_the_remainder() {
     assert_eq!(inputs[1..], targets[..CONTEXT - 1]);
 }
 
-/// Ten full groups and a rest are dealt 2, 2, 2, 1, 1, 1, 1, 1; each worker drops its own
+/// Ten full groups and a rest are shared as 2, 2, 2, 1, 1, 1, 1, 1. Each worker drops its own
 /// remainder.
 #[test]
 fn each_of_eight_workers_drops_its_own_remainder() {
@@ -73,7 +73,7 @@ fn each_of_eight_workers_drops_its_own_remainder() {
     }
 
     assert_eq!(groups.next(), None);
-    assert!(dropped > CONTEXT, "this text does not tell eight remainders from one");
+    assert!(dropped > CONTEXT, "this text does not distinguish eight remainders from one");
     assert_eq!(splits.train.tokens().unwrap()[..], expected);
 }
 

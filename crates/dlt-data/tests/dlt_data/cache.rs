@@ -18,7 +18,7 @@ use tracing::{
 
 const CONTEXT: usize = 8;
 
-/// Loads with a cache; gives the splits and how many of them came out of it.
+/// Loads with a cache. Returns the splits and how many of them were read from the cache.
 fn cached(data: &DataSpec, cache: &Path) -> (TokenSplits, usize) {
     let mut hits = 0;
     let mut count = |progress| hits += usize::from(matches!(progress, Progress::Cached { .. }));
@@ -29,8 +29,7 @@ fn cached(data: &DataSpec, cache: &Path) -> (TokenSplits, usize) {
     (splits, hits)
 }
 
-/// A file of [`some_text`] and a tokenizer of its words, which takes less time to build than
-/// GPT-2's.
+/// A file of [`some_text`] and a tokenizer of its words, which is faster to build than GPT-2's.
 fn words(folder: &TempDir) -> DataSpec {
     let vocabulary: String = (0..400).map(|word| format!(r#""word{word}": {word}, "#)).collect();
     let model = format!(
@@ -45,10 +44,10 @@ fn words(folder: &TempDir) -> DataSpec {
     DataSpec { tokenizer, ..from_path(&write(folder, "text.txt", some_text())) }
 }
 
-/// Keeps warnings and nothing else.
+/// Records only warnings.
 struct Warnings(Arc<Mutex<Vec<String>>>);
 
-/// All that a warning says, in one line.
+/// All fields of a warning, in one line.
 #[derive(Default)]
 struct Said(String);
 
@@ -79,7 +78,7 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// What some work gives, and the warnings on its way.
+/// The result of some work, and the warnings that it gave.
 pub(crate) fn with_warnings<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let subscriber = Warnings(Arc::clone(&warnings));
@@ -187,7 +186,7 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
     damages.push(original[..end - 1].to_vec());
     damages.push([original.as_slice(), &[0; 4]].concat());
 
-    // The file of another text under this name.
+    // The file of another text with this name.
     damages.push(originals[1].1.clone());
 
     // Every field of the header, and the tokens.
@@ -235,7 +234,7 @@ fn the_layout_on_disk_is_the_documented_one() {
     assert_eq!(file[176..], payload);
 }
 
-/// Rows with a number, of which every sixth has no text; the first row that has none is the second.
+/// Rows with a number. Every sixth row has no text; the first of these is the second row.
 fn texts_with_holes(name: &str) -> Vec<Option<String>> {
     (0..60).map(|row| (row % 6 != 1).then(|| format!("row {row} of {name}"))).collect()
 }
@@ -267,7 +266,7 @@ fn sources_with_holes(folder: &TempDir) -> Vec<PathBuf> {
 }
 
 #[test]
-fn rows_without_text_are_told_alike_from_the_cache_and_from_the_files() {
+fn rows_without_text_are_reported_alike_from_the_cache_and_from_the_files() {
     for on_bad_row in [OnBadRow::Skip, OnBadRow::Stop] {
         let folder = TempDir::new().unwrap();
         for source in sources_with_holes(&folder) {
@@ -297,7 +296,7 @@ fn rows_without_text_are_told_alike_from_the_cache_and_from_the_files() {
                 same(splits, warnings, hits);
             }
 
-            // Of some splits the tokens are there, of others they are not.
+            // Some splits have cached tokens, others do not.
             let files = files_of(&cache);
             for gone in &files {
                 fs::remove_file(gone).unwrap();
@@ -309,7 +308,7 @@ fn rows_without_text_are_told_alike_from_the_cache_and_from_the_files() {
 }
 
 #[test]
-fn one_split_of_a_cached_text_is_told_as_it_is_from_the_files() {
+fn one_split_of_a_cached_text_is_reported_as_it_is_from_the_files() {
     let folder = TempDir::new().unwrap();
 
     for source in sources_with_holes(&folder) {
@@ -329,7 +328,7 @@ fn one_split_of_a_cached_text_is_told_as_it_is_from_the_files() {
 }
 
 #[test]
-fn the_rows_of_cached_tokens_are_named_in_the_file_that_is_asked_for() {
+fn the_rows_of_cached_tokens_are_named_in_the_requested_file() {
     let folder = TempDir::new().unwrap();
     let cache = folder.path().join("cache");
     let of = |name: &str| DataSpec {
@@ -377,7 +376,7 @@ fn a_cache_that_cannot_be_written_leaves_tokens_in_memory() {
     let folder = TempDir::new().unwrap();
     let data = from_path(&write(&folder, "text.txt", some_text()));
 
-    // A file where the folder should be: nothing can be made in it, whoever asks.
+    // A file where the folder should be: nothing can be made in it, even by a privileged user.
     let cache = write(&folder, "cache", "");
     let (splits, hits, warnings) = cached_with_warnings(&data, &cache);
     assert_eq!(hits, 0);
@@ -407,7 +406,7 @@ fn a_cached_file_that_cannot_be_read_or_replaced_leaves_tokens_in_memory() {
 }
 
 #[test]
-fn progress_tells_of_reading_and_of_every_byte() {
+fn progress_reports_reading_and_every_byte() {
     let folder = TempDir::new().unwrap();
     let data = from_path(&write(&folder, "text.txt", some_text().repeat(400)));
     let mut seen = Vec::new();
@@ -474,7 +473,7 @@ fn regression_a_cache_that_is_cut_while_it_is_used_is_an_error() {
     let error = splits.train.tokens().unwrap_err().to_string();
     assert!(error.contains("cannot read token 0"), "{error}");
 
-    // The next one makes them again.
+    // The next load makes them again.
     let (again, hits) = cached(&data, &cache);
     assert_eq!((hits, tokens(&again)), (0, tokens(&loaded(&data, CONTEXT).unwrap())));
 }

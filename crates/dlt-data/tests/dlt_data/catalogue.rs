@@ -1,9 +1,9 @@
-//! Every data set of the catalogue out of the stand-in, and local files of every kind.
+//! Every data set of the catalogue from the stand-in, and data sets outside of the catalogue.
 
 use crate::shakespeare;
 use dlt_data::{
     DataRequest, HubConfig, Patience, Split, TokenSplits, Tokenizer,
-    catalogue::{CATALOGUE, Task, find},
+    catalogue::{CATALOGUE, LearningTask, find},
     fetch, load,
 };
 use dlt_hub_stand_in::{Repository, StandIn, catalogue};
@@ -68,7 +68,7 @@ fn texts(splits: &TokenSplits) -> [String; 3] {
 fn every_text_of_the_catalogue_is_fetched_tokenized_and_split_without_overlap() {
     let world = World::new();
 
-    for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::LanguageModel) {
+    for entry in CATALOGUE.iter().filter(|entry| entry.task == LearningTask::LanguageModel) {
         let splits = world
             .load(&named(entry.name))
             .unwrap_or_else(|error| panic!("{}: {error}", entry.name));
@@ -127,7 +127,7 @@ fn a_locked_commit_stays_until_it_is_fetched_again() {
     let first = world.load(&data).unwrap().provenance;
     let asked = world.hub.requests().len();
 
-    // Everything is here: nothing is asked, and the branch may move.
+    // All files are on this machine: no request is made, although the branch has moved.
     let other = Repository::dataset("ptb-text-only/ptb_text_only").at("refs/convert/parquet");
     let table = |text: &str| {
         dlt_hub_stand_in::parquet(
@@ -151,7 +151,7 @@ fn a_locked_commit_stays_until_it_is_fetched_again() {
     assert_eq!(second.provenance.hub, Some(fetched.provenance));
     assert_eq!(texts(&second)[1], "validation".repeat(20));
 
-    // Pinned to what is not there any more.
+    // Pinned to a commit that does not exist.
     let error =
         world.load(&named("ptb@0000000000000000000000000000000000000000")).unwrap_err().to_string();
     assert!(error.contains("404"), "{error}");
@@ -189,11 +189,11 @@ fn any_data_set_of_the_hub_with_a_column_of_text_is_read() {
     );
     assert_eq!(validation, "body 57\nbody 58\nbody 59");
 
-    // Rows are documents, unless the line end is asked for.
+    // Rows are documents, unless the line end is requested.
     let [_, validation, _] = texts(&world.load(&named("hf:someone/news:en:body")).unwrap());
     assert_eq!(validation, "body 57<|endoftext|>body 58<|endoftext|>body 59");
 
-    // Train alone is cut by the fractions of the spec.
+    // If only train exists, it is cut by the fractions of the spec.
     let [train, validation, test] = texts(&world.load(&lines("hf:someone/news:de:title")).unwrap());
     assert_eq!([&train[..], &validation, &test].concat().lines().count(), 20);
 

@@ -66,6 +66,6 @@ fn the_unigram_floor_of_shakespeare_is_in_the_hundreds() {
     let splits = loaded(&shakespeare(), 128).unwrap();
     let windows = splits.windows(Split::Validation).unwrap();
     let floor = unigram_perplexity(&windows.predicted(0..windows.count()).unwrap());
-    // By a separate computation in Python, on the same windows.
+    // From a separate computation in Python, on the same windows.
     assert!((floor - 426.22).abs() < 0.01, "{floor}");
 }

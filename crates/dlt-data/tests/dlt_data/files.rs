@@ -7,7 +7,7 @@ use dlt_spec::spec::{DataSpec, Pipeline};
 use std::{fs, path::Path};
 use tempfile::TempDir;
 
-/// Rows with everything that a format has to keep apart.
+/// Rows with everything that a format has to distinguish.
 const ROWS: [&str; 5] =
     ["plain words", "with, comma and \"quotes\"", "", "two\nlines", "unicode é世😀"];
 
@@ -68,7 +68,7 @@ fn tabs_separate_and_quotes_mean_nothing() {
 }
 
 #[test]
-fn a_column_is_named_behind_the_path() {
+fn a_column_is_named_after_the_path() {
     let folder = TempDir::new().unwrap();
     let columns = |word: &str| (0..9).map(|row| format!("{word} {row}")).collect::<Vec<_>>();
     let table =
@@ -99,7 +99,7 @@ fn folders_hold_splits_in_any_format() {
 }
 
 #[test]
-fn rows_without_text_are_empty_and_told_of() {
+fn rows_without_text_are_empty_and_reported() {
     let folder = TempDir::new().unwrap();
     let rows = vec![Some("a a a a".to_owned()), None, Some("b b b b".to_owned())];
     let path = write(&folder, "rows.parquet", parquet(&[Column::MaybeText("text", rows)], 10));
@@ -167,7 +167,7 @@ fn rows_of_tables_are_blocks_rows_without_a_separator() {
     assert_eq!(loaded(&data, 3).unwrap().train.tokens().unwrap()[..], b"abcdef".map(u32::from));
 }
 
-/// More than one chunk of 1 MiB, so that it is cut.
+/// The text is longer than one chunk of 1 MiB, so it is cut.
 #[test]
 fn a_tokenizer_of_another_kind_is_given_large_texts_by_lines() {
     let folder = TempDir::new().unwrap();
@@ -201,7 +201,7 @@ fn a_tokenizer_of_another_kind_is_given_large_texts_by_lines() {
 }
 
 #[test]
-fn cleaning_takes_what_is_ours_and_nothing_else() {
+fn cleaning_removes_only_our_files() {
     let folder = TempDir::new().unwrap();
     let data = bytes_of(write(&folder, "text.txt", some_text()));
     let cache = folder.path().join("cache");
@@ -223,14 +223,14 @@ fn cleaning_takes_what_is_ours_and_nothing_else() {
     left.sort();
     assert_eq!(left, ["mine.tokens", "notes.txt"]);
 
-    // A run that has them open goes on.
+    // A run that has them open can continue.
     #[cfg(unix)]
     assert_eq!(splits.train.tokens().unwrap()[..9], first);
     assert_eq!(clean(&folder.path().join("no such cache")).unwrap().files, 0);
 }
 
 #[test]
-fn a_text_that_was_begun_is_begun_anew_and_ends_the_same() {
+fn an_unfinished_text_is_started_again_with_the_same_result() {
     let folder = TempDir::new().unwrap();
     let data = bytes_of(write(&folder, "text.txt", some_text()));
     let make = |cache: &Path| {

@@ -1,10 +1,10 @@
-//! The hub as it should be: layout, resuming, offline, tokens.
+//! A hub that behaves well: layout, resuming, offline, tokens.
 
 use crate::some_text;
 use dlt_data::{
     DataError, FetchEvent, Hub, HubConfig, Listing, Patience, RepoName, Revision, Token,
 };
-use dlt_hub_stand_in::{Fault, Place, Repository, StandIn};
+use dlt_hub_stand_in::{Fault, Repository, RequestKind, StandIn};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 pub(crate) const NAME: &str = "someone/books";
 
-/// A stand-in, a folder for the cache, and settings that lose no time.
+/// A stand-in, a folder for the cache, and settings that wait only briefly.
 pub(crate) struct Workplace {
     pub(crate) hub: StandIn,
     pub(crate) folder: TempDir,
@@ -45,7 +45,7 @@ impl Workplace {
         Self { hub, folder, config }
     }
 
-    /// With a repository of two files, a large one and a small one.
+    /// A workplace whose hub has a repository of two files, a large one and a small one.
     pub(crate) fn with_books() -> Self {
         let place = Self::new();
         place.hub.serve(books());
@@ -58,12 +58,12 @@ impl Workplace {
         Hub::new(&self.config, &name, &revision).listing(&|_| ())
     }
 
-    /// Fetches the files of these names, or all.
+    /// Fetches the files with these names.
     pub(crate) fn fetch(&self, names: &[&str]) -> Result<Vec<PathBuf>, DataError> {
-        self.fetch_telling(names, &|_| ())
+        self.fetch_with_events(names, &|_| ())
     }
 
-    pub(crate) fn fetch_telling(
+    pub(crate) fn fetch_with_events(
         &self,
         names: &[&str],
         on: &(dyn Fn(FetchEvent) + Sync),
@@ -78,7 +78,7 @@ impl Workplace {
         hub.fetch(&listing, &files, on)
     }
 
-    /// Every file below the hub's cache, with its size.
+    /// Every file in the hub's cache, with its size.
     pub(crate) fn files(&self) -> Vec<(String, u64)> {
         let mut found = Vec::new();
         walk(&self.config.cache, &self.config.cache, &mut found);
@@ -86,7 +86,7 @@ impl Workplace {
         found
     }
 
-    /// How often bytes of a file were asked for.
+    /// How often the content of a large file was requested.
     pub(crate) fn downloads(&self) -> usize {
         self.hub.requests().iter().filter(|request| request.path.starts_with("/store/")).count()
     }
@@ -107,7 +107,7 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<(String, u64)>) {
 pub(crate) const LARGE: &str = "data/train-00000-of-00001.parquet";
 pub(crate) const SMALL: &str = "README.md";
 
-/// Bytes of the large file: more than a piece that is read at a time.
+/// Content of the large file: longer than a piece that is read at a time.
 pub(crate) fn large() -> Vec<u8> {
     some_text().repeat(60).into_bytes()
 }
@@ -117,7 +117,7 @@ pub(crate) fn books() -> Repository {
 }
 
 #[test]
-fn files_lie_where_python_looks_for_them() {
+fn files_are_where_python_looks_for_them() {
     let place = Workplace::with_books();
     let paths = place.fetch(&[LARGE, SMALL]).unwrap();
     assert_eq!(fs::read(&paths[0]).unwrap(), large());
@@ -156,7 +156,7 @@ fn files_lie_where_python_looks_for_them() {
 }
 
 #[test]
-fn what_is_here_is_not_fetched_again() {
+fn files_on_this_machine_are_not_fetched_again() {
     let place = Workplace::with_books();
     place.fetch(&[LARGE]).unwrap();
 
@@ -165,19 +165,19 @@ fn what_is_here_is_not_fetched_again() {
     place.fetch(&[LARGE]).unwrap();
     assert_eq!(place.downloads(), before);
 
-    // Another commit with the same content needs a link only.
+    // Another commit with the same content needs only a link.
     place.hub.serve(books().file("new.txt", "new"));
     let paths = place.fetch(&[LARGE]).unwrap();
     assert_eq!((place.downloads(), fs::read(&paths[0]).unwrap()), (before, large()));
 }
 
 #[test]
-fn a_cut_download_goes_on_where_it_was_cut() {
+fn a_cut_download_resumes_where_it_was_cut() {
     let size = large().len();
 
     for after in [0, 1, 65_536, size / 2, size - 1] {
         let place = Workplace::with_books();
-        place.hub.misbehave(Place::Content, 1, Fault::Cut { after });
+        place.hub.misbehave(RequestKind::Content, 1, Fault::Cut { after });
 
         let paths = place.fetch(&[LARGE]).unwrap();
         assert_eq!(fs::read(&paths[0]).unwrap(), large(), "cut after {after}");
@@ -196,14 +196,14 @@ fn a_cut_download_goes_on_where_it_was_cut() {
 }
 
 #[test]
-fn a_broken_download_is_kept_and_taken_up_by_the_next_process() {
+fn a_broken_download_is_kept_and_resumed_by_the_next_process() {
     let mut place = Workplace::with_books();
     place.config.patience.tries = 1;
-    place.hub.misbehave(Place::Content, 1, Fault::Cut { after: 70_000 });
+    place.hub.misbehave(RequestKind::Content, 1, Fault::Cut { after: 70_000 });
 
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     assert!(
-        error.contains("broke off at byte 70000 of") && error.contains("the same command goes on"),
+        error.contains("broke off at byte 70000 of") && error.contains("the same command resumes"),
         "{error}"
     );
 
@@ -221,15 +221,15 @@ fn a_broken_download_is_kept_and_taken_up_by_the_next_process() {
 #[test]
 fn a_server_that_ignores_ranges_begins_again() {
     let place = Workplace::with_books();
-    place.hub.misbehave(Place::Content, 1, Fault::Cut { after: 70_000 });
-    place.hub.misbehave(Place::Content, 1, Fault::NoRanges);
+    place.hub.misbehave(RequestKind::Content, 1, Fault::Cut { after: 70_000 });
+    place.hub.misbehave(RequestKind::Content, 1, Fault::NoRanges);
     assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
 }
 
 #[test]
 fn a_beginning_that_is_another_files_is_thrown_away() {
     let place = Workplace::with_books();
-    // As an interrupted run would leave it, but with other bytes.
+    // A partial file as an interrupted run leaves it, but with other bytes.
     place.fetch(&[LARGE]).unwrap();
 
     let blobs = place.config.cache.join("datasets--someone--books/blobs");
@@ -283,16 +283,16 @@ fn a_token_goes_to_the_hub_and_to_nobody_else() {
     for fault in [Fault::Status { code: 401, retry_after: None }, Fault::HtmlPage, Fault::NoHeaders]
     {
         place.hub.serve(books().file("other.parquet", format!("{fault:?}")));
-        place.hub.misbehave(Place::Resolve, 1, fault);
+        place.hub.misbehave(RequestKind::Resolve, 1, fault);
         let error = place.fetch(&["other.parquet"]).unwrap_err();
-        let told = format!("{error} {error:?} {:?}", place.config);
-        assert!(!told.contains("verysecret") && !told.contains("0123secret"), "{told}");
+        let shown = format!("{error} {error:?} {:?}", place.config);
+        assert!(!shown.contains("verysecret") && !shown.contains("0123secret"), "{shown}");
     }
 }
 
 #[test]
 fn regression_another_port_of_the_same_host_is_not_sent_the_token() {
-    for at in [Place::Listing, Place::Resolve] {
+    for at in [RequestKind::Listing, RequestKind::Resolve] {
         let mut place = Workplace::with_books();
         place.config.token = Token::new("hf_verysecret");
 
@@ -319,7 +319,7 @@ fn regression_another_port_of_the_same_host_is_not_sent_the_token() {
 fn rejects_redirects_in_a_circle() {
     let place = Workplace::with_books();
     place.hub.misbehave(
-        Place::Listing,
+        RequestKind::Listing,
         usize::MAX,
         Fault::Elsewhere { server: place.hub.endpoint() },
     );
@@ -329,7 +329,7 @@ fn rejects_redirects_in_a_circle() {
     assert_eq!(place.hub.requests().len(), 6);
 }
 
-/// Where the content of the large file is.
+/// The path of the content of the large file.
 fn blob(place: &Workplace) -> PathBuf {
     fs::canonicalize(&place.fetch(&[LARGE]).unwrap()[0]).unwrap()
 }
@@ -379,8 +379,8 @@ fn rejects_more_than_may_be_fetched() {
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     assert!(error.contains("DLT_MOST_FETCHED_GB") && error.contains(NAME), "{error}");
 
-    // The same where only the file's own headers tell its size.
-    place.hub.misbehave(Place::Listing, 1, Fault::BareListing);
+    // The same if only the file's own headers state its size.
+    place.hub.misbehave(RequestKind::Listing, 1, Fault::BareListing);
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     assert!(error.contains("DLT_MOST_FETCHED_GB"), "{error}");
     assert_eq!(place.downloads(), 0);
@@ -391,7 +391,7 @@ fn rejects_more_than_may_be_fetched() {
 #[test]
 fn a_list_without_sizes_is_enough() {
     let place = Workplace::with_books();
-    place.hub.misbehave(Place::Listing, 1, Fault::BareListing);
+    place.hub.misbehave(RequestKind::Listing, 1, Fault::BareListing);
     let paths = place.fetch(&[LARGE, SMALL]).unwrap();
     assert_eq!(fs::read(&paths[0]).unwrap(), large());
     assert_eq!(fs::read(&paths[1]).unwrap(), b"# Books\n");
@@ -428,12 +428,12 @@ fn many_fetchers_at_once_download_each_file_once() {
 }
 
 #[test]
-fn progress_tells_of_every_file() {
+fn progress_reports_every_file() {
     let place = Workplace::with_books();
-    place.hub.misbehave(Place::Content, 1, Fault::Status { code: 503, retry_after: None });
+    place.hub.misbehave(RequestKind::Content, 1, Fault::Status { code: 503, retry_after: None });
 
     let events = Mutex::new(Vec::new());
-    place.fetch_telling(&[LARGE], &|event| events.lock().unwrap().push(event)).unwrap();
+    place.fetch_with_events(&[LARGE], &|event| events.lock().unwrap().push(event)).unwrap();
 
     let events = events.into_inner().unwrap();
     let size = large().len() as u64;

@@ -1,4 +1,4 @@
-//! Labelled texts of the user's own.
+//! The user's own labelled texts.
 
 use crate::{cache::with_warnings, write};
 use dlt_data::{Example, Material, Places, Split, load_sentences};
@@ -106,7 +106,7 @@ fn folders_of_every_format_keep_their_splits() {
 }
 
 #[test]
-fn columns_are_named_behind_the_path_and_pairs_are_found() {
+fn columns_are_named_after_the_path_and_pairs_are_found() {
     let folder = TempDir::new().unwrap();
     let rows: String =
         (0..40).map(|row| format!("{row},head {row},body {row},{}\n", row % 3 + 1)).collect();
@@ -188,8 +188,8 @@ fn rows_without_a_class_have_none() {
     assert_eq!(labels(Split::Validation), [Some(0), None]);
 }
 
-/// Tables of thirty good rows behind bad ones, with how many are bad and what is said of the first
-/// three.
+/// Tables of thirty good rows after bad ones, with the number of bad rows and the reasons of the
+/// first three.
 fn tables_with_bad_rows(folder: &TempDir) -> Vec<(std::path::PathBuf, u64, [&'static str; 3])> {
     let good = |row: usize| (format!("text {row}"), row % 2);
     let lines: String = (0..30)
@@ -257,7 +257,7 @@ fn bad_rows_stop_or_are_left_out_and_counted_as_in_tables_of_texts() {
 }
 
 #[test]
-fn bad_rows_of_a_folder_of_tables_are_counted_together_and_told_by_file() {
+fn bad_rows_of_a_folder_of_tables_are_counted_together_and_reported_by_file() {
     let folder = TempDir::new().unwrap();
     let [rows, ..] = &tables_with_bad_rows(&folder)[..] else { unreachable!("three tables") };
     let text = std::fs::read(&rows.0).unwrap();

@@ -1,4 +1,4 @@
-//! Everything that the crate promises, by what is proved.
+//! Tests of everything that the crate promises, by subject.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod batches;
@@ -52,7 +52,7 @@ fn from_path(path: &Path) -> DataSpec {
     DataSpec { source: path.to_string_lossy().into_owned(), ..shakespeare() }
 }
 
-/// Single bytes of a text of files: what is read of them, to the last one.
+/// Settings that read files as single bytes, so that a test sees every byte that is read.
 fn bytes_of(path: impl AsRef<Path>) -> DataSpec {
     DataSpec {
         tokenizer: "bytes".to_owned(),
@@ -90,7 +90,7 @@ fn some_text() -> String {
     (0..400).map(|word| format!("word{word}{}", if word % 7 == 6 { ".\n" } else { " " })).collect()
 }
 
-/// Panics unless loading fails, and gives the message.
+/// Panics unless loading fails, and returns the message.
 fn rejection(data: &DataSpec, context: usize) -> String {
     loaded(data, context).unwrap_err().to_string()
 }

@@ -26,7 +26,7 @@ fn tokenizer(folder: &TempDir, more: &[&str]) -> String {
     write(folder, &format!("tokenizer-{}.json", more.len()), json).display().to_string()
 }
 
-/// The spec of a small model that reads this.
+/// The spec of a small model that reads this source.
 fn spec(
     objective: Objective,
     source: &Path,
@@ -156,7 +156,7 @@ fn what_is_hidden_is_drawn_by_seed_pass_and_window_and_evaluations_never_change(
     let other = self::material(&masked(&folder, &[], |spec| spec.seed = 2));
     assert_ne!(of(other.examples(Split::Train), &all, Draw::Pass(0)), first);
 
-    // What is left after the last window: 100 tokens of validation are 12 windows, and 3 more
+    // The rest after the last window: 100 tokens of validation are 12 windows and 3 more tokens
     // before the last one.
     let (rest, targets) = hidden(material.examples(Split::Validation).tail().unwrap().unwrap());
     assert_eq!((rest.len(), targets.iter().flatten().count()), (3, 2));
@@ -206,7 +206,7 @@ fn a_test_split_without_classes_is_carved_from_the_end_of_train() {
         let batch = material.examples(Split::Test).batch(&[0, 1], Draw::Fixed).unwrap();
         let ExampleBatch::Sentences { rows, labels } = batch else { panic!("sentences") };
 
-        // The rows 43 and 44 of train: four words and one, each with the end of text behind it.
+        // Rows 43 and 44 of train: four words and one word, each with the end of text after it.
         assert_eq!((rows.ids, rows.lengths), (vec![6, 7, 8, 9, 20, 0, 20, 20, 20, 20], vec![5, 2]));
         assert_eq!((labels, rows.masks_padding), (vec![1, 0], true));
         assert_eq!(material.examples(Split::Test).class_counts(), Some(vec![1, 1]));

@@ -19,7 +19,8 @@ proptest! {
     /// Gibbs' inequality: any other distribution gives these tokens a higher perplexity.
     #[test]
     fn law_no_unigram_model_is_better(
-        tokens in prop::collection::vec(0_u32..8, 1..200), weights in prop::collection::vec(0.01_f64..1.0, 8),
+        tokens in prop::collection::vec(0_u32..8, 1..200),
+        weights in prop::collection::vec(0.01_f64..1.0, 8),
     ) {
         let total: f64 = weights.iter().sum();
         let nll: f64 = tokens.iter().map(|&token| -(weights[token as usize] / total).ln()).sum();

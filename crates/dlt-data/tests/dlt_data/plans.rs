@@ -1,4 +1,4 @@
-//! Which file of a folder goes to which split.
+//! Which file of a folder belongs to which split.
 
 use crate::{TOKENIZER, from_path, loaded, rejection, write};
 use dlt_data::{DataError, Split, TokenSplits, plan_folder};
@@ -128,15 +128,15 @@ fn rejects_what_could_be_read_in_two_ways() {
     for (names, says) in [
         (
             &["train_test.txt", "valid.txt"][..],
-            &["\"train_test.txt\" says", "\"test\" and \"train\""][..],
+            &["\"train_test.txt\" names more than one split", "\"test\" and \"train\""][..],
         ),
         (
             &["train.txt", "valid.txt", "more.txt"],
-            &["train.txt, valid.txt say a split", "more.txt say none"],
+            &["train.txt, valid.txt name a split", "more.txt name none"],
         ),
         (&["train.txt", "train.jsonl", "valid.txt"], &["is JSON Lines", "is text"]),
         (&["train.txt", "train.txt.gz", "valid.txt"], &["one text in two forms"]),
-        (&["train.txt", "valid.txt", "validation.txt"], &["both say validation"]),
+        (&["train.txt", "valid.txt", "validation.txt"], &["both name the validation"]),
         (&["dev.txt", "eval.txt", "train.txt"], &["\"dev.txt\" and \"eval.txt\""]),
         (&["train-00000-of-00002.txt", "test.txt"], &["expected 2 files"]),
         (
@@ -153,7 +153,7 @@ fn rejects_what_could_be_read_in_two_ways() {
         ),
         (&["a.txt", "b.csv"], &["is text", "is CSV"]),
         (&["a/train.txt", "b/train.txt"], &["several folders with data: a, b"]),
-        (&["all.txt", "corpus/train.txt", "corpus/test.txt"], &["say no split", "\"corpus\" do"]),
+        (&["all.txt", "corpus/train.txt", "corpus/test.txt"], &["name no split", "\"corpus\" do"]),
     ] {
         let error = refusal(names);
         assert!(says.iter().all(|part| error.contains(part)), "{names:?}: {error}");
@@ -166,7 +166,7 @@ fn rejects_a_folder_of_tests_alone_when_it_is_loaded() {
     assert!(error.contains("no file for the train split"), "{error}");
 }
 
-/// Pieces of names, of which some say splits, in any case and with any mark.
+/// Pieces of names, some of which name splits, in any case and with any mark.
 fn names() -> impl Strategy<Value = Vec<String>> {
     let word = prop::sample::select(vec![
         "train",
@@ -200,8 +200,8 @@ fn names() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(name, 1..6)
 }
 
-/// Whether a name says, as a word of letters, that it is not for training. Written apart from the
-/// rule itself.
+/// Whether a name says, as a word of letters, that it is not for training. Written independently of
+/// the rule itself.
 fn is_held_out(name: &str) -> bool {
     let lower = name.to_lowercase();
     let words = lower.split(|letter: char| !letter.is_ascii_alphabetic());
@@ -219,7 +219,7 @@ proptest! {
 
         for name in &names {
             let path = folder.path().join(name);
-            // A name that is a folder of another one cannot be a file too.
+            // A name that is also a folder of another name cannot be a file.
             if fs::create_dir_all(path.parent().unwrap()).is_ok() && fs::write(&path, "a word\n").is_ok() {
                 written.insert(name.clone());
             }

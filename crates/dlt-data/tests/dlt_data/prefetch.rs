@@ -53,7 +53,7 @@ fn law_prefetched_batches_and_positions_are_those_without_a_thread() {
 }
 
 #[test]
-fn a_run_goes_on_from_the_position_of_the_batch_that_it_took() {
+fn a_run_resumes_from_the_position_of_its_last_batch() {
     let mut prefetched = prefetch(Examples::from(windows()), batches(), AHEAD).unwrap();
     let seventh = prefetched.by_ref().nth(6).unwrap().unwrap();
     drop(prefetched);
@@ -69,10 +69,10 @@ fn a_run_goes_on_from_the_position_of_the_batch_that_it_took() {
     );
 }
 
-/// What is drawn for an example depends on the pass, whoever makes it ready and from wherever a run
-/// goes on.
+/// Random draws for an example depend on the pass, not on the thread that prepares it or on where a
+/// run resumes.
 #[test]
-fn every_kind_of_examples_is_made_ready_as_it_would_be_one_at_a_time() {
+fn every_kind_of_examples_is_prepared_as_it_would_be_one_at_a_time() {
     for material in crate::material::one_of_each_kind() {
         let examples = material.examples(Split::Train);
         let batches = || Batches::new(examples.count(), 6, ChaCha8Rng::seed_from_u64(5)).unwrap();
@@ -113,13 +113,13 @@ fn no_more_is_made_than_was_asked_for_and_dropping_ends_it() {
     let at_end = made.load(Ordering::SeqCst);
     assert!((5..=9).contains(&at_end), "{at_end} were made");
 
-    // The thread is gone: it holds its part of the counter no longer.
+    // The thread has ended: it no longer holds its part of the counter.
     assert_eq!(Arc::strong_count(&made), 1);
 }
 
 #[test]
 #[should_panic(expected = "a fault of the maker")]
-fn a_panic_of_the_maker_reaches_whoever_waits() {
+fn a_panic_of_the_maker_reaches_the_consumer() {
     let mut left = 2;
     let make = move || {
         left -= 1;

@@ -1,7 +1,7 @@
 //! Models of the hub, against its stand-in.
 
 use dlt_data::{HubConfig, Patience, fetch_model};
-use dlt_hub_stand_in::{Fault, Place, Repository, StandIn};
+use dlt_hub_stand_in::{Fault, Repository, RequestKind, StandIn};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -30,7 +30,7 @@ impl World {
     }
 }
 
-/// A model of one file, beside what nobody asks for.
+/// A model with its weights in one file, and a second copy of the weights that is not needed.
 fn small() -> Repository {
     Repository::model("someone/small")
         .file("config.json", "{}")
@@ -67,7 +67,7 @@ fn a_model_is_a_folder_of_what_is_read() {
 }
 
 #[test]
-fn of_a_commit_that_is_here_nothing_is_asked() {
+fn for_a_commit_on_this_machine_the_hub_is_not_asked() {
     let world = World::new();
     world.hub.serve(small());
 
@@ -84,7 +84,8 @@ fn of_a_commit_that_is_here_nothing_is_asked() {
 #[test]
 fn weights_may_be_in_several_files() {
     let world = World::new();
-    let index = r#"{"metadata": {}, "weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}}"#;
+    let index = r#"{"metadata": {}, "weight_map":
+        {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}}"#;
     let repository = Repository::model("someone/large")
         .file("config.json", "{}")
         .file("model.safetensors.index.json", index)
@@ -100,7 +101,7 @@ fn weights_may_be_in_several_files() {
     assert_eq!(names(&fetched.folder), expected);
 }
 
-/// Older models have no safetensors: what torch writes is fetched, in one file or several.
+/// Older models have no safetensors. For them the files of torch are fetched, one or several.
 #[test]
 fn weights_may_be_as_torch_writes_them() {
     let world = World::new();
@@ -151,7 +152,7 @@ fn rejects_repositories_without_what_is_needed() {
 }
 
 #[test]
-fn a_model_that_is_here_whole_needs_no_hub() {
+fn a_model_that_is_complete_on_this_machine_needs_no_hub() {
     let world = World::new();
     world.hub.serve(small());
 
@@ -159,17 +160,16 @@ fn a_model_that_is_here_whole_needs_no_hub() {
     let away = HubConfig { endpoint: "http://127.0.0.1:9".to_owned(), ..world.config.clone() };
     assert_eq!(fetch_model("someone/small", &away, &|_| ()).unwrap(), fetched);
 
-    // A hub that answers with a page for people, and one in trouble; each is asked a second time at
-    // most.
+    // A hub that answers with a web page, and a hub in trouble. Each is asked at most twice.
     for fault in [Fault::HtmlPage, Fault::Status { code: 503, retry_after: None }] {
         let asked = world.hub.requests().len();
-        world.hub.misbehave(Place::Listing, 2, fault);
+        world.hub.misbehave(RequestKind::Listing, 2, fault);
         assert_eq!(fetch_model("someone/small", &world.config, &|_| ()).unwrap(), fetched);
         assert!(world.hub.requests().len() <= asked + 2);
         world.hub.behave();
     }
 
-    // Of what is not whole the hub's own error is told.
+    // If files are missing, the hub's own error is reported.
     let part = fetched.folder.join("model.safetensors");
     std::fs::remove_file(&part).unwrap();
 

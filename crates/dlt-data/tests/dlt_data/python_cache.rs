@@ -11,7 +11,8 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// What was fetched: a data set's large and small file, one of another branch, and a model's.
+/// What was fetched: a large and a small file of a data set, a file of another branch, and a file
+/// of a model.
 fn wanted() -> [(RepoName, &'static str, &'static [&'static str]); 3] {
     let dataset = |name| RepoName::dataset(name).unwrap();
     [
@@ -51,8 +52,8 @@ fn fetch(config: &HubConfig) -> Vec<PathBuf> {
     paths
 }
 
-/// The tree of a cache: links as they are, contents as base64 digits; what is only noted next to a
-/// content is left out.
+/// The tree of a cache: links as they are, contents in base64. Locks and notes next to contents are
+/// left out.
 fn tree(root: &Path, folder: &Path, found: &mut BTreeMap<String, Value>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -1,5 +1,5 @@
-//! Tables of every kind: which column is the text, what becomes of rows without one, and what is no
-//! table.
+//! Tables of every kind: which column is the text, how rows without a text are handled, and what is
+//! no table.
 
 use crate::{bytes_of, gzip, loaded, rejection, some_text, text_of, write};
 use dlt_data::{BadRows, ColumnChoice, DataRequest, Progress, load};
@@ -242,7 +242,7 @@ fn rejects_a_column_that_would_be_a_guess_in_every_format() {
         let error = rejection(&bytes_of(&path), 1);
         assert!(error.contains("url (addresses, as \"http://example.org/0\")"), "{error}");
 
-        // Asked for, it is read.
+        // On request it is read.
         assert_eq!(read(&bytes_of(format!("{}::url", path.display()))), addresses.join("\n"));
         let error = rejection(&bytes_of(format!("{}::body", path.display())), 1);
         assert!(error.contains("no column \"body\"") && error.contains("url"), "{error}");
@@ -266,7 +266,7 @@ fn rejects_files_of_one_folder_whose_columns_differ() {
 }
 
 #[test]
-fn what_was_found_is_said_before_anything_is_read() {
+fn the_column_that_was_found_is_reported_before_anything_is_read() {
     let folder = TempDir::new().unwrap();
     let data = bytes_of(write(
         &folder,
@@ -336,14 +336,15 @@ fn rejects_a_quote_that_is_never_closed_with_row_and_line() {
     let path = write(&folder, "rows.tsv", "id\ttext\n1\t\"never closed\n2\tand more\n");
     assert_eq!(read(&bytes_of(path)), "\"never closed\nand more");
 
-    // The byte that ends a table for its reader is not taken for the end where a file has it.
+    // The byte that marks the end of a table for its reader is not mistaken for the end if a file
+    // contains it.
     let error =
         rejection(&bytes_of(write(&folder, "latin.csv", b"text\nsome words\n\xFF\nand more\n")), 1);
     assert!(error.contains("not UTF-8"), "{error}");
 }
 
 #[test]
-fn marks_of_byte_order_are_dropped_everywhere() {
+fn byte_order_marks_are_dropped_everywhere() {
     let folder = TempDir::new().unwrap();
     let table = |name: &str| -> String {
         match name.rsplit('.').next().unwrap() {
@@ -504,8 +505,8 @@ fn rejects_pages_that_are_larger_than_they_say_before_they_fill_the_memory() {
 
     for codec in [Compression::GZIP(Default::default()), Compression::BROTLI(Default::default())] {
         let mut bytes = parquet_with(&[Column::Text("text", vec!["a ".repeat(1 << 22)])], 1, codec);
-        // The first page's header begins behind the magic number: its type, then its size, five
-        // bits of which stay.
+        // The first page's header begins after the magic number: its type, then its size. Only the
+        // low bits of the size are kept.
         assert_eq!((bytes[4], bytes[6]), (0x15, 0x15));
         (7..9).for_each(|at| bytes[at] &= 0x80);
 

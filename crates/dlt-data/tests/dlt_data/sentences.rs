@@ -1,7 +1,7 @@
 use crate::{TOKENIZER, write};
 use dlt_data::{
     Example, Framing, HubConfig, SentenceIds, Split, Tokenizer,
-    catalogue::{CATALOGUE, Task},
+    catalogue::{CATALOGUE, LearningTask},
     load_sentences, read_sentences, truncated_lengths,
 };
 use dlt_hub_stand_in::{StandIn, catalogue};
@@ -81,13 +81,17 @@ fn gpt2_ends_sentences_and_the_reference_joins_them_without_a_mask() {
 
 proptest! {
     #[test]
-    fn matches_reference_truncation_of_the_fast_tokenizers(first in 0_usize..20, second in 0_usize..20, room in 0_usize..30) {
+    fn matches_reference_truncation_of_the_fast_tokenizers(
+        first in 0_usize..20,
+        second in 0_usize..20,
+        room in 0_usize..30,
+    ) {
         let encoding = |length: usize| {
             let mut encoding = Encoding::default();
             for _ in 0..length {
                 let one = Encoding::new(
-                    vec![7], vec![0], vec!["x".to_owned()], vec![None], vec![(0, 0)], vec![0], vec![1],
-                    vec![], Default::default(),
+                    vec![7], vec![0], vec!["x".to_owned()], vec![None], vec![(0, 0)], vec![0],
+                    vec![1], vec![], Default::default(),
                 );
                 encoding.merge_with(one, false);
             }
@@ -100,7 +104,8 @@ proptest! {
             direction: TruncationDirection::Right,
         };
 
-        let (left, right) = truncate_encodings(encoding(first), Some(encoding(second)), &settings).unwrap();
+        let (left, right) =
+            truncate_encodings(encoding(first), Some(encoding(second)), &settings).unwrap();
         prop_assert_eq!(truncated_lengths(first, second, room), (left.len(), right.unwrap().len()));
     }
 }
@@ -129,7 +134,7 @@ fn every_task_of_glue_is_fetched_and_learned_from_in_a_few_steps() {
 
     let config =
         HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().join("hub")) };
-    for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::Classification) {
+    for entry in CATALOGUE.iter().filter(|entry| entry.task == LearningTask::Classification) {
         let splits = load_sentences(&named(entry.name), Some(&config), None, &mut |_| ()).unwrap();
         assert_eq!(
             Split::ALL.map(|split| splits.split(split).len()),

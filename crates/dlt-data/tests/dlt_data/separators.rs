@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// The id of the end of text behind the 256 bytes.
+/// The id of the end of text, after the 256 bytes.
 const END: u32 = 256;
 
 fn data(path: &Path, separator: Separator) -> DataSpec {
@@ -64,7 +64,7 @@ fn rows_of_tables_are_documents_and_lines_of_a_text_are_not() {
     let splits = loaded(&data(table.path(), Separator::Line), 1).unwrap();
     assert_eq!((train(&splits), splits.provenance.boundary), (lines, Some(Boundary::Line)));
 
-    // CSV is a table too; a text is one document whatever its lines.
+    // CSV is a table too. A text is one document, however many lines it has.
     let csv = folder_of(".csv", "text\na b\nc d\n");
     assert_eq!(
         train(&loaded(&data(csv.path(), Separator::Auto), 1).unwrap()),
@@ -82,7 +82,7 @@ fn rows_of_tables_are_documents_and_lines_of_a_text_are_not() {
 }
 
 #[test]
-fn files_of_text_are_documents_where_the_end_of_text_is_asked_for() {
+fn files_of_text_are_documents_if_the_end_of_text_is_requested() {
     let folder = TempDir::new().unwrap();
     for (name, text) in [("1.txt", "first\n"), ("2.txt", "second"), ("10.txt", "third\n")] {
         write(&folder, name, text);
@@ -166,7 +166,7 @@ fn rejects_the_end_of_text_of_a_tokenizer_that_has_none_and_puts_a_line_end_by_d
 }
 
 #[test]
-fn a_text_is_read_whole_or_by_the_split_that_is_asked_for() {
+fn a_text_is_read_whole_or_by_the_requested_split() {
     let folder = folder_of(".jsonl", &json_lines(&["a", "b"]));
     let data = data(folder.path(), Separator::Auto);
     let request = DataRequest::new(&data, 1);
@@ -181,11 +181,12 @@ fn a_text_is_read_whole_or_by_the_split_that_is_asked_for() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever is cut where: the three splits are the whole, and no separator is at the edge of
-    /// one.
+    /// Wherever a text is cut, the three splits together are the whole, and no split begins or ends
+    /// with a separator.
     #[test]
     fn law_splits_of_documents_are_the_whole_without_separators_at_their_edges(
-        rows in prop::collection::vec("[a-z]{0,6}", 1..30), cut in 0.1_f64..0.8,
+        rows in prop::collection::vec("[a-z]{0,6}", 1..30),
+        cut in 0.1_f64..0.8,
     ) {
         let folder = TempDir::new().unwrap();
         let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
@@ -197,7 +198,8 @@ proptest! {
 
         prop_assume!(splits.is_ok());
         let splits = splits.unwrap();
-        let parts = [&splits.train, &splits.validation, &splits.test].map(|part| part.tokens().unwrap().into_owned());
+        let parts = [&splits.train, &splits.validation, &splits.test]
+            .map(|part| part.tokens().unwrap().into_owned());
 
         for part in &parts {
             prop_assert!(part.first() != Some(&END) && part.last() != Some(&END), "{part:?}");

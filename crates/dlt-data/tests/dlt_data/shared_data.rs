@@ -1,4 +1,4 @@
-//! Against public files that are too large to ship. `DLT_SHARED_DATA` names a folder with
+//! Tests against public files that are too large to ship. `DLT_SHARED_DATA` names a folder with
 //! `gpt2_tokenizer/tokenizer.json` of GPT-2 as published,
 //! `wikitext-2/wiki.{train,valid,test}.tokens`, `tiny_shakespeare/input.txt`,
 //! `lambada/lambada_development_plain_text.txt`, `glue/TASK/*.tsv` and
@@ -29,7 +29,7 @@ fn matches_reference_tokens_of_wikitext_2() {
 
     for name in ["train", "valid", "test"] {
         let text = read_text(&folder.join(format!("wikitext-2/wiki.{name}.tokens"))).unwrap();
-        // The published tokenizer sees the whole text at once: what is checked is our cutting too.
+        // The published tokenizer encodes the whole text at once, so this also checks our cuts.
         let expected = published.encode_fast(text.as_str(), false).unwrap();
         let ours = TOKENIZER.encode(&text).unwrap();
 
@@ -62,7 +62,7 @@ fn matches_reference_content_of_the_published_file() {
     }
 }
 
-/// Each merge as its two parts: files of different age write them as "a b" or as ["a", "b"].
+/// Each merge as its two parts. Older files write them as "a b", newer ones as ["a", "b"].
 fn merges(tokenizer: &Value) -> Vec<Vec<&str>> {
     let merges = tokenizer["model"]["merges"].as_array().unwrap();
     merges
@@ -81,7 +81,7 @@ fn tiny_shakespeare_has_its_published_sizes() {
     assert_eq!(splits.split(Split::Train).len(), 301_966);
 }
 
-/// Splits of [`DataSpec`] over the stand-in with these files, in the hub's layout.
+/// The splits of a source that is read from the stand-in with this repository.
 fn from_stand_in(source: &str, repository: Repository) -> TokenSplits {
     let hub = StandIn::start();
     let folder = tempfile::TempDir::new().unwrap();
@@ -137,7 +137,7 @@ fn tiny_shakespeare_in_the_hubs_layout_has_its_published_sizes() {
     let local = load(&request, &mut |_| ()).unwrap();
 
     assert_eq!(counts(&local), counts(&splits));
-    // Not the sum: where splits meet, two tokens are one.
+    // This is not the sum: where splits meet, two tokens become one.
     assert_eq!(whole_tokens(&request, &local, &TOKENIZER, &mut |_| ()).unwrap(), Some(338_025));
 }
 

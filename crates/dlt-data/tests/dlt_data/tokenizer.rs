@@ -47,7 +47,7 @@ fn a_saved_tokenizer_is_accepted_and_encodes_the_same() {
     assert!(saved.id().starts_with("sha256:"), "{}", saved.id());
     assert_eq!((saved.vocabulary(), saved.eos()), (50_257, Some(50_256)));
 
-    // Longer than one chunk, so that both ways of encoding are taken.
+    // Longer than one chunk, so that both ways of encoding are used.
     let text = crate::some_text().repeat(40);
     assert_eq!(saved.encode(&text).unwrap(), TOKENIZER.encode(&text).unwrap());
 }
@@ -67,7 +67,7 @@ const WORDS: &str = r#"{
 }"#;
 
 #[test]
-fn a_tokenizer_of_another_kind_gives_a_text_its_tokens_and_nothing_else() {
+fn a_tokenizer_of_another_kind_gives_a_text_only_its_tokens() {
     let folder = TempDir::new().unwrap();
     let words = Tokenizer::from_file(&write(&folder, "words.json", WORDS)).unwrap();
     assert_eq!(words.encode("To be or not\nto be").unwrap(), [1, 2, 3, 4, 1, 2]);
@@ -97,14 +97,14 @@ fn rejects_a_folder_that_cannot_take_a_saved_tokenizer() {
     assert!(error.contains("no/such/folder"), "{error}");
 }
 
-/// The tokenizer of whole words with one part in another form.
+/// The tokenizer of whole words, with another value for one part.
 fn words_with(key: &str, value: Value) -> Vec<u8> {
     let mut file: Value = serde_json::from_str(WORDS).unwrap();
     file[key] = value;
     file.to_string().into_bytes()
 }
 
-/// Files that make the library panic, take all memory, never end, or change texts without a word.
+/// Files that make the library panic, use all memory, never end, or silently change texts.
 #[test]
 fn rejects_hostile_tokenizers_by_name_and_in_time() {
     use serde_json::json;
@@ -114,17 +114,22 @@ fn rejects_hostile_tokenizers_by_name_and_in_time() {
         (0..depth).fold(inner, |inner, _| json!({"type": "Sequence", "pretokenizers": [inner]}))
     };
 
-    let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+    let split = |regex: &str| {
+        let pattern = json!({"Regex": regex});
+        json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false})
+    };
+
     let replace =
         json!({"type": "Replace", "pattern": {"String": "e"}, "content": "ee".repeat(20)});
     let pairs = json!({
-        "type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "continuing_subword_prefix": "####",
+        "type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"],
+        "continuing_subword_prefix": "####",
     });
 
     let added = |id: u64, content: &str| {
         json!([{
-            "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-            "special": true,
+            "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
         }])
     };
 
@@ -200,7 +205,7 @@ fn rejects_a_file_beyond_the_bound_and_what_is_no_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tokenizer.json");
 
-    // As long as that, and yet of no size on disk.
+    // A sparse file: longer than the bound, but without size on disk.
     std::fs::File::create(&path).unwrap().set_len((128 << 20) + 1).unwrap();
     let error = Tokenizer::from_file(&path).unwrap_err().to_string();
     assert!(error.contains("at most 134217728"), "{error}");
@@ -212,7 +217,8 @@ fn rejects_a_file_beyond_the_bound_and_what_is_no_file() {
 #[test]
 fn chance_is_switched_off() {
     let model = serde_json::json!({
-        "type": "BPE", "dropout": 0.9, "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "unk_token": "a",
+        "type": "BPE", "dropout": 0.9, "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"],
+        "unk_token": "a",
     });
     let file: Value = serde_json::json!({"version": "1.0", "added_tokens": [], "model": model});
     let tokenizer = Tokenizer::from_bytes("chance", file.to_string().into_bytes()).unwrap();
@@ -227,7 +233,7 @@ fn chance_is_switched_off() {
 }
 
 #[test]
-fn what_cuts_texts_is_noted_and_what_was_read_is_kept() {
+fn settings_that_cut_texts_are_noted_and_the_file_is_kept_unchanged() {
     let words = Tokenizer::from_bytes("words", WORDS.as_bytes().to_vec()).unwrap();
     assert_eq!(words.notes().len(), 2, "{:?}", words.notes());
     assert_eq!(words.json().unwrap(), WORDS.as_bytes());
@@ -243,10 +249,10 @@ fn the_end_of_a_text_is_read_next_to_the_file() {
     write(&folder, "config.json", r#"{"eos_token_id": [4, 1]}"#);
     assert_eq!(Tokenizer::from_file(&path).unwrap().special().ends, [4, 1]);
 
-    // Another name is a file by itself.
+    // A file with another name is read by itself.
     assert_eq!(Tokenizer::from_file(&write(&folder, "words.json", WORDS)).unwrap().eos(), Some(7));
 
-    // And a folder stands for what it holds.
+    // A folder stands for the tokenizer that it holds.
     assert_eq!(Tokenizer::from_file(folder.path()).unwrap().eos(), Some(4));
     let empty = TempDir::new().unwrap();
     let error = Tokenizer::from_file(empty.path()).unwrap_err().to_string();

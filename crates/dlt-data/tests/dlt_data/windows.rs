@@ -37,7 +37,10 @@ fn windows_of_blocks_stand_between_bos_and_eos() {
 
 proptest! {
     #[test]
-    fn law_windows_and_tail_predict_every_token_but_the_first_once(length in 1_u32..200, context in 1_usize..40) {
+    fn law_windows_and_tail_predict_every_token_but_the_first_once(
+        length in 1_u32..200,
+        context in 1_usize..40,
+    ) {
         let windows = Windows::stream(counting(length), context).unwrap();
         let mut predicted = Vec::new();
 
@@ -82,7 +85,8 @@ fn rejects_windows_that_do_not_exist() {
     ] {
         assert_eq!(
             error.to_string(),
-            "4 windows of 3 tokens asked for, the text has 3: use a longer text, or ask for less"
+            "4 windows of 3 tokens were requested, but the text has 3: use a longer text, or \
+             request fewer"
         );
     }
 

@@ -1,8 +1,8 @@
-//! Attention over what is held of the tokens before, for generation.
+//! Attention over the cached keys and values of earlier tokens, for generation.
 
 use super::head::{Head, Sum};
 use super::{Mask, Sizes};
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::{exp_and_sum, largest, vectorised};
 use crate::matrix::View;
 use crate::rounding::{rounded, widened};
@@ -10,13 +10,14 @@ use crate::{Kernels, composed, host, rows};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// New tokens of a sequence from which on matrix products are worth copying the keys; fewer go one
-/// by one.
+/// From this many new tokens of a sequence on, matrix products are worth the copy of the keys that
+/// they need. Fewer tokens are handled one by one.
 const MANY_TOKENS: usize = 16;
 
 /// Keys and values of the tokens so far of `R` sequences, for one layer.
 ///
-/// The memory for `capacity` tokens of each sequence is taken at once: `2 R G D capacity` elements.
+/// The memory for `capacity` tokens of each sequence is allocated at once: `2 R G D capacity`
+/// elements.
 #[derive(Debug)]
 pub struct KeyValues {
     /// (R, G, D, capacity): transposed, so that the scores of a query with all keys are adjacent.
@@ -30,10 +31,10 @@ pub struct KeyValues {
 }
 
 impl KeyValues {
-    /// `sequences` sequences that hold nothing yet, and may come to hold `capacity` tokens each.
+    /// An empty cache for `sequences` sequences of at most `capacity` tokens each.
     ///
     /// # Errors
-    /// When one of the numbers is zero, or the device has no such memory.
+    /// When one of the numbers is zero, or the device has too little memory.
     pub fn new(
         sequences: usize,
         capacity: usize,
@@ -45,7 +46,8 @@ impl KeyValues {
         let dims = (sequences, key_heads, head_width, capacity);
         if sequences == 0 || capacity == 0 || key_heads == 0 || head_width == 0 {
             bail!(
-                "key_values: expected sequences, key heads, a width and a capacity above zero, got {dims:?}"
+                "key_values: expected sequences, key heads, a width and a capacity above zero, \
+                 got {dims:?}"
             )
         }
 
@@ -59,7 +61,7 @@ impl KeyValues {
         })
     }
 
-    /// Tokens that are held of a sequence; none of one that is not there.
+    /// Tokens that the cache holds of a sequence; 0 where there is no such sequence.
     pub fn filled(&self, sequence: usize) -> usize {
         self.filled.get(sequence).copied().unwrap_or(0)
     }
@@ -69,7 +71,7 @@ impl KeyValues {
         self.filled.len()
     }
 
-    /// Tokens that each sequence may come to hold.
+    /// The most tokens that each sequence can hold.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
@@ -103,12 +105,12 @@ impl KeyValues {
         Ok(())
     }
 
-    /// Refuses what cannot be appended.
+    /// Refuses tokens that cannot be appended. Everything is checked before anything is written.
     fn check(&self, qkv: &Tensor, sequences: &[usize], heads: usize) -> Result<Sizes> {
         let sizes = Sizes::new("attend_cached", qkv, heads, self.key_heads)?;
         if sizes.head_width != self.head_width {
             bail!(
-                "attend_cached: expected heads of width {} as those of the cache, got {}",
+                "attend_cached: expected heads of width {} as in the cache, got {}",
                 self.head_width,
                 sizes.head_width
             )
@@ -117,13 +119,14 @@ impl KeyValues {
         let dtype = self.keys.dtype();
         let device = self.keys.device();
 
-        // Numbers of bf16 are numbers of f32.
+        // A cache of f32 holds numbers of bf16 exactly.
         let is_held = qkv.dtype() == dtype || (qkv.dtype(), dtype) == (DType::BF16, DType::F32);
         if !is_held || !qkv.device().same_device(device) {
             let got = qkv.dtype();
-            let came_device = qkv.device().location();
+            let got_device = qkv.device().location();
             bail!(
-                "attend_cached: expected {dtype:?} on {:?} as in the cache, got {got:?} on {came_device:?}",
+                "attend_cached: expected {dtype:?} on {:?} as in the cache, \
+                 got {got:?} on {got_device:?}",
                 device.location()
             )
         }
@@ -146,8 +149,8 @@ impl KeyValues {
             let need = self.filled[sequence].saturating_add(sizes.tokens);
             if need > self.capacity {
                 bail!(
-                    "attend_cached: expected at most {} tokens, the capacity, got {need} of sequence {sequence}: \
-                     {held} held and {} new",
+                    "attend_cached: expected at most {} tokens, the capacity, \
+                     got {need} of sequence {sequence}: {held} held and {} new",
                     self.capacity,
                     sizes.tokens
                 )
@@ -159,20 +162,20 @@ impl KeyValues {
 }
 
 impl Kernels {
-    /// Appends the keys and values of T new tokens to each of N sequences, then attends: a new
-    /// token sees all that its sequence held before, and the new ones up to itself. Without
+    /// Appends the keys and values of T new tokens to each of N sequences, then attends. A new
+    /// token sees all earlier tokens of its sequence, and the new ones up to itself. Without
     /// autograd.
     ///
-    /// What comes out is what [`Kernels::attention`] with [`Mask::Causal`] gives for these tokens
-    /// of whole sequences. A cache of f32 takes new tokens of bf16 too: they are widened, and the
-    /// result is rounded. After an error the cache holds what it held.
+    /// The result is what [`Kernels::attention`] with [`Mask::Causal`] gives for these tokens of
+    /// whole sequences. A cache of f32 accepts new tokens of bf16 too: they are widened, and the
+    /// result is rounded. After an error the cache holds what it held before.
     ///
     /// # Shapes
     /// `qkv` (N, T, (H + 2G) D): H heads of queries, G of keys, G of values; returns (N, T, H D).
     ///
     /// # Errors
-    /// When `qkv` is empty, or its shape, dtype or device does not fit the cache; when there are
-    /// not N distinct sequences of the cache, or one has no room for T tokens.
+    /// When `qkv` is empty, its shape, dtype or device does not fit the cache, `sequences` are not
+    /// N distinct sequences of the cache, or one has no room for T tokens.
     pub fn attend_cached(
         self,
         qkv: &Tensor,
@@ -187,8 +190,8 @@ impl Kernels {
         }
 
         let KeyValues { keys, values, filled, .. } = &*cache;
-        let out = match self.path(&[qkv], &[keys]) {
-            Path::Host => host::read([qkv], |[qkv]| {
+        let out = match self.backend(&[qkv], &[keys]) {
+            Backend::Host => host::read([qkv], |[qkv]| {
                 host::write(keys, |keys| {
                     host::write(values, |values| {
                         let capacity = cache.capacity;
@@ -201,6 +204,7 @@ impl Kernels {
             _ => composed::attend_cached(qkv, [keys, values], sequences, filled, sizes)?,
         };
 
+        // Last, so that after an error the new rows are behind the end and nothing sees them.
         for &sequence in sequences {
             cache.filled[sequence] += sizes.tokens;
         }
@@ -215,7 +219,7 @@ struct Step<'a> {
     capacity: usize,
     qkv: &'a [f32],
     sequences: &'a [usize],
-    /// Of every sequence of the cache, the tokens before.
+    /// For every sequence of the cache, the tokens that it holds before this step.
     filled: &'a [usize],
 }
 
@@ -231,6 +235,8 @@ impl Step<'_> {
 
     fn append(&self, keys: &mut [f32], values: &mut [f32]) {
         let Sizes { tokens, heads, key_heads, head_width, .. } = self.sizes;
+
+        // The buffers below are split by sequence, so each needs the window that extends it.
         let mut windows = vec![None; self.filled.len()];
         for (window, &sequence) in self.sequences.iter().enumerate() {
             windows[sequence] = Some(window);
@@ -245,6 +251,7 @@ impl Step<'_> {
                 let key_head = index % key_heads;
                 let Some(window) = windows[sequence] else { return };
                 let held = self.filled[sequence];
+                // (D, T), into columns of (D, capacity).
                 let new = self.view(window, heads + key_head).transposed();
 
                 for (into, new) in
@@ -253,6 +260,7 @@ impl Step<'_> {
                     into[held..held + tokens].copy_from_slice(new);
                 }
 
+                // (T, D), into rows of (capacity, D).
                 let new = self.view(window, heads + key_heads + key_head);
                 for (row, into) in
                     values.chunks_exact_mut(head_width).skip(held).take(tokens).enumerate()
@@ -262,7 +270,7 @@ impl Step<'_> {
             });
     }
 
-    /// The result, from keys and values that have the new tokens.
+    /// The result (N, T, H D), from keys and values that include the new tokens.
     fn attend(&self, keys: &[f32], values: &[f32]) -> Vec<f32> {
         let Sizes { batch, tokens, heads, key_heads, head_width } = self.sizes;
         let most = self
@@ -307,7 +315,7 @@ impl Step<'_> {
     }
 }
 
-/// What is held of one head of one sequence, the new tokens too.
+/// The cached keys and values of one head of one sequence, including the new tokens.
 struct Held<'a> {
     keys: &'a [f32],
     values: &'a [f32],
@@ -317,7 +325,7 @@ struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    /// Many tokens, in blocks.
+    /// The arguments for many tokens, which are computed in blocks.
     fn head(&self, query: View<'a>, tokens: usize, width: usize) -> Head<'a> {
         let keys = self.before + tokens;
 
@@ -334,7 +342,7 @@ impl<'a> Held<'a> {
         }
     }
 
-    /// One token, which sees the first `seen`.
+    /// Attention of one token, which sees the first `seen` tokens.
     fn attend(&self, query: &[f32], seen: usize, scores: &mut Vec<f32>, out: &mut [f32]) {
         let width = query.len();
         let scale = 1.0 / (width as f32).sqrt();
@@ -344,6 +352,7 @@ impl<'a> Held<'a> {
         vectorised(
             #[inline(always)]
             || {
+                // The keys are transposed, so a score is a sum over rows of (D, capacity).
                 add_rows(query, self.keys, self.capacity, scores);
                 scores.iter_mut().for_each(|score| *score *= scale);
 

@@ -26,16 +26,16 @@ impl Sizes {
 
         if heads == 0 || key_heads == 0 || !heads.is_multiple_of(key_heads) {
             bail!(
-                "{op}: expected a number of query heads that is a multiple of that of key heads, got {heads} heads \
-                 and {key_heads} key heads"
+                "{op}: expected the number of query heads to be a multiple of that of key heads, \
+                 got {heads} heads and {key_heads} key heads"
             )
         }
 
         let columns = heads.saturating_add(key_heads.saturating_mul(2));
         if !width.is_multiple_of(columns) {
             bail!(
-                "{op}: expected a last dimension that is a multiple of {heads} heads + 2 x {key_heads} key heads, \
-                 got {width}"
+                "{op}: expected a last dimension that is a multiple of \
+                 {heads} heads + 2 x {key_heads} key heads, got {width}"
             )
         }
 
@@ -56,22 +56,23 @@ impl Sizes {
         self.heads / self.key_heads
     }
 
-    /// Shape of the result.
+    /// Shape of the result, (B, T, H D).
     pub(crate) fn dims(self) -> (usize, usize, usize) {
         (self.batch, self.tokens, self.heads * self.head_width)
     }
 
-    /// Shape of the sums: two for each row of scores.
+    /// Shape of the sums, (B, H, T, 2).
     pub(crate) fn sum_dims(self) -> (usize, usize, usize, usize) {
         (self.batch, self.heads, self.tokens, 2)
     }
 
-    /// Rows of scores of all heads.
+    /// Rows of scores of all heads, B H T.
     pub(super) fn rows(self) -> usize {
         self.batch * self.heads * self.tokens
     }
 
-    /// The first `rows` tokens of head `column` of a batch, where each row holds `columns` heads.
+    /// The first `rows` tokens of head `column` of a window, (rows, D), where each row of `data`
+    /// holds `columns` heads.
     pub(super) fn view(
         self,
         data: &[f32],
@@ -84,7 +85,7 @@ impl Sizes {
         View::new(&data[start..], rows, self.head_width, stride)
     }
 
-    /// Every head of a buffer to write: for each batch, its `columns` heads.
+    /// Every head of a buffer to write: for each window its `columns` heads, (T, D) each.
     pub(super) fn panels(self, data: &mut [f32], columns: usize) -> Vec<Panel<'_>> {
         let stride = columns * self.head_width;
         data.chunks_exact_mut(self.tokens * stride)
@@ -92,7 +93,7 @@ impl Sizes {
             .collect()
     }
 
-    /// Every key head of the gradient to write, with its query heads.
+    /// Every key head of the gradient of `qkv` to write, with its query heads.
     pub(super) fn groups(self, data: &mut [f32]) -> Vec<Group<'_>> {
         let stride = self.columns() * self.head_width;
         let mut groups = Vec::with_capacity(self.batch * self.key_heads);

@@ -1,4 +1,4 @@
-//! Attention, whole or over a cache.
+//! Attention over whole windows or over a cache.
 
 use super::{dropout, softmax};
 use crate::attention::{Attention, Mask, Sizes};
@@ -10,6 +10,7 @@ pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>) -> Result<Tenso
     let head = width / (heads + 2 * key_heads);
     let qkv = qkv.contiguous()?;
 
+    // (B, heads, T, D)
     let part = |first: usize, heads: usize| {
         qkv.narrow(2, first * head, heads * head)?
             .reshape((batch, tokens, heads, head))?
@@ -20,6 +21,8 @@ pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>) -> Result<Tenso
     let q = part(0, heads)?;
     let k = repeated(&part(heads, key_heads)?, heads)?;
     let v = repeated(&part(heads + key_heads, key_heads)?, heads)?;
+
+    // (B, H, T, T)
     let mut scores = q.matmul(&k.t()?)?.affine(1.0 / (head as f64).sqrt(), 0.0)?;
 
     if mask == Mask::Causal {
@@ -34,6 +37,7 @@ pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>) -> Result<Tenso
         p = dropout(&p, chosen)?;
     }
 
+    // (B, H, T, D) to (B, T, H D)
     p.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((batch, tokens, heads * head))
 }
 
@@ -49,7 +53,9 @@ pub(crate) fn attend_cached(
     let Sizes { tokens, heads, key_heads, head_width, .. } = sizes;
     let qkv = qkv.detach().contiguous()?;
     let mut results = Vec::with_capacity(sequences.len());
+
     for (at, &sequence) in sequences.iter().enumerate() {
+        // (1, heads, T, D)
         let part = |first: usize, heads: usize| {
             qkv.narrow(0, at, 1)?
                 .narrow(2, first * head_width, heads * head_width)?
@@ -62,17 +68,20 @@ pub(crate) fn attend_cached(
         let held = filled[sequence];
         let seen = held + tokens;
 
+        // Keys (1, G, D, T), behind those that are held; values (1, G, T, D).
         keys.slice_set(&part(heads, key_heads)?.t()?.contiguous()?, 3, held)?;
         values.slice_set(&part(heads + key_heads, key_heads)?.contiguous()?, 2, held)?;
 
         let keys = repeated(&keys.narrow(3, 0, seen)?.contiguous()?, heads)?;
         let values = repeated(&values.narrow(2, 0, seen)?.contiguous()?, heads)?;
+        // (1, H, T, seen)
         let scores = part(0, heads)?.contiguous()?.matmul(&keys)?;
         let scores = scores.affine(1.0 / (head_width as f64).sqrt(), 0.0)?;
         let scores = hide(&scores, (tokens, seen), |at| at % seen > held + at / seen)?;
 
         results.push(softmax(&scores)?.matmul(&values)?.transpose(1, 2)?.contiguous()?);
     }
+
     Tensor::cat(&results, 0)?.reshape(sizes.dims())
 }
 
@@ -83,13 +92,14 @@ pub(crate) fn repeated(x: &Tensor, heads: usize) -> Result<Tensor> {
         return Ok(x.clone());
     }
 
+    // (B, G, 1, ...) to (B, G, H/G, ...): the query heads of a key head are adjacent.
     x.unsqueeze(2)?
         .broadcast_as((batch, key_heads, heads / key_heads, rows, columns))?
         .reshape((batch, heads, rows, columns))
 }
 
-/// Minus infinity where `hidden` says so of an element of `shape`, which is stretched to that of
-/// the scores.
+/// Sets scores to minus infinity where `hidden` is true. It gets the index of an element in a
+/// tensor of `shape`, which is broadcast to the shape of the scores.
 fn hide(
     scores: &Tensor,
     shape: impl Into<Shape>,

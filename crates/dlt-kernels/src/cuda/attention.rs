@@ -1,17 +1,18 @@
 //! Attention in blocks of query rows: scores exist for one block at a time.
 
 use super::elementwise::dropout_numbers;
-use super::{Launch, Machine, Memory, Number, Source, fresh, fresh_f32, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
 use crate::attention::{Attention, Mask, Sizes};
 use candle_core::{DType, Result, Tensor, bail};
 
 /// Scores that exist at a time: 256 MiB of f32.
 const BLOCK_SCORES: usize = 1 << 26;
-/// Rows of a block: fewer make poor matrix products, more compute more of what a causal mask hides.
+/// Fewest and most rows of a block: fewer make slow matrix products, more compute more of what a
+/// causal mask hides.
 const BLOCK_ROWS: (usize, usize) = (16, 256);
 
-/// The result, and of each row of scores the largest one and one over the sum of exponentials.
-/// `rows` are in a block, or as many as fit where there is no number.
+/// The result (B, T, H D), and for each row of scores the largest one and one over the sum of
+/// exponentials, (B, H, T, 2). A block has `rows` rows, or as many as fit.
 pub fn attention(
     machine: &dyn Machine,
     qkv: &Tensor,
@@ -21,19 +22,22 @@ pub fn attention(
     let heads = Heads::new(machine, qkv, attention, rows)?;
     let out = fresh(machine, heads.sizes.dims(), &heads.query)?;
     let sums = fresh_f32(machine, heads.sizes.sum_dims(), qkv)?;
+
     for block in heads.blocks() {
         let scores = heads.scores(block)?;
         let launch = heads.launch("attention_probabilities", block)?;
         let memory = [Memory::Write(&scores), Memory::Read(&heads.lengths), Memory::Write(&sums)];
-
         run(machine, &launch, &memory)?;
+
+        // (B, H, rows, seen) x (B, H, seen, D)
         let rows = scores.matmul(&heads.value.narrow(2, 0, block.seen)?)?;
         heads.join(machine, "join_heads", &rows, &out, block.start, 0)?;
     }
+
     Ok([out, sums])
 }
 
-/// Gradient of `qkv`, from the sums that [`attention`] gave.
+/// Gradient of `qkv`, from the sums that [`attention`] returned.
 pub fn attention_gradient(
     machine: &dyn Machine,
     qkv: &Tensor,
@@ -44,12 +48,13 @@ pub fn attention_gradient(
 ) -> Result<Tensor> {
     let heads = Heads::new(machine, qkv, attention, rows)?;
     let [sums, gradient] = plain([sums, gradient])?;
+    // Without key heads, all columns are those of queries: (B, H, T, D).
     let gradient = split(machine, &gradient, Sizes { key_heads: 0, ..heads.sizes })?.get(0)?;
     let out = fresh(machine, qkv.shape(), &heads.query)?;
     let mut of_key = None;
     let mut of_value = None;
 
-    // The last block sees all keys: the others add to what it gives.
+    // The last block comes first: it sees all keys, so its result has room for what the others add.
     for block in heads.blocks().rev() {
         let Block { start, rows, seen } = block;
         let key = heads.key.narrow(2, 0, seen)?;
@@ -61,13 +66,15 @@ pub fn attention_gradient(
         let launch = heads.launch("attention_gradients", block)?;
         let written = [Memory::Write(&scores), Memory::Write(&of_scores)];
         let read = [Memory::Read(&heads.lengths), Memory::Read(&sums)];
-
         run(machine, &launch, &[written, read].concat())?;
+
+        // Now `scores` holds probabilities after dropout, and `of_scores` the gradient of `q kᵀ`.
         heads.join(machine, "join_heads", &of_scores.matmul(&key)?, &out, start, 0)?;
         add_heads(machine, &mut of_key, &of_scores.t()?.matmul(&heads.query_rows(block)?)?)?;
         add_heads(machine, &mut of_value, &scores.t()?.matmul(&gradient)?)?;
     }
 
+    // The columns of a row: H heads of queries, then G of keys, then G of values.
     for (part, sum) in [of_key, of_value].into_iter().enumerate() {
         let Some(sum) = sum else {
             bail!("attention_gradient: expected at least one token, got none")
@@ -93,15 +100,15 @@ struct Block {
     seen: usize,
 }
 
-/// All heads of all windows: queries, keys and values (B, H, T, D), each key head as often as it is
-/// used.
+/// All heads of all windows: queries, keys and values, (B, H, T, D) each. A key head is repeated
+/// for each query head that uses it.
 struct Heads<'a> {
     sizes: Sizes,
     attention: &'a Attention<'a>,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    /// Tokens that are real in each window, (B).
+    /// The number of real tokens in each window, (B).
     lengths: Tensor,
     block_rows: usize,
 }
@@ -121,6 +128,7 @@ impl<'a> Heads<'a> {
         let lengths =
             (0..batch).map(|window| lengths.map_or(tokens, |lengths| lengths[window]) as u32);
 
+        // Rows of scores over all keys, in all heads of all windows.
         let fit = BLOCK_SCORES / (batch * heads * tokens);
 
         Ok(Heads {
@@ -158,15 +166,16 @@ impl<'a> Heads<'a> {
         let Sizes { batch, tokens, heads, head_width, .. } = self.sizes;
         let causal = usize::from(self.attention.mask == Mask::Causal);
         let dtype = self.query.dtype();
-        let launch = Launch::of_rows(Source::Attention, kernel, dtype, batch * heads * rows, seen)?;
+        let launch =
+            Launch::of_rows(KernelFile::Attention, kernel, dtype, batch * heads * rows, seen)?;
         let launch = launch.with_sizes([heads, tokens, start, rows, seen, causal])?;
         let scale = Number::F32(1.0 / (head_width as f32).sqrt());
         Ok(launch.with([scale]).with(dropout_numbers(self.attention.dropout)))
     }
 
-    /// Writes rows of heads (B, H, rows, D) side by side into rows `start..` of `out`, from head
-    /// `first` on: queries as they are, of keys and values the sum over the query heads that share
-    /// one.
+    /// Writes heads (B, H, rows, D) into rows `start..` of `out` (B, T, W), as adjacent columns
+    /// from head `first` on. Queries are written as they are, keys and values as the sum over the
+    /// query heads that share one.
     fn join(
         &self,
         machine: &dyn Machine,
@@ -183,7 +192,7 @@ impl<'a> Heads<'a> {
         let columns = heads / group * head_width;
 
         let launch = Launch::of_groups_of_rows(
-            Source::Attention,
+            KernelFile::Attention,
             kernel,
             out.dtype(),
             batch * rows,
@@ -205,9 +214,9 @@ impl<'a> Heads<'a> {
     }
 }
 
-/// Heads that lie side by side in the rows of `x` (B, T, ...), each as rows of its own (1 or 3, B,
-/// H, T, D): queries, and where there are key heads keys and values too, each of them as often as
-/// it is used.
+/// The heads in the columns of `x` (B, T, W) as separate rows, (1 or 3, B, H, T, D): queries, and
+/// where `sizes` has key heads also keys and values. A key head is repeated for each query head
+/// that uses it.
 fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     let Sizes { batch, tokens, heads, key_heads, head_width } = sizes;
     let parts = if key_heads == 0 { 1 } else { 3 };
@@ -215,7 +224,7 @@ fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     let width = x.dim(2)?;
 
     let launch = Launch::of_groups_of_rows(
-        Source::Attention,
+        KernelFile::Attention,
         "split_heads",
         x.dtype(),
         batch * tokens,
@@ -227,8 +236,8 @@ fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     Ok(out)
 }
 
-/// Adds rows of heads (B, H, seen, D) to the first of as many heads, in f32; where there are none
-/// yet, they become these.
+/// Adds rows of heads (B, H, seen, D) to the first rows of `into` (B, H, T, D), in f32. Where
+/// `into` is `None`, it becomes these rows.
 fn add_heads(machine: &dyn Machine, into: &mut Option<Tensor>, rows: &Tensor) -> Result<()> {
     let Some(into) = into else {
         *into = Some(rows.to_dtype(DType::F32)?);
@@ -237,8 +246,8 @@ fn add_heads(machine: &dyn Machine, into: &mut Option<Tensor>, rows: &Tensor) ->
 
     let (_, _, tokens, head_width) = into.dims4()?;
     let count = rows.elem_count();
-    let launch =
-        Launch::of_elements(Source::Attention, "add_heads", rows.dtype(), count)?.with_count(count);
+    let launch = Launch::of_elements(KernelFile::Attention, "add_heads", rows.dtype(), count)?
+        .with_count(count);
     let launch = launch.with_sizes([rows.dim(2)? * head_width, tokens * head_width])?;
 
     run(machine, &launch, &[Memory::Write(into), Memory::Read(rows)])

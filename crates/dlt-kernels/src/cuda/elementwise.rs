@@ -1,12 +1,12 @@
-//! What happens to each element by itself.
+//! Operations on each element by itself.
 
-use super::{Launch, Machine, Memory, Number, Source, fresh, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, Number, fresh, plain, run};
 use crate::rotary::Turns;
 use crate::{Dropout, Gelu};
 use candle_core::{DType, Result, Tensor};
 
 fn of_elements(kernel: &str, dtype: DType, count: usize) -> Result<Launch> {
-    Ok(Launch::of_elements(Source::Elementwise, kernel, dtype, count)?.with_count(count))
+    Ok(Launch::of_elements(KernelFile::Elementwise, kernel, dtype, count)?.with_count(count))
 }
 
 fn form(kind: Gelu) -> &'static str {
@@ -16,7 +16,7 @@ fn form(kind: Gelu) -> &'static str {
     }
 }
 
-/// Reads x, writes GELU of it.
+/// Launch that reads x and writes GELU of it.
 pub fn gelu(dtype: DType, count: usize, kind: Gelu) -> Result<Launch> {
     of_elements(&format!("gelu_{}", form(kind)), dtype, count)
 }
@@ -43,7 +43,7 @@ pub(super) fn add_bias(machine: &dyn Machine, x: &Tensor, bias: &Tensor) -> Resu
     run(machine, &launch, &[Memory::Write(x), Memory::Read(&bias)])
 }
 
-/// Adds the bias to each row of x, in place, and returns what GELU makes of it.
+/// Adds the bias to each row of x, in place, and returns GELU of the result.
 pub(super) fn bias_gelu(
     machine: &dyn Machine,
     x: &Tensor,
@@ -59,7 +59,8 @@ pub(super) fn bias_gelu(
     Ok(y)
 }
 
-/// Reads x (..., 2F), writes the result: `count` elements in rows of `half`.
+/// Launch that reads x (..., 2F) and writes the result (..., F): `count` elements in rows of
+/// `half`.
 pub fn swiglu(dtype: DType, count: usize, half: usize) -> Result<Launch> {
     of_elements("swiglu", dtype, count)?.with_sizes([half])
 }
@@ -85,13 +86,14 @@ pub(crate) fn turn(machine: &dyn Machine, x: &Tensor, turns: &Turns) -> Result<T
     let [x] = plain([x])?;
     let y = fresh(machine, x.shape(), &x)?;
     let &Turns { batch, tokens, width, heads, half, .. } = turns;
+
     let table = |numbers: &[f32]| Tensor::from_slice(numbers, numbers.len(), x.device());
     let [cosines, sines] = turns.tables();
     let cosines = table(cosines)?;
-
     let sines = table(sines)?;
     let blocks = (0..batch).map(|window| turns.block(window) as u32).collect();
     let blocks = Tensor::from_vec(blocks, batch, x.device())?;
+
     let launch = of_elements("rotate", x.dtype(), x.elem_count())?;
     let launch = launch.with_sizes([tokens, width, 2 * heads * half, half])?;
     let read = [&x, &cosines, &sines, &blocks].map(Memory::Read);
@@ -100,12 +102,12 @@ pub(crate) fn turn(machine: &dyn Machine, x: &Tensor, turns: &Turns) -> Result<T
     Ok(y)
 }
 
-/// Reads x, writes what dropout leaves of it.
+/// Launch that reads x and writes x after dropout.
 pub fn dropout(dtype: DType, count: usize, dropout: Dropout) -> Result<Launch> {
     Ok(of_elements("dropout", dtype, count)?.with(dropout_numbers(Some(dropout))))
 }
 
-/// What a kernel takes of dropout: the offset, and the four numbers of a stream.
+/// A kernel's parameters for dropout: the offset, and the four numbers of a stream.
 pub(super) fn dropout_numbers(dropout: Option<Dropout>) -> [Number; 5] {
     // A threshold of zero keeps everything.
     let ([first, second], threshold, scale) = dropout.map_or(([0, 0], 0, 1.0), |dropout| {
@@ -145,7 +147,7 @@ pub fn add_in_place(machine: &dyn Machine, into: &Tensor, term: &Tensor) -> Resu
     run(machine, &launch, &[Memory::Write(into), Memory::Read(&term)])
 }
 
-/// `into += term`, in f32; where there is nothing yet, it becomes the term.
+/// `into += term`, in f32; where `into` is `None`, it becomes the term.
 pub(super) fn add_or_set(
     machine: &dyn Machine,
     into: &mut Option<Tensor>,

@@ -1,6 +1,6 @@
-//! The gradient of rows of a table.
+//! The gradient of a table's rows.
 
-use super::{Launch, Machine, Memory, Source, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, plain, run};
 use candle_core::{Result, Tensor};
 
 /// Adds each row of `gradient` to the row of `table` that its id names, in place.
@@ -12,6 +12,7 @@ pub fn embedding_gradient(
 ) -> Result<()> {
     let [gradient] = plain([gradient])?;
     let width = table.dim(1)?;
+    // A block of the kernel has one row of the table: grouped by id, no two blocks write the same.
     let Grouped { ids, starts, places } = Grouped::of(ids);
     let rows = ids.len();
 
@@ -24,7 +25,7 @@ pub fn embedding_gradient(
     let starts = upload(starts)?;
     let places = upload(places)?;
     let launch = Launch::of_table_rows(
-        Source::Embedding,
+        KernelFile::Embedding,
         "embedding_gradient",
         gradient.dtype(),
         rows,
@@ -35,19 +36,21 @@ pub fn embedding_gradient(
     run(machine, &launch.with_sizes([width])?, &[&[Memory::Write(table)], &read[..]].concat())
 }
 
-/// Places by id.
+/// Rows of a gradient, grouped by id.
 struct Grouped {
-    /// Each id that there is, once.
+    /// Each id, once.
     ids: Vec<u32>,
-    /// Where the places of each begin, and where the last ones end.
+    /// For each id, where its rows begin in `places`; last, where they end.
     starts: Vec<u32>,
-    /// In the order of ids, those of the same id in their own.
+    /// Numbers of rows in the order of ids. Rows of one id stay in their order, so that sums have
+    /// the bits of the loops on the CPU.
     places: Vec<u32>,
 }
 
 impl Grouped {
     fn of(all: &[u32]) -> Self {
         let mut places: Vec<u32> = (0..all.len() as u32).collect();
+        // The sort is stable.
         places.sort_by_key(|&place| all[place as usize]);
 
         let mut ids = Vec::new();

@@ -2,22 +2,22 @@
 
 use candle_core::{DType, Result, bail};
 
-/// Threads of a block where each has an element or a column.
+/// Threads of a block where each thread has an element or a column.
 const THREADS: usize = 256;
-/// Fewest and most threads of a block that has a row.
+/// Fewest and most threads of a block where the block has a row.
 const ROW_THREADS: (usize, usize) = (32, 1024);
-/// Elements of a row for each of its threads, where the row has so many: with fewer, threads mostly
-/// wait for each other.
+/// Elements of a row for each of its threads, in rows that are long enough. With fewer, threads
+/// mostly wait for each other.
 const ROW_ELEMENTS: usize = 16;
-/// Rows of a table that a thread handles one after the other; `block.cuh` says the same to the
-/// kernels.
+/// Rows of a table that a thread handles one after the other. `block.cuh` defines the same number
+/// for the kernels.
 const TABLE_ROWS: usize = 8;
-/// Blocks that CUDA takes side by side in its two dimensions.
+/// The most blocks of a grid that CUDA accepts in each of the two dimensions.
 const MOST_BLOCKS: [usize; 2] = [i32::MAX as usize, u16::MAX as usize];
 
 /// The file of `cuda/` that a kernel is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum KernelFile {
     /// `attention.cu`
     Attention,
     /// `elementwise.cu`
@@ -50,22 +50,22 @@ pub enum Number {
 /// One launch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
-    /// Where the kernel is.
-    pub source: Source,
+    /// The file that holds the kernel.
+    pub file: KernelFile,
     /// Its name.
     pub kernel: String,
     /// Blocks in both dimensions of the grid.
     pub blocks: [u32; 2],
     /// Threads of a block: a power of two.
     pub threads: u32,
-    /// What follows the memory.
+    /// The parameters behind the memory.
     pub numbers: Vec<Number>,
 }
 
 impl Launch {
     /// A block for each of `rows` rows of `width`.
     pub(super) fn of_rows(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         rows: usize,
@@ -73,66 +73,66 @@ impl Launch {
     ) -> Result<Self> {
         let threads =
             width.div_ceil(ROW_ELEMENTS).clamp(ROW_THREADS.0, ROW_THREADS.1).next_power_of_two();
-        Launch::new(source, kernel, dtype, [rows, 1], threads)
+        Launch::new(file, kernel, dtype, [rows, 1], threads)
     }
 
     /// A thread for each of `count` elements.
     pub(super) fn of_elements(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         count: usize,
     ) -> Result<Self> {
-        Launch::new(source, kernel, dtype, [count.div_ceil(THREADS), 1], THREADS)
+        Launch::new(file, kernel, dtype, [count.div_ceil(THREADS), 1], THREADS)
     }
 
     /// For each of `groups` groups of rows, a thread for each of `width` columns.
     pub(super) fn of_columns(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         width: usize,
         groups: usize,
     ) -> Result<Self> {
-        Launch::new(source, kernel, dtype, [width.div_ceil(THREADS), groups], THREADS)
+        Launch::new(file, kernel, dtype, [width.div_ceil(THREADS), groups], THREADS)
     }
 
     /// For each row of a table, a thread for each of `width` columns.
     pub(super) fn of_table_rows(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         rows: usize,
         width: usize,
     ) -> Result<Self> {
-        Launch::new(source, kernel, dtype, [rows, width.div_ceil(THREADS)], THREADS)
+        Launch::new(file, kernel, dtype, [rows, width.div_ceil(THREADS)], THREADS)
     }
 
-    /// For each [`TABLE_ROWS`] of `rows` rows, a thread for each of `width` columns; the kernel is
-    /// told the number of rows first.
+    /// For each [`TABLE_ROWS`] of `rows` rows, a thread for each of `width` columns. The number of
+    /// rows is the kernel's first number.
     pub(super) fn of_groups_of_rows(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         rows: usize,
         width: usize,
     ) -> Result<Self> {
-        Launch::of_table_rows(source, kernel, dtype, rows.div_ceil(TABLE_ROWS), width)?
+        Launch::of_table_rows(file, kernel, dtype, rows.div_ceil(TABLE_ROWS), width)?
             .with_sizes([rows])
     }
 
-    /// `blocks` blocks that have as many threads as there may be.
+    /// `blocks` blocks with the most threads that a block can have.
     pub(super) fn of_blocks(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         blocks: usize,
     ) -> Result<Self> {
-        Launch::new(source, kernel, dtype, [blocks, 1], ROW_THREADS.1)
+        Launch::new(file, kernel, dtype, [blocks, 1], ROW_THREADS.1)
     }
 
     fn new(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         blocks: [usize; 2],
@@ -143,11 +143,13 @@ impl Launch {
             DType::BF16 => "bf16",
             other => bail!("{kernel}: expected activations of dtype F32 or BF16, got {other:?}"),
         };
+
         if blocks.iter().zip(MOST_BLOCKS).any(|(&blocks, most)| blocks == 0 || blocks > most) {
             bail!("{kernel}: expected a grid of 1 to {MOST_BLOCKS:?} blocks, got {blocks:?}")
         }
+
         Ok(Launch {
-            source,
+            file,
             kernel: format!("{kernel}_{suffix}"),
             blocks: blocks.map(|blocks| blocks as u32),
             threads: threads as u32,

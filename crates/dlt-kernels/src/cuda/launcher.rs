@@ -1,5 +1,5 @@
-//! Launches on a CUDA device. Without the feature `cuda` there is none, and no tensor that could
-//! ask for one.
+//! Launches on a CUDA device. Without the feature `cuda` no tensor is on such a device, so nothing
+//! is launched.
 
 #[cfg(feature = "cuda")]
 mod device;

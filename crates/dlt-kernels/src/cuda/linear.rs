@@ -1,4 +1,4 @@
-//! Affine maps: candle's matrix product, and our kernels for what comes after it.
+//! Affine maps: candle's matrix product, then kernels of this crate.
 
 use super::elementwise::{add_bias, add_or_set, bias_gelu, gelu};
 use super::{Machine, Memory, fresh, run};
@@ -19,7 +19,7 @@ pub fn linear(
     Ok(y)
 }
 
-/// [`linear`], and GELU of it.
+/// [`linear`], and GELU of its result.
 pub fn linear_then_gelu(
     machine: &dyn Machine,
     x: &Tensor,
@@ -32,13 +32,14 @@ pub fn linear_then_gelu(
         let after = bias_gelu(machine, &before, bias, kind)?;
         return Ok([before, after]);
     }
+
     let after = fresh(machine, before.shape(), &before)?;
     let launch = gelu(before.dtype(), before.elem_count(), kind)?;
     run(machine, &launch, &[Memory::Read(&before), Memory::Write(&after)])?;
     Ok([before, after])
 }
 
-/// Weights are f32, products have the activations' dtype.
+/// `x · weightᵀ` in the dtype of the activations, to which the f32 weight is rounded.
 fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     composed::linear(&x.detach(), &weight.detach().to_dtype(x.dtype())?, None)
 }
@@ -48,7 +49,8 @@ pub fn linear_input_gradient(weight: &Tensor, gradient: &Tensor) -> Result<Tenso
     composed::linear_input_gradient(&weight.detach().to_dtype(gradient.dtype())?, gradient)
 }
 
-/// Adds the gradient of the weight to `into`, or makes it that, in f32.
+/// Adds the gradient of the weight to `into`, in f32; where `into` is `None`, it becomes the
+/// gradient.
 pub fn linear_weight_gradient(
     machine: &dyn Machine,
     x: &Tensor,
@@ -56,7 +58,7 @@ pub fn linear_weight_gradient(
     into: &mut Option<Tensor>,
 ) -> Result<()> {
     let flat = |tensor: &Tensor| tensor.detach().contiguous()?.flatten_to(D::Minus2);
-    // cuBLAS takes the transposed matrix as it lies.
+    // (out, N) x (N, in): cuBLAS reads the transposed matrix in place, so it is not copied.
     let term = flat(gradient)?.t()?.matmul(&flat(x)?)?;
     add_or_set(machine, into, &term)
 }

@@ -1,17 +1,17 @@
 //! Softmax cross-entropy together with the output projection before it, in chunks of rows.
 
 use super::elementwise::{add_bias, add_or_set};
-use super::{Launch, Machine, Memory, Number, Source, row_sum, run};
+use super::{KernelFile, Launch, Machine, Memory, Number, row_sum, run};
 use crate::{HeadGradients, HeadSums, Projection};
 use candle_core::{DType, Result, Tensor, bail};
 
-/// Logits that exist at a time: 256 MiB of f32. Fewer would leave a large GPU waiting.
+/// Logits that exist at a time: 256 MiB of f32. With fewer, a large GPU would wait.
 const CHUNK_LOGITS: usize = 1 << 26;
-/// Rows of a chunk, at least.
+/// The fewest rows of a chunk.
 const FEWEST_ROWS: usize = 16;
 
-/// What the length of a row of logits is a multiple of: cuBLAS multiplies rows that begin at other
-/// places much slower, and GPT-2's vocabulary is odd.
+/// The length of a row of logits is a multiple of this. cuBLAS is much slower with rows that begin
+/// at other places, and GPT-2's vocabulary is odd.
 const LOGITS_ALIGNMENT: usize = 8;
 
 /// Rows of a chunk, for a vocabulary.
@@ -19,8 +19,8 @@ fn chunk_rows(vocabulary: usize) -> usize {
     (CHUNK_LOGITS / vocabulary).max(FEWEST_ROWS)
 }
 
-/// What [`crate::Kernels::cross_entropy`] returns, from arguments that it has checked. `rows` are
-/// in a chunk, or as many as fit where there is no number.
+/// What [`crate::Kernels::cross_entropy`] returns, from arguments that it has checked. A chunk has
+/// `rows` rows, or as many as fit.
 pub fn cross_entropy(
     machine: &dyn Machine,
     hidden: &Tensor,
@@ -41,7 +41,7 @@ pub fn cross_entropy(
         let logits = head.logits(machine, &hidden)?;
         losses.push(head.exponentials(machine, &logits, &targets, Some(scale))?);
 
-        // The gradient of the logits stands in their place now.
+        // The kernel has replaced the logits by their gradient, (rows, V).
         of_hidden.push(logits.matmul(&head.table)?);
         let of_table = logits.t()?.matmul(&hidden)?.narrow(0, 0, head.vocabulary)?;
         add_or_set(machine, &mut table, &of_table)?;
@@ -80,14 +80,14 @@ pub fn cross_entropy_sum(
 /// A projection and its rows, outside autograd.
 struct Head {
     hidden: Tensor,
-    /// In the dtype of the hidden rows, with rows of zeros at the end that make as many as a row of
+    /// In the dtype of the hidden rows, padded with rows of zeros to as many rows as a row of
     /// logits has elements.
     table: Tensor,
-    /// As long.
+    /// Padded to the same length.
     bias: Option<Tensor>,
     targets: Tensor,
     vocabulary: usize,
-    /// Elements of a row of logits, of which those from `vocabulary` on mean nothing.
+    /// Elements of a row of logits. Those from `vocabulary` on have no meaning.
     row: usize,
     chunk_rows: usize,
 }
@@ -129,6 +129,7 @@ impl Head {
         Ok((self.hidden.narrow(0, start, rows)?, self.targets.narrow(0, start, rows)?))
     }
 
+    /// Logits of some rows, (rows, `row`).
     fn logits(&self, machine: &dyn Machine, hidden: &Tensor) -> Result<Tensor> {
         let logits = hidden.matmul(&self.table.t()?)?;
         if let Some(bias) = &self.bias {
@@ -137,8 +138,8 @@ impl Head {
         Ok(logits)
     }
 
-    /// The loss of each row, in f64; with a scale, the logits become the gradient of their scaled
-    /// sum.
+    /// The loss of each row, in f64. With a scale, the logits are replaced by the gradient of the
+    /// scaled sum of the losses.
     fn exponentials(
         &self,
         machine: &dyn Machine,
@@ -149,7 +150,8 @@ impl Head {
         let rows = targets.elem_count();
         let losses = machine.fresh(rows.into(), DType::F64, logits.device())?;
         let kernel = if scale.is_some() { "cross_entropy_gradient" } else { "cross_entropy" };
-        let launch = Launch::of_rows(Source::Loss, kernel, logits.dtype(), rows, self.vocabulary)?;
+        let launch =
+            Launch::of_rows(KernelFile::Loss, kernel, logits.dtype(), rows, self.vocabulary)?;
         let launch = launch.with_sizes([self.vocabulary, self.row])?;
         let launch = launch.with(scale.map(|scale| Number::F32(scale as f32)));
 

@@ -1,21 +1,22 @@
 //! Normalisations.
 
 use super::sums::{Groups, combine};
-use super::{Launch, Machine, Memory, Number, Source, fresh, fresh_f32, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
 use candle_core::{DType, Result, Tensor};
 
-/// Reads x (rows, width), weight and bias, writes the result.
+/// Launch that reads x (rows, width), weight and bias, and writes the result.
 pub fn layer_norm(dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
     forward("layer_norm", dtype, rows, width, epsilon)
 }
 
-/// Reads x (rows, width) and weight, writes the result.
+/// Launch that reads x (rows, width) and weight, and writes the result.
 pub fn rms_norm(dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
     forward("rms_norm", dtype, rows, width, epsilon)
 }
 
 fn forward(kernel: &str, dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
-    let launch = Launch::of_rows(Source::Norm, kernel, dtype, rows, width)?.with_sizes([width])?;
+    let launch =
+        Launch::of_rows(KernelFile::Norm, kernel, dtype, rows, width)?.with_sizes([width])?;
     Ok(launch.with([Number::F32(epsilon as f32)]))
 }
 
@@ -38,7 +39,8 @@ pub fn rms_norm_gradients(
     epsilon: f64,
     gradient: &Tensor,
 ) -> Result<[Tensor; 2]> {
-    // The third one is that of a bias that would be added: a plain sum, as good as free.
+    // The third gradient is that of a bias, which this norm does not have: a plain sum at almost no
+    // cost.
     let [of_x, of_weight, _] =
         gradients(machine, "rms_norm_gradient", x, weight, epsilon, gradient)?;
     Ok([of_x, of_weight])
@@ -57,6 +59,8 @@ fn gradients(
     let [x, weight, gradient] = plain([x, weight, gradient])?;
     let dx = fresh(machine, x.shape(), &x)?;
     let moments = fresh_f32(machine, (rows, 2), &x)?;
+
+    // First the gradient of x, a block for each row. It leaves the rows' moments for the sums.
     let read = [Memory::Read(&x), Memory::Read(&weight), Memory::Read(&gradient)];
     let written = [Memory::Write(&dx), Memory::Write(&moments)];
     run(
@@ -65,13 +69,15 @@ fn gradients(
         &[&read[..], &written].concat(),
     )?;
 
+    // Then the gradients of weight and bias, a thread for each column of each group of rows.
     let groups = Groups::of(rows);
     let partial = fresh_f32(machine, (groups.count, 2 * width), &x)?;
-    let launch = Launch::of_columns(Source::Norm, "norm_sums", x.dtype(), width, groups.count)?;
+    let launch = Launch::of_columns(KernelFile::Norm, "norm_sums", x.dtype(), width, groups.count)?;
     let launch = launch.with_sizes([rows, width, groups.rows])?;
     let read = [Memory::Read(&x), Memory::Read(&gradient), Memory::Read(&moments)];
     run(machine, &launch, &[&read[..], &[Memory::Write(&partial)]].concat())?;
     let sums = combine(machine, partial)?;
-    // Copies, because sums that are written to have memory of their own.
+
+    // Copies, because later gradients are added to them, and what is written must not share memory.
     Ok([dx, sums.narrow(0, 0, width)?.copy()?, sums.narrow(0, width, width)?.copy()?])
 }

@@ -1,10 +1,10 @@
 //! AdamW.
 
-use super::{Launch, Machine, Memory, Number, Source, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, Number, plain, run};
 use crate::optimizer::{AdamwStep, Factors};
 use candle_core::{Result, Tensor};
 
-/// One step, in place: parameter and moments are f32, the gradient that or bf16.
+/// One step, in place: parameter and moments are f32, the gradient is f32 or bf16.
 pub fn adamw(
     machine: &dyn Machine,
     parameter: &Tensor,
@@ -15,8 +15,8 @@ pub fn adamw(
 ) -> Result<()> {
     let [gradient] = plain([gradient])?;
     let count = gradient.elem_count();
-    let launch =
-        Launch::of_elements(Source::Optimizer, "adamw", gradient.dtype(), count)?.with_count(count);
+    let launch = Launch::of_elements(KernelFile::Optimizer, "adamw", gradient.dtype(), count)?
+        .with_count(count);
     let launch = launch.with(Factors::new(step).to_array().map(Number::F32));
     let written = [parameter, first, second].map(Memory::Write);
 

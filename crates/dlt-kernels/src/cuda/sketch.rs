@@ -1,10 +1,10 @@
-//! Sketches, in two stages of a fixed order: that of the loops, so the bits are theirs.
+//! Sketches, in two stages with the fixed order of the loops on the CPU, so the bits are the same.
 
-use super::{Launch, Machine, Memory, Number, Source, fresh_f32, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, Number, fresh_f32, plain, run};
 use crate::sketch::{PART, SKETCH_WIDTH, Stream};
 use candle_core::{DType, Result, Tensor};
 
-/// The sketch of tensors on one device, of which there is one at least.
+/// The sketch of one tensor or more, all on one device.
 pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<Tensor> {
     let device = tensors[0].device();
     let all: usize = tensors.iter().map(|x| x.elem_count().div_ceil(PART)).sum();
@@ -18,8 +18,12 @@ pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<T
     for (number, x) in tensors.iter().enumerate().filter(|(_, x)| x.elem_count() > 0) {
         let [x] = plain([x])?;
         let parts = x.elem_count().div_ceil(PART);
-        let launch =
-            Launch::of_elements(Source::Sketch, "sketch_parts", x.dtype(), parts * SKETCH_WIDTH)?;
+        let launch = Launch::of_elements(
+            KernelFile::Sketch,
+            "sketch_parts",
+            x.dtype(),
+            parts * SKETCH_WIDTH,
+        )?;
         let launch =
             launch.with([Number::U64(Stream::of(seed, number).key())]).with_count(x.elem_count());
 
@@ -30,7 +34,7 @@ pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<T
     }
 
     let sketch = machine.fresh(SKETCH_WIDTH.into(), DType::F64, device)?;
-    let launch = Launch::of_elements(Source::Sketch, "sketch_sum", DType::F32, SKETCH_WIDTH)?;
+    let launch = Launch::of_elements(KernelFile::Sketch, "sketch_sum", DType::F32, SKETCH_WIDTH)?;
     let launch = launch.with_sizes([all])?;
 
     run(machine, &launch, &[Memory::Read(&sums), Memory::Write(&sketch)])?;

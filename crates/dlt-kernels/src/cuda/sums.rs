@@ -1,18 +1,19 @@
-//! Sums over rows and of squares, in two stages of a fixed order.
+//! Sums over rows, and sums of squares, in two stages with a fixed order.
 
-use super::{Launch, Machine, Memory, Source, fresh_f32, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, fresh_f32, plain, run};
 use candle_core::{DType, Result, Tensor};
 
-/// Partial sums over rows, at most.
+/// The most partial sums over rows.
 const PARTIAL_SUMS: usize = 128;
-/// Rows of a partial sum, at least.
+/// The fewest rows of a partial sum.
 const FEWEST_ROWS: usize = 16;
-/// Partial sums of squares, at most: the host adds them.
+/// The most partial sums of squares of a tensor. The host adds them.
 const SQUARE_SUMS: usize = 1024;
-/// Elements of a partial sum of squares, at least.
+/// The fewest elements of a partial sum of squares.
 const FEWEST_SQUARES: usize = 16_384;
 
-/// How rows are divided among partial sums: by their number only.
+/// The division of rows among partial sums. It depends only on the number of rows, so a sum has the
+/// same bits each time.
 pub(super) struct Groups {
     pub(super) rows: usize,
     pub(super) count: usize,
@@ -25,7 +26,7 @@ impl Groups {
     }
 }
 
-/// The sum of rows of `width`, in f32.
+/// The sum of rows of `width`, (width) in f32.
 pub fn row_sum(machine: &dyn Machine, x: &Tensor, width: usize) -> Result<Tensor> {
     let [x] = plain([x])?;
     combine(machine, stage(machine, &x, width, Groups::of(x.elem_count() / width))?)
@@ -40,16 +41,18 @@ pub(super) fn combine(machine: &dyn Machine, partial: Tensor) -> Result<Tensor> 
     }
 }
 
+/// Partial sums (groups, `width`) of rows of `width`.
 fn stage(machine: &dyn Machine, x: &Tensor, width: usize, groups: Groups) -> Result<Tensor> {
     let sums = fresh_f32(machine, (groups.count, width), x)?;
-    let launch = Launch::of_columns(Source::Sums, "column_sums", x.dtype(), width, groups.count)?;
+    let launch =
+        Launch::of_columns(KernelFile::Sums, "column_sums", x.dtype(), width, groups.count)?;
     let launch = launch.with_sizes([x.elem_count() / width, width, groups.rows])?;
     run(machine, &launch, &[Memory::Read(x), Memory::Write(&sums)])?;
     Ok(sums)
 }
 
-/// The sum of the squares of all elements of tensors on one device that have some, in f64. The host
-/// waits for it once.
+/// The sum of the squares of all elements, in f64. The tensors are on one device, and none is
+/// empty. The host waits for the device once.
 pub fn squared_norms(machine: &dyn Machine, tensors: &[&Tensor]) -> Result<f64> {
     let pieces = |x: &Tensor| {
         let count = x.elem_count();
@@ -65,7 +68,7 @@ pub fn squared_norms(machine: &dyn Machine, tensors: &[&Tensor]) -> Result<f64> 
     for x in tensors {
         let [x] = plain([x])?;
         let (per_sum, blocks) = pieces(&x);
-        let launch = Launch::of_blocks(Source::Sums, "squares", x.dtype(), blocks)?;
+        let launch = Launch::of_blocks(KernelFile::Sums, "squares", x.dtype(), blocks)?;
         let launch = launch.with_count(x.elem_count()).with_count(per_sum);
 
         run(machine, &launch, &[Memory::Read(&x), Memory::Write(&sums.narrow(0, start, blocks)?)])?;

@@ -1,12 +1,11 @@
-//! Functions of shared libraries that are looked for at their first call, so that a program starts
-//! without them.
+//! Functions of shared libraries that are looked up at their first call, so that a program starts
+//! without the libraries.
 //!
-//! A linker takes a function from the first place that defines it. [`lazy_functions!`] defines
-//! functions of a library under the library's own names, in front of it: whatever calls one by
-//! name, in whichever crate, gets the definition here, which jumps to the real function once it is
-//! found, arguments untouched. Nothing is then left that would make the system load the library
-//! with the program.
-#![allow(unsafe_code, reason = "it jumps to functions that another library has under a name")]
+//! A linker uses the first definition of a function that it finds. [`lazy_functions!`] defines
+//! functions of a library under the library's own names, in front of the library. Every call by
+//! name, in any crate, then reaches the definition here. It finds the real function and jumps to it
+//! with the arguments untouched. So nothing makes the system load the library with the program.
+#![allow(unsafe_code, reason = "it jumps to functions of another library, which it finds by name")]
 
 use std::error::Error;
 use std::ffi::c_void;
@@ -14,10 +13,10 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Takes the place of a function that is not there: does nothing, and gives a code of an error.
+/// Replaces a function that is missing: does nothing, and returns an error code.
 pub(super) type Answer = extern "C" fn() -> usize;
 
-/// The [`Answer`] of this code.
+/// The [`Answer`] with this code.
 pub(super) extern "C" fn answer<const CODE: usize>() -> usize {
     CODE
 }
@@ -32,9 +31,9 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// The library of this file, and others that it is of no use without. Its functions answer with
-    /// the first code where one of them is missing, and with the second where it has not the
-    /// function, because it is older.
+    /// The library in this file, and others that it is useless without. Its functions return the
+    /// first code where one of these libraries is missing, and the second code where the library is
+    /// older and lacks the function.
     pub(super) const fn new(
         file: &'static str,
         needs: &'static [&'static Self],
@@ -43,14 +42,14 @@ impl Library {
         Self { file, needs, missing, lacking, opened: OnceLock::new() }
     }
 
-    /// Loads the library, once; it stays for as long as the process does. Else the file's name and
-    /// the reason.
+    /// Loads the library, once; it stays loaded until the process ends. The error is the file's
+    /// name and the reason.
     pub(super) fn open(&self) -> Result<&libloading::Library, &str> {
         let open = || {
-            // SAFETY: it is one that the program was linked with, which the system would have
-            // loaded otherwise.
+            // SAFETY: the program was linked with this library, so the system would have loaded it
+            // otherwise.
             unsafe { libloading::Library::new(self.file) }.map_err(|error| {
-                // The system's own words begin with the file's name.
+                // The system's own message begins with the file's name.
                 error
                     .source()
                     .map_or_else(|| format!("{}: {error}", self.file), ToString::to_string)
@@ -60,7 +59,7 @@ impl Library {
         self.opened.get_or_init(open).as_ref().map_err(String::as_str)
     }
 
-    /// Loads the library, and all that it is of no use without.
+    /// Loads the library, and all that it is useless without.
     pub(super) fn open_all(&self) -> Result<&libloading::Library, &str> {
         let opened = self.open()?;
         self.needs.iter().try_for_each(|library| library.open_all().map(drop))?;
@@ -71,7 +70,7 @@ impl Library {
 /// One function of a library.
 #[repr(C)]
 pub(super) struct Function {
-    /// Where it is; null before its first call.
+    /// Its address; null before the first call.
     address: AtomicPtr<c_void>,
     library: &'static Library,
     name: &'static str,
@@ -82,12 +81,12 @@ impl Function {
         Self { address: AtomicPtr::new(ptr::null_mut()), library, name }
     }
 
-    /// Finds the function, or what takes its place where it is missing.
+    /// Finds the function, or its [`Answer`] where it is missing.
     extern "C" fn find(&self) -> *mut c_void {
         let address =
             self.library.open_all().map_or(self.library.missing as *mut c_void, |library| {
-                // SAFETY: it is only kept and jumped to here; the caller's declaration says what it
-                // takes and gives.
+                // SAFETY: the address is only kept and jumped to here; the caller's declaration has
+                // the types of arguments and result.
                 let found = unsafe { library.get::<*mut c_void>(self.name) };
                 found.map_or(self.library.lacking as *mut c_void, |address| *address)
             });
@@ -97,10 +96,12 @@ impl Function {
     }
 }
 
-/// Finds the [`Function`] that `r11` points to and goes on with it. All that may hold an argument
-/// is kept: six registers of integers, `rax`, eight vector registers, and the caller's stack.
+/// Finds the [`Function`] that `r11` points to and jumps to it. Everything that may hold an
+/// argument is preserved: six registers of integers, `rax` (for a variadic function, the number of
+/// vector registers in use), eight vector registers, and the caller's stack. The seven pushes and
+/// 128 bytes also align the stack to 16 bytes, which `movaps` and the call need.
 #[unsafe(naked)]
-pub(super) unsafe extern "C" fn go_on() {
+pub(super) unsafe extern "C" fn find_and_jump() {
     core::arch::naked_asm!(
         "push rdi",
         "push rsi",
@@ -142,12 +143,12 @@ pub(super) unsafe extern "C" fn go_on() {
     )
 }
 
-/// Defines functions of a library under its own names, which all of the program then calls;
-/// `private` ones for the module alone.
+/// Defines functions of a library under its own names, which the whole program then calls. With
+/// `private`, only the module sees them.
 macro_rules! lazy_functions {
     ($library:ident: $($name:ident)+) => {$(
-        // Hidden from other libraries, NVIDIA's own among them: each goes on with what it was made
-        // with.
+        // Hidden from other libraries, such as NVIDIA's own: each continues to use the functions
+        // that it was linked with.
         $crate::gpu::lazy::lazy_functions! {
             @ $library $name concat!(".hidden ", stringify!($name)); #[unsafe(no_mangle)]
         }
@@ -159,7 +160,7 @@ macro_rules! lazy_functions {
         $(#[$attribute])?
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
-            use $crate::gpu::lazy::{Function, go_on};
+            use $crate::gpu::lazy::{Function, find_and_jump};
 
             static FUNCTION: Function = Function::new(&$library, stringify!($name));
             // The address is the first field.
@@ -171,9 +172,9 @@ macro_rules! lazy_functions {
                 "jmp r11",
                 "2:",
                 "lea r11, [rip + {function}]",
-                "jmp {go_on}",
+                "jmp {find_and_jump}",
                 function = sym FUNCTION,
-                go_on = sym go_on,
+                find_and_jump = sym find_and_jump,
             )
         }
     };
@@ -192,7 +193,7 @@ mod tests {
         Library::new("libdlt-has-no-such.so.1", &[], [answer::<79>, answer::<80>]);
     static USELESS: Library = Library::new("libm.so.6", &[&C, &NONE], [answer::<81>, answer::<82>]);
 
-    // Everything else goes on with the C library's own.
+    // Everything else continues to use the C library's own.
     lazy_functions! { private C: snprintf no_such_function }
     lazy_functions! { private NONE: of_no_library }
     lazy_functions! { private USELESS: abs }
@@ -200,15 +201,15 @@ mod tests {
     #[test]
     fn arguments_in_every_place_arrive_at_the_first_call_and_later() {
         type Print = unsafe extern "C" fn(*mut c_char, usize, *const c_char, ...) -> c_int;
-        // SAFETY: it goes on to the C library's function, which has this signature.
+        // SAFETY: it jumps to the C library's function, which has this signature.
         let print = unsafe { transmute::<unsafe extern "C" fn(), Print>(snprintf) };
 
         for _ in 0..2 {
             let mut text = [0u8; 128];
             let form = c"%d %d %d %d %d %d|%g %g %g %g %g %g %g %g %g %g";
 
-            // SAFETY: the buffer is as long as is said, and every place of the format has an
-            // argument of its kind.
+            // SAFETY: the buffer has the given length, and every place of the format has an
+            // argument of its type.
             let length = unsafe {
                 print(
                     text.as_mut_ptr().cast(),
@@ -246,7 +247,7 @@ mod tests {
         for (function, code) in
             [(of_no_library as unsafe extern "C" fn(), 79), (abs, 81), (no_such_function, 78)]
         {
-            // SAFETY: what takes the place of each takes nothing and gives a number.
+            // SAFETY: each is replaced by a function without parameters that returns a number.
             let function = unsafe { transmute::<unsafe extern "C" fn(), Call>(function) };
 
             for _ in 0..2 {

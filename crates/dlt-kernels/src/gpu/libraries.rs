@@ -1,9 +1,10 @@
-//! NVIDIA's libraries, loaded at the first call: a program with CUDA starts, and trains on the CPU,
-//! where they are missing.
+//! NVIDIA's libraries, loaded at the first call. Where they are missing, a program with CUDA still
+//! starts, and trains on the CPU.
 //!
-//! The functions are those that candle and the kernels here come to call. One that is not listed
-//! makes the system load its library with the program again, and so does a program that has candle
-//! without this crate; `cargo xtask cuda-check` starts every program without any of the libraries.
+//! The functions are those that candle and the kernels here call. If one is missing from the list,
+//! the system loads its library with the program again. The same happens in a program that uses
+//! candle without this crate. `cargo xtask cuda-check` starts every program without any of the
+//! libraries.
 #![allow(unsafe_code, reason = "the functions have the names of NVIDIA's")]
 
 use candle_core::cuda::cudarc::driver::sys::CUDA_VERSION;
@@ -11,10 +12,10 @@ use candle_core::cuda::cudarc::driver::sys::CUDA_VERSION;
 use super::MissingLibrary;
 use super::lazy::{Library, answer, lazy_functions};
 
-/// 13 of CUDA 13.0, which the program was built with.
+/// The major version of the CUDA that the program was built with: 13 for CUDA 13.0.
 const CUDA: u32 = CUDA_VERSION / 1000;
 
-/// The name that a library has in CUDA 12, or in CUDA 13.
+/// The name of a library in CUDA 12 or in CUDA 13, whichever the program was built with.
 const fn of_version(twelve: &'static str, thirteen: &'static str) -> &'static str {
     match CUDA {
         12 => twelve,
@@ -23,8 +24,8 @@ const fn of_version(twelve: &'static str, thirteen: &'static str) -> &'static st
     }
 }
 
-/// Without the others the driver could not be put to use: it is as if it were missing too. Its
-/// codes are `CUDA_ERROR_STUB_LIBRARY` and `CUDA_ERROR_NOT_FOUND`.
+/// Without the other libraries the driver is useless, so it counts as missing too. Its codes are
+/// `CUDA_ERROR_STUB_LIBRARY` and `CUDA_ERROR_NOT_FOUND`.
 static DRIVER: Library =
     Library::new("libcuda.so.1", &[&RUNTIME, &CUBLAS, &CURAND], [answer::<34>, answer::<500>]);
 /// `cudaErrorInsufficientDriver` and `cudaErrorSymbolNotFound`.
@@ -49,7 +50,8 @@ pub(super) fn load() -> Result<(), MissingLibrary> {
         .map_err(|why| MissingLibrary(format!("the NVIDIA driver cannot be loaded ({why})")))?;
     DRIVER.open_all().map_err(|why| {
         MissingLibrary(format!(
-            "a library of CUDA {CUDA} cannot be loaded ({why}): install it, or name its folder in LD_LIBRARY_PATH"
+            "a library of CUDA {CUDA} cannot be loaded ({why}): \
+             install it, or name its folder in LD_LIBRARY_PATH"
         ))
     })?;
 
@@ -97,8 +99,8 @@ lazy_functions! { DRIVER:
     cuStreamWaitEvent
 }
 
-// Kernels that candle compiles in register themselves with the runtime before `main`, and are
-// launched by the first of these two names in CUDA 13, by the other in CUDA 12.
+// candle's compiled-in kernels register themselves with the runtime before `main`. The first of
+// these two names launches them in CUDA 13, the second in CUDA 12.
 lazy_functions! { RUNTIME:
     __cudaLaunchKernel_ptsz
     cudaLaunchKernel_ptsz

@@ -1,33 +1,33 @@
-//! The product of few rows with a weight: what generation computes. The weight is read once, in
-//! order and where it lies; from two rows on gemm copies it first, which takes longer than the
-//! product where a copy serves few rows. For one row gemm is about as fast, but its bits are not
-//! those of the same row among others.
+//! The product of few rows with a weight, as generation computes it. The weight is read once, in
+//! order and in place. From two rows on, gemm copies the weight first; with few rows the copy takes
+//! longer than the product. For one row gemm is about as fast, but the row would get other bits
+//! than among other rows.
 
 use crate::lanes::{dispatch, fold};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Rows up to which the product is computed here. With 16 gemm's copy has paid, with 12 for narrow
-/// weights.
+/// The most rows whose product is computed here. With 16 rows gemm's copy is worth its time, with
+/// 12 for narrow weights only.
 pub(super) const FEW_ROWS: usize = 8;
 
-/// Multiply-adds that one task computes: some 50 µs, several times what waking another thread
-/// takes.
+/// Multiply-adds of one task: about 50 µs, several times what it takes to wake another thread.
 const TASK_PRODUCTS: usize = 1 << 20;
-/// Partial sums of an element of the result: a vector of the widest instruction set.
+/// Partial sums of an element of the result: one vector of the widest instruction set.
 const LANES: usize = 16;
-/// Rows of the weight that are read together: the columns of the result that are computed side by
-/// side.
+/// Rows of the weight that are read together, that is, columns of the result that are computed
+/// together.
 const COLUMNS: usize = 4;
-/// Rows of `x` that meet them: the sums of all pairs stay in registers.
+/// Rows of `x` that are multiplied with them: the sums of all pairs stay in registers.
 const ROWS: usize = 2;
 
-/// `x · weightᵀ`, row by row. An element comes from its two rows alone, always in the same order:
-/// the bits of a row depend neither on the other rows nor on the number of threads.
+/// `x · weightᵀ`, (N, out), row by row. An element is computed from its two rows alone, always in
+/// the same order: the bits of a row depend neither on the other rows nor on the number of threads.
 pub(super) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
     let count = x.len() / inputs;
     let outputs = weight.len() / inputs;
     let tasks = (x.len() * outputs).div_ceil(TASK_PRODUCTS);
+    // Whole groups of columns, so that only the last task has a remainder.
     let columns = outputs.div_ceil(tasks).next_multiple_of(COLUMNS);
     let mut y = vec![0.0; count * outputs];
 
@@ -47,10 +47,10 @@ pub(super) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
 /// Some columns of the result.
 struct Piece<'a> {
     x: &'a [f32],
-    /// The rows of the weight that make these columns.
+    /// The rows of the weight that these columns are computed from.
     weight: &'a [f32],
     inputs: usize,
-    /// These columns of each row.
+    /// These columns of each row of the result.
     y: Vec<&'a mut [f32]>,
 }
 
@@ -96,13 +96,16 @@ impl Piece<'_> {
         let pairs = self.x.chunks_exact(ROWS * self.inputs);
         let rest = pairs.remainder();
         let whole = pairs.len() * ROWS;
+
         for (x, y) in pairs.zip(self.y.chunks_exact_mut(ROWS)) {
             let sums = dots::<S, V, ROWS, C>(simd, split(x, self.inputs), weight);
             for (y, sums) in y.iter_mut().zip(&sums) {
                 y[first..first + C].copy_from_slice(sums);
             }
         }
-        // One column at a time: a single row waits for memory, and one stream of it is the fastest.
+
+        // One column at a time: the time of a single row is that of reading the weight, and one
+        // stream of reads is the fastest.
         for (x, y) in rest.chunks_exact(self.inputs).zip(&mut self.y[whole..]) {
             for (weight, y) in weight.into_iter().zip(&mut y[first..first + C]) {
                 [[*y]] = dots::<S, V, 1, 1>(simd, [x], [weight]);
@@ -121,7 +124,8 @@ fn split<const N: usize>(rows: &[f32], width: usize) -> [&[f32]; N] {
 }
 
 /// `Σ x weight` of every pair, in the fixed order of the lanes.
-// Loops rather than closures: one that is not inlined would keep the sums out of the registers.
+// Loops rather than closures: a closure that is not inlined would keep the sums out of the
+// registers.
 #[inline(always)]
 fn dots<S: Simd, const V: usize, const R: usize, const C: usize>(
     simd: S,
@@ -133,9 +137,12 @@ fn dots<S: Simd, const V: usize, const R: usize, const C: usize>(
     let x = vectors::<S, V, R>(x);
     let weight = vectors::<S, V, C>(weight);
     let mut sums = [[[simd.splat_f32s(0.0); V]; C]; R];
+
     for at in 0..x[0].len() {
         add_products(simd, &mut sums, at_each(x, at), at_each(weight, at));
     }
+
+    // Zeros fill the last vector, and zero times zero adds nothing.
     if !x_rest[0].is_empty() {
         let x = padded(x_rest);
         let weight = padded(weight_rest);
@@ -146,6 +153,7 @@ fn dots<S: Simd, const V: usize, const R: usize, const C: usize>(
             whole::<S, V, C>(&weight),
         );
     }
+
     let mut dots = [[0.0; C]; R];
     for (dots, sums) in dots.iter_mut().zip(&sums) {
         for (dot, sum) in dots.iter_mut().zip(sums) {
@@ -154,6 +162,7 @@ fn dots<S: Simd, const V: usize, const R: usize, const C: usize>(
             *dot = fold(lanes);
         }
     }
+
     dots
 }
 
@@ -183,7 +192,7 @@ fn at_each<T: Copy, const N: usize>(rows: [&[T]; N], at: usize) -> [T; N] {
     )
 }
 
-/// The rests of rows, followed by zeros.
+/// The remainders of rows, followed by zeros.
 #[inline(always)]
 fn padded<const N: usize>(rests: [&[f32]; N]) -> [[f32; LANES]; N] {
     let mut padded = [[0.0; LANES]; N];
@@ -193,6 +202,7 @@ fn padded<const N: usize>(rests: [&[f32]; N]) -> [[f32; LANES]; N] {
     padded
 }
 
+/// [`LANES`] numbers of each row as vectors.
 #[inline(always)]
 fn whole<S: Simd, const V: usize, const N: usize>(rows: &[[f32; LANES]; N]) -> [[S::f32s; V]; N] {
     std::array::from_fn(
@@ -210,7 +220,7 @@ fn vectors<S: Simd, const V: usize, const N: usize>(rows: [&[f32]; N]) -> [&[[S:
     )
 }
 
-/// What is left of rows behind their whole vectors.
+/// The remainders of rows, behind their whole vectors.
 #[inline(always)]
 fn rests<const N: usize>(rows: [&[f32]; N]) -> [&[f32]; N] {
     rows.map(

@@ -1,7 +1,7 @@
-//! Gradients of the affine map, one by one and outside autograd, so that nobody pays for what is
-//! not wanted.
+//! Gradients of the affine map, each by its own method and outside autograd, so that only the
+//! wanted ones are computed.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::matrix::{Into, Panel, Threads, View, multiply, product};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
@@ -23,17 +23,18 @@ impl Kernels {
             bail!("linear_input_gradient: expected rows of {outputs} in the gradient, got {width}")
         }
 
-        match self.path(&[gradient], &[weight]) {
-            Path::Host => {}
-            Path::Cuda => return cuda::linear_input_gradient(weight, gradient),
-            Path::Composed => return composed::linear_input_gradient(weight, gradient),
-            Path::Widened => {
+        match self.backend(&[gradient], &[weight]) {
+            Backend::Host => {}
+            Backend::Cuda => return cuda::linear_input_gradient(weight, gradient),
+            Backend::Composed => return composed::linear_input_gradient(weight, gradient),
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return rounded(&self.linear_input_gradient(weight, &gradient)?);
             }
         }
 
         host::read([weight, gradient], |[weight, data]| {
+            // (N, out) x (out, in)
             let outer = View::new(data, count, outputs, outputs);
             let weight = View::new(weight, outputs, inputs, inputs);
             host::tensor(
@@ -44,7 +45,7 @@ impl Kernels {
     }
 
     /// Adds the gradient of [`Kernels::linear`] with respect to its weight to `into`, in place;
-    /// where there is nothing yet, it becomes the gradient.
+    /// where `into` is `None`, it becomes the gradient.
     ///
     /// # Shapes
     /// `x` (..., in), `gradient` (..., out), `into` (out, in).
@@ -68,7 +69,8 @@ impl Kernels {
         if let Some(into) = into {
             if into.dims() != [outputs, inputs] {
                 bail!(
-                    "linear_weight_gradient: expected a sum of shape [{outputs}, {inputs}], got {:?}",
+                    "linear_weight_gradient: expected a sum of shape [{outputs}, {inputs}], \
+                     got {:?}",
                     into.dims()
                 )
             }
@@ -76,25 +78,30 @@ impl Kernels {
             host::expect_apart("linear_weight_gradient", into, &[x, gradient])?;
         }
 
-        match self.path(&[x, gradient], into.as_ref().as_slice()) {
-            Path::Host => {}
-            Path::Cuda => return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into),
-            Path::Composed => {
+        match self.backend(&[x, gradient], into.as_ref().as_slice()) {
+            Backend::Host => {}
+            Backend::Cuda => {
+                return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into);
+            }
+            Backend::Composed => {
                 return host::add_or_set(into, composed::linear_weight_gradient(x, gradient)?);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [x, gradient] = widened([x, gradient])?;
                 return self.linear_weight_gradient(&x, &gradient, into);
             }
         }
 
         let made = host::read([x, gradient], |[x, gradient]| {
+            // (out, N) x (N, in)
             let outer = View::new(gradient, count, outputs, outputs).t();
             let x = View::new(x, count, inputs, inputs);
             let Some(into) = into.as_ref() else {
                 return host::tensor(product(outer, x, Threads::All), (outputs, inputs)).map(Some);
             };
 
+            // The product is added where it belongs: a term of the weight's size would cost another
+            // pass.
             host::write(into, |into| {
                 let panel = &mut Panel::new(into, outputs, inputs, inputs);
                 multiply(panel, Into::Add, 1.0, outer, x, Threads::All);
@@ -110,7 +117,7 @@ impl Kernels {
     }
 
     /// Adds the gradient of [`Kernels::linear`] with respect to its bias to `into`, in place; where
-    /// there is nothing yet, it becomes the gradient.
+    /// `into` is `None`, it becomes the gradient.
     ///
     /// # Shapes
     /// `gradient` (..., out), `into` (out).
@@ -123,13 +130,13 @@ impl Kernels {
             expect_vector("linear_bias_gradient", "a sum", into, outputs)?;
         }
 
-        let sum = match self.path(&[gradient], &[]) {
-            Path::Host => {
+        let sum = match self.backend(&[gradient], &[]) {
+            Backend::Host => {
                 host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?
             }
-            Path::Cuda => cuda::row_sum(&cuda::Launcher, gradient, outputs)?,
-            Path::Composed => composed::row_sum(gradient, outputs)?,
-            Path::Widened => {
+            Backend::Cuda => cuda::row_sum(&cuda::Launcher, gradient, outputs)?,
+            Backend::Composed => composed::row_sum(gradient, outputs)?,
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return self.linear_bias_gradient(&gradient, into);
             }
@@ -147,10 +154,10 @@ impl Kernels {
     /// When shapes differ.
     pub fn add(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         expect_same("add", "b", a, b)?;
-        match self.path(&[a, b], &[]) {
-            Path::Host => {}
-            Path::Cuda | Path::Composed => return a.detach() + b.detach(),
-            Path::Widened => {
+        match self.backend(&[a, b], &[]) {
+            Backend::Host => {}
+            Backend::Cuda | Backend::Composed => return a.detach() + b.detach(),
+            Backend::Widened => {
                 let [a, b] = widened([a, b])?;
                 return rounded(&self.add(&a, &b)?);
             }

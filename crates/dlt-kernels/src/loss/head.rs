@@ -5,13 +5,13 @@ use crate::matrix::{Into, Panel, Threads, View, multiply};
 use crate::rows::add;
 use rayon::prelude::*;
 
-/// Logits that exist at a time: 64 MiB. Fewer read the table more often, more fall out of the
-/// caches anyway.
+/// Logits that exist at a time: 64 MiB. With fewer, the table is read more often; more would not
+/// fit the caches either.
 const CHUNK_LOGITS: usize = 1 << 24;
-/// Rows of a chunk: at least enough for a good matrix product, at most what still gains from more.
+/// Fewest and most rows of a chunk: fewer make slow matrix products, more gain nothing.
 const CHUNK_ROWS: (usize, usize) = (16, 1024);
-/// Entries of the vocabulary whose biases one task sums over a chunk: their sums stay in the first
-/// cache.
+/// Entries of the vocabulary whose bias gradients one task sums over a chunk: the sums stay in the
+/// first cache.
 const BIASES: usize = 2048;
 
 /// A projection onto a vocabulary and the targets of its rows.
@@ -30,7 +30,7 @@ pub(super) struct Sums<'a> {
     pub(super) bias: Option<&'a mut [f32]>,
 }
 
-/// What remains of a row of logits when its exponentials have replaced it.
+/// The loss of a row of logits, and the factor that turns its exponentials into probabilities.
 #[derive(Clone, Copy)]
 struct Row {
     loss: f64,
@@ -49,6 +49,7 @@ impl<'a> Head<'a> {
         Head { hidden, table, bias, targets, width, vocabulary: table.len() / width }
     }
 
+    /// The sum of the rows' losses, in nats.
     pub(super) fn loss_sum(&self) -> f64 {
         let mut logits = self.chunk();
         let chunks =
@@ -80,12 +81,14 @@ impl<'a> Head<'a> {
             let rows = self.exponentials(hidden, targets, &mut logits);
             loss_sum += total(&rows);
 
+            // A row of the logits' gradient is scale · inverse · (what `exponentials` left in it).
+            // The factors are applied to the C columns of each product instead of the V columns of
+            // a row, which would be another pass over the logits.
             let count = rows.len();
-            // A row of the gradient is scale · inverse · (what `exponentials` left): the factor
-            // goes to the narrow side of each product, so the wide rows are not touched again.
             let outer = View::new(&logits, count, vocabulary, vocabulary);
             let table = View::new(self.table, vocabulary, width, width);
 
+            // (rows, V) x (V, C)
             multiply(
                 &mut Panel::new(of_hidden, count, width, width),
                 Into::Set,
@@ -102,6 +105,7 @@ impl<'a> Head<'a> {
                 scaled.iter_mut().for_each(|x| *x *= row.inverse);
             }
 
+            // (V, rows) x (rows, C)
             let scaled = View::new(&scaled, count, width, width);
             let table = &mut Panel::new(into.table, vocabulary, width, width);
             multiply(table, Into::Add, scale, outer.t(), scaled, Threads::All);
@@ -122,7 +126,8 @@ impl<'a> Head<'a> {
         vec![0.0; self.rows().min(self.targets.len()) * self.vocabulary]
     }
 
-    /// Fills the rows of `logits` with `exp(logit - largest)`, less their sum at the target.
+    /// Fills the rows of `logits` (rows, V) with `exp(logit - largest)`, less their sum at the
+    /// target: the logits' gradient, but for a factor of the row.
     fn exponentials(&self, hidden: &[f32], targets: &[u32], logits: &mut [f32]) -> Vec<Row> {
         let count = targets.len();
         let width = self.width;
@@ -131,6 +136,7 @@ impl<'a> Head<'a> {
         let table = View::new(self.table, vocabulary, width, width);
         let into = &mut Panel::new(logits, count, vocabulary, vocabulary);
 
+        // (rows, C) x (C, V)
         multiply(
             into,
             Into::Set,
@@ -165,6 +171,7 @@ fn exponentials(row: &mut [f32], bias: Option<&[f32]>, target: usize) -> Row {
         );
     }
 
+    // Before the exponentials replace it.
     let logit = f64::from(row[target]);
     let (most, sum) = vectorised(
         #[inline(always)]
@@ -173,6 +180,7 @@ fn exponentials(row: &mut [f32], bias: Option<&[f32]>, target: usize) -> Row {
             (most, exp_and_sum(row, most))
         },
     );
+
     row[target] -= sum;
 
     Row { loss: f64::from(most) + f64::from(sum).ln() - logit, inverse: 1.0 / sum }

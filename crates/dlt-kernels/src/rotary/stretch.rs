@@ -1,15 +1,15 @@
-//! How rotary frequencies are stretched for texts that are longer than those that a model was
-//! trained on.
+//! Stretching of rotary frequencies, for texts that are longer than those that a model was trained
+//! on.
 
 use candle_core::{Result, bail};
 
 use super::{Longer, Rotary, plain};
 
-/// A way of stretching, under the name that transformers has for it. Factors are finite and at
-/// least 1.
+/// A way of stretching, with the name that transformers gives it. Factors are finite and at least
+/// 1; those of `LongRope`, and those of queries and keys, are above 0.
 ///
 /// # Source
-/// `modeling_rope_utils.py` of transformers 5.24.0, whose rounding to f32 is followed.
+/// `modeling_rope_utils.py` of transformers 5.24.0; this code follows its rounding to f32.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stretch {
     /// `linear`: every frequency is divided by the factor.
@@ -17,59 +17,62 @@ pub enum Stretch {
         /// The factor.
         factor: f64,
     },
-    /// `dynamic`: in texts longer than the original context the base grows with the length of the
+    /// `dynamic`: in texts longer than the original context, the base grows with the length of the
     /// text (NTK scaling).
     Dynamic {
-        /// How much faster than the text the base grows.
+        /// How much faster the base grows than the text.
         factor: f64,
-        /// Tokens of the texts before stretching.
+        /// Tokens of the longest text before stretching.
         original_context: usize,
     },
-    /// `yarn`: low frequencies are divided by the factor, high ones stay, those in between are
-    /// blended; queries and keys grow (Peng et al., YaRN).
+    /// `yarn`: low frequencies are divided by the factor, high ones stay, and those in between are
+    /// blended. Queries and keys are scaled (Peng et al., YaRN).
     Yarn {
         /// The factor.
         factor: f64,
-        /// Waves in the original context up to which a frequency is divided whole.
+        /// Up to this many waves in the original context, a frequency is divided by the whole
+        /// factor.
         low: f64,
-        /// Waves in the original context from which on a frequency stays as it is.
+        /// From this many waves in the original context on, a frequency stays as it is.
         high: f64,
-        /// Tokens of the texts before stretching.
+        /// Tokens of the longest text before stretching.
         original_context: usize,
-        /// Whether the bounds are rounded outwards to the numbers of frequencies.
+        /// Whether the bounds are rounded outwards to whole indices of frequencies.
         is_rounded: bool,
-        /// What queries and keys are multiplied by.
+        /// The factor of queries and keys.
         attention: f64,
     },
-    /// `longrope`: each frequency is divided by a factor of its own, in texts longer than the
-    /// original context by another one (Ding et al., LongRoPE).
+    /// `longrope`: each frequency is divided by its own factor; texts longer than the original
+    /// context have other factors (Ding et al., LongRoPE).
     LongRope {
         /// D/2 factors.
         short: Vec<f64>,
-        /// D/2 factors of longer texts.
+        /// D/2 factors in longer texts.
         long: Vec<f64>,
-        /// Tokens of the texts before stretching.
+        /// Tokens of the longest text before stretching.
         original_context: usize,
-        /// What queries and keys are multiplied by.
+        /// The factor of queries and keys.
         attention: f64,
     },
-    /// `llama3`: low frequencies are divided by the factor, high ones stay, those in between are
-    /// blended.
+    /// `llama3`: low frequencies are divided by the factor, high ones stay, and those in between
+    /// are blended.
     Llama3 {
-        /// What the frequencies of waves longer than `original_context / low` are divided by.
+        /// The divisor of frequencies whose waves are longer than `original_context / low`.
         factor: f64,
-        /// Waves in the original context up to which a frequency is stretched whole.
+        /// Up to this many waves in the original context, a frequency is divided by the whole
+        /// factor.
         low: f64,
-        /// Waves in the original context from which on a frequency stays as it is; in between it is
-        /// interpolated.
+        /// From this many waves in the original context on, a frequency stays as it is; in between
+        /// it is interpolated.
         high: f64,
-        /// Tokens of the texts before stretching.
+        /// Tokens of the longest text before stretching.
         original_context: usize,
     },
 }
 
 impl Stretch {
-    /// Refuses numbers that no stretch can have, of frequencies of this base in heads of D numbers.
+    /// Refuses numbers outside of their ranges, for frequencies of this base in heads of
+    /// `head_width` numbers.
     pub(super) fn check(&self, head_width: usize, base: f64) -> Result<()> {
         match self {
             Self::Linear { factor } => check_factor(*factor),
@@ -110,7 +113,7 @@ impl Stretch {
         }
     }
 
-    /// The angles of a base, of which these are the powers. The numbers must have been checked.
+    /// The stretched angles of a base, from its powers. The numbers must have been checked.
     pub(super) fn apply(self, powers: &[f32], base: f64) -> Rotary {
         let of = |frequencies| Rotary { frequencies, factor: 1.0, longer: Longer::Same };
 
@@ -124,6 +127,7 @@ impl Stretch {
             },
             Self::Yarn { factor, low, high, original_context, is_rounded, attention } => {
                 let ramp = Ramp::new(powers.len(), base, [low, high], original_context, is_rounded);
+                // In this order of operations, so that each step rounds to f32 as in transformers.
                 let blend = |(number, power): (usize, &f32)| {
                     let kept = 1.0 - ramp.at(number);
                     1.0 / (factor as f32 * power) * (1.0 - kept) + 1.0 / power * kept
@@ -156,7 +160,8 @@ impl Stretch {
     }
 }
 
-/// From 0 at the number of a frequency that stays to 1 at that of one that is stretched whole.
+/// Rises from 0, at the index of the last frequency that stays, to 1, at that of the first one that
+/// is divided by the whole factor.
 struct Ramp {
     from: f32,
     width: f32,
@@ -175,13 +180,20 @@ impl Ramp {
             head_width * (original_context as f64 / (waves * std::f64::consts::TAU)).ln()
                 / (2.0 * base.ln())
         };
-        let [mut from, mut to] = [number_of(high), number_of(low)];
+
+        let mut from = number_of(high);
+        let mut to = number_of(low);
         if is_rounded {
-            (from, to) = (from.floor(), to.ceil());
+            from = from.floor();
+            to = to.ceil();
         }
-        (from, to) = (from.max(0.0), to.min(head_width - 1.0));
-        // As transformers has it: a step without a width would divide by zero.
+
+        from = from.max(0.0);
+        to = to.min(head_width - 1.0);
+
+        // As in transformers: a ramp of width zero would divide by zero.
         let to = if from == to { to + 0.001 } else { to };
+
         Self { from: from as f32, width: (to - from) as f32 }
     }
 

@@ -80,13 +80,13 @@ fn matches_reference_attention_of_groups_and_lengths_with_dropout() {
 fn matches_reference_attention_of_extreme_inputs() {
     for mask in MASKS {
         let attention = Attention::new(2, mask);
-        // Scores of a few thousand: f32 rounds them by 1e-4, and the probabilities follow.
+        // Scores of a few thousand: f32 rounds them by 1e-4, so probabilities differ by as much.
         let large = (noise(&[2, 33, 3 * 2 * 16], 1) * 40.0).unwrap();
         check_to(5e-3, "large scores", &[large], &|k, t: &[Tensor]| k.attention(&t[0], &attention));
 
         let constant = Tensor::full(-3.0f32, (2, 33, 48), &Device::Cpu).unwrap();
-        // Where everything cancels to zero, three times as large inputs leave three times the
-        // rounding.
+        // Everything cancels to zero, so the rounding of inputs that are three times as large
+        // remains.
         check_to(3.0 * F32_TOLERANCE, "constant rows", &[constant], &|k, t: &[Tensor]| {
             k.attention(&t[0], &attention)
         });
@@ -149,8 +149,8 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
 
             let gradient = gradients.get(&input).unwrap();
             for (window, length) in LENGTHS.into_iter().enumerate() {
-                // Keys and values of hidden tokens are other ones: neither a result nor a gradient
-                // changes.
+                // No result depends on the keys and values of hidden tokens: their gradients are
+                // zero.
                 let hidden = |x: &Tensor| {
                     let rows =
                         x.narrow(0, window, 1).unwrap().narrow(1, length, 70 - length).unwrap();

@@ -1,4 +1,4 @@
-//! Attention over a cache against attention over whole sequences.
+//! Compares attention over a cache with attention over whole sequences.
 
 use crate::reference::*;
 use candle_core::{DType, Device, Result, Tensor};
@@ -27,7 +27,7 @@ fn matches_reference_attention_in_pieces() {
 
         for (kernels, dtype) in BOTH {
             let qkv = qkv.to_dtype(dtype).unwrap();
-            // A capacity that is just enough, and one that is not reached.
+            // A capacity that is just enough, and a larger one.
             for capacity in [tokens, tokens + 30] {
                 let mut cache = cache(2, capacity, [key_heads, width], dtype);
                 let mut start = 0;
@@ -60,7 +60,7 @@ fn matches_reference_attention_of_different_fills() {
         let qkv = qkv.to_dtype(dtype).unwrap();
         let mut cache = cache(4, 100, [key_heads, width], dtype);
 
-        // Window w lives in sequence 3 - w; sequence 0 stays empty.
+        // Window w is in sequence 3 - w. Sequence 0 stays empty.
         let mut step = |windows: &[usize], count: usize| {
             let sequences: Vec<usize> = windows.iter().map(|window| 3 - window).collect();
             let starts: Vec<usize> =
@@ -127,12 +127,13 @@ fn law_what_was_forgotten_is_not_seen() {
         let mut fresh = cache(2, 25, [2, 4], DType::F32);
         attend(&mut fresh, &first);
         assert_eq!(attend(&mut used, &second), attend(&mut fresh, &second));
-        used.clear();
 
+        used.clear();
         assert_eq!(
             (used.filled(0), used.filled(1), used.capacity(), used.sequences()),
             (0, 0, 25, 2)
         );
+
         let mut fresh = cache(2, 25, [2, 4], DType::F32);
         assert_eq!(attend(&mut used, &second), attend(&mut fresh, &second));
     }
@@ -183,7 +184,7 @@ fn rejects_what_does_not_fit_a_cache() {
         let double = qkv.to_dtype(DType::F64).unwrap();
         assert_rejected(attend(&double, &[0, 1], 2), &["F32", "as in the cache", "got F64"]);
 
-        // Nothing of what was refused is held.
+        // The cache holds nothing of what was refused.
         assert_eq!([0, 1, 2].map(|sequence| cache.filled(sequence)), [4, 0, 4]);
         assert_rejected(cache.truncate(3, 0), &["truncate", "below 3", "got 3"]);
         assert_rejected(cache.truncate(0, 5), &["at most the 4 tokens of sequence 0", "got 5"]);

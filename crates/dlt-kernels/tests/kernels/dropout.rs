@@ -22,7 +22,7 @@ fn matches_reference_dropout() {
 
 #[test]
 fn law_one_element_is_one_number_of_the_stream() {
-    // Over the place where the low half of the counter wraps, and over the end of the whole
+    // Across the place where the low half of the counter wraps, and across the end of the whole
     // counter.
     for offset in [0, u64::from(u32::MAX) - 40_000, u64::MAX - 5] {
         let d = dropout(0.4, 5, offset);

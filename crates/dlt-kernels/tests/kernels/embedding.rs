@@ -64,5 +64,5 @@ fn rejects_embedding_of_wrong_arguments() {
     }
 
     let own = table.narrow(0, 0, 2).unwrap();
-    assert_rejected(Kernels::Fused.embedding_gradient(&table, &good, &own), &["memory of its own"]);
+    assert_rejected(Kernels::Fused.embedding_gradient(&table, &good, &own), &["its own memory"]);
 }

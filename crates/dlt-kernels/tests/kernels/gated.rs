@@ -17,7 +17,7 @@ fn matches_reference_swiglu_in_its_tails() {
         [-1e20f32, -1e4, -100.0, -88.5, -86.9, -40.0, -0.0, 0.0, 1e-8, 17.0, 40.0, 89.0, 1e4];
 
     for up in [1.0f32, -1.0, 1e4, -1e4, 0.0] {
-        // One row for each gate, so that each is compared by its own size.
+        // One row for each gate, so that the tolerance of each is relative to its own size.
         for gate in gates {
             let x = Tensor::new(&[gate, up], &Device::Cpu).unwrap();
             let y = Kernels::Fused.swiglu(&x).unwrap();
@@ -25,8 +25,8 @@ fn matches_reference_swiglu_in_its_tails() {
             let up = f64::from(up);
             let expected = gate / (1.0 + (-gate).exp()) * up;
 
-            // Below -87 the crate's exponential is zero: what is lost is less than f32's smallest
-            // normal number there.
+            // Below -87 the crate's exponential is zero. The lost part is less than f32's smallest
+            // normal number.
             let allowed = F32_TOLERANCE * expected.abs() + 2e-36 * up.abs();
             assert!((host(&y)[0] - expected).abs() <= allowed, "{gate}, {up}: {:?}", host(&y));
         }
@@ -49,7 +49,10 @@ fn rejects_swiglu_of_wrong_shapes() {
     let x = noise(&[3, 6], 1);
 
     for kernels in [Kernels::Fused, Kernels::Composed] {
-        assert_rejected(kernels.swiglu(&noise(&[3, 5], 1)), &["swiglu", "a gate", "got 5"]);
+        assert_rejected(
+            kernels.swiglu(&noise(&[3, 5], 1)),
+            &["swiglu", "half of it a gate", "got 5"],
+        );
         assert_rejected(kernels.swiglu(&empty), &["swiglu", "[3, 0]"]);
         assert_rejected(kernels.swiglu(&scalar), &["swiglu", "scalar"]);
         assert_rejected(

@@ -1,17 +1,17 @@
-//! Gradients without autograd against those with it, in both implementations; and sums that go on
-//! from a sum.
+//! Compares gradients without autograd with those of autograd, in both implementations. Also tests
+//! sums that continue from a sum.
 
 use crate::reference::*;
 use candle_core::{DType, Result, Tensor};
 use dlt_kernels::{Attention, Dropout, Gelu, Kernels, Mask, Rotary};
 
-/// The probe that [`value_and_gradients`] multiplies a result with.
+/// The probe that [`value_and_gradients`] multiplies a result by.
 fn upstream(dims: &[usize], dtype: DType) -> Tensor {
     noise(dims, 4711).to_dtype(dtype).unwrap()
 }
 
-/// Compares what `plain` gives, a value and gradients of all inputs, with autograd over the
-/// composed path in f64.
+/// Compares the result of `plain`, a value and gradients of all inputs, with autograd over the
+/// composed operations in f64.
 fn check_plain(
     what: &str,
     inputs: &[Tensor],
@@ -22,13 +22,12 @@ fn check_plain(
 
     for (kernels, dtype) in [(Kernels::Fused, DType::F32), (Kernels::Composed, DType::F64)] {
         let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
-        let (got, came_gradients) =
-            plain(kernels, &inputs, &upstream(value.dims(), dtype)).unwrap();
+        let (got, got_gradients) = plain(kernels, &inputs, &upstream(value.dims(), dtype)).unwrap();
         assert!(!got.track_op(), "{what}: outside autograd");
         assert_close(&format!("{what} {kernels:?} value"), &got, &value, F32_TOLERANCE);
-        assert_eq!(came_gradients.len(), gradients.len());
+        assert_eq!(got_gradients.len(), gradients.len());
 
-        for (i, (got, expected)) in came_gradients.iter().zip(&gradients).enumerate() {
+        for (i, (got, expected)) in got_gradients.iter().zip(&gradients).enumerate() {
             let what = format!("{what} {kernels:?} gradient of input {i}");
             assert!(!got.track_op(), "{what}: outside autograd");
             assert_close(&what, got, expected, F32_TOLERANCE);
@@ -213,7 +212,7 @@ fn matches_reference_added_rows() {
 }
 
 #[test]
-fn law_sums_go_on_from_what_is_there() {
+fn law_sums_continue_from_given_ones() {
     let x = noise(&[33, 20], 1);
     let gradient = noise(&[33, 12], 2);
 
@@ -333,6 +332,6 @@ fn rejects_gradients_of_wrong_shapes() {
             &noise(&[4, 4], 2),
             &mut Some(square.clone()),
         ),
-        &["memory of its own"],
+        &["its own memory"],
     );
 }

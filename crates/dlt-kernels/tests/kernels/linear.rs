@@ -48,14 +48,13 @@ fn matches_reference_linear_on_views() {
     });
 }
 
-/// Rows around the limit up to which the weight is read where it lies.
+/// Numbers of rows around the limit up to which the weight is read in place.
 const FEW_ROWS: std::ops::RangeInclusive<usize> = 1..=9;
 
 #[test]
 fn matches_reference_linear_of_few_rows() {
     for rows in FEW_ROWS {
-        // Widths below, at and beside a vector; outputs below, at and beside those that are
-        // computed together.
+        // Widths around that of a vector, and outputs around the number that is computed together.
         for (inputs, outputs) in [(1, 1), (15, 3), (16, 4), (17, 5), (35, 102), (64, 8), (101, 7)] {
             let x = noise(&[rows, inputs], 1);
             let w = noise(&[outputs, inputs], 2);
@@ -86,8 +85,7 @@ fn matches_reference_linear_of_few_rows_on_views() {
     });
 }
 
-/// Bits of `linear`, of what GELU makes of it, and of both results of `linear_then_gelu`, row by
-/// row.
+/// Bits of `linear`, of `linear_gelu`, and of both results of `linear_then_gelu`, row by row.
 fn few_row_bits(x: &Tensor, w: &Tensor, b: &Tensor) -> Vec<Vec<u32>> {
     let kernels = Kernels::Fused;
     let [before, after] = kernels.linear_then_gelu(x, w, Some(b), Gelu::Erf).unwrap();
@@ -104,8 +102,8 @@ fn few_row_bits(x: &Tensor, w: &Tensor, b: &Tensor) -> Vec<Vec<u32>> {
 
 #[test]
 fn law_a_row_has_the_same_bits_among_others() {
-    // The last weight is large enough for several tasks at any number of rows, of which the last
-    // one is narrower.
+    // The last weight is large enough for several tasks at any number of rows. The last task is
+    // narrower.
     for (inputs, outputs) in [(1, 3), (16, 4), (75, 33), (384, 101), (384, 8_193)] {
         let x = noise(&[8, inputs], 1);
         let w = noise(&[outputs, inputs], 2);
@@ -142,7 +140,7 @@ fn law_few_rows_keep_what_is_not_finite_in_its_place() {
         let y = Kernels::Fused.linear(&x, &w, None).unwrap().to_vec2::<f32>().unwrap();
         let plain = Kernels::Fused.linear(&plain, &w, None).unwrap().to_vec2::<f32>().unwrap();
 
-        assert_eq!((&y[0], &y[2]), (&plain[0], &plain[2]), "{value} at {at}: the rows beside it");
+        assert_eq!((&y[0], &y[2]), (&plain[0], &plain[2]), "{value} at {at}: the other rows");
         let weights = w.to_vec2::<f32>().unwrap();
         for (y, weights) in y[1].iter().zip(weights) {
             // Weights are above one, so that the largest numbers overflow.

@@ -151,8 +151,8 @@ fn matches_reference_cross_entropy_of_extreme_logits() {
     assert!((fused.loss_sum - 21.0 * 101f64.ln()).abs() < 1e-2, "{}", fused.loss_sum);
     assert_close("equal logits table", &fused.table, &composed.table, F32_TOLERANCE);
 
-    // Equal rows of the table cancel: what remains is the rounding of 100 times probabilities that
-    // sum to zero.
+    // Equal rows of the table cancel. Only the rounding remains, of 100 times numbers that sum to
+    // zero.
     assert!(host(&fused.hidden).iter().all(|x| x.abs() < 1e-3));
 }
 
@@ -205,8 +205,8 @@ fn law_gradients_are_added_to_the_given_buffers() {
             let into = noise(&[101, 25], 7);
             let bias_into = noise(&[101], 8);
             let before = into.copy().unwrap();
-
             let bias_before = bias_into.copy().unwrap();
+
             let fresh = run(HeadSums::default());
             let given =
                 run(HeadSums { table: Some(&into), bias: head.bias.as_ref().map(|_| &bias_into) });
@@ -247,7 +247,7 @@ fn law_a_bias_of_zeros_and_one_of_equal_numbers_change_nothing() {
     assert!((equal.loss_sum / without.loss_sum - 1.0).abs() < F32_TOLERANCE);
     assert_close("a shift", &equal.hidden, &without.hidden, F32_TOLERANCE);
 
-    // Probabilities sum to one, and so do the ones that are taken off at the targets.
+    // Probabilities sum to one, and the gradient subtracts one at each target, so it sums to zero.
     assert!(host(&equal.bias.unwrap()).iter().sum::<f64>().abs() < 1e-4);
 }
 
@@ -300,12 +300,12 @@ fn rejects_cross_entropy_into_wrong_sums() {
         assert_rejected(run(head.projection(), into), &["bias's sum", "[10]", "[11]"]);
 
         let plain = Projection { bias: None, ..head.projection() };
-        assert_rejected(run(plain, into), &["a bias that is not there"]);
+        assert_rejected(run(plain, into), &["a missing bias"]);
     }
 
     let shared = |sums| {
         let run = Kernels::Fused.cross_entropy(&hidden, head.projection(), &targets, 1.0, sums);
-        assert_rejected(run, &["memory of its own"]);
+        assert_rejected(run, &["its own memory"]);
     };
 
     shared(HeadSums { table: Some(&head.table), bias: None });

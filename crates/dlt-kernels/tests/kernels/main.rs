@@ -1,6 +1,6 @@
-//! Every kernel against its composed reference in f64, and that reference against finite
+//! Compares every kernel with its composed reference in f64, and that reference with finite
 //! differences.
-#![allow(clippy::unwrap_used, reason = "a test fails where a helper of it cannot go on")]
+#![allow(clippy::unwrap_used, reason = "a test fails where its helper cannot continue")]
 
 mod attention;
 mod cached_attention;

@@ -1,5 +1,5 @@
-//! Activations of bf16 over f32 weights: what an operation makes of them is what it makes of the
-//! same numbers in f32, rounded; what it adds to gradients of weights is not rounded at all.
+//! Activations of bf16 over f32 weights. The result of an operation is that of the same numbers in
+//! f32, rounded. What it adds to gradients of weights is not rounded.
 
 use crate::reference::*;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -22,8 +22,8 @@ fn held(shape: &[usize], seed: u64) -> Tensor {
     narrow(&noise(shape, seed))
 }
 
-/// Runs `f` on activations and on the same in f32. The first `rounded` results are activations, the
-/// others are not.
+/// Runs `f` on activations and on the same numbers in f32. Only the first `rounded` results are
+/// activations.
 fn check(
     what: &str,
     activations: &[Tensor],
@@ -39,9 +39,10 @@ fn check(
             let what = format!("{what} {kernels:?} result {i}");
             assert_eq!(expected.dtype(), DType::F32, "{what}");
 
-            let (dtype, expected) = match i < rounded {
-                true => (DType::BF16, narrow(expected)),
-                false => (DType::F32, expected.clone()),
+            let (dtype, expected) = if i < rounded {
+                (DType::BF16, narrow(expected))
+            } else {
+                (DType::F32, expected.clone())
             };
 
             assert_eq!((got.dtype(), got.dims()), (dtype, expected.dims()), "{what}");
@@ -58,7 +59,7 @@ fn law_a_narrow_affine_map_is_the_wide_one_rounded() {
 
     check("linear", &[x.clone(), gradient.clone()], 2, |k, t| {
         let mut sums = (None, None);
-        // The second time something is there already.
+        // The second time, the sums already exist.
         for _ in 0..2 {
             k.linear_weight_gradient(&t[0], &t[1], &mut sums.0)?;
             k.linear_bias_gradient(&t[1], &mut sums.1)?;
@@ -69,7 +70,7 @@ fn law_a_narrow_affine_map_is_the_wide_one_rounded() {
     });
 
     for kernels in KERNELS {
-        // GELU is applied to what was rounded, so that it can be found again.
+        // GELU is applied to the rounded map, so that it can be computed again.
         let [before, after] =
             kernels.linear_then_gelu(&x, &weight, Some(&bias), Gelu::Erf).unwrap();
         assert_eq!(host(&before), host(&kernels.linear(&x, &weight, Some(&bias)).unwrap()));
@@ -154,7 +155,7 @@ fn law_narrow_attention_is_the_wide_one_rounded_and_its_sums_are_f32() {
             &[held(&[2, 6, width], 1), held(&[2, 6, out], 3)],
             1,
             |k, t| {
-                // The result as the backward pass reads it: rounded in both.
+                // The backward pass reads the rounded result in both cases.
                 let [value, sums] = k.attention_and_sums(&t[0], &attention)?;
                 let value = narrow(&value).to_dtype(t[0].dtype())?;
                 Ok(vec![k.attention_gradient(&t[0], [&value, &sums], &attention, &t[1])?])
@@ -163,9 +164,9 @@ fn law_narrow_attention_is_the_wide_one_rounded_and_its_sums_are_f32() {
     }
 }
 
-/// Keys and values that are held in f32 are those that attention over the whole sees.
+/// Keys and values that a cache holds in f32 are those that attention over whole sequences sees.
 #[test]
-fn law_a_wide_cache_goes_on_with_narrow_tokens() {
+fn law_a_wide_cache_continues_with_narrow_tokens() {
     let attention = Attention { key_heads: 1, ..Attention::new(2, Mask::Causal) };
     let qkv = held(&[2, 6, 16], 1);
 
@@ -182,7 +183,7 @@ fn law_a_wide_cache_goes_on_with_narrow_tokens() {
         let got = Tensor::cat(&parts, 1).unwrap();
         assert_eq!(got.dtype(), DType::BF16);
 
-        // Half of bf16's last bit, where sums of another order round to the other side.
+        // Half of bf16's last bit: sums in another order may round to the other side.
         assert_close("cached", &got, &whole, 1.0 / 256.0);
         let mut narrow_cache = KeyValues::new(2, 6, 1, 4, DType::BF16, &Device::Cpu).unwrap();
         let refused =

@@ -14,8 +14,7 @@ const STEP: AdamwStep = AdamwStep {
     gradient_scale: 1.0,
 };
 
-/// Ten steps with other gradients each time; `gradient_scale` undoes a factor that the gradients
-/// carry.
+/// Ten steps, each with other gradients. `gradient_scale` undoes a factor of the gradients.
 fn ten_steps(kernels: Kernels, dtype: DType, factor: f64) -> (Tensor, Tensor, Tensor) {
     let start = noise(&[5, 40_001], 1).to_dtype(dtype).unwrap();
     let parameter = Var::from_tensor(&start).unwrap();
@@ -126,7 +125,7 @@ fn rejects_steps_of_wrong_arguments() {
         assert_rejected(kernels.adamw(&view, &m, &v, &g, &STEP), &["contiguous"]);
     }
 
-    let shared = "memory of its own";
+    let shared = "its own memory";
     assert_rejected(Kernels::Fused.adamw(&p, &p, &v, &g, &STEP), &[shared]);
     assert_rejected(Kernels::Fused.adamw(&p, &m, &m, &g, &STEP), &[shared]);
     assert_rejected(Kernels::Fused.adamw(&p, &m, &v, &p, &STEP), &[shared]);

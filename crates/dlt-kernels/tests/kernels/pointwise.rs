@@ -56,7 +56,8 @@ fn matches_reference_layer_norm_of_extreme_rows() {
     let w = noise(&[64], 2);
     let b = noise(&[64], 3);
 
-    // A large mean leaves f32 with fewer digits of the deviations: 100 / 2^24 of one.
+    // Next to a large mean, f32 has fewer digits for the deviations: they are off by up to 100 /
+    // 2^24.
     let offset = (noise(&[4, 64], 1) + 100.0).unwrap();
     check_to(5e-5, "a large mean", &[offset, w.clone(), b.clone()], &|k, t: &[Tensor]| {
         k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
@@ -108,7 +109,7 @@ fn matches_reference_multiples() {
     }
 }
 
-/// A factor of 1 is no multiplication, and one of 0 leaves nothing.
+/// A factor of 1 changes nothing, and a factor of 0 leaves nothing.
 #[test]
 fn law_a_sum_with_a_whole_multiple_is_a_sum() {
     let a = noise(&[33, 7], 1);

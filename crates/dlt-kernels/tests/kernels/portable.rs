@@ -41,13 +41,14 @@ fn everything() -> Vec<Vec<f64>> {
         let attention = Attention { dropout: Some(d), ..Attention::new(5, mask) };
         differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
 
-        // 75 columns: three query heads that share a head of keys and of values, all of width 15.
+        // 75 columns: three query heads that share one head of keys and one of values, all of width
+        // 15.
         let attention =
             Attention { key_heads: 1, lengths: Some(&[7, 1, 4]), ..Attention::new(3, mask) };
         differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
     }
 
-    // Of few rows: widths around a vector, and a product that several threads share.
+    // Few rows: widths around a vector, and a product that several threads share.
     for (rows, inputs, outputs) in [(1, 5, 3), (2, 16, 4), (3, 75, 33), (5, 101, 6), (8, 384, 601)]
     {
         let x = noise(&[rows, inputs], 1);

@@ -1,12 +1,12 @@
-//! How a fused kernel is compared: value and every gradient, against the composed path in f64.
+//! The comparison of a fused kernel with the composed operations in f64: value and every gradient.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use dlt_kernels::Kernels;
 
-/// f32 keeps 24 bits; sums of a few hundred products lose a few of them. Relative to the largest
-/// element.
+/// Relative to the largest element: f32 has 24 bits, and sums of a few hundred products lose a few
+/// of them.
 pub(crate) const F32_TOLERANCE: f64 = 3e-6;
-/// A central difference of width 1e-5 in f64 is good to about 1e-9, relative.
+/// A central difference of width 1e-5 in f64 is accurate to about 1e-9, relative.
 const DIFFERENCE_TOLERANCE: f64 = 1e-6;
 const DIFFERENCE_STEP: f64 = 1e-5;
 
@@ -78,8 +78,8 @@ pub(crate) fn value_and_gradients(
     (y.detach(), gradients)
 }
 
-/// Fused in f32 against composed in f64: value and every gradient. Then composed against finite
-/// differences.
+/// Compares fused in f32 with composed in f64: value and every gradient. Then compares composed
+/// with finite differences.
 pub(crate) fn check(
     what: &str,
     inputs: &[Tensor],
@@ -104,7 +104,7 @@ pub(crate) fn check_to(
         assert_close(&format!("{what} gradient of input {i}"), gradient, expected, tolerance);
     }
 
-    // Without tracking, the same bits come out.
+    // Without tracking, the result has the same bits.
     let plain = f(Kernels::Fused, inputs).unwrap();
     assert!(!plain.track_op(), "{what}: an untracked result");
     assert_eq!(host(&plain), host(&value), "{what}: tracked and untracked");

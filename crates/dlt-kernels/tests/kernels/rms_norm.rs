@@ -22,7 +22,8 @@ fn matches_reference_rms_norm() {
 
 #[test]
 fn matches_reference_rms_norm_of_rows_of_one_number() {
-    // All of the gradient but epsilon's part cancels, here 1/200 of it, and leaves its rounding.
+    // All of the gradient except epsilon's part cancels, and leaves its rounding. Here that part is
+    // 1/200.
     const CANCELLED: f64 = 200.0 * F32_TOLERANCE;
     check_to(CANCELLED, "width 1", &[noise(&[4, 1], 1), noise(&[1], 2)], &|k, t: &[Tensor]| {
         k.rms_norm(&t[0], &t[1], 1e-5)
@@ -37,7 +38,6 @@ fn matches_reference_rms_norm_of_extreme_rows() {
     let zero = Tensor::zeros((4, 64), DType::F32, &Device::Cpu).unwrap();
     let constant = Tensor::full(-3.0f32, (4, 64), &Device::Cpu).unwrap();
     let alternating: Vec<f32> = (0..256).map(|i| if i % 3 == 0 { -1e4 } else { 1e4 }).collect();
-
     let alternating = Tensor::from_vec(alternating, (4, 64), &Device::Cpu).unwrap();
 
     for (what, x) in [

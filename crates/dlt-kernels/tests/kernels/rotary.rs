@@ -42,12 +42,12 @@ fn matches_reference_rotation() {
     });
 }
 
-/// Turned heads of `(i mod 7 - 3) / 4` from `LlamaRotaryEmbedding` and `apply_rotary_pos_emb` of
-/// transformers 5.24.0.
+/// The expected numbers are turned heads of `(i mod 7 - 3) / 4` from `LlamaRotaryEmbedding` and
+/// `apply_rotary_pos_emb` of transformers 5.24.0.
 #[test]
 fn matches_reference_transformers() {
-    // f32 on both sides, from frequencies and angles of the same bits; the numbers below have seven
-    // decimals.
+    // Both sides are f32, with frequencies and angles of the same bits. The numbers below have
+    // seven decimals.
     const TOLERANCE: f64 = 1e-6;
     let stretched = Rotary::new(16, 500_000.0, Some(LLAMA)).unwrap();
 
@@ -114,7 +114,8 @@ fn matches_reference_frequencies() {
             rotary.frequencies().iter().zip(stretched.frequencies()).enumerate()
         {
             let exact: f64 = base.powf(-2.0 * i as f64 / head_width as f64);
-            // An exponent rounded to f32 and a large base: a few units in the last place.
+            // The exponent is rounded to f32; with a large base that is a few units in the last
+            // place.
             assert!((f64::from(plain) / exact - 1.0).abs() < 1e-6, "{plain} against {exact}");
 
             let wavelength = 2.0 * std::f64::consts::PI / exact;

@@ -2,12 +2,12 @@ use crate::reference::*;
 use candle_core::{DType, Device, Tensor};
 use dlt_kernels::{Kernels, SKETCH_WIDTH};
 
-/// Sizes around a chunk and around what one partial sum covers, and several parts.
+/// Sizes around that of a chunk and that of a partial sum, and one of several parts.
 pub(crate) const COUNTS: [usize; 9] = [1, 31, 255, 256, 257, 16_383, 16_384, 16_385, 50_001];
-/// Seeds of a mean.
+/// The number of seeds of a mean.
 const SEEDS: u64 = 400;
-/// Standard errors that a mean may be off. The seeds are fixed, so this is no matter of chance from
-/// run to run: five are exceeded by one correct projection of two million.
+/// The most standard errors that a mean may be off. The seeds are fixed, so the result is the same
+/// in each run. One correct projection in two million exceeds five.
 const ERRORS: f64 = 5.0;
 
 fn sketch(tensors: &[&Tensor], seed: u64) -> Vec<f64> {
@@ -18,8 +18,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// A block's tensors: a matrix whose rows are as long as a sketch, one that is a view, a vector,
-/// and nothing.
+/// A block's tensors: a matrix whose rows are as long as a sketch, a view, a vector, and an empty
+/// tensor.
 fn block(seed: u64) -> [Tensor; 4] {
     let view = noise(&[90, 31], seed + 1).t().unwrap();
     let none = Tensor::zeros(0, DType::F32, &Device::Cpu).unwrap();
@@ -79,15 +79,17 @@ fn law_numbers_of_one_chunk_never_meet() {
         let positive = of_one.iter().filter(|&&x| x == 1.0).count();
         assert!((80..176).contains(&positive), "six standard errors from one half: {positive}");
 
-        // Each tensor begins with a chunk of its own: those of two may meet.
+        // Each tensor begins with its own chunk, so numbers of two tensors may be added to each
+        // other.
         let halves = ones.chunk(2, 0).unwrap();
         let of_two = sketch(&[&halves[0], &halves[1]], seed);
         assert!(of_two.iter().all(|x| [0.0, 1.0, 2.0].contains(&x.abs())), "{of_two:?}");
     }
 }
 
-/// Of independent signs and places the estimate's variance is (|a|² |b|² + <a, b>² - 2 Σ a² b²) /
-/// 256 or less, at most twice the first term of it; the rotations of a chunk leave it so.
+/// The most that the estimate's standard error can be. With independent signs and places, its
+/// variance is at most (|a|² |b|² + <a, b>² - 2 Σ a² b²) / 256, which is at most twice the first
+/// term. The rotations of a chunk do not change that.
 fn standard_error(a: &[&Tensor], b: &[&Tensor]) -> f64 {
     let norm = |x: &[&Tensor]| x.iter().map(|x| host(x)).map(|x| dot(&x, &x)).sum::<f64>();
     (2.0 * norm(a) * norm(b) / SKETCH_WIDTH as f64).sqrt()
@@ -102,7 +104,7 @@ fn law_products_of_sketches_have_the_inner_product_as_their_mean() {
     let a = block(1);
     let b = block(11);
 
-    // Alike, half alike, and not at all.
+    // The same, half the same, and unrelated.
     let half = [0, 1, 2, 3].map(|i| (&a[i] + &b[i]).unwrap());
 
     for (one, other) in [(&a, &a), (&a, &half), (&a, &b)] {
@@ -117,8 +119,8 @@ fn law_products_of_sketches_have_the_inner_product_as_their_mean() {
         assert!(mean.abs() < ERRORS * error / (SEEDS as f64).sqrt(), "{mean} off {expected}");
 
         let variance = dot(&misses, &misses) / SEEDS as f64;
-        // A sample of 400 has its variance within a seventh (two standard errors) of the true one,
-        // or a half by far.
+        // The variance of a sample of 400 is within a seventh of the true one (two standard
+        // errors), so well within a half.
         assert!(variance < 1.5 * error.powi(2), "{variance} for at most {}", error.powi(2));
 
         assert!(
@@ -128,8 +130,8 @@ fn law_products_of_sketches_have_the_inner_product_as_their_mean() {
     }
 }
 
-/// A column of a matrix whose rows are as long as chunks would, without rotations, fall into one
-/// number of the sketch: its estimate would then vary as that of a sketch of one number.
+/// If the rows of a matrix are as long as chunks, a column would, without rotations, be added to
+/// one number of the sketch. Its estimate would then vary like that of a sketch of one number.
 #[test]
 fn law_a_column_is_spread_over_the_sketch() {
     let mut column = vec![0.0f32; 70 * SKETCH_WIDTH];

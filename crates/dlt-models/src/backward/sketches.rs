@@ -1,10 +1,10 @@
 //! Sketches of each position's gradient, from which inner products of gradients are estimated.
 //!
 //! Positions that share weights add their gradients to the same sums, in place. A sketch is linear,
-//! so that of one position's gradient is the sketch of the sums after it less that before it: no
-//! gradient is made by itself, nothing is added in another order, and gradients have the same bits
-//! as without sketches. What a sum loses to rounding is the sketch's loss too: of f32 sums, a few
-//! ten millionths of the sum.
+//! so the sketch of one position's gradient is that of the sums after it less that of the sums
+//! before it. No position's gradient gets its own buffer and nothing is added in another order:
+//! gradients have the same bits as without sketches. The rounding of the sums is in the sketches
+//! too: for f32, a few ten-millionths of the sum.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +13,15 @@ use dlt_kernels::{Kernels, SKETCH_WIDTH};
 
 use crate::{ModelError, Result};
 
-/// A sketch of the gradient at each position, summed over the pieces of a batch; zeros at a
-/// position whose gradient nobody takes.
+/// A sketch of the gradient at each position, summed over the pieces of a batch; zeros for a
+/// position without a slot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PositionSketches {
-    /// Of the projection.
+    /// Seed of the projection.
     seed: u64,
     /// A row of [`SKETCH_WIDTH`] numbers for each position.
     rows: Vec<f64>,
-    /// Sketches of the sums of each slot.
+    /// The last sketch of each slot's sums. The next position of the slot is measured against it.
     sums: BTreeMap<usize, Vec<f64>>,
 }
 
@@ -30,9 +30,9 @@ impl PositionSketches {
         Self { seed, rows: vec![0.0; n_layers * SKETCH_WIDTH], sums: BTreeMap::new() }
     }
 
-    /// Estimates of the inner products of the gradients with respect to the block weights at each
-    /// two positions: mean over projections is the inner product, standard error at most √2/16 of
-    /// the product of both norms.
+    /// Estimated inner products of the gradients at each two positions, with respect to the block
+    /// weights. The mean over projections is the inner product. The standard error is at most √2/16
+    /// of the product of both norms.
     ///
     /// # Shapes
     /// Result L x L, row-major.
@@ -46,17 +46,18 @@ impl PositionSketches {
     /// The sketch of a position's gradient.
     ///
     /// # Panics
-    /// For a layer that the model does not have.
+    /// Panics for a layer that the model does not have.
     #[must_use]
     pub fn of(&self, layer: usize) -> &[f64] {
         &self.rows[layer * SKETCH_WIDTH..][..SKETCH_WIDTH]
     }
 
-    /// Adds the gradient of a position that brought its slot's sums to this sketch.
+    /// Adds a position's gradient, given the sketch of its slot's sums after it.
     fn add(&mut self, layer: usize, slot: usize, sums: Vec<f64>) {
         let row = &mut self.rows[layer * SKETCH_WIDTH..][..SKETCH_WIDTH];
         row.iter_mut().zip(&sums).for_each(|(row, after)| *row += after);
 
+        // The first position of a slot in the first piece starts from sums of zero.
         if let Some(before) = self.sums.get(&slot) {
             row.iter_mut().zip(before).for_each(|(row, before)| *row -= before);
         }
@@ -65,32 +66,35 @@ impl PositionSketches {
     }
 }
 
-/// Sketches under way in one pass.
+/// The sketches of one pass while it runs.
 pub(super) struct Sketching {
     kernels: Kernels,
     sketches: PositionSketches,
-    /// Layer, its slot, and the sketch of the slot's sums behind the layer; on the device, which
-    /// nobody waits for before the end of the pass.
+    /// Layer, its slot, and the sketch of the slot's sums after the layer. They stay on the device
+    /// until the end of the pass, so that the pass never waits for it.
     made: Vec<(usize, usize, Tensor)>,
 }
 
 impl Sketching {
-    /// Goes on from the sketches of a batch's earlier pieces, whose gradients are there if `again`;
-    /// `None` where no sketches are asked for.
+    /// Continues from the sketches of a batch's earlier pieces. `is_continued` says whether such
+    /// pieces have left gradients. `None` if no sketches are requested.
+    ///
+    /// # Errors
+    /// [`ModelError::Batch`] if earlier pieces had another seed.
     pub(super) fn begin(
         seed: Option<u64>,
         earlier: Option<PositionSketches>,
-        again: bool,
+        is_continued: bool,
         kernels: Kernels,
         n_layers: usize,
     ) -> Result<Option<Self>> {
         let of_earlier = earlier.as_ref().map(|sketches| sketches.seed);
-        if again && of_earlier != seed {
+        if is_continued && of_earlier != seed {
             return Err(ModelError::Batch {
                 expected: format!(
-                    "gradients with sketches of projection {seed:?}, as of this piece"
+                    "gradients with sketches of projection {seed:?}, as in this piece"
                 ),
-                got: format!("those of earlier pieces with projection {of_earlier:?}"),
+                got: format!("gradients of earlier pieces with projection {of_earlier:?}"),
             });
         }
 
@@ -101,19 +105,21 @@ impl Sketching {
         }))
     }
 
-    /// Takes the sums of a slot, just behind the layer that has added to them.
+    /// Sketches the sums of a slot right after a layer has added to them.
     pub(super) fn take(&mut self, layer: usize, slot: usize, sums: &[Tensor]) -> Result<()> {
         let sums: Vec<&Tensor> = sums.iter().collect();
         self.made.push((layer, slot, self.kernels.sketch(&sums, self.sketches.seed)?));
         Ok(())
     }
 
-    /// The sketches of the positions. The device is waited for once.
+    /// The sketches of the positions. Waits for the device once.
     pub(super) fn finish(mut self) -> Result<PositionSketches> {
         if self.made.is_empty() {
             return Ok(self.sketches);
         }
 
+        // (positions with a slot, SKETCH_WIDTH), in the order of the backward pass, which `add`
+        // depends on.
         let rows: Vec<&Tensor> = self.made.iter().map(|(_, _, sketch)| sketch).collect();
         let rows = Tensor::stack(&rows, 0)?.to_vec2::<f64>()?;
         for (&(layer, slot, _), sums) in self.made.iter().zip(rows) {

@@ -1,11 +1,11 @@
-//! What becomes of blocks that a decision leaves without a layer, where they are averaged into
-//! others.
+//! Averages of blocks that no layer uses after a decision into the blocks that replace them
+//! (DEVIATIONS row 42).
 
 use dlt_spec::spec::Gradient;
 
 use super::{Binding, Merged, Move, StorageId};
 
-/// A block that takes in another one.
+/// A block that becomes the average of itself and a released one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Blend {
     from: StorageId,
@@ -19,8 +19,8 @@ impl Blend {
         Move::Blend { from, into, share }
     }
 
-    /// The same for the moments: each block has one optimizer state, that of its lowest independent
-    /// layer.
+    /// The same average for the moments. Each block has one optimizer state: that of the lowest
+    /// layer that trains it.
     pub(super) fn moments(&self, before: &Binding, after: &Binding) -> Merged {
         let lowest = |binding: &Binding, id| {
             let layer = (0..binding.n_layers()).find(|&layer| binding.storage(layer) == id);
@@ -36,9 +36,10 @@ impl Blend {
 }
 
 impl Binding {
-    /// Where released blocks go. A block that some layers came to from released ones becomes the
-    /// mean of what its layers used before, each layer once: layers that came from a block which
-    /// stays count for the block as it is. Blocks that never trained are not averaged.
+    /// The averages for released blocks. A block that layers of a released block now use becomes
+    /// the mean of what its layers used before. Every layer counts once. A layer that used a block
+    /// which stays counts for the block that it uses now. Blocks that never trained are not
+    /// averaged.
     pub(super) fn blends(&self, before: &Self, released: &[StorageId]) -> Vec<Blend> {
         let trained = before.trained();
         let mut blends = Vec::new();
@@ -48,6 +49,7 @@ impl Binding {
         blocks.dedup();
 
         for into in blocks {
+            // Layers that used `id` before and use `into` now.
             let users = |id: StorageId| {
                 let both = self.storage.iter().zip(&before.storage);
                 both.filter(|&(now, was)| *now == into && *was == id).count()
@@ -58,9 +60,11 @@ impl Binding {
             let got: usize = coming.iter().map(|(_, users)| users).sum();
             let all = self.storage.iter().filter(|&&id| id == into).count();
 
-            // Never none: an owner that needs a block takes over the one that it used, which then
-            // stays.
+            // Layers that count for the block as it is. Never 0, as the owner is one of them: if it
+            // needs a new block it takes over the one that it used, which then stays.
             let mut weight = all - got;
+
+            // A running mean: each share is that of the new layers among all counted so far.
             for (from, users) in coming.into_iter().filter(|(_, users)| *users > 0) {
                 weight += users;
                 blends.push(Blend { from, into, share: users as f64 / weight as f64 });

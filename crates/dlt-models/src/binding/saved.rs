@@ -1,13 +1,13 @@
-//! A binding as a checkpoint holds it: with the numbers of its storages as they are.
+//! A binding as a checkpoint holds it, with the numbers of its storages.
 
 use super::{Binding, StorageId};
 
 /// Everything in a [`Binding`], as plain numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedBinding {
-    /// For each layer the number of its storage.
+    /// Number of each layer's storage.
     pub storage: Vec<usize>,
-    /// Layers that use untrained initial weights, rising.
+    /// Layers that use their initial weights, untrained; rising.
     pub frozen: Vec<usize>,
     /// Layers that train by themselves, rising.
     pub independent: Vec<usize>,
@@ -16,14 +16,14 @@ pub struct SavedBinding {
 }
 
 impl Binding {
-    /// All of this binding, so that [`restore`](Self::restore) gives an equal one.
+    /// All of this binding: [`restore`](Self::restore) returns an equal one.
     #[must_use]
     pub fn save(&self) -> SavedBinding {
         let layers = |is: &[bool]| (0..is.len()).filter(|&layer| is[layer]).collect();
         SavedBinding {
             storage: self.storage.iter().map(|id| id.0).collect(),
             frozen: layers(&self.frozen),
-            independent: layers(&self.independent),
+            independent: layers(&self.trains_alone),
             next: self.next,
         }
     }
@@ -31,7 +31,7 @@ impl Binding {
     /// The binding that was saved.
     ///
     /// # Errors
-    /// Says what contradicts what.
+    /// Says which numbers contradict each other.
     pub fn restore(saved: &SavedBinding) -> Result<Self, String> {
         let SavedBinding { storage, frozen, independent, next } = saved;
         let n_layers = storage.len();
@@ -46,11 +46,12 @@ impl Binding {
             return Err(format!("expected storages below {next}, got storage {id}"));
         }
 
+        // A frozen layer uses the storage that it began with, which nobody trains.
         let is_frozen = |layer: usize| frozen.contains(&layer);
         for (layer, &id) in storage.iter().enumerate() {
             if is_frozen(layer) && (id >= n_layers || independent.contains(&layer)) {
                 return Err(format!(
-                    "layer {layer} cannot be frozen: it has no initial weights or trains"
+                    "layer {layer} cannot be frozen: it trains or has no initial weights"
                 ));
             }
         }
@@ -58,7 +59,7 @@ impl Binding {
         Ok(Self {
             storage: storage.iter().copied().map(StorageId).collect(),
             frozen: (0..n_layers).map(is_frozen).collect(),
-            independent: (0..n_layers).map(|layer| independent.contains(&layer)).collect(),
+            trains_alone: (0..n_layers).map(|layer| independent.contains(&layer)).collect(),
             next: *next,
         })
     }
@@ -88,7 +89,8 @@ mod tests {
         let mut binding = Binding::frozen(4);
         assert_eq!(Binding::restore(&binding.save()), Ok(binding.clone()));
         binding.storage[2] = StorageId(7);
-        (binding.frozen[2], binding.next) = (false, 8);
+        binding.frozen[2] = false;
+        binding.next = 8;
         assert_eq!(Binding::restore(&binding.save()), Ok(binding));
     }
 

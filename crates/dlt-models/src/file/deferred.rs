@@ -1,4 +1,4 @@
-//! Writing tensors one by one, so that a file is never held in memory.
+//! Writes tensors one by one, so that memory never holds a whole file.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter};
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use dlt_spec::durable;
-use dlt_spec::tensors::{Header, Number, Place, Writer};
+use dlt_spec::tensors::{Header, Number, TensorInfo, Writer};
 
 use crate::{ModelError, Result};
 
-/// Numbers that are copied at a time.
+/// How many numbers are copied at a time.
 const PIECE: usize = 1 << 18;
 
-/// A tensor of f32 that is fetched when it is written.
+/// An f32 tensor that is fetched when it is written.
 pub(crate) struct Deferred<'a> {
     shape: Vec<usize>,
     fetch: Box<dyn Fn() -> Result<Tensor> + 'a>,
@@ -30,8 +30,8 @@ impl<'a> Deferred<'a> {
         (self.fetch)()
     }
 
-    /// The numbers as bytes, a piece at a time: a copy of the largest tensor would be the most
-    /// memory of a run.
+    /// Hands the numbers to `take` as bytes, a piece at a time. A copy of the largest tensor would
+    /// be the memory peak of a run.
     fn pieces(
         &self,
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
@@ -50,6 +50,7 @@ impl<'a> Deferred<'a> {
         Ok(())
     }
 
+    /// Length in bytes.
     fn len(&self) -> u64 {
         self.shape.iter().product::<usize>() as u64 * Number::F32.size()
     }
@@ -57,7 +58,9 @@ impl<'a> Deferred<'a> {
 
 /// What ends a write early.
 enum Failure {
+    /// The file could not be written.
     System(io::Error),
+    /// A tensor could not be fetched or holds numbers that are not finite.
     Tensor(ModelError),
 }
 
@@ -73,13 +76,14 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Writes a safetensors file with a checksum: to a temporary sibling, synced, then renamed into
-/// place. Keys and tensors are in the order of their names, so that equal models are equal files.
+/// Writes a safetensors file with a checksum: to a temporary file in the same folder, synced, then
+/// renamed into place. Keys and tensors are in the order of their names, so that equal models are
+/// equal files.
 ///
 /// # Errors
-/// [`ModelError::Io`] where the folder cannot be written, [`ModelError::NotFinite`] for weights
-/// that nobody could read back, and what fetching a tensor fails with; what was under `path` before
-/// is then untouched.
+/// [`ModelError::Io`] if the folder cannot be written; [`ModelError::NotFinite`] for weights that
+/// are NaN or infinite, because readers refuse them; and the errors of fetching a tensor. An
+/// earlier file at `path` is then untouched.
 pub(crate) fn write(
     path: &Path,
     mut tensors: Vec<(String, Deferred<'_>)>,
@@ -93,10 +97,11 @@ pub(crate) fn write(
         let data_offsets = (end, end + tensor.len());
         end = data_offsets.1;
 
-        let place = Place { dtype: Number::F32, shape: tensor.shape.clone(), data_offsets };
+        let place = TensorInfo { dtype: Number::F32, shape: tensor.shape.clone(), data_offsets };
         header.tensors.insert(name.clone(), place);
     }
 
+    // The header has been made from shapes alone; tensors are fetched only as they are written.
     let written = durable::replace_with(path, |file| {
         let mut writer = Writer::begin(BufWriter::new(file), &header)?;
         for (name, tensor) in &tensors {

@@ -1,4 +1,4 @@
-//! A model that goes on with sequences, token by token.
+//! A model that continues sequences, token by token.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,36 +11,37 @@ use dlt_spec::spec::Objective;
 use crate::batch::{Dims, Input, Tokens};
 use crate::binding::StorageId;
 use crate::error::Context;
-use crate::graph::{Beside, Caches, Reading, Rows, Run, Stretches};
+use crate::graph::{Caches, ModelGraphs, Reading, Rows, Run, SideInputs};
 use crate::{Model, ModelError, Result};
 
-/// A model, and the keys and values that its layers have seen of some sequences: what is fed next
-/// costs no more than its own tokens.
+/// A model, with the keys and values of the tokens that some sequences hold at each layer. New
+/// tokens are computed without those before them.
 ///
-/// Keys and values are held in f32 whatever the format of the model's activations, so that nothing
-/// of the cache is rounded again when it is read. The weights of every distinct block are held
-/// once, also those of frozen layers, which otherwise are drawn at each use. Sequences are
-/// independent of each other and may hold differently many tokens.
+/// Keys and values are f32 whatever the format of the model's activations, so that the cache is not
+/// rounded again when it is read. The weights of every distinct block are in memory once, also
+/// those of frozen layers, which are otherwise drawn at each use. Sequences are independent of each
+/// other and may hold different numbers of tokens.
 #[derive(Debug)]
 pub struct Decoder<'a> {
     model: &'a Model,
     shared: Vec<Tensor>,
     blocks: BTreeMap<StorageId, Vec<Tensor>>,
-    /// One for each layer.
+    /// One cache for each layer.
     caches: Vec<Caches>,
     capacity: usize,
-    /// The graphs of the last step of one token each: the next step most often has the same shape.
-    step: Option<(Dims, Stretches)>,
+    /// The graphs of the last step with one token for each sequence: most steps have the shape of
+    /// the step before.
+    step: Option<(Dims, ModelGraphs)>,
 }
 
 impl<'a> Decoder<'a> {
-    /// `sequences` sequences that hold nothing yet, and may come to hold `capacity` tokens each.
-    /// The memory for all of them is taken at once: `2 L R G D capacity` numbers for R sequences.
+    /// `sequences` sequences that hold nothing yet, each with room for `capacity` tokens. Memory
+    /// for all of them is allocated at once: `2 L R G D capacity` numbers for R sequences.
     ///
     /// # Errors
-    /// [`ModelError::Objective`] for a model that does not predict the next token,
-    /// [`ModelError::Batch`] for no sequences, or a capacity that is not from 1 to the model's
-    /// positions; fails where the device has no memory left.
+    /// [`ModelError::Objective`] for a model that does not predict the next token;
+    /// [`ModelError::Batch`] for no sequences, or for a capacity that is not from 1 to the model's
+    /// positions; fails if the device has no memory left.
     pub fn new(model: &'a Model, sequences: usize, capacity: usize) -> Result<Self> {
         let architecture = model.architecture();
         let got = match architecture.head_settings().objective {
@@ -85,13 +86,13 @@ impl<'a> Decoder<'a> {
         Ok(Self { model, shared: model.shared().tensors(), blocks, caches, capacity, step: None })
     }
 
-    /// Tokens that each sequence may come to hold.
+    /// How many tokens each sequence can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Tokens that are held of a sequence; none of one that is not there.
+    /// How many tokens a sequence holds; 0 if there is no such sequence.
     #[must_use]
     pub fn held(&self, sequence: usize) -> usize {
         self.caches.first().map_or(0, |caches| caches.values.borrow().filled(sequence))
@@ -100,7 +101,7 @@ impl<'a> Decoder<'a> {
     /// Forgets all but the first `tokens` of a sequence.
     ///
     /// # Errors
-    /// Fails where there is no such sequence, or it holds fewer tokens.
+    /// Fails if there is no such sequence or it holds fewer tokens.
     pub fn truncate(&mut self, sequence: usize, tokens: usize) -> Result<()> {
         for caches in &mut self.caches {
             caches.values.get_mut().truncate(sequence, tokens)?;
@@ -108,21 +109,22 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Goes on with some sequences by T tokens each: logits of what follows the last of them.
+    /// Adds T tokens to each of these sequences. Returns the logits of what follows the last of
+    /// them.
     ///
-    /// After an error the sequences hold what they held.
+    /// After an error the sequences hold what they held before.
     ///
     /// # Shapes
     /// `sequences`: N distinct numbers; `tokens`: N x T ids; result N times V numbers.
     ///
     /// # Errors
     /// [`ModelError::Batch`] for no tokens, ids outside the vocabulary, or more tokens than a
-    /// sequence has room for; fails for sequences that are not there or not distinct.
+    /// sequence has room for; fails for sequences that do not exist or are not distinct.
     pub fn feed(&mut self, sequences: &[usize], tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
         let model = self.model;
         let windows = sequences.len();
         let input = Input::Tokens(Tokens::of(tokens));
-        let (input, tokens, mut beside) =
+        let (input, tokens, mut side_inputs) =
             input.prepare(windows, model.architecture(), model.device())?;
         let held: Vec<usize> = sequences.iter().map(|&sequence| self.held(sequence)).collect();
 
@@ -134,22 +136,24 @@ impl<'a> Decoder<'a> {
             return refuse(expected, tokens.to_string());
         }
 
+        // Scores of a vocabulary are large: the head reads only the last token of each window.
         let mut dims = Dims { windows, tokens, reading: Reading::All };
         if tokens > 1 {
             let last: Vec<u32> = (1..=windows).map(|window| (window * tokens - 1) as u32).collect();
-            beside.rows = Some(Rows::Picked(Tensor::from_vec(last, windows, model.device())?));
+            side_inputs.rows = Some(Rows::Picked(Tensor::from_vec(last, windows, model.device())?));
             dims.reading = Reading::Picked(windows);
         }
 
-        beside.first.clone_from(&held);
+        side_inputs.first.clone_from(&held);
         for caches in &mut self.caches {
             caches.sequences = sequences.to_vec();
         }
 
-        let logits = self.forward(&input, &beside, dims);
+        let logits = self.forward(&input, &side_inputs, dims);
         if logits.is_err() {
+            // Some layers may have cached the new tokens already.
             for (&sequence, held) in sequences.iter().zip(held) {
-                // One that is not there holds nothing to forget.
+                // A sequence that does not exist holds nothing to forget.
                 let _ = self.truncate(sequence, held);
             }
         }
@@ -157,25 +161,32 @@ impl<'a> Decoder<'a> {
         logits
     }
 
-    fn forward(&mut self, input: &Tensor, beside: &Beside, dims: Dims) -> Result<Vec<Vec<f32>>> {
+    /// Logits of the rows that `dims` reads; every layer caches its keys and values.
+    fn forward(
+        &mut self,
+        input: &Tensor,
+        side_inputs: &SideInputs,
+        dims: Dims,
+    ) -> Result<Vec<Vec<f32>>> {
         let model = self.model;
-        let stretches = match self.step.take() {
-            Some((of, stretches)) if of == dims => stretches,
-            _ => model.stretches(&dims)?,
+        let graphs = match self.step.take() {
+            Some((of, graphs)) if of == dims => graphs,
+            _ => model.graphs(&dims)?,
         };
 
-        let run = Run { beside, ..Run::plain(model.kernels(), &self.shared) };
-        let mut x = stretches.stem.result(model.stem_rows(input)?, &run)?;
+        let run = Run { side_inputs, ..Run::plain(model.kernels(), &self.shared) };
+        let mut x = graphs.stem.result(model.stem_rows(input)?, &run)?;
 
         for (layer, caches) in self.caches.iter().enumerate() {
             let weights = &self.blocks[&model.binding().storage(layer)];
             let run = run.of_layer(model.architecture(), layer, weights);
-            x = stretches.block.result(x, &Run { caches: Some(caches), ..run })?;
+            x = graphs.block.result(x, &Run { caches: Some(caches), ..run })?;
         }
 
-        let hidden = stretches.head.result(x, &run)?.flatten_to(D::Minus2)?;
+        // (B, T, C) or (N, C) -> (N, C)
+        let hidden = graphs.head.result(x, &run)?.flatten_to(D::Minus2)?;
         if dims.tokens == 1 {
-            self.step = Some((dims, stretches));
+            self.step = Some((dims, graphs));
         }
 
         Ok(model.project(&hidden)?.to_vec2()?)

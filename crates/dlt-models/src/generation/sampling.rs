@@ -1,4 +1,4 @@
-//! Choosing the next token.
+//! How the next token is chosen.
 
 use std::cmp::Ordering;
 
@@ -20,10 +20,13 @@ impl Sampling {
     pub const GREEDY: Self =
         Self { temperature: 0.0, top_k: None, top_p: 1.0, repetition_penalty: 1.0 };
 
-    /// - `temperature`: 0 takes the most likely token, 1 samples as the model says;
-    /// - `top_k`: only the k most likely tokens;
-    /// - `top_p`: only the fewest most likely tokens that together have this probability, in
-    ///   `(0, 1]`.
+    /// A rule for choosing tokens.
+    ///
+    /// - `temperature`: at 0 the most likely token, at 1 a draw from the probabilities of the
+    ///   model;
+    /// - `top_k`: only the k most likely tokens can be drawn;
+    /// - `top_p`, in (0, 1]: only the most likely tokens can be drawn, as few as have this
+    ///   probability together.
     ///
     /// # Errors
     /// [`ModelError::Sampling`] for a value out of its range.
@@ -42,12 +45,14 @@ impl Sampling {
         Ok(Self { temperature, top_k, top_p, ..Self::GREEDY })
     }
 
-    /// The same with tokens that are there already made less likely: 1 changes nothing.
+    /// The same rule, which makes tokens less likely that the text has already. A penalty of 1
+    /// changes nothing.
     ///
     /// # Errors
     /// [`ModelError::Sampling`] for a penalty that is not above 0.
     pub fn penalising_repetition(self, penalty: f64) -> Result<Self> {
-        // As the logits are: a number that f32 cannot hold would make zeros or infinities of them.
+        // f32 like the logits: a penalty that f32 cannot hold would turn them into zeros or
+        // infinities.
         let repetition_penalty = penalty as f32;
         if !(repetition_penalty.is_finite() && repetition_penalty > 0.0) {
             return refuse("repetition penalty", "a number above 0", penalty);
@@ -56,9 +61,9 @@ impl Sampling {
         Ok(Self { repetition_penalty, ..self })
     }
 
-    /// Divides positive logits of tokens that are there already by the penalty, and multiplies
-    /// negative ones with it. `present` names each of them once; ids outside the logits are passed
-    /// over.
+    /// Divides positive logits of tokens that the text has already by the penalty, and multiplies
+    /// negative ones by it. `present` names each of these tokens once. Ids outside the logits are
+    /// ignored.
     pub fn penalise(&self, logits: &mut [f32], present: impl IntoIterator<Item = u32>) {
         if self.repetition_penalty == 1.0 {
             return;
@@ -66,15 +71,17 @@ impl Sampling {
 
         for id in present {
             if let Some(logit) = logits.get_mut(id as usize) {
-                match *logit > 0.0 {
-                    true => *logit /= self.repetition_penalty,
-                    false => *logit *= self.repetition_penalty,
+                // In both cases the logit falls if the penalty is above 1.
+                if *logit > 0.0 {
+                    *logit /= self.repetition_penalty;
+                } else {
+                    *logit *= self.repetition_penalty;
                 }
             }
         }
     }
 
-    /// Chooses a token from logits; the lowest id among equals where nothing is drawn.
+    /// Chooses a token from logits. If nothing is drawn, the lowest id among equals is chosen.
     pub fn choose(&self, logits: &[f32], rng: &mut impl Rng) -> u32 {
         let (first, highest) = highest(logits);
         if self.temperature == 0.0 || !highest.is_finite() {
@@ -86,10 +93,11 @@ impl Sampling {
             candidates.select_nth_unstable_by(k - 1, falling);
             candidates.truncate(k);
 
-            // The order in which a draw walks through them is not that of the selection.
+            // The selection leaves them in any order, and the draw below depends on their order.
             candidates.sort_unstable_by_key(|&(id, _)| id);
         }
 
+        // Less the highest logit, so that no exponential overflows.
         let weight =
             |logit: f32| ((f64::from(logit) - f64::from(highest)) / self.temperature).exp();
         if self.top_p < 1.0 {
@@ -105,7 +113,7 @@ impl Sampling {
             }
         }
 
-        // Rounding can leave a rest of the point behind the last candidate.
+        // Rounding can put the point after the last candidate.
         first
     }
 }
@@ -120,24 +128,22 @@ fn falling(a: &Candidate, b: &Candidate) -> Ordering {
 
 /// The highest logit and the lowest id that has it.
 fn highest(logits: &[f32]) -> Candidate {
-    (0..).zip(logits.iter().copied()).fold((0, f32::NEG_INFINITY), |best, next| {
-        match next.1 > best.1 {
-            true => next,
-            false => best,
-        }
-    })
+    (0..)
+        .zip(logits.iter().copied())
+        .fold((0, f32::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best })
 }
 
 /// Keeps the fewest most likely candidates that together have this share of all weight.
 fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f64, weight: impl Fn(f32) -> f64) {
-    /// A nucleus is seldom larger, and sorting a whole vocabulary would take longer than a small
-    /// model.
+    /// A nucleus is rarely larger. To sort a whole vocabulary would take longer than a step of a
+    /// small model.
     const FIRST: usize = 64;
     let enough = share * candidates.iter().map(|&(_, logit)| weight(logit)).sum::<f64>();
     let mut sorted = 0;
     let mut kept = 0.0;
 
     while sorted < candidates.len() {
+        // The most likely candidates are sorted in parts that double.
         let next = (2 * sorted).max(FIRST).min(candidates.len());
         let rest = &mut candidates[sorted..];
         if next - sorted < rest.len() {

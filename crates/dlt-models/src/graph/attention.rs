@@ -1,15 +1,15 @@
-//! Attention, and the rotation of what it compares.
+//! Attention, and the rotation of queries and keys.
 
 use std::sync::Arc;
 
 use candle_core::Tensor;
 use dlt_kernels::{Attention as Settings, Mask, Rotary};
 
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
+use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
 use crate::{ModelError, Result};
 
-/// Attention over queries, keys and values side by side. The sums of its softmax are saved, two
-/// numbers for each row of scores; they are f32 whatever activations are.
+/// Attention over queries, keys and values side by side. It saves the sums of its softmax, two
+/// numbers for each row of scores, which are f32 whatever the format of activations.
 #[derive(Debug)]
 pub(super) struct Attention {
     pub(super) heads: usize,
@@ -23,7 +23,8 @@ impl Attention {
         let tokens = qkv.dim(1)?;
         Ok(Settings {
             key_heads: self.key_heads,
-            lengths: call.beside.lengths.as_deref(),
+            lengths: call.side_inputs.lengths.as_deref(),
+            // Of the probabilities, (H, T, T) for each window.
             dropout: call.dropout_at(self.site, self.heads * tokens * tokens),
             ..Settings::new(self.heads, self.mask)
         })
@@ -33,7 +34,10 @@ impl Attention {
 impl Operation for Attention {
     fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome> {
         let qkv = call.input(0)?;
+
+        // Generation: the new tokens attend to the cached keys and values of their sequences too.
         if let Some(caches) = call.caches {
+            // A token that sees later ones would change with every token that is added.
             if self.mask == Mask::Full {
                 return Err(ModelError::Objective {
                     expected: "tokens from those before them",
@@ -57,11 +61,16 @@ impl Operation for Attention {
         Ok(Outcome { value, saved: Some(sums) })
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         let qkv = call.input(0)?;
         let settings = self.settings(call, qkv)?;
-        let forward = [kept.result()?, kept.saved()?];
-        Ok(vec![call.kernels.attention_gradient(qkv, forward, &settings, kept.gradient)?])
+        let forward = [values.result()?, values.saved()?];
+        Ok(vec![call.kernels.attention_gradient(qkv, forward, &settings, values.gradient)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -69,11 +78,13 @@ impl Operation for Attention {
     }
 
     fn saved_bytes(&self, input: &[usize], _activation: usize) -> usize {
+        // (B, H, T, 2)
         2 * input[0] * self.heads * input[1] * size_of::<f32>()
     }
 }
 
-/// Rotary positions of the first heads.
+/// Rotary positions of the first `heads` heads. A rotation is linear, so its backward pass needs no
+/// value: it rotates the gradient the other way.
 #[derive(Debug)]
 pub(super) struct Rotate {
     pub(super) heads: usize,
@@ -82,13 +93,18 @@ pub(super) struct Rotate {
 
 impl Operation for Rotate {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        let first = &call.beside.first;
+        let first = &call.side_inputs.first;
         Ok(call.kernels.rotate(call.input(0)?, self.heads, &self.rotary, first)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let first = &call.beside.first;
-        Ok(vec![call.kernels.rotate_gradient(kept.gradient, self.heads, &self.rotary, first)?])
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let first = &call.side_inputs.first;
+        Ok(vec![call.kernels.rotate_gradient(values.gradient, self.heads, &self.rotary, first)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
+use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
 use crate::Result;
 
 /// `x + s · branch`, where s is the factor of the layer that runs. With a factor of 1 nothing is
@@ -22,12 +22,17 @@ impl Operation for AddBranch {
         Ok(sum.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         let of_branch = match call.scaling() {
-            None => kept.gradient.clone(),
-            Some(factor) => call.kernels.scaled(kept.gradient, factor)?,
+            None => values.gradient.clone(),
+            Some(factor) => call.kernels.scaled(values.gradient, factor)?,
         };
-        Ok(vec![kept.gradient.clone(), of_branch])
+        Ok(vec![values.gradient.clone(), of_branch])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -35,7 +40,8 @@ impl Operation for AddBranch {
     }
 }
 
-/// Dropout, where the pass has one: its own backward pass, by the same mask.
+/// Dropout, if the pass has any. Its backward pass is the same operation on the gradient: the mask
+/// is a function of seed, site and window, so it is made again and not kept.
 #[derive(Debug)]
 pub(super) struct Drop {
     pub(super) site: usize,
@@ -43,6 +49,7 @@ pub(super) struct Drop {
 
 impl Drop {
     fn apply(&self, call: &Call<'_>, x: &Tensor) -> Result<Tensor> {
+        // Masks are drawn by window, so that pieces of a batch get the masks of the whole batch.
         let windows = x.dims().first().copied().unwrap_or(1).max(1);
         match call.dropout_at(self.site, x.elem_count() / windows) {
             Some(dropout) => Ok(call.kernels.dropout(&x.detach(), dropout)?),
@@ -56,8 +63,13 @@ impl Operation for Drop {
         Ok(self.apply(call, call.input(0)?)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        Ok(vec![self.apply(call, kept.gradient)?])
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        Ok(vec![self.apply(call, values.gradient)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {

@@ -1,11 +1,13 @@
-//! Activations apart from GELU.
+//! Activations other than GELU.
 
 use candle_core::{DType, Tensor};
 
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Source, Sums};
+use super::operation::{
+    Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
+};
 use crate::Result;
 
-/// `silu(gate) · up`. Its result is found again from its input.
+/// `silu(gate) · up`. Its result is computed again from its input.
 #[derive(Debug)]
 pub(super) struct Swiglu;
 
@@ -14,20 +16,26 @@ impl Operation for Swiglu {
         Ok(call.kernels.swiglu(call.input(0)?)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        Ok(vec![call.kernels.swiglu_gradient(call.input(0)?, kept.gradient)?])
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        Ok(vec![call.kernels.swiglu_gradient(call.input(0)?, values.gradient)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
         Reads { inputs: true, ..Reads::default() }
     }
 
-    fn found_again(&self) -> Source {
-        Source::Inputs
+    fn recomputed_from(&self) -> RecomputedFrom {
+        RecomputedFrom::Inputs
     }
 }
 
-/// Hyperbolic tangent, on the few rows that a head reads; computed in f32.
+/// Hyperbolic tangent, on the few rows that a head reads. It is computed in f32 by candle's own
+/// operations.
 #[derive(Debug)]
 pub(super) struct Tanh;
 
@@ -37,9 +45,15 @@ impl Operation for Tanh {
         Ok(x.to_dtype(DType::F32)?.tanh()?.to_dtype(x.dtype())?.into())
     }
 
-    fn backward(&self, _call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let slope = kept.result()?.detach().to_dtype(DType::F32)?.sqr()?.affine(-1.0, 1.0)?;
-        let gradient = kept.gradient.detach();
+    fn backward(
+        &self,
+        _call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        // tanh'(x) = 1 - tanh(x)²
+        let slope = values.result()?.detach().to_dtype(DType::F32)?.sqr()?.affine(-1.0, 1.0)?;
+        let gradient = values.gradient.detach();
         Ok(vec![(gradient.to_dtype(DType::F32)? * slope)?.to_dtype(gradient.dtype())?])
     }
 

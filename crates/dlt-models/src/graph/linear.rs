@@ -3,10 +3,12 @@
 use candle_core::Tensor;
 use dlt_kernels::Gelu;
 
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Source, Sums};
+use super::operation::{
+    Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
+};
 use crate::Result;
 
-/// `x · weightᵀ + bias`; numbers of the parameters.
+/// `x · weightᵀ + bias`, with the numbers of its parameters.
 #[derive(Debug)]
 pub(super) struct Linear {
     pub(super) weight: usize,
@@ -19,7 +21,13 @@ impl Linear {
         Ok((call.parameter(self.weight)?, bias))
     }
 
-    fn gradients(&self, call: &Call<'_>, gradient: &Tensor, into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn gradients(
+        &self,
+        call: &Call<'_>,
+        gradient: &Tensor,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        // Added to the sums in place: there is never a second buffer of the weight's size.
         if let Some(into) = into {
             call.kernels.linear_weight_gradient(
                 call.input(0)?,
@@ -32,6 +40,7 @@ impl Linear {
             }
         }
 
+        // Nothing reads the gradient of pixels.
         if call.is_data(0) {
             return Ok(Vec::new());
         }
@@ -46,8 +55,13 @@ impl Operation for Linear {
         Ok(call.kernels.linear(call.input(0)?, weight, bias)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
-        self.gradients(call, kept.gradient, into)
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        self.gradients(call, values.gradient, into)
     }
 
     fn reads(&self, trains: bool) -> Reads {
@@ -55,13 +69,13 @@ impl Operation for Linear {
     }
 }
 
-/// [`Linear`] followed by GELU. What GELU is applied to is saved; its result is found again from
-/// that.
+/// [`Linear`] followed by GELU. It saves what GELU is applied to, and computes its result from that
+/// again: GELU is cheap, the product is not.
 #[derive(Debug)]
 pub(super) struct LinearGelu {
     pub(super) affine: Linear,
     pub(super) kind: Gelu,
-    /// Numbers of the result.
+    /// Number of elements of the result.
     pub(super) elements: usize,
 }
 
@@ -77,8 +91,13 @@ impl Operation for LinearGelu {
         Ok(Outcome { value, saved: Some(before) })
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let gradient = call.kernels.gelu_gradient(kept.saved()?, self.kind, kept.gradient)?;
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let gradient = call.kernels.gelu_gradient(values.saved()?, self.kind, values.gradient)?;
         self.affine.gradients(call, &gradient, into)
     }
 
@@ -86,11 +105,11 @@ impl Operation for LinearGelu {
         Reads { inputs: trains, saved: true, result: false }
     }
 
-    fn found_again(&self) -> Source {
-        Source::Saved
+    fn recomputed_from(&self) -> RecomputedFrom {
+        RecomputedFrom::Saved
     }
 
-    fn again(&self, call: &Call<'_>, saved: &Tensor) -> Result<Tensor> {
+    fn recompute(&self, call: &Call<'_>, saved: &Tensor) -> Result<Tensor> {
         Ok(call.kernels.gelu(saved, self.kind)?)
     }
 

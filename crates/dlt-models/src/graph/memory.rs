@@ -1,30 +1,30 @@
-//! How much memory a graph takes, told from shapes alone.
+//! How much memory a graph needs, computed from shapes alone.
 
-use super::operation::Source;
+use super::operation::RecomputedFrom;
 use super::run::Needs;
 use super::{Graph, Step};
 
-/// Bytes of a number of f32.
+/// Bytes of an f32 number.
 const F32: usize = size_of::<f32>();
 
-/// Bytes that a graph holds beside its parameters and their gradients.
+/// Bytes that a graph holds besides its parameters and their gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
-    /// Kept from the forward pass for the backward pass, the input included.
+    /// What the forward pass keeps for the backward pass, the input included.
     pub kept: usize,
-    /// Most at one time in a forward pass that keeps nothing.
+    /// Peak of a forward pass that keeps nothing.
     pub result: usize,
-    /// Most at one time in a forward pass that keeps what the backward pass needs.
+    /// Peak of a forward pass that keeps what the backward pass needs.
     pub forward: usize,
-    /// Most at one time in the backward pass, what is kept and all gradients of values included.
+    /// Peak of the backward pass, with what is kept and all gradients of values.
     pub backward: usize,
-    /// Most at one time in computing what is kept again from the input.
+    /// Peak while what the backward pass needs is computed again from the input.
     pub replay: usize,
 }
 
 impl Graph {
-    /// The memory of a pass with or without gradients of parameters, with activations of so many
-    /// bytes a number.
+    /// The memory of the passes. `trains` says whether they compute gradients of parameters,
+    /// `activation` is the bytes of one number of an activation.
     #[must_use]
     pub fn footprint(&self, trains: bool, activation: usize) -> Footprint {
         Books { graph: self, activation }.footprint(trains)
@@ -64,8 +64,8 @@ impl Books<'_> {
         self.activation * self.shape(number).iter().product::<usize>()
     }
 
-    /// What an operation holds in f32 while it runs on these values, where activations are
-    /// something else.
+    /// Bytes of the f32 copies that an operation on the CPU makes of these values while it runs, if
+    /// activations have another format.
     fn widened(&self, values: impl Iterator<Item = usize>) -> usize {
         if self.activation == F32 {
             0
@@ -88,8 +88,8 @@ impl Books<'_> {
             + saved.map(|number| self.saved_size(number)).sum::<usize>()
     }
 
-    /// Follows the forward pass step by step. Whoever calls it may hold on to the input, so it
-    /// counts throughout.
+    /// Peak of the forward pass, which it follows step by step like `Graph::compute`. The caller
+    /// may hold the input, so that counts throughout.
     fn most_forward(&self, needs: &Needs) -> usize {
         let mut readers = self.graph.readers(needs);
         let mut now = self.size(0);
@@ -100,6 +100,7 @@ impl Books<'_> {
                 continue;
             }
 
+            // While an operation runs, its inputs and its result exist at the same time.
             let inputs = &self.graph.steps[number - 1].inputs;
             let saved = if needs.saved[number] { self.saved_size(number) } else { 0 };
             now += self.size(number) + saved;
@@ -120,7 +121,7 @@ impl Books<'_> {
         most
     }
 
-    /// Follows the backward pass step by step, as [`Graph::backward`] goes.
+    /// Peak of the backward pass, which it follows step by step like [`Graph::backward`].
     fn most_backward(&self, trains: bool, needs: &Needs) -> usize {
         let last = self.graph.steps.len();
         let mut there = needs.values.clone();
@@ -139,12 +140,16 @@ impl Books<'_> {
                 step.inputs.iter().for_each(|&input| now += self.find_size(input, &mut there));
             }
 
-            // The gradients of the inputs, and of what lies inside the operation.
-            let inside =
-                if step.operation.found_again() == Source::Saved { self.size(number) } else { 0 };
+            // The gradients of the inputs, and the one inside the operation: of what GELU is
+            // applied to.
+            let inside = if step.operation.recomputed_from() == RecomputedFrom::Saved {
+                self.size(number)
+            } else {
+                0
+            };
             let of_inputs: usize = step.inputs.iter().map(|&input| self.size(input)).sum();
 
-            // The gradient, the inputs that are read, and their gradients.
+            // Widened are the gradient, the inputs that are read, and the gradients of all inputs.
             let read = if step.operation.reads(trains).inputs { &step.inputs[..] } else { &[] };
             let wide = step.inputs.iter().chain(read).copied().chain([number]);
             most = most.max(now + of_inputs + inside + self.widened(wide));
@@ -169,14 +174,17 @@ impl Books<'_> {
         most
     }
 
-    /// Bytes that finding a value again adds to those that are there.
+    /// Bytes that are added when a value that is not there is computed again, with what it is
+    /// computed from. Marks it as there.
     fn find_size(&self, number: usize, there: &mut [bool]) -> usize {
         if std::mem::replace(&mut there[number], true) {
             return 0;
         }
 
         let inputs = match self.graph.step(number) {
-            Some(step) if step.operation.found_again() == Source::Inputs => step.inputs.clone(),
+            Some(step) if step.operation.recomputed_from() == RecomputedFrom::Inputs => {
+                step.inputs.clone()
+            }
             _ => Vec::new(),
         };
 
@@ -197,7 +205,7 @@ mod tests {
     use crate::batch::Dims;
     use crate::bert::Bert;
     use crate::gpt2::Gpt2;
-    use crate::graph::{Beside, Reading, Rows, Run, Stretches};
+    use crate::graph::{ModelGraphs, Reading, Rows, Run, SideInputs};
     use crate::llama::{Llama, Turning};
     use crate::vit::Vit;
 
@@ -278,16 +286,16 @@ mod tests {
         ]
     }
 
-    fn stretches(architecture: &dyn Architecture, reading: Reading) -> Stretches {
+    fn graphs(architecture: &dyn Architecture, reading: Reading) -> ModelGraphs {
         let layouts = [architecture.shared_layout(), architecture.block_layout()].map(Arc::new);
         let dims = Dims { windows: WINDOWS, tokens: TOKENS, reading };
-        Stretches::new(architecture, &layouts[0], &layouts[1], &dims).expect("a model")
+        ModelGraphs::new(architecture, &layouts[0], &layouts[1], &dims).expect("a model")
     }
 
     #[test]
     fn law_what_is_kept_is_what_was_predicted() {
         for (architecture, reading) in families() {
-            let stretches = stretches(architecture.as_ref(), reading);
+            let graphs = graphs(architecture.as_ref(), reading);
             let rows = match reading {
                 Reading::All => None,
                 Reading::Picked(rows) => {
@@ -297,14 +305,14 @@ mod tests {
                 Reading::Mean => Some(Rows::Mean(vec![TOKENS, 3])),
             };
 
-            let beside = Beside { rows, ..Beside::default() };
+            let side_inputs = SideInputs { rows, ..SideInputs::default() };
             for (name, graph) in
-                [("stem", &stretches.stem), ("block", &stretches.block), ("head", &stretches.head)]
+                [("stem", &graphs.stem), ("block", &graphs.block), ("head", &graphs.head)]
             {
                 let weights = graph.layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
                 for (trains, dtype, residual_factor) in passes() {
                     let run = Run {
-                        beside: &beside,
+                        side_inputs: &side_inputs,
                         residual_factor,
                         ..Run::plain(Kernels::Fused, &weights)
                     };
@@ -319,14 +327,14 @@ mod tests {
                     assert_eq!(result.dtype(), dtype, "{what}");
                     assert_eq!(trace.bytes(), predicted, "{what}");
 
-                    // What is kept of activations is as narrow as they are, but for the sums of
+                    // What is kept has the format of activations, except for the sums of
                     // attention's softmax.
                     let sums = [WINDOWS, H, TOKENS, 2];
                     for tensor in trace.tensors().filter(|tensor| tensor.dims() != sums) {
                         assert_eq!(tensor.dtype(), dtype, "{what}: {:?}", tensor.dims());
                     }
 
-                    // Beside a whole pass, blocks alone are computed again.
+                    // Only blocks are ever replayed.
                     if name == "block" {
                         let again = graph.replay(input(), &run, trains).expect("a pass");
                         assert_eq!(again.bytes(), predicted, "{what}");
@@ -340,17 +348,17 @@ mod tests {
         }
     }
 
-    /// Whether weights train, in which format, and with which factor of residual branches.
+    /// Whether weights train, the format of activations, and the factor of residual branches.
     fn passes() -> impl Iterator<Item = (bool, DType, f64)> {
         let kinds =
             [false, true].into_iter().flat_map(|trains| DTYPES.map(|dtype| (trains, dtype)));
         kinds.flat_map(|(trains, dtype)| [1.0, 0.25].map(|factor| (trains, dtype, factor)))
     }
 
-    /// What activations may be.
+    /// The formats of activations.
     const DTYPES: [DType; 2] = [DType::F32, DType::BF16];
 
-    /// By hand: the results of norms and of gates are found again, and that of GELU.
+    /// Counted by hand: the results of norms, of gates and of GELU are computed again.
     #[test]
     fn blocks_keep_so_many_bytes() {
         for activation in [2, 4] {
@@ -362,21 +370,21 @@ mod tests {
         let rows = WINDOWS * TOKENS * activation;
         let sums = 2 * WINDOWS * TOKENS * H * 4;
 
-        // Input, queries, keys and values, heads' result, first sum, before GELU; two sums a head
-        // and row, in f32.
+        // The input; queries, keys and values; the heads' result; the first sum; what GELU is
+        // applied to. Besides, two f32 sums for each head and row.
         let pre_norm = rows * (C + 3 * C + C + C + F) + sums;
 
-        // Its second sum too, which the second norm reads.
+        // A post-norm block keeps its second sum too, which the second norm reads.
         let post_norm = pre_norm + rows * C;
 
-        // Fewer keys and values, gate and up side by side.
+        // Llama has fewer keys and values, and gate and up side by side.
         let gated = rows * (C + (C + 2 * G * C / H) + C + C + 2 * F) + sums;
 
-        // Heads of their own width: what attention reads and gives is wider than the stream. Biases
-        // keep nothing.
+        // Heads with their own width: the input and the result of attention are wider than the
+        // residual stream. Biases keep nothing.
         let wide = rows * (C + 3 * H * D + H * D + C + 2 * F) + sums;
         let kept = families().map(|(architecture, reading)| {
-            stretches(architecture.as_ref(), reading).block.footprint(true, activation).kept
+            graphs(architecture.as_ref(), reading).block.footprint(true, activation).kept
         });
         assert_eq!(kept, [pre_norm, post_norm, post_norm, pre_norm, gated, wide]);
     }
@@ -384,11 +392,10 @@ mod tests {
     #[test]
     fn law_a_pass_that_keeps_less_takes_less() {
         for (architecture, reading) in families() {
-            let stretches = stretches(architecture.as_ref(), reading);
-            let [narrow, wide] =
-                [2, 4].map(|activation| stretches.block.footprint(true, activation));
+            let graphs = graphs(architecture.as_ref(), reading);
+            let [narrow, wide] = [2, 4].map(|activation| graphs.block.footprint(true, activation));
             for footprint in [narrow, wide] {
-                // Equal where attention itself is the peak: what it holds is the same in both.
+                // Equal if attention itself is the peak: it holds the same in both.
                 assert!(
                     footprint.result <= footprint.forward && footprint.kept < footprint.forward
                 );

@@ -1,47 +1,52 @@
-//! What an operation of a graph has to know of itself.
+//! What an operation of a graph has to say about itself.
 
 use std::fmt::Debug;
 
 use candle_core::Tensor;
 use dlt_kernels::{Dropout, Kernels};
 
-use super::beside::{Beside, Caches};
+use super::side_inputs::{Caches, SideInputs};
 use crate::architecture::DropoutPass;
 use crate::{ModelError, Result};
 
 /// An operation with a hand-written backward pass.
 pub(crate) trait Operation: Debug + Send + Sync {
-    /// The result; and, where `saving`, what [`reads`](Self::reads) calls saved.
+    /// The result. With `saving` also the tensor that [`reads`](Self::reads) calls saved.
     fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome>;
 
-    /// Gradients of the inputs, in their order; none of what is data. Those of parameters are added
-    /// to `into`, where it is given.
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>>;
+    /// Gradients of the inputs, in their order. An input that is data has none. Gradients of
+    /// parameters are added to `into`, if there is one.
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>>;
 
     /// What the backward pass reads, with or without gradients of parameters.
     fn reads(&self, trains: bool) -> Reads;
 
-    /// Where the result can be found again for less than keeping it costs.
-    fn found_again(&self) -> Source {
-        Source::Nowhere
+    /// What the result is computed from again, if that is cheaper than to keep it.
+    fn recomputed_from(&self) -> RecomputedFrom {
+        RecomputedFrom::Nothing
     }
 
-    /// The result again, from what was saved.
-    fn again(&self, _call: &Call<'_>, _saved: &Tensor) -> Result<Tensor> {
-        Err(absent("a way to find a result again"))
+    /// The result, computed again from the saved tensor.
+    fn recompute(&self, _call: &Call<'_>, _saved: &Tensor) -> Result<Tensor> {
+        Err(absent("a way to compute a result again"))
     }
 
-    /// Bytes of what is saved, for an input of this shape and activations of so many bytes a
-    /// number.
+    /// Bytes of the saved tensor for an input of this shape; `activation` is the bytes of one
+    /// number of an activation.
     fn saved_bytes(&self, _input: &[usize], _activation: usize) -> usize {
         0
     }
 }
 
-/// Gradients of parameters under way, by number in the layout; `None` where nobody wants them.
-pub(crate) type Sums<'a> = Option<&'a mut [Option<Tensor>]>;
+/// Sums of the parameters' gradients, by number in the layout; `None` if no parameter trains.
+pub(crate) type ParameterSums<'a> = Option<&'a mut [Option<Tensor>]>;
 
-/// A result and what is saved beside it.
+/// A result, and what is saved for the backward pass besides.
 pub(crate) struct Outcome {
     pub(crate) value: Tensor,
     pub(crate) saved: Option<Tensor>,
@@ -53,7 +58,7 @@ impl From<Tensor> for Outcome {
     }
 }
 
-/// What the backward pass of an operation reads, beside the gradient of its result.
+/// What the backward pass of an operation reads besides the gradient of its result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
     pub(crate) inputs: bool,
@@ -61,14 +66,14 @@ pub(crate) struct Reads {
     pub(crate) saved: bool,
 }
 
-/// Where a result can be found again.
+/// What a result can be computed from again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// It has to be kept.
-    Nowhere,
-    /// By the same operation on its inputs.
+pub(crate) enum RecomputedFrom {
+    /// Nothing: the result has to be kept.
+    Nothing,
+    /// The inputs, by the same operation.
     Inputs,
-    /// By [`Operation::again`] from what was saved.
+    /// The saved tensor, by [`Operation::recompute`].
     Saved,
 }
 
@@ -77,18 +82,18 @@ pub(crate) struct Call<'a> {
     pub(crate) kernels: Kernels,
     pub(crate) parameters: &'a [Tensor],
     pub(crate) dropout: Option<DropoutPass>,
-    /// Number of this stretch's first place for dropout in the whole model.
+    /// Number of this graph's first dropout site in the whole model.
     pub(crate) first_site: usize,
     /// Factor of the residual branches of the layer that runs.
     pub(crate) residual_factor: f64,
-    pub(crate) beside: &'a Beside,
-    /// What generation has seen so far, where it goes on.
+    pub(crate) side_inputs: &'a SideInputs,
+    /// Keys and values of the tokens so far, if generation continues sequences.
     pub(crate) caches: Option<&'a Caches>,
-    /// Windows of the stretch's input, B, and their positions, T.
+    /// Windows of the graph's input, B, and their positions, T.
     pub(crate) window_dims: [usize; 2],
-    /// Whether each input is data, whose gradient nobody asks for.
+    /// For each input, whether it is data, so that its gradient is not computed.
     pub(crate) data: Vec<bool>,
-    /// `None` where the backward pass does not read them.
+    /// In the backward pass `None`, unless the operation says that it reads them.
     pub(crate) inputs: Vec<Option<Tensor>>,
 }
 
@@ -105,27 +110,28 @@ impl Call<'_> {
         self.data.get(index).copied().unwrap_or(false)
     }
 
-    /// What residual branches are multiplied by, in the format of activations that kernels take;
-    /// `None` where that is 1.
+    /// What residual branches are multiplied by, as kernels accept it; `None` if that is 1, so that
+    /// a factor of 1 changes no bit.
     pub(crate) fn scaling(&self) -> Option<f32> {
         (self.residual_factor != 1.0).then_some(self.residual_factor as f32)
     }
 
-    /// Dropout at a place of this stretch, of `per_window` numbers a window.
+    /// Dropout at a site of this graph, for `per_window` numbers a window.
     pub(crate) fn dropout_at(&self, site: usize, per_window: usize) -> Option<Dropout> {
         self.dropout.and_then(|dropout| dropout.at(self.first_site + site, per_window))
     }
 }
 
-/// What the backward pass of an operation starts from.
-pub(crate) struct Kept<'a> {
+/// What the backward pass of an operation starts from: the gradient of its result, and what the
+/// forward pass saved.
+pub(crate) struct SavedValues<'a> {
     /// Gradient of the result.
     pub(crate) gradient: &'a Tensor,
     result: Option<&'a Tensor>,
     saved: Option<&'a Tensor>,
 }
 
-impl<'a> Kept<'a> {
+impl<'a> SavedValues<'a> {
     pub(crate) fn new(
         gradient: &'a Tensor,
         result: Option<&'a Tensor>,
@@ -143,7 +149,8 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// An operation reads what it did not announce: a bug of the graph.
+/// The error of an operation that reads what it did not announce: a bug in a graph.
 pub(crate) fn absent(what: &str) -> ModelError {
-    candle_core::Error::Msg(format!("a graph runs without {what} that it needs")).into()
+    candle_core::Error::Msg(format!("a bug in a graph: it needs {what} and does not have it"))
+        .into()
 }

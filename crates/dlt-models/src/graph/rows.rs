@@ -2,8 +2,8 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::beside::Rows;
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums, absent};
+use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues, absent};
+use super::side_inputs::Rows;
 use crate::Result;
 
 /// Single rows.
@@ -12,7 +12,7 @@ pub(super) struct Pick;
 
 impl Pick {
     fn places(call: &Call<'_>) -> Result<Tensor> {
-        match &call.beside.rows {
+        match &call.side_inputs.rows {
             Some(Rows::Picked(places)) => Ok(places.clone()),
             _ => Err(absent("numbers of rows")),
         }
@@ -21,21 +21,29 @@ impl Pick {
 
 impl Operation for Pick {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        // (B, T, C) -> (B T, C) -> (N, C)
         let rows = call.input(0)?.detach().flatten_to(D::Minus2)?;
         Ok(rows.index_select(&Self::places(call)?, 0)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         let [windows, tokens] = call.window_dims;
-        let width = kept.gradient.dim(D::Minus1)?;
+        let width = values.gradient.dim(D::Minus1)?;
+
+        // (N, C) -> (B T, C) -> (B, T, C); zeros in the rows that were not picked.
         let zeros = Tensor::zeros(
             (windows * tokens, width),
-            kept.gradient.dtype(),
-            kept.gradient.device(),
+            values.gradient.dtype(),
+            values.gradient.device(),
         )?;
 
         let gradient =
-            zeros.index_add(&Self::places(call)?, &kept.gradient.detach().contiguous()?, 0)?;
+            zeros.index_add(&Self::places(call)?, &values.gradient.detach().contiguous()?, 0)?;
         Ok(vec![gradient.reshape((windows, tokens, width))?])
     }
 
@@ -44,14 +52,14 @@ impl Operation for Pick {
     }
 }
 
-/// The mean of each window's rows that are no padding.
+/// The mean of the rows of each window that are not padding.
 #[derive(Debug)]
 pub(super) struct Average;
 
 impl Average {
-    /// What each row counts (B, T, 1), in f32.
+    /// The weight of each row in its window's mean, in f32: (B, T, 1).
     fn shares(call: &Call<'_>, device: &Device) -> Result<Tensor> {
-        let Some(Rows::Mean(lengths)) = &call.beside.rows else {
+        let Some(Rows::Mean(lengths)) = &call.side_inputs.rows else {
             return Err(absent("lengths of windows"));
         };
         let [windows, tokens] = call.window_dims;
@@ -70,11 +78,19 @@ impl Operation for Average {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
         let x = call.input(0)?.detach();
         let shares = Self::shares(call, x.device())?;
+
+        // (B, T, C) -> (B, C), in f32: sums of bf16 would be rounded at every row.
         Ok(x.to_dtype(DType::F32)?.broadcast_mul(&shares)?.sum(1)?.to_dtype(x.dtype())?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let gradient = kept.gradient.detach().unsqueeze(1)?;
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        // (B, C) -> (B, 1, C) -> (B, T, C)
+        let gradient = values.gradient.detach().unsqueeze(1)?;
         let shares = Self::shares(call, gradient.device())?;
         let of_rows = shares.broadcast_mul(&gradient.to_dtype(DType::F32)?)?;
         Ok(vec![of_rows.to_dtype(gradient.dtype())?])

@@ -1,10 +1,10 @@
-//! A graph with weights: forward, and back.
+//! A graph with weights: its forward and its backward pass.
 
 use candle_core::Tensor;
 use dlt_kernels::Kernels;
 
-use super::beside::{Beside, Caches, NOTHING};
-use super::operation::{Call, Kept, Source, Sums, absent};
+use super::operation::{Call, ParameterSums, RecomputedFrom, SavedValues, absent};
+use super::side_inputs::{Caches, NOTHING, SideInputs};
 use super::{Graph, Step};
 use crate::Result;
 use crate::architecture::{Architecture, DropoutPass};
@@ -13,19 +13,19 @@ use crate::architecture::{Architecture, DropoutPass};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) kernels: Kernels,
-    /// In the order of the layout.
+    /// The weights, in the order of the layout.
     pub(crate) parameters: &'a [Tensor],
     pub(crate) dropout: Option<DropoutPass>,
-    /// Number of the graph's first place for dropout in the whole model.
+    /// Number of the graph's first dropout site in the whole model.
     pub(crate) first_site: usize,
-    /// Factor of the residual branches, where the graph is a block's: that of the layer.
+    /// Factor of the residual branches of the layer, if the graph is a block's.
     pub(crate) residual_factor: f64,
-    pub(crate) beside: &'a Beside,
+    pub(crate) side_inputs: &'a SideInputs,
     pub(crate) caches: Option<&'a Caches>,
 }
 
 impl<'a> Run<'a> {
-    /// A run without dropout, that reads nothing beside its input, of branches as they are.
+    /// A run without dropout, without side inputs, and with a factor of 1 for branches.
     pub(crate) fn plain(kernels: Kernels, parameters: &'a [Tensor]) -> Self {
         let dropout = None;
         let first_site = 0;
@@ -37,7 +37,7 @@ impl<'a> Run<'a> {
             dropout,
             first_site,
             residual_factor,
-            beside: &NOTHING,
+            side_inputs: &NOTHING,
             caches: None,
         }
     }
@@ -56,8 +56,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What a forward pass keeps for the backward pass: values and what was saved beside them, by
-/// number.
+/// What a forward pass keeps for the backward pass, by the number of the value: the values
+/// themselves, and what operations saved besides their results.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     values: Vec<Option<Tensor>>,
@@ -66,19 +66,19 @@ pub(crate) struct Trace {
 
 #[cfg(test)]
 impl Trace {
-    /// Bytes that are kept.
+    /// Bytes of the kept tensors.
     pub(super) fn bytes(&self) -> usize {
         let size = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
         self.tensors().map(size).sum()
     }
 
-    /// What is kept.
+    /// The kept tensors.
     pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.values.iter().chain(&self.saved).flatten()
     }
 }
 
-/// Which values and saved values are needed, by number; value 0 is the input.
+/// Which values and which saved tensors are needed, by number; value 0 is the input.
 pub(super) struct Needs {
     pub(super) values: Vec<bool>,
     pub(super) saved: Vec<bool>,
@@ -92,7 +92,7 @@ impl Graph {
             dropout: run.dropout,
             first_site: run.first_site,
             residual_factor: run.residual_factor,
-            beside: run.beside,
+            side_inputs: run.side_inputs,
             caches: run.caches,
             window_dims: [self.input[0], self.input[1]],
             data: step.inputs.iter().map(|&input| input == 0 && self.takes_data).collect(),
@@ -100,25 +100,29 @@ impl Graph {
         }
     }
 
-    /// The result, keeping nothing.
+    /// The result, without anything for a backward pass.
     pub(crate) fn result(&self, input: Tensor, run: &Run<'_>) -> Result<Tensor> {
         let mut needs = self.nothing();
         needs.values[self.steps.len()] = true;
         self.compute(input, run, &needs)?.values.pop().flatten().ok_or_else(|| absent("a result"))
     }
 
-    /// The result, and what the backward pass needs.
+    /// The result, and what the backward pass needs. `trains` says whether it computes gradients of
+    /// parameters.
     pub(crate) fn forward(
         &self,
         input: Tensor,
         run: &Run<'_>,
         trains: bool,
     ) -> Result<(Tensor, Trace)> {
+        // The result is computed in any case; whether it is also kept is up to the operations.
         let mut needs = self.needs(trains);
         let keeps_result = std::mem::replace(&mut needs.values[self.steps.len()], true);
         let mut trace = self.compute(input, run, &needs)?;
         let result = trace.values[self.steps.len()].clone().ok_or_else(|| absent("a result"))?;
 
+        // The caller has the result. A second reference would keep its memory until the backward
+        // pass.
         if !keeps_result {
             trace.values[self.steps.len()] = None;
         }
@@ -126,26 +130,27 @@ impl Graph {
         Ok((result, trace))
     }
 
-    /// What the backward pass needs, from the input alone: what only the result depends on is left
-    /// out.
+    /// What the backward pass needs, computed from the input. Operations that only the result
+    /// depends on do not run.
     pub(crate) fn replay(&self, input: Tensor, run: &Run<'_>, trains: bool) -> Result<Trace> {
         self.compute(input, run, &self.needs(trains))
     }
 
-    /// From the gradient of the result to that of the input, if it has one. Gradients of parameters
-    /// are added to `into`.
+    /// The gradient of the input, if it has one, from the gradient of the result. Gradients of
+    /// parameters are added to `into`.
     pub(crate) fn backward(
         &self,
         mut trace: Trace,
         gradient: Tensor,
         run: &Run<'_>,
-        mut into: Sums<'_>,
+        mut into: ParameterSums<'_>,
     ) -> Result<Option<Tensor>> {
         let trains = into.is_some();
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.steps.len() + 1];
         gradients[self.steps.len()] = Some(gradient);
 
         for (number, step) in self.numbered().rev() {
+            // A value without a gradient has no influence on the result.
             let Some(gradient) = gradients[number].take() else { continue };
             let reads = step.operation.reads(trains);
             let mut inputs = vec![None; step.inputs.len()];
@@ -156,19 +161,23 @@ impl Graph {
                 }
             }
 
-            let kept =
-                Kept::new(&gradient, trace.values[number].as_ref(), trace.saved[number].as_ref());
+            let values = SavedValues::new(
+                &gradient,
+                trace.values[number].as_ref(),
+                trace.saved[number].as_ref(),
+            );
             let of_inputs = step.operation.backward(
                 &self.call(run, step, inputs),
-                &kept,
+                &values,
                 into.as_deref_mut(),
             )?;
 
-            // Nobody reads these any more: what follows in this loop was computed before.
+            // The loop goes from the last operation to the first, so no later round reads these.
             trace.values[number] = None;
             trace.saved[number] = None;
             drop(gradient);
 
+            // A value that several operations read has the sum of their gradients.
             for (&input, term) in step.inputs.iter().zip(of_inputs) {
                 gradients[input] = Some(match gradients[input].take() {
                     Some(sum) => run.kernels.add(&sum, &term)?,
@@ -180,32 +189,33 @@ impl Graph {
         Ok(gradients[0].take())
     }
 
-    /// A value that was kept, or found again.
+    /// A value that was kept, or that is computed again from what was kept.
     fn find(&self, number: usize, trace: &mut Trace, run: &Run<'_>) -> Result<Tensor> {
         if let Some(value) = &trace.values[number] {
             return Ok(value.clone());
         }
 
         let Some(step) = self.step(number) else { return Err(absent("its input")) };
-        let value = match step.operation.found_again() {
-            Source::Nowhere => return Err(absent("a value")),
-            Source::Inputs => {
+        let value = match step.operation.recomputed_from() {
+            RecomputedFrom::Nothing => return Err(absent("a value")),
+            RecomputedFrom::Inputs => {
                 let inputs =
                     step.inputs.iter().map(|&input| self.find(input, trace, run).map(Some));
                 let inputs = inputs.collect::<Result<_>>()?;
                 step.operation.forward(&self.call(run, step, inputs), false)?.value
             }
-            Source::Saved => {
+            RecomputedFrom::Saved => {
                 let saved = trace.saved[number].as_ref().ok_or_else(|| absent("a saved value"))?;
-                step.operation.again(&self.call(run, step, Vec::new()), saved)?
+                step.operation.recompute(&self.call(run, step, Vec::new()), saved)?
             }
         };
 
+        // An earlier operation may read the same value; it is freed with the step that made it.
         trace.values[number] = Some(value.clone());
         Ok(value)
     }
 
-    /// Computes what is needed, and lets go of everything else as soon as its last reader has run.
+    /// Computes what is needed. Every other value is freed as soon as its last reader has run.
     fn compute(&self, input: Tensor, run: &Run<'_>, needs: &Needs) -> Result<Trace> {
         let mut readers = self.readers(needs);
         let mut trace = Trace {
@@ -228,6 +238,7 @@ impl Graph {
                 trace.values[number] = Some(outcome.value);
             }
 
+            // Values without further readers are freed now, unless the backward pass needs them.
             for &input in &step.inputs {
                 readers[input] -= 1;
                 if readers[input] == 0 && !needs.values[input] {
@@ -239,9 +250,12 @@ impl Graph {
         Ok(trace)
     }
 
-    /// How many operations that run read each value.
+    /// For each value, how many of the operations that run read it.
     pub(super) fn readers(&self, needs: &Needs) -> Vec<usize> {
         let mut readers = vec![0; self.steps.len() + 1];
+
+        // From the last to the first, so that all readers of a value are counted before it is
+        // decided whether the value's own operation runs.
         for number in (1..=self.steps.len()).rev() {
             if self.runs(number, &readers, needs) {
                 for &input in &self.steps[number - 1].inputs {
@@ -253,12 +267,13 @@ impl Graph {
         readers
     }
 
-    /// Whether an operation has to run: somebody reads its result, or something of it is needed.
+    /// Whether an operation has to run: its result is read, or its result or what it saves is
+    /// needed.
     pub(super) fn runs(&self, number: usize, readers: &[usize], needs: &Needs) -> bool {
         readers[number] > 0 || needs.values[number] || needs.saved[number]
     }
 
-    /// What has to be kept for the backward pass.
+    /// What the forward pass has to keep for the backward pass.
     pub(super) fn needs(&self, trains: bool) -> Needs {
         let mut needs = self.nothing();
         for (number, step) in self.numbered() {
@@ -276,14 +291,14 @@ impl Graph {
         needs
     }
 
-    /// Keeps a value, or that from which it is found again.
+    /// Marks a value as needed, or what it is computed from again.
     fn keep(&self, number: usize, needs: &mut Needs) {
-        match self.step(number).map(|step| (step, step.operation.found_again())) {
-            None | Some((_, Source::Nowhere)) => needs.values[number] = true,
-            Some((step, Source::Inputs)) => {
+        match self.step(number).map(|step| (step, step.operation.recomputed_from())) {
+            None | Some((_, RecomputedFrom::Nothing)) => needs.values[number] = true,
+            Some((step, RecomputedFrom::Inputs)) => {
                 step.inputs.iter().for_each(|&input| self.keep(input, needs))
             }
-            Some((_, Source::Saved)) => needs.saved[number] = true,
+            Some((_, RecomputedFrom::Saved)) => needs.saved[number] = true,
         }
     }
 
@@ -292,6 +307,7 @@ impl Graph {
         self.steps.iter().enumerate().map(|(index, step)| (index + 1, step))
     }
 
+    /// No value at all.
     pub(super) fn nothing(&self) -> Needs {
         let none = vec![false; self.steps.len() + 1];
         Needs { values: none.clone(), saved: none }

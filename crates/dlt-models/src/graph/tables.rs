@@ -1,11 +1,11 @@
-//! Rows of tables that are no tokens': positions, types, a class token.
+//! Tables other than that of tokens: positions, token types, a class token.
 
 use candle_core::{D, DType, Tensor};
 
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
+use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
 use crate::Result;
 
-/// Rows of a table added by position; number of the table.
+/// Adds rows of a table by position. The field is the number of the table.
 #[derive(Debug)]
 pub(super) struct AddRows {
     pub(super) table: usize,
@@ -15,30 +15,37 @@ impl Operation for AddRows {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
         let x = call.input(0)?;
         let table = call.parameter(self.table)?;
-        if call.beside.first.is_empty() {
+        if call.side_inputs.first.is_empty() {
             return Ok(call.kernels.add_rows(x, table)?.into());
         }
 
+        // Generation: each window starts where its sequence ended.
         let tokens = x.dim(1)?;
         let places: Vec<u32> = call
-            .beside
+            .side_inputs
             .first
             .iter()
             .flat_map(|&first| (first..first + tokens).map(|at| at as u32))
             .collect();
 
+        // (B, T)
         let places = Tensor::from_vec(places, (x.dim(0)?, tokens), x.device())?;
         Ok(with_rows(call, x, &call.kernels.embedding(table, &places)?)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         if let Some(into) = into {
             let sum = sum_of(into, self.table, call)?;
-            call.kernels.add_rows_gradient(kept.gradient, &sum)?;
+            call.kernels.add_rows_gradient(values.gradient, &sum)?;
             into[self.table] = Some(sum);
         }
 
-        Ok(vec![kept.gradient.clone()])
+        Ok(vec![values.gradient.clone()])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -46,7 +53,7 @@ impl Operation for AddRows {
     }
 }
 
-/// The gradient of a parameter so far, taken out; zero where there is none yet.
+/// The summed gradient of a parameter, taken out of `into`; zeros if there is none yet.
 fn sum_of(into: &mut [Option<Tensor>], number: usize, call: &Call<'_>) -> Result<Tensor> {
     match into[number].take() {
         Some(sum) => Ok(sum),
@@ -54,12 +61,12 @@ fn sum_of(into: &mut [Option<Tensor>], number: usize, call: &Call<'_>) -> Result
     }
 }
 
-/// Rows of a table in f32 added to x, in x's format.
+/// Adds rows of an f32 table to x. The sum is made in f32 and has the format of x.
 fn with_rows(call: &Call<'_>, x: &Tensor, rows: &Tensor) -> Result<Tensor> {
     Ok(call.kernels.add(&x.to_dtype(rows.dtype())?, rows)?.to_dtype(x.dtype())?)
 }
 
-/// Rows of a table added by type of token; number of the table.
+/// Adds rows of a table by type of token. The field is the number of the table.
 #[derive(Debug)]
 pub(super) struct AddTypes {
     pub(super) table: usize,
@@ -68,7 +75,7 @@ pub(super) struct AddTypes {
 impl AddTypes {
     /// Types of the tokens (B, T).
     fn types(call: &Call<'_>, x: &Tensor) -> Result<Tensor> {
-        match &call.beside.types {
+        match &call.side_inputs.types {
             Some(types) => Ok(types.clone()),
             None => {
                 let [windows, tokens] = call.window_dims;
@@ -86,15 +93,20 @@ impl Operation for AddTypes {
         Ok(with_rows(call, x, &rows)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         if let Some(into) = into {
             let sum = sum_of(into, self.table, call)?;
-            let types = Self::types(call, kept.gradient)?;
-            call.kernels.embedding_gradient(&sum, &types, kept.gradient)?;
+            let types = Self::types(call, values.gradient)?;
+            call.kernels.embedding_gradient(&sum, &types, values.gradient)?;
             into[self.table] = Some(sum);
         }
 
-        Ok(vec![kept.gradient.clone()])
+        Ok(vec![values.gradient.clone()])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -102,7 +114,7 @@ impl Operation for AddTypes {
     }
 }
 
-/// A vector before the rows of each window; number of the vector.
+/// Puts a vector before the rows of each window. The field is the number of the vector.
 #[derive(Debug)]
 pub(super) struct Prepend {
     pub(super) vector: usize,
@@ -114,22 +126,33 @@ impl Operation for Prepend {
         let vector = call.parameter(self.vector)?.detach();
         let (windows, _, width) = x.dims3()?;
         let vector = vector.to_dtype(x.dtype())?;
+
+        // (C) -> (B, 1, C)
         let vector = vector.reshape((1, 1, width))?.broadcast_as((windows, 1, width))?;
 
+        // (B, N + 1, C)
         Ok(Tensor::cat(&[&vector.contiguous()?, &x], 1)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let gradient = kept.gradient.detach();
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let gradient = values.gradient.detach();
         let rows = gradient.dim(1)? - 1;
 
         if let Some(into) = into {
             let sum = sum_of(into, self.vector, call)?;
+
+            // (B, N + 1, C) -> (B, C) -> (C)
             let first =
                 gradient.narrow(1, 0, 1)?.flatten_to(D::Minus2)?.to_dtype(sum.dtype())?.sum(0)?;
             into[self.vector] = Some(call.kernels.add(&sum, &first)?);
         }
 
+        // (B, N + 1, C) -> (B, N, C)
         Ok(vec![gradient.narrow(1, 1, rows)?.contiguous()?])
     }
 

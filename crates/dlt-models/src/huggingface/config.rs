@@ -1,8 +1,8 @@
-//! Reading a `config.json`.
+//! Reads a `config.json`.
 //!
-//! What it says of the function that a model computes is taken over or refused, and so is a key
-//! that nobody knows. What only training reads stops nothing. Where a key is absent, the family's
-//! default in transformers holds.
+//! What it says about the function that a model computes is adopted or refused. An unknown key is
+//! refused too, because a model may compute with it. Keys that only training reads are accepted. If
+//! a key is absent, the family's default in transformers is used.
 
 mod keys;
 mod llama;
@@ -22,22 +22,22 @@ use crate::Result;
 pub struct Config {
     /// The model. Its context is the longest window that it reads.
     pub model: ModelSpec,
-    /// What a person should know: where training here differs from what the file says.
+    /// Notes for a person: where training in this program differs from what the file says.
     pub notes: Vec<String>,
 }
 
-/// What a `config.json` says of a model.
+/// What a `config.json` says about a model.
 ///
 /// # Errors
-/// [`ModelError::Io`](crate::ModelError::Io) where the file cannot be read;
-/// [`ModelError::Format`](crate::ModelError::Format) where it is no JSON object or asks for
-/// something that this program does not have or know, with the key, what was expected and what the
-/// file says.
+/// [`ModelError::Io`](crate::ModelError::Io) if the file cannot be read.
+/// [`ModelError::Format`](crate::ModelError::Format) if it is not a JSON object, or requests
+/// something that this program does not have or know. The message names the key, what was expected,
+/// and what the file says.
 pub fn read_config(path: &Path) -> Result<Config> {
     parse_config(&read_json(path)?, path)
 }
 
-/// What the content of a `config.json` says of a model; `path` is for messages.
+/// What the content of a `config.json` says about a model; `path` is for messages.
 ///
 /// # Errors
 /// As [`read_config`].
@@ -47,24 +47,29 @@ pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> 
     settings.must_be("add_cross_attention", &json!(false))?;
     settings.must_be_absent("pruned_heads")?;
     settings.must_be_absent("quantization_config")?;
+
+    // It names code that comes with the model, which this program does not run.
     settings.must_be_absent("auto_map")?;
 
-    let kind = Kind::of(&settings)?;
-    let task = task(&settings, kind)?;
-    let read = match kind {
-        Kind::Gpt2 => gpt2,
-        Kind::Bert => bert,
-        Kind::Vit => vit,
-        Kind::Llama => llama::llama,
-        Kind::Mistral => llama::mistral,
-        Kind::Qwen2 => llama::qwen2,
+    let model_type = ModelType::of(&settings)?;
+    let head_kind = head_kind(&settings, model_type)?;
+    let read = match model_type {
+        ModelType::Gpt2 => gpt2,
+        ModelType::Bert => bert,
+        ModelType::Vit => vit,
+        ModelType::Llama => llama::llama,
+        ModelType::Mistral => llama::mistral,
+        ModelType::Qwen2 => llama::qwen2,
     };
 
-    let model =
-        ModelSpec { architecture: kind.architecture(), ..read(&settings, ModelSpec::default())? };
-    let head = head(&settings, kind.architecture(), task)?;
+    let model = ModelSpec {
+        architecture: model_type.architecture(),
+        ..read(&settings, ModelSpec::default())?
+    };
+    let head = head(&settings, model_type.architecture(), head_kind)?;
     let notes = other_dropouts(&settings, model.dropout)?;
 
+    // Only now: what is left was read by nothing above.
     keys::check(&settings)?;
     let ModelSpec { objective, attention, output, classes, pooling, .. } = head;
 
@@ -74,9 +79,9 @@ pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> 
     })
 }
 
-/// What `model_type` may be.
+/// The known values of `model_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ModelType {
     Gpt2,
     Bert,
     Vit,
@@ -85,30 +90,30 @@ enum Kind {
     Qwen2,
 }
 
-/// Every kind with its word.
-const KINDS: [(&str, Kind); 6] = [
-    ("gpt2", Kind::Gpt2),
-    ("bert", Kind::Bert),
-    ("vit", Kind::Vit),
-    ("llama", Kind::Llama),
-    ("mistral", Kind::Mistral),
-    ("qwen2", Kind::Qwen2),
+/// Every model type with its word in the file.
+const MODEL_TYPES: [(&str, ModelType); 6] = [
+    ("gpt2", ModelType::Gpt2),
+    ("bert", ModelType::Bert),
+    ("vit", ModelType::Vit),
+    ("llama", ModelType::Llama),
+    ("mistral", ModelType::Mistral),
+    ("qwen2", ModelType::Qwen2),
 ];
 
-impl Kind {
+impl ModelType {
     fn of(settings: &Settings<'_>) -> Result<Self> {
         let key = "model_type";
         let word = settings.word(key)?;
-        if let Some((_, kind)) = KINDS.iter().find(|(known, _)| Some(*known) == word) {
-            return Ok(*kind);
+        if let Some((_, model_type)) = MODEL_TYPES.iter().find(|(known, _)| Some(*known) == word) {
+            return Ok(*model_type);
         }
 
         let got = word.map_or_else(|| "nothing".to_owned(), |word| format!("\"{word}\""));
-        let words: Vec<_> = KINDS.iter().map(|(word, _)| *word).collect();
+        let words: Vec<_> = MODEL_TYPES.iter().map(|(word, _)| *word).collect();
         Err(settings.refuse(key, &format!("one of {}", words.join(", ")), &got))
     }
 
-    /// The family of this program that computes the same.
+    /// The family of this program that computes the same function.
     fn architecture(self) -> Architecture {
         match self {
             Self::Gpt2 => Architecture::Gpt2,
@@ -119,85 +124,93 @@ impl Kind {
     }
 }
 
-/// What a class of transformers predicts.
+/// The head of a class of transformers, by what it predicts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Task {
-    /// Nothing: it has no head.
+enum HeadKind {
+    /// The class has no head.
     None,
     /// The token that follows.
     Next,
-    /// Tokens that were hidden.
+    /// Hidden tokens.
     Masked,
     /// A class.
     Classes,
 }
 
-/// The classes of each kind.
-const CLASSES: [(Kind, &str, Task); 19] = [
-    (Kind::Gpt2, "GPT2Model", Task::None),
-    (Kind::Gpt2, "GPT2LMHeadModel", Task::Next),
-    (Kind::Gpt2, "GPT2ForSequenceClassification", Task::Classes),
-    (Kind::Bert, "BertModel", Task::None),
-    (Kind::Bert, "BertForPreTraining", Task::Masked),
-    (Kind::Bert, "BertForMaskedLM", Task::Masked),
-    (Kind::Bert, "BertLMHeadModel", Task::Next),
-    (Kind::Bert, "BertForSequenceClassification", Task::Classes),
-    (Kind::Vit, "ViTModel", Task::None),
-    (Kind::Vit, "ViTForImageClassification", Task::Classes),
-    (Kind::Llama, "LlamaModel", Task::None),
-    (Kind::Llama, "LlamaForCausalLM", Task::Next),
-    (Kind::Llama, "LlamaForSequenceClassification", Task::Classes),
-    (Kind::Mistral, "MistralModel", Task::None),
-    (Kind::Mistral, "MistralForCausalLM", Task::Next),
-    (Kind::Mistral, "MistralForSequenceClassification", Task::Classes),
-    (Kind::Qwen2, "Qwen2Model", Task::None),
-    (Kind::Qwen2, "Qwen2ForCausalLM", Task::Next),
-    (Kind::Qwen2, "Qwen2ForSequenceClassification", Task::Classes),
+/// The classes of transformers for each model type.
+const CLASSES: [(ModelType, &str, HeadKind); 19] = [
+    (ModelType::Gpt2, "GPT2Model", HeadKind::None),
+    (ModelType::Gpt2, "GPT2LMHeadModel", HeadKind::Next),
+    (ModelType::Gpt2, "GPT2ForSequenceClassification", HeadKind::Classes),
+    (ModelType::Bert, "BertModel", HeadKind::None),
+    (ModelType::Bert, "BertForPreTraining", HeadKind::Masked),
+    (ModelType::Bert, "BertForMaskedLM", HeadKind::Masked),
+    (ModelType::Bert, "BertLMHeadModel", HeadKind::Next),
+    (ModelType::Bert, "BertForSequenceClassification", HeadKind::Classes),
+    (ModelType::Vit, "ViTModel", HeadKind::None),
+    (ModelType::Vit, "ViTForImageClassification", HeadKind::Classes),
+    (ModelType::Llama, "LlamaModel", HeadKind::None),
+    (ModelType::Llama, "LlamaForCausalLM", HeadKind::Next),
+    (ModelType::Llama, "LlamaForSequenceClassification", HeadKind::Classes),
+    (ModelType::Mistral, "MistralModel", HeadKind::None),
+    (ModelType::Mistral, "MistralForCausalLM", HeadKind::Next),
+    (ModelType::Mistral, "MistralForSequenceClassification", HeadKind::Classes),
+    (ModelType::Qwen2, "Qwen2Model", HeadKind::None),
+    (ModelType::Qwen2, "Qwen2ForCausalLM", HeadKind::Next),
+    (ModelType::Qwen2, "Qwen2ForSequenceClassification", HeadKind::Classes),
 ];
 
-fn task(settings: &Settings<'_>, kind: Kind) -> Result<Task> {
+/// The head of the only class in `architectures`; none without that key.
+fn head_kind(settings: &Settings<'_>, model_type: ModelType) -> Result<HeadKind> {
     let key = "architectures";
-    let known = || CLASSES.iter().filter(|(other, ..)| *other == kind);
+    let known = || CLASSES.iter().filter(|(other, ..)| *other == model_type);
     let refuse = |got: &Value| {
         let names: Vec<_> = known().map(|(_, name, _)| *name).collect();
         settings.refuse(key, &format!("one of {}", names.join(", ")), &got.to_string())
     };
 
-    let Some(given) = settings.given(key) else { return Ok(Task::None) };
+    let Some(given) = settings.given(key) else { return Ok(HeadKind::None) };
 
     match given.as_array().map(Vec::as_slice) {
-        Some([]) => Ok(Task::None),
+        Some([]) => Ok(HeadKind::None),
         Some([Value::String(only)]) => known()
             .find(|(_, name, _)| name == only)
-            .map(|(.., task)| *task)
+            .map(|(.., head_kind)| *head_kind)
             .ok_or_else(|| refuse(given)),
         _ => Err(refuse(given)),
     }
 }
 
-/// Objective, attention, output, classes and pooling; the rest is the default.
-fn head(settings: &Settings<'_>, architecture: Architecture, task: Task) -> Result<ModelSpec> {
+/// Objective, attention, output, classes and pooling of a model; the other fields are defaults.
+fn head(
+    settings: &Settings<'_>,
+    architecture: Architecture,
+    head_kind: HeadKind,
+) -> Result<ModelSpec> {
     let is_causal = match architecture {
         Architecture::Gpt2 | Architecture::Llama => true,
         Architecture::Bert => settings.flag("is_decoder", false)?,
         Architecture::Vit => false,
     };
 
-    let objective = match task {
-        Task::Next => Objective::NextToken,
-        Task::Masked => Objective::MaskedToken,
-        Task::Classes => Objective::Classes,
-        Task::None if architecture == Architecture::Vit => Objective::Classes,
-        Task::None if is_causal => Objective::NextToken,
-        Task::None => Objective::MaskedToken,
+    let objective = match head_kind {
+        HeadKind::Next => Objective::NextToken,
+        HeadKind::Masked => Objective::MaskedToken,
+        HeadKind::Classes => Objective::Classes,
+        HeadKind::None if architecture == Architecture::Vit => Objective::Classes,
+        HeadKind::None if is_causal => Objective::NextToken,
+        HeadKind::None => Objective::MaskedToken,
     };
 
+    // Of BERTs, the decoders predict the next token, and no others do.
     if architecture == Architecture::Bert && is_causal != (objective == Objective::NextToken) {
         let (expected, got) = if is_causal { ("false", "true") } else { ("true", "false") };
         let expected = format!("{expected} for this class of `architectures`");
         return Err(settings.refuse("is_decoder", &expected, got));
     }
 
+    // transformers ties the output by default, except for Llamas. A head for classes has no output
+    // over tokens.
     let is_tied = architecture != Architecture::Llama;
     let is_tied = settings.flag("tie_word_embeddings", is_tied)? || objective == Objective::Classes;
 
@@ -205,13 +218,17 @@ fn head(settings: &Settings<'_>, architecture: Architecture, task: Task) -> Resu
         objective,
         attention: if is_causal { Attention::Causal } else { Attention::Full },
         output: if is_tied { Output::Tied } else { Output::Own },
-        classes: if task == Task::Classes { Size::Fixed(classes(settings)?) } else { Size::AUTO },
+        classes: if head_kind == HeadKind::Classes {
+            Size::Fixed(classes(settings)?)
+        } else {
+            Size::AUTO
+        },
         pooling: if is_causal { Pooling::LastReal } else { Pooling::First },
         ..ModelSpec::default()
     })
 }
 
-/// The number of classes. transformers takes two where nothing is said.
+/// The number of classes. Without a key for it, transformers has two.
 fn classes(settings: &Settings<'_>) -> Result<usize> {
     settings.must_be("problem_type", &json!("single_label_classification"))?;
     let named = settings.object("id2label")?.map(|labels| labels.iter().count());
@@ -306,7 +323,7 @@ fn encoder(settings: &Settings<'_>, default: ModelSpec, dropout: f64) -> Result<
     })
 }
 
-/// Width and height of something square.
+/// Width and height of a square: one number, or two equal ones.
 fn side(settings: &Settings<'_>, key: &str, default: usize) -> Result<usize> {
     match settings.given(key) {
         Some(Value::Array(sides)) => match sides.as_slice() {
@@ -319,6 +336,7 @@ fn side(settings: &Settings<'_>, key: &str, default: usize) -> Result<usize> {
     }
 }
 
+/// GELU by one of the names that transformers has for it.
 fn gelu(settings: &Settings<'_>, key: &str, default: &str) -> Result<Gelu> {
     match settings.word(key)?.unwrap_or(default) {
         "gelu" | "gelu_python" => Ok(Gelu::Erf),
@@ -332,7 +350,7 @@ fn gelu(settings: &Settings<'_>, key: &str, default: &str) -> Result<Gelu> {
     }
 }
 
-/// Refuses a number that does not divide another.
+/// Refuses a `part` that does not divide `whole`.
 fn divided(settings: &Settings<'_>, key: &str, whole: usize, part: usize) -> Result<()> {
     if part == 0 || !whole.is_multiple_of(part) {
         return Err(settings.refuse(key, &format!("a divisor of {whole}"), &part.to_string()));
@@ -340,8 +358,8 @@ fn divided(settings: &Settings<'_>, key: &str, whole: usize, part: usize) -> Res
     Ok(())
 }
 
-/// What is dropped in training with another probability than elsewhere: this program has one for
-/// all places.
+/// Notes about places with another dropout than `dropout`: this program has one probability for all
+/// places.
 fn other_dropouts(settings: &Settings<'_>, dropout: f64) -> Result<Vec<String>> {
     const KEYS: [&str; 2] = ["embd_pdrop", "classifier_dropout"];
     let mut notes = Vec::new();

@@ -1,4 +1,4 @@
-//! Writing a model as transformers reads it.
+//! Writes a model as transformers reads it.
 
 mod llama;
 
@@ -15,34 +15,35 @@ use llama::LlamaKind;
 use super::names::{pieces, twins};
 use super::shards::SINGLE;
 use crate::architecture::StemInput;
-use crate::file::Place;
+use crate::file::ParameterLocation;
 use crate::file::deferred::{self, Deferred};
 use crate::model::factors_left;
 use crate::parameters::Layout;
 use crate::{Model, ModelError, Result};
 
-/// What marks the weights of an export as ours, so that their checksum is known to be one.
+/// Metadata key that marks the weights of an export as ours, so that a reader knows what the
+/// checksum is.
 const EXPORT_KEY: &str = "dlt-export";
 const EXPORT_LAYOUT: &str = "1";
 
-/// What a config says beside the sizes and settings of a model.
+/// What a config says besides the sizes and settings of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
-    /// Names of the classes; `LABEL_0` and so on where there are none.
+    /// Names of the classes; `LABEL_0` and so on if there are none.
     pub labels: Vec<String>,
     /// The token that begins a text.
     pub begin: Option<u32>,
     /// The tokens that end a text.
     pub ends: Vec<u32>,
-    /// The token that fills windows up: classes of several windows at once need it.
+    /// The token that fills up windows. transformers needs it to classify several windows at once.
     pub padding: Option<u32>,
 }
 
 /// The `config.json` of a model that was made from this spec.
 ///
 /// # Errors
-/// [`ModelError::Export`] where no class of transformers computes the same.
-pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result<Value> {
+/// [`ModelError::Export`] if no class of transformers computes the same function.
+pub fn config(model: &Model, spec: &CheckedSpec, annotations: &Annotations) -> Result<Value> {
     let class = class(spec)?;
     let architecture = model.architecture();
     let mut values = match spec.model.architecture {
@@ -55,7 +56,7 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
     let mut add = |key: &str, value: Value| values.insert(key.to_owned(), value);
     add("architectures", json!([class]));
 
-    // The second is for releases before 5.
+    // `torch_dtype` is for releases before 5.
     add("dtype", json!("float32"));
     add("torch_dtype", json!("float32"));
     add("initializer_range", json!(spec.model.initial_std));
@@ -63,14 +64,14 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
     if let StemInput::Tokens { vocabulary, .. } = architecture.stem_input() {
         add("vocab_size", json!(vocabulary));
         add("use_cache", json!(true));
-        for (key, token) in special_tokens(beside) {
+        for (key, token) in special_tokens(annotations) {
             add(key, token);
         }
     }
 
     if architecture.head_settings().has_classes() {
         let classes = architecture.head_settings().classes;
-        let labels = labels(&beside.labels, classes)?;
+        let labels = labels(&annotations.labels, classes)?;
         let by_number =
             labels.iter().enumerate().map(|(number, label)| (number.to_string(), json!(label)));
 
@@ -83,18 +84,18 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
     Ok(Value::Object(values))
 }
 
-/// Writes `config.json`, `model.safetensors` and, for a model that writes texts,
-/// `generation_config.json` into a folder, which is made where there is none. Every layer has
-/// weights of its own there; a tied output is written once, as the token table.
+/// Writes `config.json`, `model.safetensors` and, for a model that predicts the next token,
+/// `generation_config.json` into a folder. The folder is made if there is none. Every layer is
+/// written with separate weights. A tied output is written once, as the token table.
 ///
 /// # Errors
-/// [`ModelError::Export`] where no class of transformers computes the same, as with factors of
-/// residual branches that are not in the weights ([`Model::folded`]); [`ModelError::Io`] where the
-/// folder cannot be written.
+/// [`ModelError::Export`] if no class of transformers computes the same function. This includes
+/// models with factors of residual branches that are not in the weights ([`Model::folded`]).
+/// [`ModelError::Io`] if the folder cannot be written.
 pub fn export(
     model: &Model,
     spec: &CheckedSpec,
-    beside: &Annotations,
+    annotations: &Annotations,
     folder: &Path,
 ) -> Result<()> {
     let factors = (0..spec.model.layers).map(|layer| model.architecture().residual_factor(layer));
@@ -102,7 +103,7 @@ pub fn export(
         return Err(factors_left(factor));
     }
 
-    let config = config(model, spec, beside)?;
+    let config = config(model, spec, annotations)?;
     let io = |source| ModelError::Io { action: "write", path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(io)?;
 
@@ -110,12 +111,13 @@ pub fn export(
         [("format", "pt"), (EXPORT_KEY, EXPORT_LAYOUT)]
             .map(|(key, text)| (key.to_owned(), text.to_owned())),
     );
+
     deferred::write(&folder.join(SINGLE), written(model), metadata)?;
     write_json(&folder.join("config.json"), &config)?;
 
     if spec.model.objective == Objective::NextToken {
         let mut generation = Map::from_iter([("_from_model_config".to_owned(), json!(true))]);
-        let given = special_tokens(beside).into_iter().filter(|(_, token)| !token.is_null());
+        let given = special_tokens(annotations).into_iter().filter(|(_, token)| !token.is_null());
         generation.extend(given.map(|(key, token)| (key.to_owned(), token)));
         write_json(&folder.join("generation_config.json"), &Value::Object(generation))?;
     }
@@ -123,20 +125,22 @@ pub fn export(
     Ok(())
 }
 
-/// Every tensor of the file.
+/// Every tensor of the file, by the name that transformers has for it.
 fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
     let architecture = model.architecture();
     let twins = twins(model.architecture());
     let mut named = Vec::new();
-    let mut add = |prefix: &str, place: Place, layout: &Layout| {
+    let mut add = |prefix: &str, location: ParameterLocation, layout: &Layout| {
         for (index, entry) in layout.entries().iter().enumerate() {
             for piece in pieces(architecture, &format!("{prefix}{}", entry.name), &entry.shape) {
                 let twin = twins.iter().find(|twin| twin.is_written && twin.used == piece.name);
+
+                // BERT's separate output has its bias under both names.
                 let names = [Some(piece.name.clone()), twin.map(|twin| twin.other.to_owned())];
                 for name in names.into_iter().flatten() {
                     let piece = piece.clone();
                     let shape = piece.shape.clone();
-                    let fetch = move || piece.unpacked(&model.parameter(place, index)?);
+                    let fetch = move || piece.unpacked(&model.parameter(location, index)?);
 
                     named.push((name, Deferred::new(shape, fetch)));
                 }
@@ -144,16 +148,16 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
         }
     };
 
-    add(architecture.shared_prefix(), Place::Shared, model.shared().layout());
+    add(architecture.shared_prefix(), ParameterLocation::Shared, model.shared().layout());
     for layer in 0..architecture.n_layers() {
-        let place = Place::Block(model.binding().storage(layer));
-        add(&architecture.block_prefix(layer), place, model.bank().layout());
+        let location = ParameterLocation::Block(model.binding().storage(layer));
+        add(&architecture.block_prefix(layer), location, model.bank().layout());
     }
 
     named
 }
 
-/// The class of transformers that computes what the spec says.
+/// The class of transformers that computes the function of the spec.
 fn class(spec: &CheckedSpec) -> Result<&'static str> {
     let model = &spec.model;
     let refuse = |setting, expected: &'static str, got: String| {
@@ -170,6 +174,7 @@ fn class(spec: &CheckedSpec) -> Result<&'static str> {
         );
     }
 
+    // transformers' classes read the first token of an encoder, and the last real one of a decoder.
     let pooling = if is_full { Pooling::First } else { Pooling::LastReal };
     if is_classes && model.pooling != pooling {
         let expected = if is_full { "first" } else { "last-real" };
@@ -192,14 +197,15 @@ fn class(spec: &CheckedSpec) -> Result<&'static str> {
     })
 }
 
-/// The refusal of a Llama that is neither transformers' Llama nor Mistral nor Qwen2.
+/// The error for a Llama that is none of transformers' Llama, Mistral and Qwen2.
 fn llama_without_class(spec: &CheckedSpec) -> ModelError {
     let model = &spec.model;
 
     ModelError::Export {
         setting: "model.attention_bias",
-        expected: "none or all without attention_window and with heads that divide the width, none with feed_forward_bias \
-                   = none, or inputs with feed_forward_bias = none",
+        expected: "none or all without attention_window and with heads that divide the width, \
+                   none with feed_forward_bias = none, \
+                   or inputs with feed_forward_bias = none",
         got: format!(
             "{:?} with feed_forward_bias {:?}, attention_window {:?}, {} heads of width {}",
             spec.attention_bias(),
@@ -278,8 +284,8 @@ fn encoder(spec: &CheckedSpec, family: &str) -> Map<String, Value> {
     }))
 }
 
-/// Whether the output is the token table. Classes have none, so that it is what each family takes
-/// for granted.
+/// Whether the output is the token table. A model for classes has no such output, so it gets the
+/// default of its family.
 fn is_tied(spec: &CheckedSpec) -> bool {
     match spec.model.objective {
         Objective::Classes => spec.model.architecture != Architecture::Llama,
@@ -287,6 +293,7 @@ fn is_tied(spec: &CheckedSpec) -> bool {
     }
 }
 
+/// The object that a `json!` of braces is.
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(values) => values,
@@ -294,20 +301,23 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-fn special_tokens(beside: &Annotations) -> [(&'static str, Value); 3] {
-    let ends = match beside.ends.as_slice() {
+/// Keys and values for the tokens that begin, end and fill up texts; null if there are none.
+fn special_tokens(annotations: &Annotations) -> [(&'static str, Value); 3] {
+    let ends = match annotations.ends.as_slice() {
         [] => Value::Null,
         [only] => json!(only),
         several => json!(several),
     };
     let one = |token: Option<u32>| json!(token);
+
     [
-        ("bos_token_id", one(beside.begin)),
+        ("bos_token_id", one(annotations.begin)),
         ("eos_token_id", ends),
-        ("pad_token_id", one(beside.padding)),
+        ("pad_token_id", one(annotations.padding)),
     ]
 }
 
+/// The names of the classes, or `LABEL_0` and so on.
 fn labels(given: &[String], classes: usize) -> Result<Vec<String>> {
     if given.is_empty() {
         return Ok((0..classes).map(|number| format!("LABEL_{number}")).collect());
@@ -325,7 +335,7 @@ fn labels(given: &[String], classes: usize) -> Result<Vec<String>> {
     Ok(given.to_vec())
 }
 
-/// Writes JSON: to a temporary sibling, synced, then renamed into place.
+/// Writes JSON to a temporary file in the same folder, syncs it, and renames it into place.
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     let io = |source| ModelError::Io { action: "write", path: path.to_owned(), source };
     let text = serde_json::to_string_pretty(value).map_err(|error| io(error.into()))?;

@@ -1,7 +1,7 @@
-//! Names and shapes of weights in Hugging Face's files against those of this program.
+//! Names and shapes of weights in Hugging Face's files, and those of this program.
 //!
-//! Ours are theirs, but for what is packed: queries, keys and values are one matrix here, and so
-//! are gate and rise.
+//! They are the same, except for packed matrices: queries, keys and values are one matrix here, and
+//! so are gate and up.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,25 @@ use crate::Result;
 use crate::architecture::{Architecture, StemInput};
 use crate::parameters::Layout;
 
-/// One tensor of a file, which is some rows of one of ours, or all.
+/// One tensor of a file, which holds some or all rows of one of our tensors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     /// Name in the files that transformers writes.
     pub(crate) name: String,
-    /// Shape there.
+    /// Shape in these files.
     pub(crate) shape: Vec<usize>,
-    /// Our shape of these rows.
+    /// Shape of the same rows in our tensor.
     part: Vec<usize>,
     /// Number of the first of these rows in our tensor.
     first: usize,
-    /// Whether the file has it (in, out) and we (out, in).
+    /// Whether the file has (in, out) where we have (out, in).
     is_turned: bool,
 }
 
 impl Piece {
-    /// The rows of our tensor that a file's tensor is. Its shape must have been checked.
+    /// The rows of our tensor, from the tensor of a file, whose shape must have been checked.
     pub(crate) fn packed(&self, theirs: &Tensor) -> Result<Tensor> {
+        // (in, out) -> (out, in); others differ by dimensions of 1 or by a flattened patch.
         Ok(if self.is_turned {
             theirs.t()?.contiguous()?
         } else {
@@ -37,7 +38,7 @@ impl Piece {
         })
     }
 
-    /// The file's tensor of ours.
+    /// The tensor of a file, from our tensor.
     pub(crate) fn unpacked(&self, ours: &Tensor) -> Result<Tensor> {
         let rows = ours.narrow(0, self.first, self.part[0])?;
         Ok(if self.is_turned {
@@ -48,7 +49,7 @@ impl Piece {
     }
 }
 
-/// What is one matrix here and several there, the first rows first.
+/// Matrices that are one here and several in files, in the order of our rows.
 const PACKED: [(&str, &[&str]); 4] = [
     ("attention.self.qkv", &["attention.self.query", "attention.self.key", "attention.self.value"]),
     (
@@ -59,23 +60,24 @@ const PACKED: [(&str, &[&str]); 4] = [
     ("mlp.gate_up_proj", &["mlp.gate_proj", "mlp.up_proj"]),
 ];
 
-/// Matrices that are (in, out) there.
+/// Matrices that are (in, out) in files: GPT-2's `Conv1D`.
 const TURNED: [&str; 4] =
     ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"];
 
-/// What stands beside the model proper there, without its prefix.
+/// Heads. In files they are next to the base model, without its prefix.
 const HEADS: [&str; 4] = ["cls.", "score.", "lm_head.", "classifier."];
 
-/// BERT's bias for each token, where the output is tied.
+/// BERT's bias for each token if the output is tied.
 const OUTPUT_BIAS: &str = "cls.predictions.bias";
 
-/// The same where it is not.
+/// The same if the output is not tied.
 const OWN_OUTPUT_BIAS: &str = "cls.predictions.decoder.bias";
 
-/// The tensors of a file that one of ours is, in the order of its rows.
+/// The tensors of a file that make one of our tensors, in the order of its rows.
 pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize]) -> Vec<Piece> {
     let packed = PACKED.iter().find(|(ours, _)| name.contains(ours));
     if let Some((ours, theirs)) = packed {
+        // Queries have H D rows, keys and values G D each; gate and up have half of the rows each.
         let head_width = architecture.head_width();
         let half = shape[0] / 2;
         let queries = architecture.form().heads * head_width;
@@ -115,16 +117,18 @@ pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize
     }]
 }
 
-/// The shape in a file of a tensor that is there in one piece.
+/// The shape in a file of a tensor that is not packed.
 fn shape_there(architecture: &dyn Architecture, name: &str, shape: &[usize]) -> Vec<usize> {
     let StemInput::Pictures { patch, .. } = architecture.stem_input() else {
         return shape.to_vec();
     };
 
     if name.ends_with("embeddings.patch_embeddings.projection.weight") {
+        // (C, 3 P P) -> (C, 3, P, P)
         return vec![shape[0], shape[1] / (patch * patch), patch, patch];
     }
 
+    // (C) -> (1, 1, C), and (T, C) -> (1, T, C)
     let leading = match name {
         name if name.ends_with("embeddings.cls_token") => 2,
         name if name.ends_with("embeddings.position_embeddings") => 1,
@@ -154,11 +158,11 @@ pub(crate) fn all_pieces(architecture: &dyn Architecture) -> BTreeMap<String, Ve
     all
 }
 
-/// The tensors, by name, that transformers has for one parameter of a model, or for its gradient.
-/// `name` is ours with the prefix of its layer or of what is shared.
+/// The tensors, by name, that transformers has for one parameter of a model or for its gradient.
+/// `name` is our name with the prefix of its layer or of the shared parameters.
 ///
 /// # Errors
-/// Fails where the device has no memory left.
+/// Fails if the device has no memory left.
 pub fn tensors(
     architecture: &dyn Architecture,
     name: &str,
@@ -168,18 +172,18 @@ pub fn tensors(
     pieces.into_iter().map(|piece| Ok((piece.name.clone(), piece.unpacked(ours)?))).collect()
 }
 
-/// A tensor that files may have twice.
+/// A tensor that files may have under two names.
 pub(crate) struct Twin {
     /// Name of the one that transformers uses.
     pub(crate) used: &'static str,
     /// Name of the other.
     pub(crate) other: &'static str,
-    /// Whether transformers writes and expects both, and then reads nothing from the other; else
-    /// they are equal, as the output is tied.
+    /// Whether transformers writes and expects both, but uses only the first. If not, both are
+    /// equal, because the output is tied.
     pub(crate) is_written: bool,
 }
 
-/// What a file of such a model may have twice.
+/// The tensors that a file of such a model may have under two names.
 pub(crate) fn twins(architecture: &dyn Architecture) -> Vec<Twin> {
     let head = architecture.head_settings();
     let prefix = architecture.shared_prefix();
@@ -200,8 +204,8 @@ pub(crate) fn twins(architecture: &dyn Architecture) -> Vec<Twin> {
     }
 }
 
-/// The names that a tensor has had in files, the one that transformers writes first. `prefix` is
-/// that of the model proper.
+/// The names that a tensor has had in files. The first one is that which transformers writes.
+/// `prefix` is that of the base model.
 pub(crate) fn spellings(prefix: &str, name: &str) -> Vec<String> {
     let mut all = vec![name.to_owned()];
     all.extend(running_name(name));
@@ -209,6 +213,7 @@ pub(crate) fn spellings(prefix: &str, name: &str) -> Vec<String> {
     let norms: Vec<_> = all.iter().filter_map(|name| old_norm(name)).collect();
     all.extend(norms);
 
+    // A base model that was saved alone has no prefix.
     let bare: Vec<_> =
         all.iter().filter_map(|name| Some(name.strip_prefix(prefix)?.to_owned())).collect();
     all.extend(bare);
@@ -216,7 +221,7 @@ pub(crate) fn spellings(prefix: &str, name: &str) -> Vec<String> {
     all
 }
 
-/// BERT's norms as the first releases had them.
+/// The name of BERT's norms in the first releases.
 fn old_norm(name: &str) -> Option<String> {
     let (stem, kind) = name.rsplit_once('.')?;
     let kind = match kind {
@@ -228,7 +233,7 @@ fn old_norm(name: &str) -> Option<String> {
     stem.ends_with("LayerNorm").then(|| format!("{stem}.{kind}"))
 }
 
-/// What transformers 5 calls a tensor of a ViT's layers while it runs.
+/// The name that a tensor of a ViT's layers has in a running model of transformers 5.
 fn running_name(name: &str) -> Option<String> {
     const RUNNING: [(&str, &str); 6] = [
         ("attention.attention.query", "attention.q_proj"),
@@ -246,23 +251,22 @@ fn running_name(name: &str) -> Option<String> {
     Some(format!("vit.layers.{layer}.{stem}.{kind}"))
 }
 
-/// What a tensor is for that files hold besides the weights of a model.
+/// What a tensor is for that a file holds besides the weights of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// It says nothing that a model needs.
+    /// Nothing: no model needs it.
     None,
-    /// A head reads it that predicts something else.
+    /// The head of another task reads it.
     Elsewhere,
-    /// Nobody knows: perhaps the model computes with it.
+    /// Unknown: perhaps the model computes with it.
     Unknown,
 }
 
-/// Masks and numbers of positions, which older releases kept.
+/// Masks and position numbers, which older releases saved.
 const BUFFERS: [&str; 4] =
     [".attn.bias", ".attn.masked_bias", "embeddings.position_ids", ".rotary_emb.inv_freq"];
 
-/// Heads of other tasks, and what reads the first position for them, without the prefix of the
-/// model proper.
+/// Heads of other tasks and their poolers, without the prefix of the base model.
 const OTHER_HEADS: [&str; 9] = [
     "cls.",
     "score.",
@@ -275,19 +279,16 @@ const OTHER_HEADS: [&str; 9] = [
     "v_head.",
 ];
 
-/// What a tensor is for that no weight of such a model is read from. `prefix` is that of the model
-/// proper.
+/// What a tensor is for that holds no weight of such a model. `prefix` is that of the base model.
 pub(crate) fn use_of(prefix: &str, name: &str) -> Use {
     let own = name.strip_prefix(prefix).unwrap_or(name);
-    // No prediction reads the pooler of a ViT.
+
+    // No head reads the pooler of a ViT, so it is not worth a note.
     if BUFFERS.iter().any(|end| name.ends_with(end))
         || prefix == "vit." && own.starts_with("pooler.")
     {
         return Use::None;
     }
 
-    match OTHER_HEADS.iter().any(|head| own.starts_with(head)) {
-        true => Use::Elsewhere,
-        false => Use::Unknown,
-    }
+    if OTHER_HEADS.iter().any(|head| own.starts_with(head)) { Use::Elsewhere } else { Use::Unknown }
 }

@@ -1,4 +1,4 @@
-//! The values of a `config.json`, each with its type and its default.
+//! Reads the values of a `config.json`, each with its type and its default.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::{ModelError, Result};
 
-/// The largest `config.json` that is read: they are of a few KiB, with labels of a few hundred.
+/// The largest `config.json` that is read. Most have a few KiB, with labels a few hundred.
 const MOST_BYTES: u64 = 16 << 20;
 
 /// The JSON of a file, which must be an object.
@@ -25,16 +25,16 @@ pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>> {
     }
 }
 
-/// The most letters of a value that a message shows.
+/// How many letters of a value a message shows at most.
 const MOST_SHOWN: usize = 80;
 
 /// The settings of a config.
 pub(crate) struct Settings<'a> {
     path: &'a Path,
-    /// What stands before the keys in messages, for an object within the config.
+    /// For an object within the config, its key. Messages show it before the keys of the object.
     within: &'a str,
     values: &'a Map<String, Value>,
-    /// The keys that were asked for.
+    /// The keys that have been read.
     asked: RefCell<BTreeSet<String>>,
 }
 
@@ -55,18 +55,18 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// The value under a key; null is none.
+    /// The value of a key; null counts as none. Marks the key as read.
     pub(crate) fn given(&self, key: &str) -> Option<&'a Value> {
         self.asked.borrow_mut().insert(key.to_owned());
         self.values.get(key).filter(|value| !value.is_null())
     }
 
-    /// Whether the file has a key, be it with null.
+    /// Whether the file has a key, even with null.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)
     }
 
-    /// The keys that nobody asked for, with values that say something: neither null, false nor
+    /// The keys that have not been read and whose values say something: they are not null, false or
     /// empty.
     pub(crate) fn unread(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
         let says_something = |value: &Value| match value {
@@ -86,8 +86,9 @@ impl<'a> Settings<'a> {
         self.values.iter()
     }
 
-    /// The refusal of a value.
+    /// The error for a value; a long one is cut.
     pub(crate) fn refuse(&self, key: &str, expected: &str, got: &str) -> ModelError {
+        // By characters: a cut inside of one would panic.
         let got = match got.char_indices().nth(MOST_SHOWN) {
             Some((end, _)) => format!("{}…", &got[..end]),
             None => got.to_owned(),
@@ -159,8 +160,8 @@ impl<'a> Settings<'a> {
         self.given(key).map(word).transpose()
     }
 
-    /// Refuses another value of a setting than the one that this program has. Where the key is
-    /// absent, transformers takes that one.
+    /// Refuses any value of a setting except the one that this program has. If the key is absent,
+    /// transformers uses that value.
     pub(crate) fn must_be(&self, key: &str, only: &Value) -> Result<()> {
         match self.given(key) {
             Some(value) if !is_equal(value, only) => Err(self.refuse_value(key, &only.to_string())),
@@ -178,7 +179,7 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// Equality of values, in which 1 and 1.0 are the same.
+/// Equality of values, for which 1 and 1.0 are the same.
 fn is_equal(a: &Value, b: &Value) -> bool {
     match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => a == b,

@@ -1,4 +1,4 @@
-//! The files of a folder's weights, one or several, of which one tensor at a time is read.
+//! The files of a folder's weights, one or several. One tensor at a time is read.
 
 mod numbers;
 mod pickle;
@@ -25,28 +25,28 @@ const WEIGHT_MAP: &str = "weight_map";
 const LAYOUTS: [(&str, &str); 2] =
     [(SINGLE, "model.safetensors.index.json"), (TORCH_SINGLE, "pytorch_model.bin.index.json")];
 
-/// What marks a folder of changes to a model, which PEFT reads.
+/// The file that marks a folder as a PEFT adapter: changes to a model, not a model.
 const ADAPTER: &str = "adapter_config.json";
 
-/// What wraps the names of a model: `torch.compile`, data parallelism, PEFT.
+/// Prefixes that wrappers add to all names: `torch.compile`, data parallelism, PEFT.
 const WRAPPERS: [&str; 3] = ["_orig_mod.", "module.", "base_model.model."];
 
-/// The files of a folder, and the place of each tensor.
+/// The files of a folder, and the location of each tensor.
 pub(crate) struct Shards {
     files: Vec<TensorFile>,
-    /// By the name without what wraps it.
-    places: BTreeMap<String, Place>,
-    /// What every name began with.
+    /// By the name without the prefixes of wrappers.
+    locations: BTreeMap<String, TensorLocation>,
+    /// The prefixes that all names had.
     wrapper: String,
-    /// How many names are another tensor's.
+    /// How many names are second names of a tensor.
     aliases: usize,
 }
 
 /// Where a tensor is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct TensorLocation {
     file: usize,
-    /// Its name in the file, of several the one that it is read by.
+    /// The name in the file by which it is read, if it has several.
     name: String,
 }
 
@@ -57,14 +57,14 @@ enum TensorFile {
 }
 
 impl Shards {
-    /// Opens `model.safetensors` or the files that `model.safetensors.index.json` names; where
-    /// there is neither, `pytorch_model.bin` or the files of its index.
+    /// Opens `model.safetensors` or the files that `model.safetensors.index.json` names. If there
+    /// is neither, opens `pytorch_model.bin` or the files of its index.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let refuse = |reason: String| ModelError::Format { path: folder.to_owned(), reason };
         if folder.join(ADAPTER).exists() {
             return Err(refuse(format!(
-                "expected the weights of a model, got {ADAPTER}: merge the adapter into its model with PEFT's \
-                 merge_and_unload and save that"
+                "expected the weights of a model, got {ADAPTER}: merge the adapter into its model \
+                 with PEFT's merge_and_unload and save that"
             )));
         }
 
@@ -99,6 +99,8 @@ impl Shards {
         for (tensor, _) in map.iter() {
             let file = map.word(tensor)?.unwrap_or_default();
             let mut parts = Path::new(file).components();
+
+            // A single plain name: an index must not lead out of its folder.
             if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
                 let expected = "the name of a file in the same folder";
                 return Err(map.refuse(tensor, expected, &format!("\"{file}\"")));
@@ -112,7 +114,8 @@ impl Shards {
             names.iter().filter(|name| !folder.join(name).exists()).copied().collect();
         if !missing.is_empty() {
             let reason = format!(
-                "expected the files that it names in its folder, got none called {}: fetch the model again",
+                "expected the files that it names in its folder, got none called {}: \
+                 fetch the model again",
                 listed(&missing)
             );
             return Err(ModelError::Format { path: index.to_owned(), reason });
@@ -120,7 +123,7 @@ impl Shards {
 
         let files = names.iter().map(|name| TensorFile::open(&folder.join(name)));
         let files = files.collect::<Result<Vec<_>>>()?;
-        let mut places = BTreeMap::new();
+        let mut file_numbers = BTreeMap::new();
 
         for (tensor, file) in named {
             let number = names.binary_search(&file).unwrap_or_default();
@@ -131,71 +134,77 @@ impl Shards {
                 return Err(ModelError::Format { path: files[number].path().to_owned(), reason });
             }
 
-            places.insert(tensor, number);
+            file_numbers.insert(tensor, number);
         }
 
-        Self::new(files, places)
+        Self::new(files, file_numbers)
     }
 
-    /// The files with the number of the file that each tensor is in.
+    /// These files; `named` has the number of the file of each tensor.
     fn new(files: Vec<TensorFile>, named: BTreeMap<String, usize>) -> Result<Self> {
-        let mut places: BTreeMap<_, _> =
-            named.into_iter().map(|(name, file)| (name.clone(), Place { file, name })).collect();
+        let mut locations: BTreeMap<_, _> = named
+            .into_iter()
+            .map(|(name, file)| (name.clone(), TensorLocation { file, name }))
+            .collect();
         let mut aliases = 0;
         for (number, file) in files.iter().enumerate() {
             for (alias, name) in file.aliases() {
-                // Another file's tensor of this name is another tensor.
-                if places.get(&alias).is_none_or(|place| place.file == number) {
-                    places.insert(alias, Place { file: number, name });
+                // A tensor of this name in another file is a tensor in its own right.
+                if locations.get(&alias).is_none_or(|location| location.file == number) {
+                    locations.insert(alias, TensorLocation { file: number, name });
                     aliases += 1;
                 }
             }
         }
 
-        let wrapper = wrapper(places.keys());
-        let places = places
+        let wrapper = wrapper(locations.keys());
+        let locations = locations
             .into_iter()
-            .map(|(name, place)| (name[wrapper.len()..].to_owned(), place))
+            .map(|(name, location)| (name[wrapper.len()..].to_owned(), location))
             .collect();
 
-        Ok(Self { files, places, wrapper, aliases })
+        Ok(Self { files, locations, wrapper, aliases })
     }
 
     /// Names of all tensors, in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.places.keys().map(String::as_str)
+        self.locations.keys().map(String::as_str)
     }
 
+    /// Whether there is a tensor of this name.
     pub(crate) fn holds(&self, name: &str) -> bool {
-        self.places.contains_key(name)
+        self.locations.contains_key(name)
     }
 
-    /// Where a tensor is, if there is one of this name: the same place for names of the same
-    /// tensor.
-    pub(crate) fn place(&self, name: &str) -> Option<&Place> {
-        self.places.get(name)
+    /// Where a tensor is, if there is one of this name. All names of a tensor have the same
+    /// location.
+    pub(crate) fn location(&self, name: &str) -> Option<&TensorLocation> {
+        self.locations.get(name)
     }
 
-    /// The shape of a tensor, and the file it is in, if there is one of this name.
+    /// The shape of a tensor and its file, if there is one of this name.
     pub(crate) fn shape(&self, name: &str) -> Option<(&[usize], &Path)> {
-        let Place { file, name } = self.places.get(name)?;
+        let TensorLocation { file, name } = self.locations.get(name)?;
         let file = &self.files[*file];
         Some((file.shape(name)?, file.path()))
     }
 
     /// The number format of a tensor, if there is one of this name.
     pub(crate) fn numbers(&self, name: &str) -> Option<Numbers> {
-        let Place { file, name } = self.places.get(name)?;
+        let TensorLocation { file, name } = self.locations.get(name)?;
         self.files[*file].numbers(name)
     }
 
     /// A tensor as f32, if there is one of this name.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Tensor>> {
-        self.places.get(name).map(|Place { file, name }| self.files[*file].read(name)).transpose()
+        self.locations
+            .get(name)
+            .map(|TensorLocation { file, name }| self.files[*file].read(name))
+            .transpose()
     }
 
-    /// What a person should know of the files: what was taken off the names, and which tensors have
-    /// several.
+    /// Notes for a person: which prefix was removed from the names, and how many names are second
+    /// names.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if !self.wrapper.is_empty() {
@@ -216,13 +225,15 @@ impl Shards {
     }
 }
 
-/// What wraps all of some names, from the outside in.
+/// The prefixes of wrappers that all names have, from the outermost to the innermost.
 fn wrapper<'a>(names: impl Iterator<Item = &'a String> + Clone) -> String {
     let mut whole = String::new();
 
     loop {
         let is_on_all = |wrapper: &&&str| {
             let mut names = names.clone().peekable();
+
+            // A name that is only a prefix is left as it is.
             names.peek().is_some()
                 && names.all(|name| {
                     name[whole.len()..].strip_prefix(**wrapper).is_some_and(|rest| !rest.is_empty())
@@ -234,7 +245,7 @@ fn wrapper<'a>(names: impl Iterator<Item = &'a String> + Clone) -> String {
     }
 }
 
-/// The first of some names, and how many more there are.
+/// The first names of a list, and how many more there are.
 pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<_> =
@@ -246,7 +257,7 @@ pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     }
 }
 
-/// One method of both formats.
+/// Calls a method that both formats have.
 macro_rules! of_either {
     ($file:expr, $name:ident => $call:expr) => {
         match $file {
@@ -257,15 +268,15 @@ macro_rules! of_either {
 }
 
 impl TensorFile {
-    /// Opens a file by what its name ends with. One that cannot be read is named as what it is,
-    /// where that is known.
+    /// Opens a file by the ending of its name. The error for a file that cannot be read says what
+    /// the file is, if that is known.
     fn open(path: &Path) -> Result<Self> {
         if path.extension().is_none_or(|end| end != "bin" && end != "pt" && end != "pth") {
             return Ok(Self::Safe(SafeFile::open(path)?));
         }
 
         TorchFile::open(path).map(Self::Torch).map_err(|error| match (Foreign::at(path), error) {
-            // torch writes both.
+            // torch writes both, so they are not foreign.
             (None | Some(Foreign::Zip | Foreign::Pickle), error) => error,
             (Some(foreign), ModelError::Format { path, .. }) => {
                 ModelError::Format { path, reason: format!("expected weights, got {foreign}") }

@@ -1,4 +1,4 @@
-//! The weights of a folder under this program's names.
+//! The weights of a folder, by this program's names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::architecture::Architecture;
 use crate::error::Context;
 use crate::{ModelError, Result};
 
-/// For each layer of a folder's model the lowest one whose weights are the same tensors of its
-/// files; nothing but headers and tied tables is read.
+/// For each layer of a folder's model, the lowest layer whose weights are the same tensors of its
+/// files. Only headers and tied tables are read.
 ///
 /// # Errors
 /// As [`Weights::open`].
@@ -27,29 +27,32 @@ pub fn tied_layers(folder: &Path, architecture: &dyn Architecture) -> Result<Vec
 pub struct Weights {
     folder: PathBuf,
     shards: Shards,
-    /// What each of our tensors is there.
+    /// The pieces of each of our tensors, by our names.
     pieces: BTreeMap<String, Vec<Piece>>,
-    /// The name in these files of every piece that they have, by the name that transformers writes.
+    /// For every piece that these files have: its name in them, by the name that transformers
+    /// writes.
     found: BTreeMap<String, String>,
+    /// Tensors of other heads.
     unused: Vec<String>,
     device: Device,
 }
 
 impl Weights {
-    /// Opens the weights of a folder for such a model, and reads the headers. Tensors are put on
-    /// `device`.
+    /// Opens the weights of a folder for such a model and reads the headers. Tensors that are read
+    /// later are put on `device`.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where a file cannot be read; [`ModelError::Format`] where there is none,
-    /// one is damaged or missing, the index names a file outside of the folder, a second copy of a
-    /// tied tensor differs from the first, or a tensor is there that such a model computes nothing
-    /// with.
+    /// - [`ModelError::Io`] if a file cannot be read;
+    /// - [`ModelError::Format`] if there is no file, one is damaged or missing, the index names a
+    ///   file outside of the folder, a second copy of a tied tensor differs from the first, or a
+    ///   tensor has an unknown name.
     pub fn open(folder: &Path, architecture: &dyn Architecture, device: &Device) -> Result<Self> {
         let shards = Shards::open(folder).map_err(named)?;
         let pieces = all_pieces(architecture);
         let prefix = architecture.shared_prefix();
         let twins = twins(architecture);
 
+        // Of several names in the files, the one that transformers writes is preferred.
         let find = |name: &str| {
             let mut all = spellings(prefix, name);
             all.extend(
@@ -64,8 +67,8 @@ impl Weights {
         let in_use: BTreeSet<&str> = found.values().map(String::as_str).collect();
         let is_twin = |name: &str| twins.iter().any(|twin| twin.other == name);
         let mut unused = Vec::new();
-
         let mut unknown = Vec::new();
+
         for name in shards.names().filter(|name| !in_use.contains(name) && !is_twin(name)) {
             match use_of(prefix, name) {
                 Use::None => {}
@@ -88,14 +91,15 @@ impl Weights {
         Ok(weights)
     }
 
-    /// One tensor by our name, for [`Model::from_weights`](crate::Model::from_weights); nothing for
+    /// One tensor by our name, for [`Model::from_weights`](crate::Model::from_weights); `None` for
     /// a name that such a model does not have.
     ///
     /// # Errors
-    /// [`ModelError::Weight`], with the name that transformers writes, for a tensor that is missing
-    /// or has another shape; [`ModelError::Format`] for one of another type;
-    /// [`ModelError::NotFinite`] for one with NaN or infinities; [`ModelError::Io`] where it cannot
-    /// be read.
+    /// - [`ModelError::Weight`], with the name that transformers writes, for a tensor that is
+    ///   missing or has another shape;
+    /// - [`ModelError::Format`] for a tensor of another number format;
+    /// - [`ModelError::NotFinite`] for a tensor with NaN or infinities;
+    /// - [`ModelError::Io`] if it cannot be read.
     pub fn lookup(&self, ours: &str) -> Result<Option<Tensor>> {
         let Some(pieces) = self.pieces.get(ours) else { return Ok(None) };
         let parts = pieces
@@ -103,6 +107,7 @@ impl Weights {
             .map(|piece| piece.packed(&self.read(piece)?))
             .collect::<Result<Vec<_>>>()?;
 
+        // Rows of the pieces, one after the other.
         let packed = match parts.as_slice() {
             [only] => only.clone(),
             parts => Tensor::cat(parts, 0).context(|| format!("packing {ours}"))?,
@@ -112,32 +117,34 @@ impl Weights {
         Ok(Some(moved))
     }
 
-    /// Whether the files have all of one of our tensors: where not, a head that is new to a model
-    /// can be drawn.
+    /// Whether the files have all pieces of one of our tensors. If not, a head that is new to a
+    /// model can be drawn.
     #[must_use]
     pub fn holds(&self, ours: &str) -> bool {
         let is_found = |piece: &Piece| self.found.contains_key(&piece.name);
         self.pieces.get(ours).is_some_and(|pieces| pieces.iter().all(is_found))
     }
 
-    /// For each layer the lowest one whose weights are the same tensors of the files under other
-    /// names.
+    /// For each layer, the lowest layer whose weights are the same tensors of the files. A layer of
+    /// which the files lack a tensor is its own.
     #[must_use]
     pub fn tied_layers(&self, architecture: &dyn Architecture) -> Vec<usize> {
         let layout = architecture.block_layout();
-        let places = |layer: usize| -> Vec<_> {
+        let locations = |layer: usize| -> Vec<_> {
             let ours = layout
                 .entries()
                 .iter()
                 .map(|entry| format!("{}{}", architecture.block_prefix(layer), entry.name));
             let pieces = ours.filter_map(|name| self.pieces.get(&name)).flatten();
             pieces
-                .map(|piece| self.found.get(&piece.name).and_then(|name| self.shards.place(name)))
+                .map(|piece| {
+                    self.found.get(&piece.name).and_then(|name| self.shards.location(name))
+                })
                 .collect()
         };
 
         let mut first = BTreeMap::new();
-        let owner = |layer| match places(layer) {
+        let owner = |layer| match locations(layer) {
             known if known.iter().all(Option::is_some) => *first.entry(known).or_insert(layer),
             _ => layer,
         };
@@ -145,14 +152,14 @@ impl Weights {
         (0..architecture.n_layers()).map(owner).collect()
     }
 
-    /// Names of the tensors that such a model does not read, in order: those of heads for something
-    /// else. Buffers that hold no weights are not among them.
+    /// Names of the tensors of other heads, which such a model does not read, in order. Buffers
+    /// that hold no weights are not among them.
     #[must_use]
     pub fn unused(&self) -> &[String] {
         &self.unused
     }
 
-    /// What a person should know of how the files were read.
+    /// Notes for a person about how the files are read.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.shards.notes();
@@ -169,6 +176,7 @@ impl Weights {
         notes
     }
 
+    /// One tensor of the files, checked and as f32.
     fn read(&self, piece: &Piece) -> Result<Tensor> {
         let refuse = |got| ModelError::Weight {
             name: piece.name.clone(),
@@ -189,14 +197,16 @@ impl Weights {
         Ok(tensor)
     }
 
-    /// Refuses tensors that the model proper would compute with if it were what its config says.
+    /// Refuses tensors of unknown names: with them the model may compute something else than its
+    /// config says.
     fn check_names(&self, unknown: &[String]) -> Result<()> {
         if unknown.is_empty() {
             return Ok(());
         }
 
         let reason = format!(
-            "expected the weights of the model that its config.json describes, got {} that such a model does not have: {}",
+            "expected the weights of the model that its config.json describes, \
+             got {} that such a model does not have: {}",
             unknown.len(),
             listed(unknown)
         );
@@ -204,7 +214,7 @@ impl Weights {
         Err(ModelError::Format { path: self.folder.clone(), reason })
     }
 
-    /// Refuses a tied tensor whose second copy is another tensor.
+    /// Refuses a tied tensor whose second copy has other bits.
     fn check_twins(&self, twins: &[Twin]) -> Result<()> {
         for Twin { used, other, .. } in twins.iter().filter(|twin| !twin.is_written) {
             let Some(found) = self.found.get(*used).filter(|found| found != other) else {
@@ -214,6 +224,7 @@ impl Weights {
             else {
                 continue;
             };
+            // Compared as bits, so that a NaN in both is equal. It is refused when it is read.
             if first.dims() != second.dims() || bits(&first)? != bits(&second)? {
                 let reason = format!(
                     "expected `{other}` to equal `{found}`, as the output is tied, got another"
@@ -226,8 +237,8 @@ impl Weights {
     }
 }
 
-/// Says what a file is that holds no weights at all: what git or a failed download left in its
-/// place.
+/// Says what a file is that holds no weights at all, for example what git or a failed download left
+/// there.
 fn named(error: ModelError) -> ModelError {
     let ModelError::Format { path, reason } = error else { return error };
     match Foreign::at(&path) {
@@ -238,8 +249,7 @@ fn named(error: ModelError) -> ModelError {
     }
 }
 
-/// Refuses NaN and infinities: nobody can compute with them, and what is made of them is no number
-/// either.
+/// Refuses NaN and infinities: everything that is computed from them is NaN or infinite too.
 fn refuse_not_finite(tensor: &Tensor, name: &str, path: &Path) -> Result<()> {
     let values = tensor.flatten_all()?.to_vec1::<f32>()?;
     match values.iter().filter(|value| !value.is_finite()).count() as u64 {

@@ -1,4 +1,4 @@
-//! Factors of residual branches, moved into the weights that end the branches.
+//! Moves the factors of residual branches into the weights that end the branches.
 
 use candle_core::Tensor;
 
@@ -7,21 +7,22 @@ use crate::binding::Binding;
 use crate::{Model, ModelError, Result};
 
 impl Model {
-    /// Whether a layer multiplies its residual branches by something else than 1.
+    /// Whether any layer multiplies its residual branches by another factor than 1.
     #[must_use]
     pub fn has_residual_factors(&self) -> bool {
         (0..self.binding.n_layers()).any(|layer| self.architecture.residual_factor(layer) != 1.0)
     }
 
-    /// A model of the same function, up to the rounding of weights, without factors of residual
-    /// branches: for readers that know none. `plain` is this architecture with factors of 1.
+    /// A model without factors of residual branches that computes the same function, up to the
+    /// rounding of weights. It is for readers that know no such factors. `plain` is this
+    /// architecture with factors of 1.
     ///
-    /// Layers that use one block with different factors do not share it in the result: weights and
-    /// factors no longer come apart. Frozen weights are stored in it.
+    /// Layers that use one block with different factors do not share it in the result, because the
+    /// factors are now part of the weights. Frozen weights are stored in the result.
     ///
     /// # Errors
-    /// [`ModelError::Export`] where `plain` has factors itself; fails where the device has no
-    /// memory left.
+    /// [`ModelError::Export`] if `plain` has factors itself; fails if the device has no memory
+    /// left.
     pub fn folded(&self, plain: Box<dyn Architecture>) -> Result<Self> {
         let layers = 0..self.binding.n_layers();
         if let Some(factor) =
@@ -40,7 +41,7 @@ impl Model {
         Ok(folded.training(self.trains).computing_in(self.activations))
     }
 
-    /// Layers share here if they use one block with one factor.
+    /// The binding of the result: layers share if they use one block with one factor.
     fn folded_binding(&self) -> Binding {
         let before = self.binding.partition();
         let layers = 0..self.binding.n_layers();
@@ -54,15 +55,17 @@ impl Model {
         let after: Vec<_> = layers.clone().map(lowest).collect();
         let frozen: Vec<_> =
             layers.clone().filter(|&layer| self.binding.is_frozen(layer)).collect();
-        let is_parted = |layer: usize| after[layer] == layer && before[layer] != layer;
-        let trains = |&layer: &usize| self.binding.is_independent(layer) || is_parted(layer);
+
+        // A layer that no longer shares has its own block, so it trains by itself.
+        let is_split = |layer: usize| after[layer] == layer && before[layer] != layer;
+        let trains = |&layer: &usize| self.binding.trains_alone(layer) || is_split(layer);
         let independent: Vec<_> = layers.filter(trains).collect();
 
         Binding::from_parts(&after, &frozen, &independent)
-            .expect("the lowest layer of each group is its own")
+            .expect("each layer names the lowest layer of its group, which names itself")
     }
 
-    /// A parameter by its name, times the factor of its layer where it ends a branch.
+    /// A parameter by its name. If it ends a branch, it is multiplied by the factor of its layer.
     fn folded_parameter(&self, name: &str) -> Result<Option<Tensor>> {
         for layer in 0..self.binding.n_layers() {
             let Some(own) = name.strip_prefix(self.architecture.block_prefix(layer).as_str())

@@ -1,4 +1,6 @@
-//! The binding against the recordings of the authors' code, and its laws.
+//! Bindings: compared with recordings of the authors' code, and their laws.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use dlt_models::binding::{Binding, Change, Move, Rules};
 use dlt_spec::spec::{FirstTie, Gradient, Merge, Retied, Tie, Untie};
@@ -74,7 +76,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 }
 
 proptest! {
-    /// Whatever happened before: under `copy` and `follow`, storage is grouped as the state says.
+    /// Under `copy` and `follow` storage is grouped as the state says, after any earlier decisions.
     #[test]
     fn law_joint_decisions_reproduce_the_state(actions in actions()) {
         let n_layers = actions[0].n_layers();
@@ -83,38 +85,39 @@ proptest! {
 
         for action in &actions {
             let to = State::from_action(action);
-            binding.apply(&PAPER, &Change { from: &from, to: &to, action, visited: None }).expect("equal depths");
+            let change = Change { from: &from, to: &to, action, visited: None };
+            binding.apply(&PAPER, &change).expect("equal depths");
             prop_assert_eq!(binding.partition(), to.owners());
-            prop_assert_eq!(binding.n_independent(), to.n_independent());
+            prop_assert_eq!(binding.n_training_alone(), to.n_independent());
             prop_assert!((0..n_layers).all(|layer| !binding.is_frozen(layer)));
             from = to;
         }
     }
 
-    /// A bank of labels that follows the moves: an untied layer holds what it used before the
-    /// decision, a tied one what its owner holds after it, and only storages in use are left.
+    /// In a bank of labels that follows the moves, an untied layer holds what it used before the
+    /// decision, and a tied layer what its owner holds after it. Only storages in use are left.
     #[test]
     fn law_moves_carry_what_each_layer_used(actions in actions()) {
         let n_layers = actions[0].n_layers();
         let mut binding = Binding::of_state(&State::independent(n_layers));
         let mut from = State::independent(n_layers);
-        let mut bank: std::collections::BTreeMap<_, String> =
+        let mut bank: BTreeMap<_, String> =
             (0..n_layers).map(|layer| (binding.storage(layer), layer.to_string())).collect();
 
         for action in &actions {
             let to = State::from_action(action);
-            let used: Vec<_> = (0..n_layers).map(|layer| bank[&binding.storage(layer)].clone()).collect();
-            let change = Change { from: &from, to: &to, action, visited: None };
-            let settlement = binding.apply(&PAPER, &change).expect("equal depths");
-            let holds = |bank: &std::collections::BTreeMap<_, String>, binding: &Binding| -> Vec<String> {
+            let holds = |bank: &BTreeMap<_, String>, binding: &Binding| -> Vec<String> {
                 (0..n_layers).map(|layer| bank[&binding.storage(layer)].clone()).collect()
             };
+            let used = holds(&bank, &binding);
+            let change = Change { from: &from, to: &to, action, visited: None };
+            let settlement = binding.apply(&PAPER, &change).expect("equal depths");
 
             let keeps_function = settlement.keeps_function;
             for step in settlement.moves {
                 match step {
                     Move::Materialise(id) => { bank.insert(id, "initial".to_owned()); }
-                    Move::Copy { from, to } => { let copy = bank[&from].clone(); bank.insert(to, copy); }
+                    Move::Copy { from, to } => { bank.insert(to, bank[&from].clone()); }
                     Move::Blend { .. } => panic!("nothing is averaged under the paper's rules"),
                     Move::Release(id) => { bank.remove(&id); }
                 }
@@ -126,22 +129,25 @@ proptest! {
 
             // Equal labels are equal weights, so no decision that changes one keeps the function.
             prop_assert!(!keeps_function || holds(&bank, &binding) == used);
-            let moved = (0..n_layers).any(|layer| to.owner(layer) != layer && from.owner(layer) != from.owner(to.owner(layer)));
+            let moved = (0..n_layers).any(|layer| {
+                let owner = to.owner(layer);
+                owner != layer && from.owner(layer) != from.owner(owner)
+            });
             prop_assert_eq!(keeps_function, !moved);
             prop_assert_eq!(bank.len(), to.n_independent());
             from = to;
         }
     }
 
-    /// Averaging: a block becomes the mean of what its layers used before, where that block is
-    /// gone; layers that came from a block which stays count for the owner's. The moments go the
-    /// same way.
+    /// Under `average` a block becomes the mean of what its layers used before, if those blocks are
+    /// released. A layer that used a block which stays counts for its owner's block. The moments
+    /// are averaged in the same way.
     #[test]
     fn law_averaged_blocks_are_the_mean_of_what_their_layers_used(actions in actions()) {
         let n_layers = actions[0].n_layers();
         let mut binding = Binding::of_state(&State::independent(n_layers));
         let mut from = State::independent(n_layers);
-        let mut bank: std::collections::BTreeMap<_, f64> =
+        let mut bank: BTreeMap<_, f64> =
             (0..n_layers).map(|layer| (binding.storage(layer), (layer * layer) as f64)).collect();
         let rules = Rules { merge: Merge::Average, ..PAPER };
 
@@ -166,19 +172,25 @@ proptest! {
                 }
             }
 
-            // Moments of layers that untied are inherited before any are averaged.
+            // Layers that untie inherit their moments before any moments are averaged.
             for &(layer, owner) in &settlement.untied {
                 moments[layer] = used[owner.expect("no layer is frozen")];
             }
 
             for merged in &settlement.merged {
-                prop_assert!(before.is_independent(merged.from) && binding.is_independent(merged.into));
-                moments[merged.into] = (1.0 - merged.share) * moments[merged.into] + merged.share * used[merged.from];
+                prop_assert!(before.trains_alone(merged.from) && binding.trains_alone(merged.into));
+                let share = merged.share;
+                moments[merged.into] =
+                    (1.0 - share) * moments[merged.into] + share * used[merged.from];
             }
 
-            let stays = |layer: usize| (0..n_layers).any(|other| binding.storage(other) == before.storage(layer));
+            let stays = |layer: usize| {
+                (0..n_layers).any(|other| binding.storage(other) == before.storage(layer))
+            };
             for group in to.groups() {
-                let voices = group.members.iter().map(|&layer| used[if stays(layer) { group.owner } else { layer }]);
+                let voices = group.members.iter().map(|&layer| {
+                    used[if stays(layer) { group.owner } else { layer }]
+                });
                 let mean = voices.sum::<f64>() / group.members.len() as f64;
                 prop_assert!((bank[&binding.storage(group.owner)] - mean).abs() < 1e-9);
                 prop_assert!((moments[group.owner] - mean).abs() < 1e-9);
@@ -189,7 +201,7 @@ proptest! {
         }
     }
 
-    /// Gradient slots: an independent position has its own; a tied one its group's (`sum`) or none
+    /// An independent position has its own slot. A tied one has that of its group (`sum`) or none
     /// (`owner`).
     #[test]
     fn law_slots_follow_the_groups(actions in actions()) {
@@ -199,7 +211,8 @@ proptest! {
         for action in &actions {
             let to = State::from_action(action);
             let mut binding = Binding::frozen(n_layers);
-            binding.apply(&PAPER, &Change { from: &from, to: &to, action, visited: None }).expect("equal depths");
+            let change = Change { from: &from, to: &to, action, visited: None };
+            binding.apply(&PAPER, &change).expect("equal depths");
 
             for layer in 0..n_layers {
                 prop_assert_eq!(binding.slot(layer, Gradient::Sum), Some(to.owner(layer)));
@@ -209,8 +222,8 @@ proptest! {
         }
     }
 
-    /// No reading of the method leaves an independent layer without a block of its own to train, or
-    /// a storage that nothing made: every storage in use exists after the moves.
+    /// Under every reading of the method each storage in use exists after the moves, and a layer
+    /// that trains has a block.
     #[test]
     fn law_every_reading_keeps_its_blocks(
         actions in actions(),
@@ -232,10 +245,11 @@ proptest! {
         let n_layers = actions[0].n_layers();
         let mut binding = Binding::frozen(n_layers);
         let mut whole = Action::all_zero(n_layers);
-        let mut blocks = std::collections::BTreeSet::from([binding.storage(0)]);
+        let mut blocks = BTreeSet::from([binding.storage(0)]);
 
         for action in &actions {
-            let visits: Vec<_> = if one_by_one { (1..n_layers).map(Some).collect() } else { vec![None] };
+            let visits: Vec<_> =
+                if one_by_one { (1..n_layers).map(Some).collect() } else { vec![None] };
             for visited in visits {
                 let from = State::from_action(&whole);
                 match visited {
@@ -288,7 +302,7 @@ fn literal_first_tie_leaves_layers_frozen_until_their_state_changes() {
 
     assert_eq!(binding.partition(), [0, 1, 2, 3]);
     assert!(binding.is_frozen(1) && binding.is_frozen(3) && !binding.is_frozen(2));
-    assert_eq!((binding.n_independent(), binding.n_distinct()), (2, 4));
+    assert_eq!((binding.n_training_alone(), binding.n_distinct()), (2, 4));
     joint(&mut binding, &literal, &state, &[0, 0, 2, 2]);
     assert_eq!(binding.partition(), [0, 1, 2, 2]);
     assert!(binding.is_frozen(1) && !binding.is_frozen(3));
@@ -299,23 +313,27 @@ fn a_trainable_start_is_tied_by_the_first_decision_or_where_the_state_changes() 
     let start = || Binding::of_state(&State::independent(4));
     let mut binding = start();
     joint(&mut binding, &PAPER, &State::all_tied(4), &[0, 0, 2, 2]);
-    assert_eq!((binding.partition(), binding.n_independent()), (vec![0, 0, 2, 2], 2));
+    assert_eq!((binding.partition(), binding.n_training_alone()), (vec![0, 0, 2, 2], 2));
 
     let literal = Rules { first_tie: FirstTie::Literal, ..PAPER };
     let mut binding = start();
     let state = joint(&mut binding, &literal, &State::all_tied(4), &[0, 0, 2, 0]);
 
     assert_eq!(
-        (binding.partition(), binding.n_independent()),
+        (binding.partition(), binding.n_training_alone()),
         (vec![0, 1, 2, 3], 4),
         "all train their own"
     );
     let state = joint(&mut binding, &literal, &state, &[0, 0, 2, 2]);
-    assert_eq!((binding.partition(), binding.n_independent()), (vec![0, 1, 2, 2], 3));
+    assert_eq!((binding.partition(), binding.n_training_alone()), (vec![0, 1, 2, 2], 3));
 
     let block = binding.storage(1);
     joint(&mut binding, &literal, &state, &[0, 1, 2, 2]);
-    assert_eq!((binding.storage(1), binding.n_independent()), (block, 3), "it trains what it had");
+    assert_eq!(
+        (binding.storage(1), binding.n_training_alone()),
+        (block, 3),
+        "it trains what it had"
+    );
 }
 
 #[test]
@@ -326,7 +344,7 @@ fn first_member_that_unties_takes_over_an_abandoned_block() {
 
     joint(&mut binding, &PAPER, &from, &[0, 0, 2, 2]);
     assert_eq!(binding.partition(), [0, 0, 2, 2]);
-    assert_eq!(binding.storage(2), block, "no copy is made of a block that nobody else keeps");
+    assert_eq!(binding.storage(2), block, "no copy is made of a block that no other layer keeps");
 }
 
 #[test]
@@ -337,7 +355,7 @@ fn alias_shares_storage_while_the_state_says_independent() {
 
     joint(&mut binding, &alias, &state, &[0, 1, 1]);
     assert_eq!(binding.partition(), [0, 0, 0]);
-    assert_eq!((binding.n_independent(), binding.n_distinct()), (2, 1));
+    assert_eq!((binding.n_training_alone(), binding.n_distinct()), (2, 1));
     assert_eq!(binding.slot(1, Gradient::Owner), Some(1));
 }
 

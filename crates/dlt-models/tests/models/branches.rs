@@ -1,5 +1,5 @@
-//! Factors of residual branches: what they change, what they leave, and the same function without
-//! them.
+//! Factors of residual branches: what they change, what they do not change, and models of the same
+//! function without them.
 
 use candle_core::Tensor;
 use dlt_kernels::Kernels;
@@ -14,14 +14,15 @@ use dlt_state::State;
 use crate::families::{Family, KERNELS, all, bits};
 use crate::fixtures::{PAPER, distance};
 
-/// Powers of two: a product with one is exact, so it does not matter what is multiplied.
+/// Powers of two: products with them are exact, so it does not matter whether branches or weights
+/// are multiplied.
 const EXACT: [f64; 4] = [0.5, 0.5, 0.25, 0.25];
 const THIRDS: [f64; 4] = [1.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0];
 
-/// Scores are below 4, and a factor of a third is rounded where it stands.
+/// Scores are below 4. A factor of a third is rounded differently in branches and in weights.
 const SCORE_TOLERANCE: f64 = 1e-5;
 
-/// bf16 keeps 8 bits; relative to the loss, and to the norm of all gradients.
+/// bf16 has 8 bits. Relative to the loss, and to the norm of all gradients.
 const NARROW_TOLERANCE: [f64; 2] = [2e-2, 6e-2];
 
 fn of_state(owners: [usize; 4]) -> Binding {
@@ -86,7 +87,7 @@ fn law_scaled_branches_that_are_computed_again_are_the_same() {
     }
 }
 
-/// A frozen layer is computed again whatever is kept, with its own factor.
+/// A frozen layer is always computed again, with its own factor.
 #[test]
 fn law_frozen_layers_have_their_factors() {
     for family in Family::ALL {
@@ -138,7 +139,7 @@ fn law_narrow_scaled_branches_come_near_to_wide_ones() {
     }
 }
 
-/// The factor is a layer's, not a group's: a copy of the block goes on with it.
+/// A factor belongs to a layer, not to a group, so it stays if the layer gets a copy of its block.
 #[test]
 fn law_a_split_keeps_the_function_of_scaled_branches() {
     let from = State::all_tied(4);
@@ -190,10 +191,10 @@ fn law_factors_in_the_weights_compute_the_same() {
     }
 }
 
-/// One block with two factors is two blocks once the factors are in the weights; frozen weights are
-/// stored with theirs.
+/// One block with two factors becomes two blocks when the factors go into the weights. Frozen
+/// weights are stored with their factors.
 #[test]
-fn blocks_with_different_factors_are_parted() {
+fn blocks_with_different_factors_are_split() {
     for family in Family::ALL {
         for (binding, partition) in
             [(of_state([0, 0, 0, 3]), [0, 0, 2, 3]), (Binding::frozen(4), [0, 1, 2, 3])]
@@ -218,7 +219,7 @@ fn rejects_factors_that_a_reader_would_not_know() {
     says(
         model
             .folded(Family::Gpt2.scaled(&[1.0, 0.5, 1.0, 1.0]))
-            .expect_err("factors would be there twice"),
+            .expect_err("factors would be applied twice"),
     );
     let mut spec = Spec::default();
     spec.model.layers = 4;

@@ -27,7 +27,7 @@ pub(crate) const VOCABULARY: usize = 31;
 pub(crate) const PICTURE: usize = 6;
 const PATCH: usize = 2;
 
-/// Classes, where there is more than a single score.
+/// Number of classes, if there is more than a single score.
 pub(crate) const CLASSES: usize = 3;
 
 /// A family with an objective, small.
@@ -46,7 +46,7 @@ pub(crate) enum Family {
     VitMean,
     Llama,
     LlamaClasses,
-    /// With biases, a width of heads of its own, and turned queries and keys that grow.
+    /// With biases, a separate width of heads, and a factor on rotated queries and keys.
     LlamaBiased,
 }
 
@@ -163,8 +163,8 @@ impl Family {
             .expect("a small model fits")
     }
 
-    /// Windows by a formula. Where there are several, the first one is full and the others are
-    /// padded, for the families that know padding.
+    /// Windows that a formula makes. For families that know padding, the first window is full and
+    /// the others are padded.
     pub(crate) fn examples(self, windows: usize) -> Examples {
         let n = windows * TOKENS;
         let all = tokens(n + 1);
@@ -186,9 +186,10 @@ impl Family {
             } else {
                 Padding::Hidden
             },
-            pixels: match is_picture {
-                true => (0..windows * 3 * PICTURE * PICTURE).map(pixel).collect(),
-                false => Vec::new(),
+            pixels: if is_picture {
+                (0..windows * 3 * PICTURE * PICTURE).map(pixel).collect()
+            } else {
+                Vec::new()
             },
             predicted: match head.objective {
                 Objective::NextToken => Predicted::Every(all[1..].to_vec()),

@@ -33,7 +33,7 @@ fn law_a_saved_model_computes_the_same_bits() {
 
         for layer in 0..4 {
             assert_eq!(read.binding().is_frozen(layer), model.binding().is_frozen(layer));
-            assert_eq!(read.binding().is_independent(layer), model.binding().is_independent(layer));
+            assert_eq!(read.binding().trains_alone(layer), model.binding().trains_alone(layer));
         }
     };
 

@@ -102,8 +102,8 @@ pub(crate) fn stored(
     .expect("the fixture holds every weight")
 }
 
-/// Largest absolute difference; infinite where a value is not finite, because a maximum over floats
-/// passes over NaN.
+/// Largest absolute difference. It is infinite if any value is not finite, because a maximum over
+/// floats ignores NaN.
 pub(crate) fn distance(a: &Tensor, b: &Tensor) -> f64 {
     let values =
         |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");

@@ -1,4 +1,4 @@
-//! Generation with keys and values that are kept, against the same model without them.
+//! Generation with cached keys and values, compared with the same model without a cache.
 
 use std::ops::ControlFlow;
 
@@ -22,15 +22,15 @@ use crate::fixtures::{PAPER, json, numbers, path, small};
 const KERNELS: [Kernels; 2] = [Kernels::Fused, Kernels::Composed];
 const VOCABULARY: usize = 31;
 const POSITIONS: usize = 16;
-/// Logits are below 4; products of other shapes sum in another order.
+/// Logits are below 4. Products of other shapes sum in another order.
 const TOLERANCE: f32 = 1e-5;
 
 fn form() -> Form {
     Form { initial_std: 0.3, ..small().form }
 }
 
-/// One of each family, with all that generation has to get right: learned and rotary positions,
-/// types of tokens, norms behind the blocks, fewer heads of keys than of queries.
+/// One model of each family, with all that generation depends on: learned and rotary positions,
+/// types of tokens, norms after the branches, fewer heads of keys than of queries.
 fn families() -> [(&'static str, Box<dyn Architecture>); 4] {
     let vocabulary = VOCABULARY;
     let positions = POSITIONS;
@@ -115,7 +115,7 @@ fn samplings() -> [Sampling; 2] {
 /// The continuations and why each ends.
 fn continued(model: &Model, wanted: &Continuation<'_>) -> Vec<(Vec<u32>, End)> {
     let mut texts = vec![(Vec::new(), None, false); wanted.prompts.len()];
-    let told = generate(model, wanted, |number, event| {
+    let generated = generate(model, wanted, |number, event| {
         let (tokens, end, read) = &mut texts[number];
         assert_eq!(*end, None, "nothing happens after the end");
 
@@ -131,7 +131,7 @@ fn continued(model: &Model, wanted: &Continuation<'_>) -> Vec<(Vec<u32>, End)> {
         ControlFlow::Continue(())
     });
 
-    told.expect("generates");
+    generated.expect("generates");
     texts.into_iter().map(|(tokens, end, _)| (tokens, end.expect("every text ends"))).collect()
 }
 
@@ -276,8 +276,8 @@ fn matches_reference_continuations() {
     }
 }
 
-/// Beyond the context, the model sees from half to all of it: the windows are those that the
-/// documentation promises.
+/// When a text is longer than the context, the model sees from half to all of a context. The
+/// windows are those that the documentation promises.
 #[test]
 fn law_a_text_outgrows_the_context_by_halves() {
     let prompts = [prompts(), vec![(0..20).collect()]].concat();
@@ -334,7 +334,7 @@ fn law_a_seed_settles_every_text() {
 
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
-    assert_ne!(run(1)[0], run(1)[1], "equal prompts have streams of their own");
+    assert_ne!(run(1)[0], run(1)[1], "equal prompts have separate streams");
 }
 
 #[test]
@@ -362,13 +362,13 @@ fn a_text_that_is_broken_off_leaves_the_others() {
     let whole = continued(&model, &wanted);
     let mut events = vec![Vec::new(); 3];
 
-    let told = generate(&model, &wanted, |number, event| {
+    let generated = generate(&model, &wanted, |number, event| {
         events[number].push(event);
         let breaks = number == 0 && event == Event::Read || number == 1 && events[1].len() == 3;
         if breaks { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
 
-    told.expect("generates");
+    generated.expect("generates");
     let tokens = |number: usize, count: usize| {
         let (tokens, _) = &whole[number];
         [vec![Event::Read], tokens[..count].iter().map(|&token| Event::Token(token)).collect()]
@@ -425,9 +425,9 @@ fn rejects_models_that_predict_something_else() {
 fn rejects_prompts_that_do_not_fit() {
     let model = gpt2();
     let refusal = |prompts: &[Vec<u32>]| {
-        let told =
+        let generated =
             generate(&model, &wanted(prompts, Sampling::GREEDY), |_, _| ControlFlow::Continue(()));
-        told.expect_err("does not fit").to_string()
+        generated.expect_err("does not fit").to_string()
     };
 
     let none = "batch: expected at least one token in each prompt, got none in prompt 1";

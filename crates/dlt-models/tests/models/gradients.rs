@@ -1,5 +1,5 @@
-//! Losses, logits and every gradient of GPT-2 against PyTorch, for both implementations of the
-//! kernels.
+//! Losses, logits and every gradient of GPT-2, compared with PyTorch for both implementations of
+//! the kernels.
 
 use candle_core::Device;
 use dlt_kernels::Gelu;
@@ -16,11 +16,11 @@ use serde_json::Value;
 use crate::families::KERNELS;
 use crate::fixtures::{PAPER, distance, json, numbers, stored, tensors};
 
-/// Both sides are f32; the oracle's own distance from f64 is below 1e-6 at these sizes.
+/// Both sides are f32. The reference itself is less than 1e-6 off from f64 at these sizes.
 const GRADIENT_TOLERANCE: f64 = 1e-5;
 /// Losses are near 4 and means of f32 logarithms.
 const LOSS_TOLERANCE: f64 = 1e-5;
-/// Logits are below 4; one row multiplied alone may sum in another order than among others.
+/// Logits are below 4. A row that is multiplied alone may sum in another order than among others.
 const ROW_TOLERANCE: f64 = 2e-6;
 
 const CHECKPOINTING: [Checkpointing; 2] = [Checkpointing::None, Checkpointing::Block];
@@ -105,8 +105,8 @@ fn matches_reference_every_gradient() {
     }
 }
 
-/// Layers that share a block at the start multiply their branches by 1 / 3, also once one of them
-/// has its own.
+/// Layers that share a block at the start multiply their branches by 1 / 3, even after one of them
+/// has its own block.
 #[test]
 fn matches_reference_every_gradient_of_scaled_branches() {
     let gpt2 = json("gpt2/gradients.json");
@@ -154,7 +154,7 @@ fn matches_reference_every_gradient_of_scaled_branches() {
     }
 }
 
-/// Compares every gradient with the oracle's of the same name; returns how many.
+/// Compares every gradient with the reference of the same name. Returns how many there are.
 fn compare(
     model: &Model,
     gradients: &Gradients,

@@ -1,5 +1,5 @@
-//! What must hold of the backward pass of every family: nothing that should train is left without a
-//! gradient, gradients are slopes of the loss, and neither memory nor pieces change them.
+//! What must hold for the backward pass of every family. Everything that trains has a gradient.
+//! Gradients are slopes of the loss. Neither checkpointing nor micro-batches change them.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::fixtures::{PAPER, distance, states};
 
 const CHECKPOINTING: [Checkpointing; 2] = [Checkpointing::None, Checkpointing::Block];
 
-/// Windows of a batch: the second and third are padded where a family knows padding.
+/// Windows of a batch. The second and third are padded if the family knows padding.
 const WINDOWS: usize = 3;
 
 fn pass(batch: &Batch<'_>, checkpointing: Checkpointing) -> TrainingPass {
@@ -43,14 +43,13 @@ fn layouts(model: &Model, gradients: &Gradients) -> Vec<Arc<Layout>> {
     std::iter::once(Arc::clone(model.trained_shared().layout())).chain(blocks).collect()
 }
 
-/// Everything that trains has a gradient, shared parameters and every slot's block alike, and each
-/// of these is finite and not zero.
+/// Everything that trains has a gradient that is finite and not zero: the shared parameters and the
+/// block of every slot.
 ///
-/// Queries, keys and values have one bias, which is looked at as a whole: that of the keys alone
-/// has no gradient, see [`law_keys_have_a_bias_that_changes_nothing`].
+/// The bias of queries, keys and values is checked as a whole, because the part of the keys has no
+/// gradient: see [`law_keys_have_a_bias_that_changes_nothing`].
 fn assert_nothing_is_left_out(model: &Model, gradients: &Gradients, what: &str) {
-    let independent: Vec<_> =
-        (0..4).filter(|&layer| model.binding().is_independent(layer)).collect();
+    let independent: Vec<_> = (0..4).filter(|&layer| model.binding().trains_alone(layer)).collect();
     assert_eq!(gradients.slots.keys().copied().collect::<Vec<_>>(), independent, "{what}");
 
     let names: Vec<_> = layouts(model, gradients)
@@ -78,8 +77,8 @@ fn descend(model: &Model, gradients: &Gradients) {
     }
 }
 
-/// Gradients of a fresh model, and once more after a step: a parameter that is set must stay in the
-/// graph.
+/// Checks the gradients of a new model, and again after a step: a parameter that is set must stay
+/// in the graph.
 fn check_before_and_after_a_step(family: Family, model: &Model, what: &str) {
     let examples = family.examples(WINDOWS);
     let batch = examples.batch();
@@ -104,7 +103,7 @@ fn every_trainable_parameter_has_a_gradient_in_every_state() {
 
     for family in Family::ALL {
         for (index, binding) in bindings.iter().enumerate() {
-            // Each kernel meets each rule in half of the states.
+            // Each implementation runs each rule in half of the states.
             for (kernels, gradient) in KERNELS
                 .into_iter()
                 .zip([Gradient::Sum, Gradient::Owner].into_iter().cycle().skip(index % 2))
@@ -131,9 +130,9 @@ fn readings() -> Vec<Rules> {
     pairs.into_iter().flatten().flat_map(rules).collect()
 }
 
-/// The same for what decisions lead to: from frozen to every state and from there to every other
-/// kind of sharing, also where independent layers share storage. GPT-2 goes there under each
-/// reading, the others under one a state.
+/// The same after decisions: from a frozen start to every state, and from there to another kind of
+/// sharing. Some readings lead to independent layers that share storage. GPT-2 runs every state
+/// under all readings, the other families under one.
 #[test]
 fn every_trainable_parameter_has_a_gradient_after_decisions() {
     let readings = readings();
@@ -161,23 +160,24 @@ fn every_trainable_parameter_has_a_gradient_after_decisions() {
                     );
 
                     let binding = model.binding();
-                    shared_storage += usize::from(binding.n_distinct() < binding.n_independent());
+                    shared_storage +=
+                        usize::from(binding.n_distinct() < binding.n_training_alone());
                 }
             }
         }
 
         assert!(
             shared_storage > 0,
-            "{family:?}: the test wants independent layers that share storage"
+            "{family:?}: the test needs independent layers that share storage"
         );
     }
 }
 
-/// Adding one number to all keys of a head changes no attention weight: a softmax does not see it.
-/// So the middle third of that bias has no gradient but rounding, and the other two have one.
+/// If one vector is added to all keys of a head, softmax gives the same attention weights. So the
+/// gradient of the middle third of that bias is only rounding. The other two thirds have gradients.
 #[test]
 fn law_keys_have_a_bias_that_changes_nothing() {
-    /// Of the norm of the whole: sums of a few hundred products in f32 that cancel.
+    /// As a share of the norm of the whole bias: sums of a few hundred f32 products that cancel.
     const ROUNDING: f64 = 1e-5;
     let mut biases = 0;
 
@@ -213,8 +213,8 @@ fn law_keys_have_a_bias_that_changes_nothing() {
     assert_eq!(biases, 11 * 2 * 4, "all but Llama's two have one in each layer");
 }
 
-/// Each parameter moved along its gradient by a small step, either way, changes the loss by the
-/// gradient's norm times the step, dropout included.
+/// A small step of a parameter along its gradient, in either direction, changes the loss by the
+/// gradient's norm times the step, with dropout too.
 #[test]
 fn law_gradients_are_slopes_of_the_loss() {
     gradients_are_slopes(&[]);
@@ -227,11 +227,11 @@ fn law_gradients_of_scaled_branches_are_slopes_of_the_loss() {
 }
 
 fn gradients_are_slopes(factors: &[f64]) {
-    /// Length of the step: the loss of a batch is known to about 1e-6, and its slope changes along
-    /// the way.
+    /// Length of the step. It must be large against the loss's rounding, about 1e-6, and small
+    /// enough that the slope hardly changes along it.
     const STEP: f64 = 2e-2;
 
-    /// Relative, and as a part of the norm of all gradients: rounding is that of the whole loss.
+    /// Relative, and as a share of the norm of all gradients, because the whole loss is rounded.
     const TOLERANCE: [f64; 2] = [2e-2, 1e-3];
 
     for family in Family::ALL {
@@ -278,7 +278,7 @@ fn gradients_are_slopes(factors: &[f64]) {
     }
 }
 
-/// Tied gradients are the same to the bit with and without checkpointing, also with dropout.
+/// Gradients of tied layers have the same bits with and without checkpointing, with dropout too.
 #[test]
 fn law_checkpointing_changes_no_bit() {
     for family in Family::ALL {
@@ -307,10 +307,10 @@ fn law_checkpointing_changes_no_bit() {
     }
 }
 
-/// A batch in pieces gives the gradients of the whole one; only the order of summation differs.
+/// A batch in pieces gives the gradients of the whole batch. Only the order of sums differs.
 #[test]
 fn law_micro_batches_sum_to_the_batch() {
-    /// Of the largest entry, or of 1.
+    /// As a share of the largest entry, or of 1.
     const TOLERANCE: f64 = 1e-6;
 
     for family in Family::ALL {
@@ -368,8 +368,7 @@ fn loss_sum_is_the_loss_of_a_training_pass_without_dropout() {
     }
 }
 
-/// Else a run of these tests with that feature would prove nothing about devices without kernels of
-/// ours.
+/// If this failed, tests with the feature would prove nothing about devices without our kernels.
 #[cfg(feature = "composed")]
 #[test]
 fn the_feature_composed_leaves_no_loop_of_ours() {

@@ -32,7 +32,7 @@ fn gradient<'a>(model: &Model, gradients: &'a Gradients, name: &str) -> &'a Tens
     &gradients.shared[model.trained_shared().layout().number(name).expect("it is there")]
 }
 
-/// The scores of a single one, as f64: 0 and z.
+/// The score z of each window, as f64. Checks that the score before it is 0.
 fn single_scores(model: &Model, batch: &Batch<'_>) -> Vec<f64> {
     let rows = model.scores(batch).and_then(|scores| Ok(scores.to_vec2::<f32>()?)).expect("scores");
     rows.into_iter()
@@ -43,8 +43,8 @@ fn single_scores(model: &Model, batch: &Batch<'_>) -> Vec<f64> {
         .collect()
 }
 
-/// PyTorch's `binary_cross_entropy_with_logits`, summed: `max(z, 0) - z y + ln(1 + exp(-|z|))`,
-/// whose slope by z is `sigmoid(z) - y`; that of the bias is their sum.
+/// PyTorch's `binary_cross_entropy_with_logits`, summed: `max(z, 0) - z y + ln(1 + exp(-|z|))`. Its
+/// slope by z is `sigmoid(z) - y`; the slope by the bias is the sum of these.
 #[test]
 fn matches_reference_binary_cross_entropy_of_a_single_score() {
     /// Scores are f32 of a few tenths.
@@ -90,8 +90,9 @@ fn matches_reference_binary_cross_entropy_of_a_single_score() {
     }
 }
 
-/// A head of two classes whose first scores 0 has, to the bit, the loss of a single score, its
-/// gradients below the head, and in its second row that of the head.
+/// A head of two classes, of which the first always scores 0, has bit for bit the loss of a single
+/// score and the same gradients below the head. The gradient of its second row is that of the
+/// single score's head.
 #[test]
 fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
     for family in SINGLE {
@@ -131,9 +132,11 @@ fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
 
             assert_eq!(loss.to_bits(), expected_loss.to_bits());
             for (entry, gradient) in two.shared().layout().entries().iter().zip(&expected.shared) {
-                let gradient = match own.contains(&entry.name) {
-                    true => gradient.narrow(0, 1, 1).expect("two rows"),
-                    false => gradient.clone(),
+                // The second row: (2, C) -> (1, C), or (2) -> (1).
+                let gradient = if own.contains(&entry.name) {
+                    gradient.narrow(0, 1, 1).expect("two rows")
+                } else {
+                    gradient.clone()
                 };
 
                 assert_eq!(
@@ -156,7 +159,7 @@ fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
 }
 
 #[test]
-fn a_single_score_has_a_row_of_parameters_and_tells_two_classes_apart() {
+fn a_single_score_has_a_row_of_parameters_and_distinguishes_two_classes() {
     for family in SINGLE {
         let architecture = family.with_head(family.head());
         let layout = architecture.shared_layout();
@@ -169,7 +172,8 @@ fn a_single_score_has_a_row_of_parameters_and_tells_two_classes_apart() {
     }
 }
 
-/// Only the head has gradients, those of the whole model, and nothing else can move.
+/// If only the head trains, it has the same gradients as in the whole model, and nothing else has
+/// any.
 #[test]
 fn law_training_the_head_alone_is_training_the_whole_model_as_far_as_the_head_goes() {
     for family in Family::of_classes() {
@@ -214,7 +218,7 @@ fn law_training_the_head_alone_is_training_the_whole_model_as_far_as_the_head_go
     }
 }
 
-/// Pieces add up in the head too.
+/// Gradients of pieces add up in the head too.
 #[test]
 fn law_pieces_add_up_where_the_head_alone_trains() {
     for family in Family::of_classes() {

@@ -1,4 +1,4 @@
-//! Models of transformers: what it computes, what it writes, and what is refused.
+//! Models of transformers: what they compute, how they are read and written, and what is refused.
 
 mod cases;
 mod configs;
@@ -22,15 +22,15 @@ use cases::{CASES, Case};
 
 const KERNELS: [Kernels; 2] = [Kernels::Fused, Kernels::Composed];
 
-/// Largest difference of a logit, as a share of the largest logit: sums of at most some hundred
-/// products in f32, in another order, through at most three blocks.
+/// Largest difference of a logit, as a share of the largest logit. Sums of at most a few hundred
+/// f32 products are made in another order, through at most three blocks.
 const LOGITS: f64 = 1e-5;
 
 /// The same for the loss, as a share of it.
 const LOSS: f64 = 1e-6;
 
 /// The same for the entries of a gradient, as a share of its largest entry, or of a tenth of the
-/// largest of all: some are zero but for rounding, and that rounding is of what cancels in them.
+/// largest entry of all. Some gradients are only rounding, of larger numbers that cancel.
 const GRADIENT: f64 = 1e-5;
 
 fn largest(tensor: &Tensor) -> f64 {
@@ -61,7 +61,7 @@ fn matches_reference_logits() {
     }
 }
 
-/// Rotary frequencies that depend on the length of a text: the beginning alone has others.
+/// Rotary frequencies may depend on the length of a text, so its beginning alone has others.
 #[test]
 fn matches_reference_logits_of_a_shorter_text() {
     for name in ["llama-dynamic", "llama-longrope"] {
@@ -120,7 +120,7 @@ fn matches_reference_loss_and_every_gradient() {
     }
 }
 
-/// The gradients under the names of transformers, against all that the fixture has.
+/// Compares the gradients, by the names of transformers, with all gradients of the fixture.
 fn check_gradients(case: &Case, model: &Model, gradients: &Gradients, what: &str) {
     let mut named = BTreeMap::new();
     let architecture = model.architecture();
@@ -148,7 +148,7 @@ fn check_gradients(case: &Case, model: &Model, gradients: &Gradients, what: &str
     }
 }
 
-/// The weights of two models, layer by layer, as bits under our names.
+/// The weights of a model as bits, by our names.
 fn bits(model: &Model) -> BTreeMap<String, Vec<u32>> {
     let named = model.named_tensors().expect("memory");
     let bits = |tensor: &Tensor| {

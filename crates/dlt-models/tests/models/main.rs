@@ -1,4 +1,4 @@
-//! Tests of the models against independent oracles, of the binding's laws, and of files.
+//! Tests of the models against independent references, of the laws of bindings, and of files.
 
 mod binding;
 mod branches;

@@ -1,4 +1,4 @@
-//! Activations of bf16 over f32 weights, against the same model with activations of f32.
+//! bf16 activations over f32 weights, compared with the same model with f32 activations.
 
 use candle_core::{DType, Tensor};
 use dlt_kernels::Kernels;
@@ -13,9 +13,9 @@ use dlt_state::State;
 use crate::families::{Examples, Family, KERNELS, all, bits};
 use crate::fixtures::PAPER;
 
-/// bf16 rounds to 8 bits, by up to 4e-3 of a number; through four layers and back about two of them
-/// are lost. The least gradients are what is left of larger ones: of a classifier's bias 5e-2 is
-/// lost, of nearly all others below 1e-2.
+/// bf16 rounds to 8 bits, so by up to 4e-3 of a number. Four layers, forward and back, lose about
+/// two more bits. The smallest gradients are what is left when larger ones cancel: a classifier's
+/// bias is 5e-2 off, nearly all others are less than 1e-2 off.
 const LOSS_TOLERANCE: f64 = 5e-3;
 const NORM_TOLERANCE: f64 = 6e-2;
 const COSINE: f64 = 0.999;
@@ -103,7 +103,7 @@ fn law_narrow_activations_come_near_to_wide_ones_and_are_not_the_same() {
     }
 }
 
-/// What is computed again is what was kept, rounding included.
+/// What is computed again equals what would have been kept, rounding included.
 #[test]
 fn law_narrow_activations_that_are_computed_again_are_the_same() {
     for family in Family::ALL {
@@ -121,8 +121,8 @@ fn law_narrow_activations_that_are_computed_again_are_the_same() {
     }
 }
 
-/// Scores are f32, made of hidden states of bf16; a cache changes them by what another order of
-/// sums rounds otherwise.
+/// Scores are f32, computed from bf16 hidden states. A cache changes them only by the rounding of
+/// another order of sums.
 #[test]
 fn law_narrow_models_generate_from_what_they_compute() {
     const TOLERANCE: f32 = 1e-2;

@@ -8,7 +8,7 @@ use dlt_models::binding::Binding;
 use crate::families::{Examples, Family, PICTURE, Predicted};
 use crate::fixtures::PAPER;
 
-/// What a family says of a batch, in evaluation and in training alike.
+/// The error of a batch, which is the same in evaluation and in training.
 fn refusal(family: Family, batch: &Batch<'_>) -> String {
     let model = family.drawn(Binding::frozen(4), PAPER, Kernels::Fused);
     let error = model.loss_sum(batch).expect_err("does not fit").to_string();
@@ -23,7 +23,7 @@ fn refusal(family: Family, batch: &Batch<'_>) -> String {
     error
 }
 
-/// What a family says of its own examples after a change.
+/// The error of a family's own examples after a change.
 fn changed(family: Family, change: impl Fn(&mut Examples)) -> String {
     let mut examples = family.examples(2);
     change(&mut examples);
@@ -107,11 +107,11 @@ fn rejects_classes_that_are_none() {
             changed(family, |examples| examples.predicted = Predicted::Classes(labels.clone()))
         };
 
-        // A single score tells two classes apart.
-        let told = if matches!(family, Family::Gpt2Single | Family::BertSingle) { 2 } else { 3 };
+        // A single score distinguishes two classes.
+        let count = if matches!(family, Family::Gpt2Single | Family::BertSingle) { 2 } else { 3 };
         assert_eq!(
-            labels(vec![0, told]),
-            format!("batch: expected classes below {told}, got {told}")
+            labels(vec![0, count]),
+            format!("batch: expected classes below {count}, got {count}")
         );
         assert_eq!(labels(vec![0]), "batch: expected 2 targets, got 1");
     }

@@ -1,5 +1,5 @@
-//! Replication without tying (DEVIATIONS row 32): every layer that is not frozen has weights of its
-//! own.
+//! Replication without tying (DEVIATIONS row 32): every layer that is not frozen has its own
+//! weights.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ use crate::fixtures::{PAPER, distance, drawn, small, states};
 
 const REPLICATE: Rules = Rules { tie: Tie::Replicate, ..PAPER };
 
-/// What each layer holds, written down by hand beside the binding: a text that grows with each
-/// decision that is trained.
+/// What each layer should hold, worked out independently of the binding: a text that grows with
+/// each decision that is trained.
 struct Ledger {
     holds: Vec<String>,
     frozen: Vec<bool>,
@@ -68,7 +68,7 @@ impl Ledger {
     }
 }
 
-/// Blocks as texts, which follow the moves; never more of them than layers.
+/// Applies the moves to blocks that are texts. There are never more blocks than layers.
 fn carry_out(bank: &mut BTreeMap<StorageId, String>, settlement: &Settlement, n_layers: usize) {
     for step in &settlement.moves {
         match *step {
@@ -89,7 +89,7 @@ fn check_binding(binding: &Binding, ledger: &Ledger) {
     for layer in layers {
         let own = (!ledger.frozen[layer]).then_some(layer);
         assert_eq!(binding.is_frozen(layer), own.is_none());
-        assert_eq!(binding.is_independent(layer), own.is_some());
+        assert_eq!(binding.trains_alone(layer), own.is_some());
 
         for gradient in [Gradient::Sum, Gradient::Owner] {
             assert_eq!(binding.slot(layer, gradient), own);
@@ -144,9 +144,11 @@ proptest! {
                 prop_assert_eq!(&bank[&binding.storage(layer)], &ledger.holds[layer]);
             }
 
-            prop_assert_eq!(bank.len(), binding.n_independent(), "a block for each layer that trains, and no other");
+            // A block for each layer that trains, and no other.
+            prop_assert_eq!(bank.len(), binding.n_training_alone());
             prop_assert_eq!(settlement.replicated, replicated);
-            prop_assert_eq!(settlement.untied, thawed.into_iter().map(|layer| (layer, None)).collect::<Vec<_>>());
+            let thawed: Vec<_> = thawed.into_iter().map(|layer| (layer, None)).collect();
+            prop_assert_eq!(settlement.untied, thawed);
             prop_assert!(settlement.tied.is_empty());
             ledger.train(decision);
 
@@ -187,11 +189,10 @@ fn conventional(model: &Model) -> Model {
         None,
         &Device::Cpu,
     )
-    .expect("every layer has weights of its own")
+    .expect("every layer has its own weights")
 }
 
-/// Through all 15 states and back, from either start: real weights, and the gradients that they
-/// get.
+/// Real weights and their gradients, through all 15 states and back, from either start.
 #[test]
 fn law_replicated_layers_train_as_a_conventional_model_does() {
     let ids: Vec<u32> = (0..19).map(|i| (i * i * 7 + i * 3 + 5) % 31).collect();
@@ -241,7 +242,7 @@ fn law_replicated_layers_train_as_a_conventional_model_does() {
 
             assert!(
                 to.is_independent(3) || !are_equal(a, b),
-                "a layer and its owner part in {to:?}"
+                "a layer and its owner differ after training in {to:?}"
             );
             from = to;
         }
@@ -269,7 +270,7 @@ fn law_a_saved_model_of_replicated_layers_computes_the_same_bits() {
         file.model(Box::new(small()), REPLICATE, Kernels::Fused, &Device::Cpu).expect("read");
 
     assert_eq!(read.binding().partition(), [0, 1, 2, 3]);
-    assert_eq!(read.binding().n_independent(), 4);
+    assert_eq!(read.binding().n_training_alone(), 4);
 
     let logits = |model: &Model| model.next_logits(&ids).expect("logits");
     assert_eq!(logits(&model), logits(&read));

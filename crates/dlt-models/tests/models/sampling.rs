@@ -37,7 +37,7 @@ fn the_lowest_id_wins_among_equals() {
     }
 }
 
-/// What is left to draw from, by sorting everything.
+/// The tokens that can be drawn, found by sorting everything.
 fn reference(logits: &[f32], top_k: usize, top_p: f64) -> BTreeSet<u32> {
     let mut ranked: Vec<(u32, f64)> =
         (0..).zip(logits.iter().map(|&logit| f64::from(logit).exp())).collect();
@@ -69,6 +69,7 @@ fn matches_reference_candidates_of_many_tokens() {
         (Some(999), 0.5),
     ] {
         let sampling = Sampling::new(1.0, top_k, top_p).expect("valid");
+
         // The least likely is drawn about 40 times.
         let drawn: BTreeSet<u32> =
             (0..20_000).map(|_| sampling.choose(&logits, &mut rng)).collect();
@@ -97,6 +98,7 @@ fn frequencies_are_the_softmax() {
     for (count, logit) in counts(&Sampling::new(1.0, None, 1.0).expect("valid")).iter().zip(LOGITS)
     {
         let p = f64::from(logit).exp() / total;
+
         // Five standard deviations of a binomial share.
         assert!((*count as f64 / 20_000.0 - p).abs() < 5.0 * (p * (1.0 - p) / 20_000.0).sqrt());
     }

@@ -1,4 +1,4 @@
-//! What is told of gradients and weights by position: sketches, their products, and distances of
+//! Statistics of gradients and weights by position: sketches, their products, and distances of
 //! weights.
 
 use candle_core::{Device, Tensor};
@@ -13,11 +13,11 @@ use dlt_state::{Action, State};
 use crate::families::{Family, KERNELS, all, bits};
 use crate::fixtures::{PAPER, REFERENCE, drawn, json, numbers, states, stored, tensors};
 
-/// A sketch of sums that were made in another order differs by the roundings of f32, and in bf16 by
-/// no others: relative to the largest number of a position's sketch.
+/// Sums that were made in another order have sketches that differ by the rounding of f32, with bf16
+/// activations too. Relative to the largest number of a position's sketch.
 const SKETCH_TOLERANCE: f64 = 2e-5;
 
-/// Products and distances of the oracle are f64, ours are sums of products of f32 gradients.
+/// The reference's products and distances are f64. Ours are sums of products of f32 gradients.
 const STATISTICS_TOLERANCE: f64 = 1e-5;
 
 fn pass(batch: &Batch<'_>, checkpointing: Checkpointing, sketch: Option<u64>) -> TrainingPass {
@@ -29,7 +29,7 @@ fn of_state(owners: [usize; 4]) -> Binding {
     Binding::of_state(&State::new(owners.to_vec()).expect("a state"))
 }
 
-/// Layers 0 and 1 train; 2 and 3 use initial weights of their own that nobody trains.
+/// Layers 0 and 1 train. Layers 2 and 3 use their own initial weights, untrained.
 fn partly_frozen() -> Binding {
     let mut binding = Binding::frozen(4);
     let from = State::all_tied(4);
@@ -42,7 +42,7 @@ fn partly_frozen() -> Binding {
     binding
 }
 
-/// The same model with a copy of its own of each layer's weights.
+/// The same model in which each layer has its own copy of its weights.
 fn untied(model: &Model, architecture: Box<dyn dlt_models::architecture::Architecture>) -> Model {
     let lookup = |name: &str| -> dlt_models::Result<Option<Tensor>> {
         let shared = model.shared().layout().entries().iter().position(|entry| {
@@ -85,7 +85,7 @@ fn sketched(
     settings: &TrainingPass,
 ) -> (Gradients, PositionSketches) {
     let (_, mut gradients) = model.gradients(batch, settings).expect("a pass");
-    let sketches = gradients.sketches.take().expect("sketches were asked for");
+    let sketches = gradients.sketches.take().expect("sketches were requested");
     (gradients, sketches)
 }
 
@@ -141,8 +141,8 @@ fn law_sketches_change_no_bit_of_loss_and_gradients() {
     }
 }
 
-/// However layers are tied, frozen, computed again or rounded: the sketch at a position is that of
-/// the gradient that the position has by itself, and of zeros where nobody takes it.
+/// The sketch at a position is that of the gradient that the position has by itself, however layers
+/// are tied, frozen, computed again or rounded. A position without a slot has zeros.
 #[test]
 fn law_each_position_has_the_sketch_of_its_own_gradient() {
     let bindings =
@@ -272,14 +272,14 @@ fn table(value: &serde_json::Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
 }
 
-/// PyTorch's gradients of each position, with a copy of its weights of its own, and the weights'
-/// distances.
+/// PyTorch's gradients of each position, whose layer has its own copy of its weights, and distances
+/// of weights.
 #[test]
 fn matches_reference_statistics() {
-    /// Projections of a mean.
+    /// How many projections a mean is over.
     const SEEDS: u64 = 300;
 
-    /// Standard errors of a mean: with fixed seeds, no matter of chance from run to run.
+    /// How many standard errors a mean may be off. Seeds are fixed, so every run gives the same.
     const ERRORS: f64 = 5.0;
     let oracle = json("gpt2/gradients.json");
     let statistics = json("growth/statistics.json");
@@ -317,9 +317,9 @@ fn matches_reference_statistics() {
                 flat.iter().flat_map(|a| flat.iter().map(move |b| dot(a, b))).collect();
             assert_near(&exact, &products, STATISTICS_TOLERANCE, &what);
 
-            let (got, came_norms) = model.weight_distances().expect("distances");
+            let (got, got_norms) = model.weight_distances().expect("distances");
             assert_near(&got, &distances, STATISTICS_TOLERANCE, &what);
-            assert_near(&came_norms, &norms, STATISTICS_TOLERANCE, &what);
+            assert_near(&got_norms, &norms, STATISTICS_TOLERANCE, &what);
 
             if kernels == Kernels::Composed {
                 continue;
@@ -347,7 +347,7 @@ fn matches_reference_statistics() {
     }
 }
 
-/// Of tied, independent and frozen layers alike, in every state.
+/// For tied, independent and frozen layers, in every state.
 #[test]
 fn law_distances_are_those_of_the_weights_that_layers_use() {
     let mut bindings: Vec<Binding> = states().iter().map(Binding::of_state).collect();

@@ -1,4 +1,4 @@
-//! Initial weights, parameter counts, and what a transition does to real weights.
+//! Initial weights, numbers of parameters, and what a decision does to real weights.
 
 use candle_core::Device;
 use dlt_kernels::Kernels;
@@ -67,7 +67,7 @@ fn residual_projections_start_smaller_by_the_root_of_twice_the_depth() {
 fn frozen_layers_take_no_memory_and_count_as_distinct() {
     let model = drawn(Binding::frozen(4), PAPER, Kernels::Fused);
     assert_eq!(model.bank().blocks().len(), 1);
-    assert_eq!((model.binding().n_independent(), model.binding().n_distinct()), (1, 4));
+    assert_eq!((model.binding().n_training_alone(), model.binding().n_distinct()), (1, 4));
 
     let block = 12 * 36 + 36 + 12 * 12 + 12 + 4 * 12 + 12 * 20 + 20 + 20 * 12 + 12;
     assert_eq!(model.n_block_parameters(), block);
@@ -83,7 +83,7 @@ fn decide(model: &mut dlt_models::Model, from: &State, action: &[usize]) -> Stat
     to
 }
 
-/// A still frozen layer that unties keeps exactly the weights it has been computing with, and the
+/// A frozen layer that unties keeps exactly the weights that it has been computing with, and the
 /// function of the model does not change.
 #[test]
 fn untying_changes_no_output() {

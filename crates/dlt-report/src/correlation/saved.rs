@@ -1,4 +1,4 @@
-//! Correlations in a file beside their run, for when the model is no longer there.
+//! Correlations in a file of the run folder, for later use without the model.
 
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use crate::error::{ReportError, Result};
 
 /// File of a run folder. JSON: `format`, `version`, `layers`, and `values` row after row.
 pub const CORRELATIONS_FILE: &str = "correlations.json";
+
 const FORMAT: &str = "dlt-correlations";
 const VERSION: u32 = 1;
 
@@ -34,7 +35,7 @@ impl Correlations {
     /// Writes them into a run folder.
     ///
     /// # Errors
-    /// [`ReportError::Io`] where the file cannot be written.
+    /// [`ReportError::Io`] if the file cannot be written.
     pub fn save(&self, run: &Path) -> Result<()> {
         let path = run.join(CORRELATIONS_FILE);
         let written = Written { format: FORMAT, version: VERSION, correlations: self };
@@ -42,11 +43,11 @@ impl Correlations {
         durable::replace(&path, (text + "\n").as_bytes()).map_err(ReportError::io("write", &path))
     }
 
-    /// Those of a run folder; `None` where it has none.
+    /// Those of a run folder; `None` if it has none.
     ///
     /// # Errors
-    /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where it is
-    /// damaged or of another version.
+    /// [`ReportError::Io`] if the file cannot be read, [`ReportError::Format`] if it is damaged or
+    /// has another version.
     pub fn saved(run: &Path) -> Result<Option<Self>> {
         let path = run.join(CORRELATIONS_FILE);
         let text = match dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES) {

@@ -1,5 +1,4 @@
-//! What the agent did and learned: how often it explored, what it predicted, what it was told, what
-//! it was rewarded with.
+//! What the agent did and learned: exploration, predicted values, targets, rewards.
 
 use dlt_spec::record::DecisionRow;
 use dlt_spec::spec::Reward;
@@ -16,13 +15,13 @@ use crate::run::Run;
 const REWARD: &str = "reward";
 /// Height of a panel, in pixels.
 const PANEL: f64 = 190.0;
-/// Most decisions that are drawn as points each.
+/// Largest number of decisions that are drawn as points.
 const POINTS: usize = 300;
-/// How many times the largest value has to be the middle one for an axis of orders of magnitude:
-/// negative perplexities begin at minus ten thousands and end at minus tens.
+/// An axis is logarithmic if the largest value is more than this many times the median. Negative
+/// perplexities begin at minus ten thousands and end at minus tens.
 const ORDERS: f64 = 20.0;
 
-/// What is drawn one above the other.
+/// One of the charts that are drawn one above the other.
 struct Panel {
     name: &'static str,
     lines: Vec<(usize, Vec<(f64, f64)>)>,
@@ -32,11 +31,11 @@ struct Panel {
 /// How values become heights.
 #[derive(Clone, Copy, PartialEq)]
 enum Scale {
-    /// A share.
+    /// A share, from 0 to 1.
     Share,
-    /// As they are.
+    /// The values themselves.
     Linear,
-    /// By orders of magnitude on both sides of 0.
+    /// Logarithmic on both sides of 0.
     Orders,
 }
 
@@ -55,6 +54,7 @@ impl Scale {
 
     fn height(self, value: f64) -> f64 {
         if self == Self::Orders {
+            // The logarithm of 1 + |value|, with the sign of the value, has no pole at 0.
             value.signum() * value.abs().ln_1p() / std::f64::consts::LN_10
         } else {
             value
@@ -88,17 +88,18 @@ impl Scale {
     }
 }
 
-/// Over the decisions: the share of random actions (epsilon), the value that Q predicted and its
-/// target, the reward. What the policy does not have is left out.
+/// Panels over the decisions: the probability of a random action (epsilon), the value that Q
+/// predicted with its target, and the reward. A panel is left out if the policy has no such values.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where the policy has none of these, [`ReportError::Picture`]
-/// where it cannot be drawn.
+/// [`ReportError::NothingToShow`] if the policy has none of these, [`ReportError::Picture`] if it
+/// cannot be drawn.
 pub fn agent(run: &Run) -> Result<Figure> {
     let decisions = &run.metrics.decisions;
     let panels = panels(decisions);
     if panels.is_empty() {
-        let missing = "no decision with epsilon, a value or a reward is recorded; `agent.policy = \"q\"` gives them";
+        let missing = "no decision with epsilon, a value or a reward is recorded; \
+                       `agent.policy = \"q\"` gives them";
         return Err(ReportError::NothingToShow {
             path: run.path.clone(),
             missing: missing.to_owned(),

@@ -1,4 +1,4 @@
-//! Charts: axes with round ticks, and what is drawn between them.
+//! Charts: axes with round ticks, and drawing between them.
 
 use std::ops::Range;
 
@@ -18,17 +18,17 @@ use crate::numbers::decimal;
 const BELOW: f64 = 58.0;
 /// The same without a name.
 const BELOW_UNNAMED: f64 = 30.0;
-/// Above a chart, for half a label, in pixels.
+/// Space above a chart, for half a label, in pixels.
 const ABOVE: f64 = 10.0;
-/// At the right of a chart, for half a label, in pixels.
+/// Space at the right of a chart, for half a label, in pixels.
 const RIGHT: f64 = 30.0;
-/// Around axes and their names, in pixels.
+/// Space around axes and their names, in pixels.
 pub(super) const EDGE: f64 = 8.0;
-/// All that a chart with named axes needs above and below, in pixels.
+/// Space above and below a chart with named axes, in pixels.
 pub(super) const UPRIGHT: f64 = ABOVE + BELOW + EDGE;
-/// Pixels from the axis to the labels of ticks.
+/// Distance from the axis to the labels of ticks, in pixels.
 const TICK: f64 = 5.0;
-/// Most points of a line: two for every pixel of a chart.
+/// Largest number of points of a line: two for every pixel of a chart.
 const POINTS: usize = 1400;
 
 /// An axis.
@@ -41,8 +41,8 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// An axis for values between two, ends widened a little to where ticks would stand; `count` is
-    /// the most ticks.
+    /// An axis for values in a range. The range is widened a little, so that no value is at the
+    /// edge; a start at 0 stays. `count` is the largest number of ticks.
     pub(super) fn values(name: &str, values: Range<f64>, count: usize) -> Self {
         let Range { start, end } = values;
         let pad = if end > start { 0.04 * (end - start) } else { end.abs().max(1.0) * 0.5 };
@@ -50,7 +50,7 @@ impl Axis {
         Self::with_ticks(name, range, count, 0.0)
     }
 
-    /// An axis for numbers of things from 0: ticks are whole.
+    /// An axis for counts from 0: ticks are whole numbers.
     pub(super) fn counts(name: &str, most: f64, count: usize) -> Self {
         Self::with_ticks(name, 0.0..1.06 * most.max(1.0), count, 1.0)
     }
@@ -61,7 +61,8 @@ impl Axis {
         Self { has_grid: false, ..Self::with_ticks(name, from..to, 9, 1.0) }
     }
 
-    /// An axis for layers, each a place of width 1 around its number; `count` is the most ticks.
+    /// An axis for layers, each of width 1 around its number. `count` is the largest number of
+    /// ticks.
     pub(super) fn layers(name: &str, n_layers: usize, count: usize) -> Self {
         let step = [1, 2, 4, 8, 16].into_iter().find(|step| n_layers.div_ceil(*step) <= count);
         let step = step.unwrap_or_else(|| n_layers.div_ceil(count.max(1)).next_power_of_two());
@@ -70,7 +71,7 @@ impl Axis {
         Self { name: name.to_owned(), range: -0.5..n_layers as f64 - 0.5, ticks, has_grid: false }
     }
 
-    /// An axis with those of the ticks that are in its range.
+    /// An axis with given ticks, of which those outside its range are left out.
     pub(super) fn labelled(name: &str, range: Range<f64>, mut ticks: Vec<(f64, String)>) -> Self {
         ticks.retain(|(tick, _)| (range.start..=range.end).contains(tick));
         Self { name: name.to_owned(), range, ticks, has_grid: true }
@@ -81,23 +82,23 @@ impl Axis {
         Self { has_grid: false, ..self }
     }
 
-    /// The axis with room below its least value, `share` of the whole.
+    /// The axis with room below its lowest value: this share of the whole axis.
     pub(super) fn with_room_below(mut self, share: f64) -> Self {
         self.range.start -= (self.range.end - self.range.start) * share / (1.0 - share);
         self
     }
 
-    /// The axis without a name, for charts that stand above one with the same.
+    /// The axis without a name, for a chart above another one with the same axis.
     pub(super) fn unnamed(&self) -> Self {
         Self { name: String::new(), ..self.clone() }
     }
 
-    /// A value, or the nearest that the axis has.
+    /// The nearest value that the axis has.
     pub(super) fn clamp(&self, value: f64) -> f64 {
         value.clamp(self.range.start, self.range.end)
     }
 
-    /// The least value that the axis has.
+    /// The lowest value that the axis has.
     pub(super) fn floor(&self) -> f64 {
         self.range.start
     }
@@ -107,7 +108,7 @@ impl Axis {
         Self { name: name.to_owned(), range, ticks, has_grid: true }
     }
 
-    /// Pixels that the longest label of a tick takes.
+    /// Width of the longest label of a tick, in pixels.
     fn label_width(&self) -> f64 {
         self.ticks.iter().map(|(_, label)| text_width(label, TEXT)).fold(0.0, f64::max)
     }
@@ -131,8 +132,8 @@ impl Ranged for Axis {
     }
 }
 
-/// Round numbers in a range, 1, 2 or 5 times a power of ten apart, `count` at most, and at least
-/// `least` apart.
+/// Round numbers in a range with their labels: at most `count`, at a distance of 1, 2 or 5 times a
+/// power of ten, which is at least `least`.
 pub(super) fn ticks(range: &Range<f64>, count: usize, least: f64) -> Vec<(f64, String)> {
     let span = range.end - range.start;
     if !(span > 0.0 && span.is_finite()) {
@@ -142,6 +143,7 @@ pub(super) fn ticks(range: &Range<f64>, count: usize, least: f64) -> Vec<(f64, S
     let mut power = (span / count as f64).log10().floor() as i32;
     let step = loop {
         let decade = 10f64.powi(power);
+        // The small number lets ticks at the ends of the range count in spite of rounding.
         let fits = |step: f64| step >= least && (span / step + 1e-6).floor() < count as f64;
         if let Some(step) =
             [1.0, 2.0, 5.0].map(|factor| factor * decade).into_iter().find(|&step| fits(step))
@@ -168,13 +170,13 @@ pub(super) struct Chart<'a, 'b> {
 }
 
 impl<'a, 'b> Chart<'a, 'b> {
-    /// Axes and grid in an area; `left` is what is kept for labels at the left, in pixels, see
+    /// Axes and grid in an area. `left` is the space for labels at the left, in pixels: see
     /// [`left_of`].
     pub(super) fn new(area: &'b Area<'a>, x: &Axis, y: &Axis, left: f64) -> Drawn<Self> {
         Self::within(area, x, y, [left, RIGHT])
     }
 
-    /// The same, with what is kept free at the right.
+    /// The same, with the spaces at the left and at the right.
     pub(super) fn within(
         area: &'b Area<'a>,
         x: &Axis,
@@ -190,12 +192,14 @@ impl<'a, 'b> Chart<'a, 'b> {
             .x_label_area_size(px(below))
             .y_label_area_size(px(left))
             .build_cartesian_2d(x.clone(), y.clone())?;
+
         let label = |axis: &Axis, value: f64| {
             let found = axis.ticks.iter().find(|(tick, _)| *tick == value);
             found.map_or_else(String::new, |(_, label)| label.clone())
         };
         let label_x = |value: &f64| label(x, *value);
         let label_y = |value: &f64| label(y, *value);
+
         let mut mesh = context.configure_mesh();
         mesh.disable_mesh();
         mesh.axis_style(stroke(INK, 1.0, 1.2))
@@ -210,12 +214,13 @@ impl<'a, 'b> Chart<'a, 'b> {
             .y_labels(y.ticks.len());
         mesh.draw()?;
         drop(mesh);
+
         let mut chart = Self { context };
         chart.grid(x, y)?;
         Ok(chart)
     }
 
-    /// Thin lines at the ticks, not upon the axes.
+    /// Thin lines at the ticks, except on the axes themselves.
     fn grid(&mut self, x: &Axis, y: &Axis) -> Drawn {
         let inside = |axis: &Axis| {
             let Range { start, end } = axis.range;
@@ -241,7 +246,7 @@ impl<'a, 'b> Chart<'a, 'b> {
         self.context.draw_series(std::iter::once(path)).map(drop)
     }
 
-    /// A line; what is not a number is a gap in it, and a single point between gaps is a dot.
+    /// A line. A value that is not finite makes a gap, and a single point between gaps is a dot.
     pub(super) fn line(
         &mut self,
         points: &[(f64, f64)],
@@ -265,6 +270,7 @@ impl<'a, 'b> Chart<'a, 'b> {
         for shape in Shape::point(mark, radius, colour) {
             self.put(at, shape)?;
         }
+
         Ok(())
     }
 
@@ -278,31 +284,32 @@ impl<'a, 'b> Chart<'a, 'b> {
         self.context.draw_series(std::iter::once(Rectangle::new(corners, style))).map(drop)
     }
 
-    /// What a pixel spans, across and up.
+    /// How much of each axis a pixel spans, across and up.
     pub(super) fn pixel(&self) -> [f64; 2] {
         let range = self.context.plotting_area().get_pixel_range();
         let [across, up] = [range.0, range.1]
             .map(|range| f64::from((range.end - range.start).abs()) / f64::from(px(1.0)));
+
         let area = self.context.as_coord_spec();
         let span = |axis: &Axis| axis.range.end - axis.range.start;
         [span(area.x_spec()) / across.max(1.0), span(area.y_spec()) / up.max(1.0)]
     }
 
-    /// Where a point stands, in units of plotters.
+    /// Where a point is, in units of plotters.
     pub(super) fn place(&self, point: (f64, f64)) -> (i32, i32) {
         self.context.backend_coord(&point)
     }
 }
 
-/// Pixels that labels and the name of a vertical axis need at its left.
+/// Space that labels and the name of a vertical axis need at its left, in pixels.
 pub(super) fn left_of(axes: &[&Axis]) -> f64 {
     let labels = axes.iter().map(|axis| axis.label_width()).fold(0.0, f64::max);
     let named = axes.iter().any(|axis| !axis.name.is_empty());
-    // Whole, so that edges of surfaces are those of pixels.
+    // A whole number, so that the edges of surfaces are at the edges of pixels.
     (labels + 2.0 * TICK + if named { 1.9 * TEXT } else { 4.0 }).ceil()
 }
 
-/// The least and the greatest of what is finite.
+/// The least and the greatest finite value; `None` if there is none.
 pub(super) fn extent(values: impl Iterator<Item = f64>) -> Option<Range<f64>> {
     values.filter(|value| value.is_finite()).fold(None, |extent, value| {
         let Range { start, end } = extent.unwrap_or(value..value);
@@ -310,8 +317,8 @@ pub(super) fn extent(values: impl Iterator<Item = f64>) -> Option<Range<f64>> {
     })
 }
 
-/// Points of a line, so few that no two pairs of them share a pixel: of each stretch the lowest and
-/// the highest.
+/// Fewer points of a line, about two for each pixel: of each stretch the lowest and the highest, so
+/// that no peak is lost.
 pub(super) fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= POINTS {
         return points.to_vec();
@@ -334,7 +341,7 @@ pub(super) fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     thinned
 }
 
-/// The points of a line that is constant between them: corners only.
+/// The corners of a line that is constant between its points.
 pub(super) fn stairs(points: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let mut stairs: Vec<(f64, f64)> = Vec::new();
     let mut last = None;
@@ -388,7 +395,9 @@ mod tests {
     fn few_points_keep_what_is_far_off() {
         let mut points: Vec<_> =
             (0..100_000).map(|at| (f64::from(at), f64::from(at % 3))).collect();
-        (points[777].1, points[50_001].1, points[99_999].1) = (90.0, -70.0, f64::NAN);
+        points[777].1 = 90.0;
+        points[50_001].1 = -70.0;
+        points[99_999].1 = f64::NAN;
 
         let few = thinned(&points);
         assert!(few.len() <= POINTS && few.windows(2).all(|pair| pair[0].0 < pair[1].0));

@@ -17,7 +17,7 @@ use crate::numbers::decimal;
 
 /// Width of the bar of shades with its labels, in pixels.
 const SCALE: f64 = 104.0;
-/// Between the map and the bar, in pixels.
+/// Space between the map and the bar, in pixels.
 const BETWEEN: f64 = 8.0;
 /// Size of the numbers in cells, in pixels.
 const SMALL: f64 = 14.0;
@@ -27,17 +27,17 @@ const HEAD: f64 = 52.0;
 /// A heat map of one model.
 #[derive(Clone, Debug)]
 pub struct CorrelationPanel<'a> {
-    /// What the model is: "tied".
+    /// What the model is, for example "tied".
     pub name: &'a str,
     /// Its correlations.
     pub correlations: &'a Correlations,
-    /// What the shades span; `None` chooses from the data.
+    /// Range of the shades; `None` chooses it from the data.
     pub range: Option<Range<f64>>,
 }
 
 impl CorrelationPanel<'_> {
-    /// What the shades span: what is given, or from a round number below the least correlation to
-    /// 1. Where nothing is clearly below 0, at least 0.
+    /// Range of the shades: the given one, or from a round number below the least correlation to 1.
+    /// The range begins at 0 if the least correlation is near 0.
     fn span(&self) -> Range<f64> {
         if let Some(range) = self.range.clone().filter(|range| range.end > range.start) {
             return range;
@@ -55,17 +55,17 @@ impl CorrelationPanel<'_> {
     }
 }
 
-/// Heat maps of the correlations between layers, one model beside another. Each states the range of
-/// its shades.
+/// Heat maps of the correlations between layers, one next to another for each model. Each states
+/// the range of its shades.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where there is no panel, or one with fewer than two layers;
-/// [`ReportError::Picture`] where it cannot be drawn.
+/// [`ReportError::NothingToShow`] if there is no panel, or one with fewer than two layers;
+/// [`ReportError::Picture`] if it cannot be drawn.
 pub fn correlations(title: &str, panels: &[CorrelationPanel]) -> Result<Figure> {
     let too_few = panels.iter().find(|panel| panel.correlations.layers().len() < 2);
     if let Some(name) = too_few.map(|panel| panel.name).or(panels.is_empty().then_some(title)) {
         let missing =
-            "expected at least two layers with weights of their own, to compare them".to_owned();
+            "expected at least two layers with their own weights, to compare them".to_owned();
         return Err(ReportError::NothingToShow { path: PathBuf::from(name), missing });
     }
 
@@ -96,7 +96,7 @@ pub fn correlations(title: &str, panels: &[CorrelationPanel]) -> Result<Figure> 
     })
 }
 
-/// What the shades mean, in words.
+/// The range of the shades, in words.
 fn stated(span: &Range<f64>) -> String {
     let number = |number: f64| {
         let text = decimal(number, 4);
@@ -130,7 +130,7 @@ impl<'a> Map<'a> {
         }
     }
 
-    /// Draws name, map and shades; a side of the map is `side` pixels long.
+    /// Draws name, map and shades. A side of the map is `side` pixels long.
     fn draw(&self, area: &Area, left: f64, side: f64) -> Drawn {
         let (head, area) = area.split_vertically(px(HEAD));
         let lines = [(self.name.to_owned(), INK), (stated(&self.span), MUTED)];
@@ -147,7 +147,7 @@ impl<'a> Map<'a> {
         shades(&scale, &self.span)
     }
 
-    /// The cells, `side` pixels large, with their numbers where these have room.
+    /// The cells, `side` pixels wide and high, with their numbers if there is room.
     fn cells(&self, chart: &mut Chart, side: f64) -> Drawn {
         let n_layers = self.correlations.layers().len();
         let width = self.span.end - self.span.start;
@@ -178,7 +178,7 @@ impl<'a> Map<'a> {
     }
 }
 
-/// An axis of places for layers that need not follow each other.
+/// An axis for layers whose numbers may have gaps.
 fn axis(name: &str, layers: &[usize], most: usize, is_reversed: bool) -> Axis {
     let every = layers.len().div_ceil(most);
     let place = |index: usize| if is_reversed { layers.len() - 1 - index } else { index };
@@ -197,7 +197,7 @@ fn shades(area: &Area, span: &Range<f64>) -> Drawn {
 
     for field in 0..FIELDS {
         let at = |share: f64| span.start + width * share / FIELDS as f64;
-        // Fields overlap, so that no seam is to be seen between them.
+        // Fields overlap, so that no seam shows between them.
         let top = at((field as f64 + 1.5).min(FIELDS as f64));
         let colour = shade((field as f64 + 0.5) / FIELDS as f64);
 

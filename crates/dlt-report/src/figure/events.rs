@@ -9,21 +9,21 @@ use crate::error::{ReportError, Result};
 use crate::numbers::whole;
 use crate::run::Run;
 
-/// Most bins that training is cut into.
+/// Largest number of bins over training.
 const BINS: usize = 24;
 
-/// Events of a stretch of training.
+/// Counts of events over training.
 struct Bins {
     first: usize,
-    /// Training steps a bin.
+    /// Training steps in a bin.
     width: usize,
     tied: Vec<usize>,
     untied: Vec<usize>,
 }
 
 impl Bins {
-    /// Every bin spans the same number of decisions where these come at equal distances, so that
-    /// heights can be compared.
+    /// Bins of equal width. If decisions are made at equal distances, every bin has the same number
+    /// of them, so that heights can be compared.
     fn of(run: &Run) -> Self {
         let steps: Vec<_> = run.recording.rows().iter().map(|row| row.step()).collect();
         let first = steps.first().copied().unwrap_or(0);
@@ -31,6 +31,7 @@ impl Bins {
         let mut gaps: Vec<_> =
             steps.windows(2).map(|pair| pair[1] - pair[0]).filter(|&gap| gap > 0).collect();
 
+        // The width is a multiple of the median distance between decisions.
         gaps.sort_unstable();
         let gap = gaps.get(gaps.len() / 2).copied().unwrap_or(1);
         let width = gap * (until - first).div_ceil(gap * BINS);
@@ -51,8 +52,8 @@ impl Bins {
 /// How many layers changed their owner over training, in bins: tied to another one, or untied.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where no decision changed anything, [`ReportError::Picture`]
-/// where it cannot be drawn.
+/// [`ReportError::NothingToShow`] if no decision changed anything, [`ReportError::Picture`] if it
+/// cannot be drawn.
 pub fn events(run: &Run) -> Result<Figure> {
     let counts = run.recording.event_counts();
     if counts.total() == 0 {
@@ -73,8 +74,8 @@ pub fn events(run: &Run) -> Result<Figure> {
     let sheet = Sheet {
         title: format!("Tied and untied events: {}", run.name()),
         alt: format!(
-            "Pairs of bars over training, one for every {} steps. In all {} events tied a layer to another \
-             owner and {} made one independent.",
+            "Pairs of bars over training, one for every {} steps. In all {} events tied a layer to \
+             another owner and {} made one independent.",
             whole(bins.width),
             whole(counts.tied),
             whole(counts.untied)

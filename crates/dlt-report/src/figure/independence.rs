@@ -9,15 +9,16 @@ use crate::error::{ReportError, Result};
 use crate::numbers::whole;
 use crate::run::Run;
 
-/// Most bars: more of them would be thinner than a pixel. Of more layers every second, third... is
-/// drawn.
+/// Largest number of bars: more of them would be thinner than a pixel. Of more layers every second,
+/// third and so on is drawn.
 const BARS: usize = 1024;
 
-/// For how many training steps each layer was independent, beside what a uniformly random action
-/// would give: layer `i` copies one of `i + 1` layers then, of which it is one itself.
+/// For how many training steps each layer was independent, compared with the expectation of
+/// uniformly random actions. Under these, layer `i` copies one of `i + 1` layers, of which it is
+/// one itself.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] where it
+/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] if it
 /// cannot be drawn.
 pub fn steps_independent(run: &Run) -> Result<Figure> {
     let until = run.steps_done();
@@ -36,8 +37,8 @@ pub fn steps_independent(run: &Run) -> Result<Figure> {
     let sheet = Sheet {
         title: format!("Steps for which each layer was independent: {}", run.name()),
         alt: format!(
-            "A bar for {} of {n_layers} layers, of {} training steps. Layer 0 always is independent; of the others \
-             the most is {} steps.",
+            "A bar for {} of {n_layers} layers, of {} training steps. Layer 0 is always \
+             independent; the most of the others is {} steps.",
             if every > 1 { format!("one in {every}") } else { "each".to_owned() },
             whole(until),
             whole(upper)

@@ -11,17 +11,16 @@ use crate::error::{ReportError, Result};
 use crate::numbers::whole;
 use crate::run::Run;
 
-/// Parts of the longest run that a mean is taken over.
+/// Each mean is over one of so many parts of the longest run.
 const PARTS: usize = 50;
-/// Share of raw losses that the axis has to hold: single ones far off would press the rest
-/// together.
+/// Share of raw losses that the axis has to contain: a few far outliers would compress the rest.
 const SHOWN: f64 = 0.995;
 
 /// Height of the chart with its axes, in pixels.
 const HEIGHT: f64 = 440.0;
 /// Height of the ticks of a run's decisions, in pixels.
 const TICK: f64 = 9.0;
-/// Radius of a point that has room, in pixels.
+/// Radius of a point if there is room, in pixels.
 const LARGE: f64 = 4.5;
 
 /// What is drawn of a run.
@@ -48,7 +47,7 @@ impl Course {
         }
     }
 
-    /// Losses that the axis has to hold.
+    /// Losses that the axis has to contain.
     fn shown(&self) -> Vec<f64> {
         let mut raw: Vec<_> =
             self.raw.iter().map(|point| point.1).filter(|loss| loss.is_finite()).collect();
@@ -64,8 +63,8 @@ impl Course {
 /// tick at each decision; of one run or several.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where no run has a finite loss yet, [`ReportError::Picture`]
-/// where it cannot be drawn.
+/// [`ReportError::NothingToShow`] if no run has a finite loss yet, [`ReportError::Picture`] if it
+/// cannot be drawn.
 pub fn loss(runs: &[&Run]) -> Result<Figure> {
     let longest = runs.iter().map(|run| run.metrics.steps.len()).max().unwrap_or(0);
     let window = (longest / PARTS).max(1) | 1;
@@ -135,7 +134,7 @@ pub fn loss(runs: &[&Run]) -> Result<Figure> {
     })
 }
 
-/// Radius of points that leave each other room, in pixels.
+/// Radius at which points do not touch each other, in pixels.
 fn radius(chart: &Chart, points: &[(f64, f64)]) -> f64 {
     match points {
         [first, .., last] => {
@@ -146,8 +145,8 @@ fn radius(chart: &Chart, points: &[(f64, f64)]) -> f64 {
     }
 }
 
-/// A tick for each decision upon the axis, runs above each other; those that would share a pixel
-/// once.
+/// A tick on the axis for each decision, with one row for each run. Ticks that would share a pixel
+/// are drawn once.
 fn decisions(chart: &mut Chart, steps: &[usize], [row, index]: [usize; 2], floor: f64) -> Drawn {
     let top = -px(TICK * (row + 1) as f64);
     let bottom = -px(TICK * row as f64 + 2.0);
@@ -163,6 +162,7 @@ fn decisions(chart: &mut Chart, steps: &[usize], [row, index]: [usize; 2], floor
         let tick = Shape::Line(vec![(0, top), (0, bottom)], stroke(series(index), 1.0, 1.4));
         chart.put(at, tick)?;
     }
+
     Ok(())
 }
 
@@ -181,7 +181,7 @@ fn legend(courses: &[Course], window: usize) -> Vec<(Key, String)> {
     if courses.iter().any(|course| !course.raw.is_empty()) {
         let mean = match window {
             1 => "training".to_owned(),
-            _ => format!("training: mean of {} steps, faint each", whole(window)),
+            _ => format!("training: mean of {} steps (faint: each)", whole(window)),
         };
 
         legend.push((Key::Line { colour, opacity: 1.0, width: 2.5 }, mean));
@@ -212,8 +212,9 @@ fn alt(courses: &[Course]) -> String {
     text
 }
 
-/// Means over windows around each point, of what is finite in them.
+/// For each point the mean of the finite losses in a window around it.
 fn smoothed(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
+    // Running sums, so that the work does not grow with the window.
     let mut sums = vec![(0.0, 0usize)];
     for &(_, loss) in points {
         let (sum, count) = sums[sums.len() - 1];

@@ -1,4 +1,4 @@
-//! Memory over training, and the parameters in training that it is spent on.
+//! Memory over training, and the trainable parameters that it depends on.
 
 use super::Figure;
 use super::axes::{Axis, Chart, extent, left_of, stairs, thinned};
@@ -21,7 +21,7 @@ struct Panel {
 /// change; of one run or several. Both begin at 0, so that heights can be compared.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] where it
+/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] if it
 /// cannot be drawn.
 pub fn memory(runs: &[&Run]) -> Result<Figure> {
     let resident = |run: &&Run| {
@@ -87,7 +87,7 @@ pub fn memory(runs: &[&Run]) -> Result<Figure> {
                 Chart::new(area, &if is_last { x.clone() } else { x.unnamed() }, y, left)?;
 
             for (index, line) in panel.lines.iter().enumerate() {
-                // The first lines are the widest, so that those that coincide are all to be seen.
+                // The first lines are the widest, so that all show where they coincide.
                 let width = 2.2 + (1.2 * (names.len() - 1 - index) as f64).min(2.4);
                 chart.line(&thinned(line), series(index), 1.0, width)?;
 

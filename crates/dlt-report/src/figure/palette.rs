@@ -1,24 +1,24 @@
-//! Colours and marks that all figures share, told apart by colour-blind eyes too.
+//! Colours and marks of all figures. Colour-blind people can distinguish them too.
 
 use plotters::style::RGBColor;
 use plotters::style::colors::colormaps::{ColorMap, ViridisRGB};
 
 /// Text, axes and outlines.
 pub const INK: &str = "#1B1F24";
-/// Text and marks of the second rank.
+/// Less important text and marks.
 pub const MUTED: &str = "#626C77";
 /// Grid lines, and cells without a value.
 pub const GRID: &str = "#DCE1E6";
-/// What everything is drawn on.
+/// The background.
 pub const GROUND: &str = "#FFFFFF";
 
-/// Okabe and Ito's colours, but for black, which is [`INK`], and yellow, which nobody sees on
+/// Okabe and Ito's colours without black, which is [`INK`], and yellow, which is invisible on
 /// white.
 pub const SERIES: [&str; 6] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 
 /// The colours that a page may replace, each with the name of the CSS variable that
-/// [`Figure::for_page`] writes for it. Shades of heat maps and the text on them are not among them:
-/// they mean the same on any ground.
+/// [`Figure::for_page`] writes for it. Shades of heat maps and the text on them are not among them,
+/// because they mean the same on any background.
 ///
 /// [`Figure::for_page`]: crate::figure::Figure::for_page
 pub const PAGE_COLOURS: &[(&str, &str)] = &[
@@ -34,13 +34,13 @@ pub const PAGE_COLOURS: &[(&str, &str)] = &[
     (SERIES[5], "--series-6"),
 ];
 
-/// What stands on a light shade of a heat map; not replaced on a page.
+/// Text on a light shade of a heat map; not replaced on a page.
 pub(super) const ON_LIGHT: &str = "#101010";
-/// What stands on a dark shade of a heat map; not replaced on a page.
+/// Text on a dark shade of a heat map; not replaced on a page.
 pub(super) const ON_DARK: &str = "#FAFAFA";
 
-/// The colour of a series, from 0. After the last colour they begin anew: their marks tell such
-/// series apart.
+/// The colour of a series, from 0. After the last colour they repeat; marks then distinguish the
+/// series.
 #[must_use]
 pub fn series(index: usize) -> &'static str {
     SERIES[index % SERIES.len()]
@@ -56,7 +56,7 @@ pub(super) enum Mark {
 }
 
 impl Mark {
-    /// That of a series, from 0.
+    /// The mark of a series, from 0. There are four marks and six colours, so 12 series differ.
     pub(super) fn of(series: usize) -> Self {
         [Self::Circle, Self::Square, Self::Triangle, Self::Diamond][series % 4]
     }
@@ -67,14 +67,14 @@ pub(super) fn shade(share: f64) -> RGBColor {
     ViridisRGB.get_color(share.clamp(0.0, 1.0))
 }
 
-/// What is read well on a shade.
+/// The colour of text that is readable on a shade.
 pub(super) fn on(shade: RGBColor) -> &'static str {
     let RGBColor(red, green, blue) = shade;
     let light = 0.299 * f64::from(red) + 0.587 * f64::from(green) + 0.114 * f64::from(blue);
     if light > 128.0 { ON_LIGHT } else { ON_DARK }
 }
 
-/// A colour of this module as plotters takes it.
+/// A colour of this module in the form that plotters needs.
 pub(super) fn rgb(hex: &str) -> RGBColor {
     let number = u32::from_str_radix(hex.trim_start_matches('#'), 16).unwrap_or_default();
     let [_, red, green, blue] = number.to_be_bytes();

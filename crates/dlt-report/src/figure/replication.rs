@@ -9,35 +9,35 @@ use super::palette::{GROUND, INK, MUTED, SERIES};
 use super::sheet::{MARGIN, TEXT, TITLE, WIDTH, document, escaped, fitted, text_width};
 use crate::error::{ReportError, Result};
 
-/// Highest arc, in pixels.
+/// Height of the highest arc, in pixels.
 const HIGHEST: f64 = 330.0;
-/// Below the layers: loops, numbers, and what the marks mean, in pixels.
+/// Space below the layers for loops, numbers, and the meaning of the marks, in pixels.
 const BELOW: f64 = 118.0;
-/// Most layers of a map, which is 23 pixels wide for each.
+/// Largest number of layers of a map, which has at least 23 pixels for each.
 const MOST_LAYERS: usize = 512;
-/// From this distance of layers on, in pixels, their numbers stand inside their marks.
+/// If layers are at least this far apart, in pixels, their numbers are inside their marks.
 const ROOMY: f64 = 40.0;
-/// What stands below the map.
+/// The text below the map.
 const MEANING: &str =
     "filled, with a loop: uses its own weights · hollow: uses those at the other end of its arc";
-/// Dashes of groups after the colours are used up, of the second round and of the third.
+/// Dashes that distinguish groups of the same colour, after the colours are used up.
 const DASHES: [&str; 3] = ["", "9 4", "2 4"];
 
 /// Places and colours of a map.
 struct Layout<'a> {
     state: &'a State,
     width: f64,
-    /// How much larger than elsewhere text is, so that it is as large where the map is shrunk to
-    /// the width of others.
+    /// How much larger text is than in other figures. A wide map is shrunk to their width, and its
+    /// text then has the same size.
     scale: f64,
-    /// Between two layers.
+    /// Distance between two layers.
     step: f64,
     radius: f64,
-    /// Height of an arc for half its width.
+    /// Height of an arc divided by half its width.
     flatness: f64,
-    /// Height at which the layers stand, from the top.
+    /// Height of the layers, from the top.
     base: f64,
-    /// For each owner its colour and its dashes.
+    /// Colour and dashes of each owner.
     looks: Vec<(&'static str, &'static str)>,
 }
 
@@ -81,7 +81,7 @@ impl<'a> Layout<'a> {
     }
 
     fn arcs(&self, svg: &mut String) {
-        // The longest first, so that short ones are not hidden below them.
+        // The longest first, so that they do not cover short ones.
         let mut tied: Vec<_> =
             (0..self.state.n_layers()).filter(|&layer| !self.state.is_independent(layer)).collect();
         tied.sort_by_key(|&layer| std::cmp::Reverse(layer - self.state.owner(layer)));
@@ -98,14 +98,14 @@ impl<'a> Layout<'a> {
             // Writing into a string cannot fail.
             let _ = writeln!(
                 svg,
-                "<path class=\"arc\" d=\"M{from:.1} {base:.1} A{across:.1} {up:.1} 0 0 1 {to:.1} {base:.1}\" \
-                 fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.4\"{}/>",
+                "<path class=\"arc\" d=\"M{from:.1} {base:.1} A{across:.1} {up:.1} 0 0 1 {to:.1} \
+                 {base:.1}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.4\"{}/>",
                 dashed(dashes)
             );
         }
     }
 
-    /// The loop below a layer that says that it is connected to itself.
+    /// The loop below an independent layer: it is connected to itself.
     fn own(&self, svg: &mut String, layer: usize) {
         let (colour, dashes) = self.looks[layer];
         let x = self.x(layer);
@@ -138,8 +138,8 @@ impl<'a> Layout<'a> {
                 if is_independent || self.is_roomy() { self.radius } else { 0.75 * self.radius };
             let _ = writeln!(
                 svg,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"{}\" stroke=\"{colour}\" \
-                 stroke-width=\"2.4\"/>",
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"{}\" \
+                 stroke=\"{colour}\" stroke-width=\"2.4\"/>",
                 self.x(layer),
                 self.base,
                 if is_independent { colour } else { GROUND },
@@ -147,8 +147,9 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// Inside the marks where these are large enough; else below, of independent layers and of the
-    /// last one, in two rows where they would touch.
+    /// Numbers of layers, inside the marks if these are large enough. Otherwise those of
+    /// independent layers and of the last one are below, in up to three rows where they would
+    /// touch.
     fn numbers(&self, svg: &mut String) {
         if self.is_roomy() {
             for layer in 0..self.state.n_layers() {
@@ -160,6 +161,7 @@ impl<'a> Layout<'a> {
         }
 
         let size = TEXT * self.scale;
+        // Right end of the last number in each row.
         let mut ends = [f64::NEG_INFINITY; 3];
         let last = self.state.n_layers() - 1;
 
@@ -186,17 +188,18 @@ fn dashed(dashes: &str) -> String {
 fn words(svg: &mut String, [x, y]: [f64; 2], size: f64, colour: &str, anchor: &str, text: &str) {
     let _ = writeln!(
         svg,
-        "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"{size:.1}\" fill=\"{colour}\">{}</text>",
+        "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"{size:.1}\" \
+         fill=\"{colour}\">{}</text>",
         y + 0.36 * size,
         escaped(text)
     );
 }
 
-/// An arc from each layer to the owner of its weights; independent layers are filled and connected
-/// to themselves. Layers that share with nobody have no colour.
+/// An arc from each layer to the owner of its weights. Independent layers are filled and connected
+/// to themselves. Layers that share with no other layer have no colour.
 ///
 /// # Errors
-/// [`ReportError::Picture`] for more layers than can be told apart.
+/// [`ReportError::Picture`] for more layers than a map can show.
 pub fn replication_map(state: &State, title: &str) -> Result<Figure> {
     if state.n_layers() > MOST_LAYERS {
         let reason = format!("expected at most {MOST_LAYERS} layers, got {}", state.n_layers());
@@ -211,7 +214,8 @@ pub fn replication_map(state: &State, title: &str) -> Result<Figure> {
 
     let _ = writeln!(
         svg,
-        "<text x=\"{MARGIN}\" y=\"{:.1}\" font-size=\"{title_size:.1}\" font-weight=\"bold\" fill=\"{INK}\">{}</text>",
+        "<text x=\"{MARGIN}\" y=\"{:.1}\" font-size=\"{title_size:.1}\" font-weight=\"bold\" \
+         fill=\"{INK}\">{}</text>",
         MARGIN + 0.86 * title_size,
         escaped(&shown)
     );
@@ -224,7 +228,8 @@ pub fn replication_map(state: &State, title: &str) -> Result<Figure> {
 
     let owners: Vec<_> = state.independent_layers().map(|layer| layer.to_string()).collect();
     let alt = format!(
-        "Map of {} layers. Independent: {}. Each other layer is joined by an arc to the one whose weights it uses.",
+        "Map of {} layers. Independent: {}. Each other layer is joined by an arc to the one whose \
+         weights it uses.",
         state.n_layers(),
         owners.join(", ")
     );

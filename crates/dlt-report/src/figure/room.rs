@@ -1,4 +1,4 @@
-//! Words beside points: where there is room for them.
+//! Words next to points, where there is room for them.
 
 use plotters::style::text_anchor::HPos;
 
@@ -12,7 +12,7 @@ const WORD: f64 = 0.75 * TEXT;
 /// Radius of points, in pixels.
 pub(super) const RADIUS: f64 = 4.5;
 
-/// What stands in a chart already, in pixels.
+/// The parts of a chart that are occupied, in pixels.
 #[derive(Default)]
 pub(super) struct Room {
     points: Vec<[f64; 2]>,
@@ -26,7 +26,7 @@ impl Room {
         self.points.push(pixels(chart, at));
     }
 
-    /// Writes words at the first side of a point that is free; nowhere if all are taken.
+    /// Writes words at the first free side of a point; nowhere if none is free.
     pub(super) fn write(&mut self, chart: &mut Chart, at: (f64, f64), words: &str) -> Drawn {
         let width = text_width(words, WORD);
         let gap = RADIUS + 4.0;
@@ -41,9 +41,11 @@ impl Room {
         let boxes = sides.map(|[right, down]| {
             [x + right, y + down - 0.6 * WORD, x + right + width, y + down + 0.6 * WORD]
         });
+
         let Some(side) = (0..sides.len()).find(|&side| self.is_free(boxes[side])) else {
             return Ok(());
         };
+
         self.words.push(boxes[side]);
 
         let [wide, high] = chart.pixel();
@@ -63,7 +65,7 @@ impl Room {
     }
 }
 
-/// A place of a chart in pixels from the upper left corner of the document.
+/// A point of a chart in pixels from the upper left corner of the document.
 fn pixels(chart: &Chart, at: (f64, f64)) -> [f64; 2] {
     let (x, y) = chart.place(at);
     [x, y].map(|one| f64::from(one) / f64::from(px(1.0)))

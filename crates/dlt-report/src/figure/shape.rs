@@ -1,5 +1,4 @@
-//! Shapes of a size in pixels that stand at a place of a chart: points of series, ticks, outlines,
-//! words.
+//! Shapes with a size in pixels at a point of a chart: points of series, ticks, outlines, words.
 
 use std::iter::{Once, once};
 
@@ -39,7 +38,7 @@ impl Shape {
         )
     }
 
-    /// A point of a series, `radius` pixels large, upon a rim of the ground's colour.
+    /// A point of a series, `radius` pixels large, with a rim in the colour of the background.
     pub(super) fn point(mark: Mark, radius: f64, colour: &str) -> [Self; 2] {
         let rim = Self::mark(mark, radius + 1.5, GROUND);
         [rim, Self::mark(mark, radius, colour)]
@@ -64,7 +63,7 @@ impl Shape {
     }
 }
 
-/// A shape at a place, in whatever coordinates a chart has.
+/// A shape at a point, in the coordinates of the chart.
 pub(super) struct Placed<C> {
     pub(super) at: C,
     pub(super) shape: Shape,

@@ -1,5 +1,5 @@
-//! The sheet that a figure is drawn on: its heading, its legend, and the document around what
-//! plotters writes.
+//! The sheet that a figure is drawn on: its title, its legend, and the document around the output
+//! of plotters.
 
 use std::fmt::Write;
 
@@ -20,14 +20,14 @@ pub(super) const XML_HEADER: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
 pub(super) const WIDTH: f64 = 800.0;
 /// Size of a title, in pixels.
 pub(super) const TITLE: f64 = 20.0;
-/// Size of all other text, in pixels: legible where the figure is shown at half its size.
+/// Size of all other text, in pixels. It is legible if the figure is shown at half its size.
 pub(super) const TEXT: f64 = 16.0;
-/// Left of the title and the legend, in pixels.
+/// Space at the left of the title and the legend, in pixels.
 pub(super) const MARGIN: f64 = 16.0;
 
-/// Units a pixel: plotters rounds to whole ones.
+/// Units per pixel, because plotters rounds to whole units.
 const FINE: f64 = 10.0;
-/// What plotters multiplies a font's size with before it writes it.
+/// plotters divides the size of a font by this before it writes it.
 const FONT_FACTOR: f64 = 1.24;
 const LEGEND_ROW: f64 = 26.0;
 const SWATCH: f64 = 30.0;
@@ -56,7 +56,7 @@ pub(super) fn text(size: f64, colour: &str, anchor: HPos) -> TextStyle<'static> 
     font.color(&rgb(colour)).pos(Pos::new(anchor, VPos::Center))
 }
 
-/// Pixels that a text takes at most in common fonts: a rule of thumb, on the safe side.
+/// Largest width of a text in common fonts, in pixels: an estimate on the safe side.
 pub(super) fn text_width(text: &str, size: f64) -> f64 {
     let share = |character: char| match character {
         ' ' | 'i' | 'j' | 'l' | 't' | 'f' | 'r' | '.' | ',' | ':' | ';' | '(' | ')' | '-' | '|' => {
@@ -83,7 +83,7 @@ pub(super) fn fitted(text: &str, size: f64, width: f64) -> String {
     cut
 }
 
-/// What stands before a word of the legend.
+/// The mark before a word of the legend.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key {
     /// A line.
@@ -96,7 +96,7 @@ pub(super) enum Key {
     Bar { colour: &'static str },
     /// A bar that is only outlined.
     Outline { colour: &'static str },
-    /// A field of a heat map with a line through it; the share of its shade.
+    /// A field of a heat map with a line through it; `share` gives its shade.
     Struck { share: f64 },
     /// A short vertical line.
     Tick { colour: &'static str },
@@ -151,7 +151,7 @@ impl Key {
 pub(super) struct Sheet {
     /// What it shows, in a few words.
     pub(super) title: String,
-    /// What is to be seen, in sentences.
+    /// A description of the figure, in sentences.
     pub(super) alt: String,
     /// Keys and words of the legend.
     pub(super) legend: Vec<(Key, String)>,
@@ -163,7 +163,7 @@ impl Sheet {
     /// Draws the figure: `draw` gets the area below title and legend.
     ///
     /// # Errors
-    /// [`ReportError::Picture`] where plotters finds no place for something.
+    /// [`ReportError::Picture`] if plotters has no space for something.
     pub(super) fn draw(self, draw: impl FnOnce(&Area) -> Drawn) -> Result<Figure> {
         let (places, rows) = self.places();
         let head = MARGIN + 1.5 * TITLE + rows as f64 * LEGEND_ROW;
@@ -181,6 +181,7 @@ impl Sheet {
             reason: error.to_string(),
         })?;
 
+        // The document writes its own first line, with title and description.
         let body = written.split_once('\n').map_or("", |(_, body)| body);
         let body = body.trim_end().trim_end_matches("</svg>");
         Ok(document(self.title, self.alt, [WIDTH, head + self.height], FINE, body))
@@ -196,7 +197,8 @@ impl Sheet {
         for (_, word) in &self.legend {
             let width = SWATCH + 8.0 + text_width(word, TEXT) + 18.0;
             if x > MARGIN && x + width > WIDTH {
-                (x, row) = (MARGIN, row + 1);
+                x = MARGIN;
+                row += 1;
             }
 
             places.push((x, row));
@@ -233,8 +235,7 @@ pub(super) fn put(area: &Area, [x, y]: [f64; 2], shape: Shape) -> Drawn {
     area.draw(&Placed { at: (px(x), px(y)), shape })
 }
 
-/// A whole document around its elements. `size` is in pixels, of which each is `units` of the
-/// elements.
+/// A whole document around its elements. `size` is in pixels; a pixel has `units` of the elements.
 pub(super) fn document(
     title: String,
     alt: String,
@@ -247,18 +248,20 @@ pub(super) fn document(
     // Writing into a string cannot fail.
     let _ = write!(
         svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {0} {1}\" \
-         role=\"img\" font-family=\"sans-serif\" stroke-linejoin=\"round\">\n<title>{2}</title>\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {0} {1}\" role=\"img\" font-family=\"sans-serif\" \
+         stroke-linejoin=\"round\">\n<title>{2}</title>\n\
          <desc>{3}</desc>\n<rect width=\"{0}\" height=\"{1}\" fill=\"{GROUND}\"/>\n{body}</svg>\n",
         width * units,
         height * units,
         escaped(&title),
         escaped(&alt),
     );
+
     Figure { svg, title, alt }
 }
 
-/// A text as XML holds it; control characters, which it cannot hold, are left out.
+/// A text for XML, without control characters, which XML does not allow.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars().filter(|character| !character.is_control()) {

@@ -12,17 +12,17 @@ use crate::error::{ReportError, Result};
 use crate::numbers::whole;
 use crate::run::Run;
 
-/// Most columns: more of them would be narrower than a pixel.
+/// Largest number of columns: more of them would be narrower than a pixel.
 const COLUMNS: usize = 600;
-/// Most strips: more of them would be thinner than two pixels. Of more layers every second,
-/// third... is drawn.
+/// Largest number of strips: more of them would be thinner than two pixels. Of more layers every
+/// second, third and so on is drawn.
 const STRIPS: usize = 256;
-/// Most fields that are drawn, a strip's owner in a column each. A field takes six kilobytes while
-/// it is made a picture.
+/// Largest number of fields, each the owner of a strip in a column. A field takes six kilobytes of
+/// memory while the figure is rasterised.
 const FIELDS: usize = 40_000;
-/// Height from which on strips are parted by a line, in pixels.
+/// Strips that are higher than this, in pixels, are separated by a gap.
 const THIN: f64 = 14.0;
-/// Width of the bar that says which shade is which owner, with its labels, in pixels.
+/// Width of the bar that shows the shade of each owner, with its labels, in pixels.
 pub(super) const SCALE: f64 = 118.0;
 
 /// A stretch of steps during which a layer had one owner.
@@ -39,12 +39,12 @@ pub(super) struct Strips<'r> {
     until: usize,
     n_layers: usize,
     every: usize,
-    /// Most states, where only so many of them are drawn.
+    /// Number of states that are drawn, if not all are.
     sampled: Option<usize>,
 }
 
 impl<'r> Strips<'r> {
-    /// The error says where no decision is made yet.
+    /// The strips of a run, or an error if no decision is made yet.
     pub(super) fn of(run: &'r Run) -> Result<Self> {
         let rows = run.recording.rows();
         let until = run.steps_done().max(rows.last().map_or(0, |row| row.step() + 1));
@@ -79,26 +79,27 @@ impl<'r> Strips<'r> {
         for stretch in stretches(&self.columns, self.until, self.every) {
             draw(chart, &stretch, [self.n_layers, self.every], self.until)?;
         }
+
         Ok(())
     }
 
-    /// The bar that says which shade is which owner.
+    /// The bar that shows the shade of each owner.
     pub(super) fn owners(&self, area: &Area, has_name_below: bool) -> Drawn {
         owners(area, [self.n_layers, self.every], has_name_below)
     }
 }
 
-/// What the line through a strip means.
+/// The legend of the line through a strip.
 pub(super) fn independent() -> (Key, String) {
-    (Key::Struck { share: 0.2 }, "independent: uses weights of its own".to_owned())
+    (Key::Struck { share: 0.2 }, "independent: uses its own weights".to_owned())
 }
 
-/// Layers over time: the shade says who owns a layer's weights, a line through the middle that it
-/// is independent.
+/// Layers over time. The shade is the owner of a layer's weights; a line through the middle means
+/// that the layer is independent.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where no decision is made yet, [`ReportError::Picture`] where it
-/// cannot be drawn.
+/// [`ReportError::NothingToShow`] if no decision is made yet, [`ReportError::Picture`] if it cannot
+/// be drawn.
 pub fn state_strip(run: &Run) -> Result<Figure> {
     let strips = Strips::of(run)?;
     let n_layers = strips.n_layers;
@@ -106,8 +107,8 @@ pub fn state_strip(run: &Run) -> Result<Figure> {
     let sheet = Sheet {
         title: format!("Owner of each layer over training: {}", run.name()),
         alt: format!(
-            "Strips of {n_layers} layers{} over {} training steps, the shade of each the layer whose weights it uses; {} \
-             decisions{}. At the end {} layers are independent.",
+            "Strips of {n_layers} layers{} over {} training steps. The shade is the layer whose \
+             weights are used. {} decisions{}. At the end {} layers are independent.",
             if every > 1 { format!(", of which one in {every} is drawn,") } else { String::new() },
             whole(strips.until),
             whole(run.recording.rows().len()),
@@ -130,7 +131,7 @@ pub fn state_strip(run: &Run) -> Result<Figure> {
     })
 }
 
-/// States with the step at which each begins, and whether there were more than are kept.
+/// States with the step at which each begins, and whether some states were left out.
 fn columns(run: &Run, until: usize, most: usize) -> (Vec<(usize, &State)>, bool) {
     let recording = &run.recording;
     if recording.rows().len() < most {
@@ -145,7 +146,9 @@ fn columns(run: &Run, until: usize, most: usize) -> (Vec<(usize, &State)>, bool)
 fn stretches(columns: &[(usize, &State)], until: usize, every: usize) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
     let n_layers = columns.first().map_or(0, |(_, state)| state.n_layers());
+
     for layer in (0..n_layers).step_by(every) {
+        // Neighbours with one owner become one stretch, but only within a layer.
         let first = stretches.len();
         for (index, (from, state)) in columns.iter().enumerate() {
             let to = columns.get(index + 1).map_or(until, |next| next.0);
@@ -161,13 +164,13 @@ fn stretches(columns: &[(usize, &State)], until: usize, every: usize) -> Vec<Str
     stretches
 }
 
-/// Low layers own most others, so they get more of the shades.
+/// The shade of an owner. Low layers own most others, so they get more of the range.
 fn colour(owner: usize, n_layers: usize) -> RGBColor {
     shade((owner as f64 / (n_layers.max(2) - 1) as f64).sqrt())
 }
 
-/// A stretch; without a gap it reaches a pixel below its neighbours, which are drawn later, so that
-/// no seam is left.
+/// Draws a stretch. Without a gap it reaches one pixel under its neighbours, which are drawn later,
+/// so that no seam shows.
 fn draw(
     chart: &mut Chart,
     stretch: &Stretch,
@@ -180,11 +183,13 @@ fn draw(
     let from = stretch.from as f64;
     let to = stretch.to as f64;
     let gap = if 1.0 > THIN * high { 0.6 * high } else { 0.0 };
-    // The next strip begins so many layers further on.
+
+    // A strip is as high as the layers that it represents.
     let end = (layer + every as f64).min(n_layers as f64) - 0.5;
     let top = if gap == 0.0 && stretch.layer + every < n_layers { end + high } else { end - gap };
     let corners = [(from, top), ((to + wide).min(until as f64), layer - 0.5 + gap)];
     chart.rectangle(corners, colour.filled())?;
+
     if stretch.owner == stretch.layer {
         let width = chart.place((to, layer)).0 - chart.place((from, layer)).0;
         let line = Shape::Line(
@@ -193,15 +198,17 @@ fn draw(
         );
         chart.put((from, layer), line)?;
     }
+
     Ok(())
 }
 
 /// The bar of shades, a field for each layer.
 fn owners(area: &Area, [n_layers, every]: [usize; 2], has_name_below: bool) -> Drawn {
-    // With a name where the strips have one, though a blank one, the bar is as high as they are.
+    // If the axis of the strips has a name, the bar gets a blank one, which makes it as high.
     let x = Axis::labelled(if has_name_below { " " } else { "" }, 0.0..1.0, Vec::new());
     let y = Axis::layers("owner", n_layers, 16);
     let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
+
     for owner in (0..n_layers).step_by(every) {
         let seam = if owner + every < n_layers { chart.pixel()[1] } else { 0.0 };
         let end = (owner + every).min(n_layers) as f64 - 0.5;
@@ -209,5 +216,6 @@ fn owners(area: &Area, [n_layers, every]: [usize; 2], has_name_below: bool) -> D
 
         chart.rectangle(corners, colour(owner, n_layers).filled())?;
     }
+
     Ok(())
 }

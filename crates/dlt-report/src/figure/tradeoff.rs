@@ -1,4 +1,4 @@
-//! Perplexity against block parameters: what each way to train gives for what it holds.
+//! Perplexity against block parameters, for each way to train.
 
 use std::path::Path;
 
@@ -14,23 +14,23 @@ use crate::run::read_json;
 
 /// Layout of the file.
 const SCHEMA: u32 = 1;
-/// Most points: more could not be told apart.
+/// Largest number of points: more could not be distinguished.
 const MOST: usize = 500;
 /// Height of the chart with its axes, in pixels.
 const HEIGHT: f64 = 560.0;
-/// Ticks of the axis of shares, where they are in its range.
+/// Ticks of the axis of shares. Those outside its range are left out.
 const SHARES: [f64; 10] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
-/// What is drawn: points in series, as `cargo xtask method` writes them.
+/// The data of the figure: points in series, as `cargo xtask method` writes them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tradeoff {
     schema: u32,
     /// What it shows, in a few words.
     pub title: String,
-    /// What stands on the horizontal axis, above 0; drawn by orders of magnitude.
+    /// Name of the horizontal axis, which is logarithmic; its values are above 0.
     pub x: String,
-    /// What stands on the vertical axis.
+    /// Name of the vertical axis.
     pub y: String,
     /// Points that belong together, in the order of the legend.
     pub series: Vec<Series>,
@@ -54,13 +54,13 @@ pub struct Series {
 pub struct Spot {
     /// Its name.
     pub label: String,
-    /// Across, above 0.
+    /// Horizontal position, above 0.
     pub x: f64,
-    /// Up: the mean over seeds.
+    /// Vertical position: the mean over seeds.
     pub y: f64,
-    /// The least over seeds.
+    /// The least value over seeds.
     pub least: f64,
-    /// The most over seeds.
+    /// The greatest value over seeds.
     pub most: f64,
 }
 
@@ -68,8 +68,8 @@ impl Tradeoff {
     /// Reads a file of points.
     ///
     /// # Errors
-    /// [`ReportError::Io`] where it cannot be read, [`ReportError::Format`] where it is no such
-    /// file, of another version, or has a number that cannot be drawn.
+    /// [`ReportError::Io`] if it cannot be read; [`ReportError::Format`] if it is not such a file,
+    /// has another version, or has a number that cannot be drawn.
     pub fn read(path: &Path) -> Result<Self> {
         let read: Self = read_json(path)?;
         if read.schema != SCHEMA {
@@ -101,11 +101,11 @@ impl Tradeoff {
     }
 }
 
-/// Points with their spread over seeds, each with its name where there is room; lines join those of
-/// a series of sizes.
+/// Points with their spread over seeds, each with its name if there is room. Lines join the points
+/// of a series of sizes.
 ///
 /// # Errors
-/// [`ReportError::Picture`] where it cannot be drawn.
+/// [`ReportError::Picture`] if it cannot be drawn.
 pub fn tradeoff(of: &Tradeoff) -> Result<Figure> {
     let spots = || of.series.iter().flat_map(|series| &series.points);
     let across = extent(spots().map(|spot| spot.x.ln())).unwrap_or(0.0..1.0);
@@ -131,15 +131,17 @@ pub fn tradeoff(of: &Tradeoff) -> Result<Figure> {
         let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
         let mut room = Room::default();
 
-        // The first series stands upon the others.
+        // The first series is drawn last, so it is on top.
         for (index, one) in of.series.iter().enumerate().rev() {
             draw(&mut chart, one, index, &mut room)?;
         }
+
+        // All points are drawn, so no word covers one.
         spots().try_for_each(|spot| room.write(&mut chart, place(spot), &spot.label))
     })
 }
 
-/// Where a spot stands in the chart.
+/// Where a point is in the chart.
 fn place(spot: &Spot) -> (f64, f64) {
     (spot.x.ln(), spot.y)
 }

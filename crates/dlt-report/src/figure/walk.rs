@@ -1,5 +1,5 @@
-//! The walk of groups over training: which was split or merged when, and the disagreement that
-//! decided it.
+//! The walk of groups over training: which group was split or merged when, and the disagreement
+//! that decided it.
 
 use std::collections::BTreeMap;
 
@@ -17,35 +17,33 @@ use crate::run::Run;
 
 /// Height of the panel of disagreements between its axes, in pixels.
 const PANEL: f64 = 150.0;
-/// Between two places of a stem that no word may cover, in pixels.
+/// Distance between points of a stem that no word may cover, in pixels.
 const STEM: f64 = 8.0;
-/// Most decisions with a word of what they did.
+/// Largest number of decisions that get words about what they did.
 const WORDS: usize = 16;
 
 /// What a decision did to the groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
     Split,
-    /// Layers joined another group, all of their group or some of it, whether a group was divided
-    /// or not.
+    /// Layers joined another group: all of their group, or some of it, also if another group was
+    /// divided.
     Merged,
     /// The gate undid it.
     Refused,
 }
 
-/// A decision that changed the groups, or was to.
+/// A decision that changed the groups, or that the gate undid.
 struct Turn {
     step: usize,
     deed: Deed,
     conflict: Option<f64>,
-    /// Layers that have weights of their own from here on, each with the layer whose weights it
-    /// used.
-    parted: Vec<(usize, usize)>,
-    /// Layers that had weights of their own until here, each with the layer whose weights it uses
-    /// now.
+    /// Layers that are independent from here on, each with its previous owner.
+    untied: Vec<(usize, usize)>,
+    /// Layers that were independent before, each with its new owner.
     joined: Vec<(usize, usize)>,
-    /// Layers that use the weights of another group now, where both groups are there before and
-    /// after.
+    /// Layers that moved from one group to another, each with its new owner. Both groups exist
+    /// before and after.
     moved: Vec<(usize, usize)>,
 }
 
@@ -80,20 +78,20 @@ impl Deed {
 impl Turn {
     /// `6 leaves 0`, `6 leaves 0, 9 joins 3`, `4 moves to 2`.
     fn words(&self) -> String {
-        let parted = self.parted.iter().map(|(layer, from)| format!("{layer} leaves {from}"));
+        let untied = self.untied.iter().map(|(layer, from)| format!("{layer} leaves {from}"));
         let joined = self.joined.iter().map(|(layer, to)| format!("{layer} joins {to}"));
         let moved = self.moved.iter().map(|(layer, to)| format!("{layer} moves to {to}"));
-        parted.chain(joined).chain(moved).collect::<Vec<_>>().join(", ")
+        untied.chain(joined).chain(moved).collect::<Vec<_>>().join(", ")
     }
 }
 
-/// The owners of layers over time; below, at each decision that changed the groups, how much the
-/// gradients of the group that was split disagreed. Where nobody measured that, the strips are all
-/// there is.
+/// The owners of layers over time. A panel below shows, at each decision that changed the groups,
+/// how much the gradients of the split group disagreed. Without measured disagreements there are
+/// only the owners.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where no decision changed the groups, [`ReportError::Picture`]
-/// where it cannot be drawn.
+/// [`ReportError::NothingToShow`] if no decision changed the groups, [`ReportError::Picture`] if it
+/// cannot be drawn.
 pub fn walk(run: &Run) -> Result<Figure> {
     let strips = Strips::of(run)?;
     let turns = turns(run);
@@ -144,15 +142,16 @@ pub fn walk(run: &Run) -> Result<Figure> {
     })
 }
 
-/// A mark upon the strips at each decision.
+/// A mark at the lower edge of the strips for each decision.
 fn marks(chart: &mut Chart, turns: &[Turn]) -> Drawn {
     for turn in turns {
         chart.point((turn.step as f64, -0.5), turn.deed.mark(), 4.0, turn.deed.colour())?;
     }
+
     Ok(())
 }
 
-/// A stem for each disagreement, the first ones with a word of what was done.
+/// A stem for each disagreement. The first ones get words about what was done.
 fn disagreements(chart: &mut Chart, turns: &[Turn]) -> Drawn {
     let measured = || {
         turns.iter().filter_map(|turn| Some((turn, turn.conflict.filter(|one| one.is_finite())?)))
@@ -171,7 +170,7 @@ fn disagreements(chart: &mut Chart, turns: &[Turn]) -> Drawn {
             .for_each(|y| room.take(chart, (at.0, y)));
     }
 
-    // The alternative text has those for which there is no room.
+    // The alternative text has the words for which there is no room here.
     measured().take(WORDS).try_for_each(|(turn, conflict)| {
         room.write(chart, (turn.step as f64, conflict), &turn.words())
     })
@@ -187,7 +186,9 @@ fn turns(run: &Run) -> Vec<Turn> {
 
     for (visit, row) in run.recording.rows().iter().enumerate() {
         let conflict = conflicts.get(&visit).copied();
-        let (parted, joined) = (parted(before, row.state()), parted(row.state(), before));
+        let untied = newly_independent(before, row.state());
+        // Backwards in time, a layer that joined a group becomes independent.
+        let joined = newly_independent(row.state(), before);
         let moved = moved(before, row.state());
         let deed = match row.refused() {
             Some(_) => Some(Deed::Refused),
@@ -197,21 +198,21 @@ fn turns(run: &Run) -> Vec<Turn> {
         };
 
         let step = row.step();
-        turns.extend(deed.map(|deed| Turn { step, deed, conflict, parted, joined, moved }));
+        turns.extend(deed.map(|deed| Turn { step, deed, conflict, untied, joined, moved }));
         before = row.state();
     }
 
     turns
 }
 
-/// Layers that are independent in `after` and were not in `before`, with the owners that they had.
-fn parted(before: &State, after: &State) -> Vec<(usize, usize)> {
+/// Layers that are independent in `after` and were not in `before`, with their owners in `before`.
+fn newly_independent(before: &State, after: &State) -> Vec<(usize, usize)> {
     let is_new = |&layer: &usize| after.owner(layer) == layer && before.owner(layer) != layer;
     (0..after.n_layers()).filter(is_new).map(|layer| (layer, before.owner(layer))).collect()
 }
 
-/// Layers that are independent in neither state and went from one group to another that both have,
-/// with the owner that they have in `after`.
+/// Layers that are independent in neither state and moved from one group to another, with their
+/// owners in `after`. Both groups exist in both states.
 fn moved(before: &State, after: &State) -> Vec<(usize, usize)> {
     let has = |owner: usize| before.owner(owner) == owner && after.owner(owner) == owner;
     let went = |&layer: &usize| {
@@ -225,7 +226,8 @@ fn moved(before: &State, after: &State) -> Vec<(usize, usize)> {
 
 fn alt(run: &Run, turns: &[Turn]) -> String {
     let mut text = format!(
-        "Strips of {} layers over {} training steps, the shade of each the layer whose weights it uses.",
+        "Strips of {} layers over {} training steps. The shade is the layer whose weights are \
+         used.",
         run.recording.n_layers(),
         whole(run.steps_done())
     );
@@ -242,7 +244,7 @@ fn alt(run: &Run, turns: &[Turn]) -> String {
     }
 
     if turns.len() > WORDS {
-        text += &format!(" {} decisions more.", whole(turns.len() - WORDS));
+        text += &format!(" {} more decisions.", whole(turns.len() - WORDS));
     }
 
     text

@@ -3,18 +3,18 @@
 use dlt_spec::fields::FIELDS;
 use dlt_spec::spec::{Architecture, Objective};
 
-use super::html::{Column, Html, Table};
+use super::html::{Column, Html, HtmlTable};
 use super::settings::plain;
 use crate::digest::Digest;
 use crate::numbers::{decimal, or_dash, perplexity, signed, whole};
 use crate::run::Run;
 
-/// Settings of data that only training sees, or that name a place: what is evaluated does not
+/// Settings of data that affect only training, or that name a place. The evaluated data do not
 /// depend on them.
 const OF_TRAINING: [&str; 4] = ["data.source", "data.tokenizer", "data.order", "data.augment"];
 
-/// The table of runs, each with the difference to the first conventional one that it can be
-/// compared with.
+/// The table of runs. Each has its difference to the first conventional run that it can be compared
+/// with.
 pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     let has_classes = digests.iter().any(|digest| digest.validation_accuracy.is_some());
     let bases: Vec<Option<usize>> = runs.iter().map(|run| base(runs, run)).collect();
@@ -33,7 +33,7 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     columns.extend([("independent, mean", Column::Numbers), ("distinct, mean", Column::Numbers)]);
     columns.extend([("per second", Column::Numbers), ("peak MB", Column::Numbers)]);
 
-    let mut table = Table::new(&columns);
+    let mut table = HtmlTable::new(&columns);
     for (index, (run, digest)) in runs.iter().zip(digests).enumerate() {
         let number = |number: Option<f64>, decimals: usize| {
             or_dash(number, |number| decimal(number, decimals))
@@ -80,12 +80,12 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
             bases.iter().flatten().map(|&base| runs[base].name()).collect();
         named.sort();
         named.dedup();
-        html.tagged("Differences are to <b>", &named.join(", "), "</b>, ");
-        html.markup("the first conventional run on the same data, tokenizer and splits. ");
+        html.tagged("Differences are relative to <b>", &named.join(", "), "</b>, ");
+        html.markup("the first conventional run with the same data, tokenizer and splits. ");
     }
 
-    html.markup("The share is that of the conventional model’s block parameters. ");
-    html.tagged("Runs of other numbers of steps are not to be compared by ", quality, ".</p>");
+    html.markup("The share of blocks is relative to the conventional model’s block parameters. ");
+    html.tagged("Runs with different numbers of steps cannot be compared by ", quality, ".</p>");
     html.add(&strangers(runs)).add(&settings(runs));
 
     html
@@ -96,14 +96,14 @@ fn base(runs: &[Run], run: &Run) -> Option<usize> {
     runs.iter().position(|other| Digest::is_conventional(other) && obstacles(run, other).is_empty())
 }
 
-/// Why the losses of two runs are not of the same thing, in words; empty where they are.
+/// Why the losses of two runs cannot be compared, in words; empty if they can.
 fn obstacles(a: &Run, b: &Run) -> Vec<&'static str> {
     let of_a = &a.provenance.data;
     let of_b = &b.provenance.data;
     let amounts = |data: &dlt_spec::record::DataProvenance| {
         (data.train_tokens, data.validation_tokens, data.test_tokens)
     };
-    let is_told = |sha256: &str| !sha256.is_empty();
+    let is_known = |sha256: &str| !sha256.is_empty();
 
     let has_other = |key: &str| {
         FIELDS
@@ -115,14 +115,14 @@ fn obstacles(a: &Run, b: &Run) -> Vec<&'static str> {
         key.starts_with("data.") && *key != "data.split" && !OF_TRAINING.contains(key)
     });
 
-    // Of a finished run the last evaluation is shown, of one under way those in training.
+    // A finished run shows its last evaluation, a run under way shows those during training.
     let windows = match (&a.summary, &b.summary) {
         (Some(_), Some(_)) => "evaluation.final_windows",
         _ => "evaluation.windows",
     };
 
     let found = [
-        ("other data", of_a.sha256 != of_b.sha256 || !is_told(&of_a.sha256)),
+        ("other data", of_a.sha256 != of_b.sha256 || !is_known(&of_a.sha256)),
         ("another tokenizer", file_name(&of_a.tokenizer) != file_name(&of_b.tokenizer)),
         ("other splits", has_other("data.split") || amounts(of_a) != amounts(of_b)),
         ("another objective", has_other("model.objective")),
@@ -140,18 +140,18 @@ fn is_of_pictures(run: &Run) -> bool {
         && run.spec.model.objective == Objective::Classes
 }
 
-/// The last part of a path: a tokenizer may be copied from one place to another.
+/// The last part of a path. Only this part is compared, because a tokenizer may be copied.
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The settings in which the runs differ, but for their names.
+/// The settings in which the runs differ, except their names.
 fn settings(runs: &[Run]) -> Html {
     let mut columns = vec![("setting", Column::Words)];
     let names: Vec<String> = runs.iter().map(Run::name).collect();
     columns.extend(names.iter().map(|name| (name.as_str(), Column::Words)));
 
-    let mut table = Table::new(&columns);
+    let mut table = HtmlTable::new(&columns);
     for field in FIELDS.iter().filter(|field| field.key() != "name") {
         let values: Vec<String> = runs.iter().map(|run| plain(field, &run.spec)).collect();
         if values.iter().any(|value| *value != values[0]) {
@@ -164,15 +164,13 @@ fn settings(runs: &[Run]) -> Html {
     }
 
     let mut html = Html::new();
-    match table.is_empty() {
-        true => html.markup("<p class=\"note\">Their settings are the same.</p>"),
-        false => html
-            .markup(
-                "<details id=\"beside-settings\"><summary>Settings in which they differ</summary>",
-            )
+    if table.is_empty() {
+        html.markup("<p class=\"note\">The runs have the same settings.</p>");
+    } else {
+        html.markup("<details id=\"different-settings\"><summary>Different settings</summary>")
             .add(&table.html("Settings in which the runs differ"))
-            .markup("</details>"),
-    };
+            .markup("</details>");
+    }
 
     html
 }
@@ -185,31 +183,28 @@ fn qualities(digest: &Digest, has_classes: bool) -> (String, String) {
         (Some(number), false) => perplexity(number),
     };
 
-    match has_classes {
-        true => (
-            show(digest.validation_accuracy),
-            show(digest.test_scores.map(|scores| scores.accuracy)),
-        ),
-        false => (show(digest.validation_perplexity), show(digest.test_perplexity)),
+    if has_classes {
+        (show(digest.validation_accuracy), show(digest.test_scores.map(|scores| scores.accuracy)))
+    } else {
+        (show(digest.validation_perplexity), show(digest.test_perplexity))
     }
 }
 
-/// Accuracies in points, perplexities in percent.
+/// The difference to the base run: of accuracies as it is, of perplexities in percent.
 fn difference(digest: &Digest, base: &Digest, has_classes: bool) -> String {
-    let pair = match has_classes {
-        true => {
-            digest.validation_accuracy.zip(base.validation_accuracy).map(|(a, b)| signed(a - b, 4))
-        }
-        false => digest
+    let pair = if has_classes {
+        digest.validation_accuracy.zip(base.validation_accuracy).map(|(a, b)| signed(a - b, 4))
+    } else {
+        digest
             .validation_perplexity
             .zip(base.validation_perplexity)
-            .map(|(a, b)| format!("{} %", signed(100.0 * (a / b - 1.0), 1))),
+            .map(|(a, b)| format!("{} %", signed(100.0 * (a / b - 1.0), 1)))
     };
 
     or_dash(pair, |text| text)
 }
 
-/// Says which runs cannot be compared with the first, and why.
+/// A warning about runs that cannot be compared with the first one, and why.
 fn strangers(runs: &[Run]) -> Html {
     let mut html = Html::new();
     let Some((first, others)) = runs.split_first() else { return html };
@@ -221,7 +216,7 @@ fn strangers(runs: &[Run]) -> Html {
         .collect();
 
     if !said.is_empty() {
-        let before = "<p class=\"warning\">Not to be compared with the first run: ";
+        let before = "<p class=\"warning\">Not comparable with the first run: ";
         html.tagged(before, &said.join("; "), ".</p>");
     }
 

@@ -1,4 +1,4 @@
-//! The figures of a run, each with its title and its words for those who do not see it.
+//! The figures of a run, each with its title and its description.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use crate::figure::{self, Figure};
 use crate::numbers::whole;
 use crate::run::Run;
 
-/// Every figure of a run by itself, each with a name for a file.
+/// Every figure of a single run, each with a name for a file.
 pub fn figures(run: &Run) -> Vec<(&'static str, Result<Figure>)> {
     let mut figures = vec![("replication-map", map_of_now(run))];
     figures.extend(over_training(run));
@@ -27,7 +27,7 @@ fn over_training(run: &Run) -> [(&'static str, Result<Figure>); 6] {
     ]
 }
 
-/// What is to be seen of one run over training.
+/// The figures of one run over training, and a list of those that cannot be shown.
 pub(super) fn of_one(run: &Run) -> Html {
     let mut html = Html::new();
     let mut missing = Html::new();
@@ -62,8 +62,8 @@ pub(super) fn of_all(runs: &[Run]) -> Html {
     html
 }
 
-/// The last state, for who reads the page without its script; the script draws any state in its
-/// place.
+/// The last state, for readers without scripts. With scripts, the page's map shows any state
+/// instead.
 pub(super) fn map(run: &Run) -> Html {
     let mut html = Html::new();
     html.markup("<noscript>");
@@ -82,8 +82,8 @@ fn map_of_now(run: &Run) -> Result<Figure> {
     figure::replication_map(run.state(), &title)
 }
 
-/// Bytes of a drawing from which on a picture in its place is smaller: strips of many layers over
-/// many decisions.
+/// A drawing with more bytes than this is replaced by a picture, which is then smaller. This
+/// happens with strips of many layers over many decisions.
 const MOST_BYTES: usize = 250_000;
 
 fn framed(figure: &Figure) -> Html {

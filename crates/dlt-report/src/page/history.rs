@@ -1,4 +1,4 @@
-//! The states of a run over time: what the map on the page draws, and the tables of decisions and
+//! The states of a run over time: the data of the page's map, and the tables of decisions and
 //! layers.
 
 use std::collections::BTreeMap;
@@ -9,20 +9,21 @@ use dlt_state::{Event, Recording, Row, State};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::html::{Column, Html, Table};
+use super::html::{Column, Html, HtmlTable};
 use crate::numbers::{decimal, significant, whole};
 use crate::run::Run;
 
-/// Bytes that the moments of one run may take in a page.
+/// Largest number of bytes for the moments of one run in a page.
 const BYTES_OF_MOMENTS: usize = 160_000;
-/// Rows of the table of decisions.
+/// Largest number of rows of the table of decisions.
 const MOST_ROWS: usize = 400;
-/// Owners in that table, in all of its rows.
+/// Largest number of owners in that table, in all of its rows.
 const MOST_OWNERS: usize = 400_000;
-/// Rows of the table of layers.
+/// Largest number of rows of the table of layers.
 const MOST_LAYERS: usize = 2048;
 
-/// The run before its first decision, or after one: what the map shows at one place of its slider.
+/// The run before its first decision, or after a decision: what the map shows at one position of
+/// its slider.
 #[derive(Debug, Serialize)]
 struct Moment {
     /// Training steps done before.
@@ -31,19 +32,19 @@ struct Moment {
     decision: usize,
     /// The owner of each layer.
     state: Vec<usize>,
-    /// The state before, where that is not the one of the moment before.
+    /// The state before the decision, if that is not the state of the previous moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<Vec<usize>>,
     /// Layers that still use their own initial weights, untrained.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     frozen: Vec<usize>,
-    /// Layers with storage of their own in the step that followed.
+    /// Number of different storages that layers use in the step that follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     distinct: Option<usize>,
-    /// The layer that a decision was about, where it was about one.
+    /// The layer that the decision is about, if it is about a single one.
     #[serde(skip_serializing_if = "Option::is_none")]
     layer: Option<usize>,
-    /// Whether the decision was undone: the state is then the one before.
+    /// Whether the decision was undone. The state is then the previous one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     undone: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,11 +57,12 @@ struct Moment {
     q: Option<f64>,
 }
 
-/// What the map of a run needs: layers, decisions in all, and the moments, evenly chosen where
-/// there are too many.
+/// The data of a run's map: number of layers, number of decisions, and the moments. If there are
+/// too many moments, some are chosen at equal distances.
 pub(super) fn moments(run: &Run) -> Value {
     let recording = &run.recording;
     let decisions = recording.rows().len();
+    // A moment takes about 100 bytes, and up to 8 for each layer.
     let most = BYTES_OF_MOMENTS / (100 + 8 * recording.n_layers());
     let every = (decisions + 1).div_ceil(most.max(2)).max(1);
     let rows = rows_by_decision(run);
@@ -86,7 +88,7 @@ pub(super) fn moments(run: &Run) -> Value {
         thaw(&mut frozen, run, before, row);
         let decision = index + 1;
         if decision % every == 0 || decision == decisions {
-            let told = rows.get(&index);
+            let metrics = rows.get(&index);
             let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
             let follows = shown.last().is_some_and(|last| last.decision + 1 == decision);
 
@@ -99,10 +101,10 @@ pub(super) fn moments(run: &Run) -> Value {
                 distinct: distinct_after(run, row.step()),
                 layer: row.layer(),
                 undone: row.refused().is_some(),
-                explored: told.map(|told| told.explored),
-                epsilon: finite(told.and_then(|told| told.epsilon)),
-                reward: finite(told.and_then(|told| told.reward)),
-                q: finite(told.and_then(|told| told.q_predicted)),
+                explored: metrics.map(|metrics| metrics.explored),
+                epsilon: finite(metrics.and_then(|metrics| metrics.epsilon)),
+                reward: finite(metrics.and_then(|metrics| metrics.reward)),
+                q: finite(metrics.and_then(|metrics| metrics.q_predicted)),
             });
         }
 
@@ -110,13 +112,16 @@ pub(super) fn moments(run: &Run) -> Value {
     }
 
     serde_json::json!({
-        "layers": recording.n_layers(), "decisions": decisions, "every": every, "steps": run.steps_done(),
+        "layers": recording.n_layers(),
+        "decisions": decisions,
+        "every": every,
+        "steps": run.steps_done(),
         "moments": shown,
     })
 }
 
-/// The rows of the metrics by the number of their decision. They are written once the reward is
-/// known: the last decision of a run under way may have none yet.
+/// The rows of the metrics by the number of their decision. A row is written when its reward is
+/// known, so the last decision of a run under way may have none yet.
 fn rows_by_decision(run: &Run) -> BTreeMap<usize, &DecisionRow> {
     run.metrics.decisions.iter().map(|row| (row.visit, row)).collect()
 }
@@ -134,10 +139,10 @@ fn starting_frozen(run: &Run) -> Vec<bool> {
     (0..run.recording.n_layers()).map(|layer| layer > 0 && run.spec.starts_frozen()).collect()
 }
 
-/// Which layers are still frozen after a decision: the reading of DEVIATIONS rows 4 and 5, as
-/// training carries it out.
+/// Which layers are still frozen after a decision. These are the rules of training, by the settings
+/// of DEVIATIONS rows 4 and 5.
 fn thaw(frozen: &mut [bool], run: &Run, before: &State, row: &Row) {
-    // What was undone has thawed nothing.
+    // An undone decision changes no layer.
     if row.refused().is_some() {
         return;
     }
@@ -155,11 +160,12 @@ fn thaw(frozen: &mut [bool], run: &Run, before: &State, row: &Row) {
             Retied::Follow | Retied::Keep => continue,
         };
 
+        // A layer that becomes independent trains, and so does one that copies a trained layer.
         frozen[layer] = target != layer && frozen[layer] && frozen[target];
     }
 }
 
-/// The decisions, evenly chosen where there are many.
+/// The table of decisions. If there are many, some are chosen at equal distances.
 pub(super) fn decisions(run: &Run) -> Html {
     let recording = &run.recording;
     let count = recording.rows().len();
@@ -176,11 +182,11 @@ pub(super) fn decisions(run: &Run) -> Html {
         html.tagged(
             "<p class=\"note\">Every ",
             &whole(every),
-            "th decision and the last; all of them are in <code>states.jsonl</code>.</p>",
+            "th decision, and the last one. All are in <code>states.jsonl</code>.</p>",
         );
     }
 
-    let told = rows_by_decision(run);
+    let rows = rows_by_decision(run);
     let has = |of: fn(&DecisionRow) -> bool| run.metrics.decisions.iter().any(of);
     let has_layer = recording.rows().iter().any(|row| row.layer().is_some());
     let has_q = has(|row| row.q_predicted.is_some());
@@ -203,7 +209,7 @@ pub(super) fn decisions(run: &Run) -> Html {
     columns.extend(has_q.then_some(("target", Column::Numbers)));
     columns.push(("owner of each layer", Column::Words));
 
-    let mut table = Table::new(&columns);
+    let mut table = HtmlTable::new(&columns);
     for (index, (row, (_, transition))) in
         recording.rows().iter().zip(recording.transitions()).enumerate()
     {
@@ -211,9 +217,9 @@ pub(super) fn decisions(run: &Run) -> Html {
             continue;
         }
 
-        let told = told.get(&index);
+        let metrics = rows.get(&index);
         let number = |of: fn(&DecisionRow) -> Option<f64>| {
-            told.and_then(|told| of(told)).map_or_else(String::new, significant)
+            metrics.and_then(|metrics| of(metrics)).map_or_else(String::new, significant)
         };
         let events = transition.event_counts();
         let mut cells = vec![whole(row.step())];
@@ -228,13 +234,14 @@ pub(super) fn decisions(run: &Run) -> Html {
         cells.extend(has_gate.then(|| if row.refused().is_some() { "yes" } else { "" }.to_owned()));
 
         cells.push(
-            told.map_or("", |told| if told.explored { "at random" } else { "by policy" })
+            metrics
+                .map_or("", |metrics| if metrics.explored { "at random" } else { "by policy" })
                 .to_owned(),
         );
-        cells.extend(has_epsilon.then(|| number(|told| told.epsilon)));
-        cells.extend(has_reward.then(|| number(|told| told.reward)));
-        cells.extend(has_q.then(|| number(|told| told.q_predicted)));
-        cells.extend(has_q.then(|| number(|told| told.q_target)));
+        cells.extend(has_epsilon.then(|| number(|metrics| metrics.epsilon)));
+        cells.extend(has_reward.then(|| number(|metrics| metrics.reward)));
+        cells.extend(has_q.then(|| number(|metrics| metrics.q_predicted)));
+        cells.extend(has_q.then(|| number(|metrics| metrics.q_target)));
         cells.push(
             row.state().owners().iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         );
@@ -258,7 +265,7 @@ pub(super) fn layers_table(run: &Run) -> Html {
     }
 
     let columns = ["owner now", "tied", "untied", "steps independent", "share"];
-    let mut table = Table::new(&[("layer", Column::Numbers)]);
+    let mut table = HtmlTable::new(&[("layer", Column::Numbers)]);
     for name in columns {
         table.column(name, Column::Numbers);
     }
@@ -282,7 +289,8 @@ pub(super) fn layers_table(run: &Run) -> Html {
 
         let mut bar = Html::new();
         bar.markup(
-            "<svg class=\"bar\" viewBox=\"0 0 1 1\" preserveAspectRatio=\"none\" aria-hidden=\"true\">",
+            "<svg class=\"bar\" viewBox=\"0 0 1 1\" preserveAspectRatio=\"none\" \
+             aria-hidden=\"true\">",
         );
         bar.tagged("<rect height=\"1\" width=\"", &format!("{share:.3}"), "\"/></svg>");
         cells.push(bar);
@@ -297,9 +305,9 @@ pub(super) fn layers_table(run: &Run) -> Html {
     if recording.n_layers() > MOST_LAYERS {
         let layers = whole(MOST_LAYERS);
         html.tagged(
-            "<p class=\"note\">The first ",
+            "<p class=\"note\">Only the first ",
             &layers,
-            " layers; all are in <code>states.jsonl</code>.</p>",
+            " layers. All are in <code>states.jsonl</code>.</p>",
         );
     }
 

@@ -1,8 +1,8 @@
-//! Markup in which what came from outside is always text.
+//! Markup in which everything from outside is text.
 
 use serde_json::Value;
 
-/// A piece of a page. Markup enters it as a literal of this crate, everything else escaped.
+/// A piece of a page. Only literals of this crate enter it as markup; everything else is escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Html(String);
 
@@ -11,7 +11,7 @@ impl Html {
         Self::default()
     }
 
-    /// A text by itself.
+    /// A piece that is a text.
     pub(super) fn of(text: &str) -> Self {
         let mut html = Self::new();
         html.text(text);
@@ -24,7 +24,7 @@ impl Html {
         self
     }
 
-    /// Adds text, which is also safe inside of an attribute in quotes.
+    /// Adds text. It is also safe inside an attribute in quotes.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         for letter in text.chars() {
             match letter {
@@ -33,8 +33,8 @@ impl Html {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
-                // What HTML does not allow, and what would turn the direction of the text around
-                // it.
+                // Characters that HTML does not allow, and those that would reverse the direction
+                // of the text around them.
                 '\0'..='\u{8}'
                 | '\u{b}'..='\u{1f}'
                 | '\u{7f}'
@@ -63,7 +63,7 @@ impl Html {
         self
     }
 
-    /// Adds a drawing of this crate, whose texts are escaped already.
+    /// Adds a drawing of this crate, in which texts are already escaped.
     pub(super) fn drawing(&mut self, svg: &str) -> &mut Self {
         self.0.push_str(svg);
         self
@@ -78,11 +78,11 @@ impl Html {
     }
 }
 
-/// JSON that may stand inside of a script element: no `<`, so that no element ends or begins in it,
-/// and neither of the line ends that JSON allows in strings and scripts do not.
+/// JSON for the inside of a script element. It has no `<`, so no element begins or ends in it, and
+/// neither of the two line ends that JSON allows in strings and scripts do not.
 pub(super) fn embedded(value: &Value) -> String {
     let json = value.to_string();
-    // These letters occur in strings only, where JSON lets any letter be written by its number.
+    // These characters occur only in strings, where JSON allows any character as a number.
     let mut text = String::with_capacity(json.len());
 
     for letter in json.chars() {
@@ -97,7 +97,7 @@ pub(super) fn embedded(value: &Value) -> String {
     text
 }
 
-/// How a column stands.
+/// Kind of a column, which decides its alignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
     /// Words, from the left.
@@ -106,14 +106,14 @@ pub(super) enum Column {
     Numbers,
 }
 
-/// A table with a head.
+/// A table of a page, with a head.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct HtmlTable {
     columns: Vec<(String, Column)>,
     rows: Vec<Vec<Html>>,
 }
 
-impl Table {
+impl HtmlTable {
     pub(super) fn new(columns: &[(&str, Column)]) -> Self {
         Self {
             columns: columns.iter().map(|&(name, kind)| (name.to_owned(), kind)).collect(),
@@ -144,7 +144,7 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The table; its caption is for those who do not see what stands around it.
+    /// The table as HTML. Its caption is for screen readers.
     pub(super) fn html(&self, caption: &str) -> Html {
         let mut html = Html::new();
         html.markup("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"")
@@ -195,7 +195,8 @@ mod tests {
             Html::of("</title><script>alert('x')</script>&\" onload=\u{202e}\u{1b}").into_string();
         assert_eq!(
             html,
-            "&lt;/title&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot; onload=\u{fffd}\u{fffd}"
+            "&lt;/title&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot; \
+             onload=\u{fffd}\u{fffd}"
         );
     }
 

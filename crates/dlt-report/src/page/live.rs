@@ -1,4 +1,4 @@
-//! A run that is watched while it goes on, is resumed, is damaged or goes away.
+//! A run that is watched while it trains, is resumed, is damaged or disappears.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::time::SystemTime;
 use dlt_spec::record::{METRICS_FILE, PROVENANCE_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
 use serde_json::{Map, Value, json};
 
-use super::{Kind, Page, Part, policy};
+use super::{Page, PageKind, Part, policy};
 use crate::error::Result;
 use crate::metrics::{Follower, Metrics};
 use crate::run::Run;
 
-/// Files whose change means that a page is to be made anew; the first two change only when a run
-/// begins anew or goes on.
+/// Files whose change requires a new page. The first two change only when a run starts again or is
+/// resumed.
 const FILES: [&str; 5] = [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE, SUMMARY_FILE];
 
-/// Length and time of each file, as far as it is there.
+/// Length and time of each file; `None` if it does not exist.
 type Marks = [Option<(u64, Option<SystemTime>)>; FILES.len()];
 
 /// The run that a page shows, kept up to date.
@@ -35,9 +35,9 @@ pub struct Live {
 pub struct Snapshot {
     /// The whole document.
     pub page: String,
-    /// What a page that is there already needs to look the same, as JSON.
+    /// What an open page needs to become the same, as JSON.
     pub news: String,
-    /// Equal for equal news.
+    /// A checksum of the news.
     pub version: String,
 }
 
@@ -45,7 +45,7 @@ impl Live {
     /// Reads a run for the first time.
     ///
     /// # Errors
-    /// As [`Run::read`].
+    /// Those of [`Run::read`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let marks = marks(&path);
@@ -54,7 +54,7 @@ impl Live {
         Ok(Self { path, run: Some(run), follower, marks, trouble: None, snapshot })
     }
 
-    /// The page as it is now. Where the run cannot be read, the page shows it as it was last, and
+    /// The page as it is now. If the run cannot be read, the page shows its last known state and
     /// says what is wrong.
     pub fn look(&mut self) -> &Snapshot {
         let now = marks(&self.path);
@@ -63,10 +63,11 @@ impl Live {
         }
 
         let is_same_run = now[..2] == self.marks[..2] && self.trouble.is_none();
-        self.trouble = match if is_same_run { self.follow() } else { self.begin_anew() } {
+        self.trouble = match if is_same_run { self.follow() } else { self.read_again() } {
             Ok(()) => None,
-            // Cut back and written on between two looks, what is new begins inside of a line.
-            Err(_) => self.begin_anew().err().map(|error| error.to_string()),
+            // If the file was cut back and extended between two looks, the new part may begin
+            // inside a line.
+            Err(_) => self.read_again().err().map(|error| error.to_string()),
         };
 
         self.marks = now;
@@ -83,35 +84,37 @@ impl Live {
         &self.snapshot
     }
 
-    /// Takes up what was written since the last look.
+    /// Adds what was written since the last look.
     fn follow(&mut self) -> Result<()> {
-        let Some(run) = &mut self.run else { return self.begin_anew() };
-        let Some(rows) = self.follower.rows()? else { return self.begin_anew() };
+        let Some(run) = &mut self.run else { return self.read_again() };
+        let Some(rows) = self.follower.rows()? else { return self.read_again() };
         let before = run.metrics.steps.len();
 
         run.metrics.extend(rows);
-        // Steps that fall: the file was cut back and has grown beyond where it was.
+        // If steps do not rise, the file was cut back and has grown beyond its former length.
         let mut steps = run.metrics.steps[before.saturating_sub(1)..].windows(2);
         if !steps.all(|pair| pair[0].step < pair[1].step) {
-            return self.begin_anew();
+            return self.read_again();
         }
 
         run.update()
     }
 
-    fn begin_anew(&mut self) -> Result<()> {
+    fn read_again(&mut self) -> Result<()> {
         let (run, follower) = begin(&self.path)?;
-        (self.run, self.follower) = (Some(run), follower);
+        self.run = Some(run);
+        self.follower = follower;
         Ok(())
     }
 }
 
-/// Reads a run whole, with whom to ask for what comes after.
+/// Reads a whole run, and the follower that continues after its last row.
 fn begin(path: &Path) -> Result<(Run, Follower)> {
     let mut run = Run::read(path)?;
     let mut follower = Follower::new(path.join(METRICS_FILE));
     let mut metrics = Metrics::default();
 
+    // The rows are those of the follower, so that it continues exactly where they end.
     metrics.extend(follower.rows()?.unwrap_or_default());
     run.metrics = metrics;
     Ok((run, follower))
@@ -127,10 +130,10 @@ fn marks(path: &Path) -> Marks {
 impl Snapshot {
     fn of(run: &Run, trouble: Option<&str>) -> Self {
         let notice = trouble.map(|trouble| {
-            format!("The run cannot be read now, this is its last known state: {trouble}")
+            format!("The run cannot be read now. This is its last known state. Reason: {trouble}")
         });
         let runs = std::slice::from_ref(run);
-        let page = Page::new(runs, Kind::Live).with_notice(notice.as_deref());
+        let page = Page::new(runs, PageKind::Live).with_notice(notice.as_deref());
         let parts = page.parts();
 
         let data = page.data();

@@ -1,14 +1,14 @@
-//! What a run came to: its figures at a glance, then the tables behind them.
+//! The outcome of a run: its key numbers at a glance, then detailed tables.
 
 use dlt_spec::record::Scores;
 use dlt_spec::spec::Objective;
 
-use super::html::{Html, Table};
+use super::html::{Html, HtmlTable};
 use crate::digest::{Digest, units};
 use crate::numbers::{decimal, duration, or_dash, perplexity, whole};
 use crate::run::Run;
 
-/// The figures at a glance: a name, a number, and what the number has to be seen beside.
+/// The key numbers at a glance: a name, a number, and a note that puts the number in context.
 pub(super) fn glance(run: &Run, digest: &Digest) -> Html {
     let mut html = Html::new();
     html.markup("<dl class=\"glance\">");
@@ -69,7 +69,7 @@ fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
         &format!("of conventional, mean; {end}"),
     );
 
-    let beside = |end: Option<usize>| {
+    let note = |end: Option<usize>| {
         let end = end.map_or_else(String::new, |end| format!("; {end} {now}"));
         format!("of {}, mean{end}", digest.layers)
     };
@@ -79,14 +79,14 @@ fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
         html,
         "Independent layers",
         two(digest.independent_layers_mean),
-        &beside(digest.independent_layers_end),
+        &note(digest.independent_layers_end),
     );
 
     tile(
         html,
         "Distinct layers in memory",
         two(digest.distinct_layers_mean),
-        &beside(digest.distinct_layers_end),
+        &note(digest.distinct_layers_end),
     );
 
     let elapsed = digest
@@ -108,17 +108,17 @@ fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
     tile(html, "Decisions", Some(whole(digest.decisions)), &events);
 }
 
-fn tile(html: &mut Html, name: &str, number: Option<String>, beside: &str) {
+fn tile(html: &mut Html, name: &str, number: Option<String>, note: &str) {
     html.tagged("<div><dt>", name, "</dt>");
     html.tagged("<dd>", number.as_deref().unwrap_or("–"), "</dd>");
-    html.tagged("<dd class=\"beside\">", beside, "</dd></div>");
+    html.tagged("<dd class=\"beside\">", note, "</dd></div>");
 }
 
 fn percent(share: f64) -> String {
     format!("{}\u{a0}%", decimal(100.0 * share, 1))
 }
 
-/// The tables behind them.
+/// The detailed tables.
 pub(super) fn tables(run: &Run, digest: &Digest) -> Html {
     let mut html = Html::new();
     html.markup("<div class=\"columns\"><div>");
@@ -133,7 +133,7 @@ pub(super) fn tables(run: &Run, digest: &Digest) -> Html {
 
 fn model_of(digest: &Digest) -> String {
     digest.best_step.map_or_else(String::new, |step| {
-        format!("best model on validation, of step {}", whole(step))
+        format!("best model on validation, from step {}", whole(step))
     })
 }
 
@@ -142,7 +142,7 @@ fn quality(run: &Run, digest: &Digest) -> Html {
         return scores_table(digest, scores);
     }
 
-    let mut table = Table::of_numbers(&["this model", "unigram floor"]);
+    let mut table = HtmlTable::of_numbers(&["this model", "unigram floor"]);
     let cell = |number: Option<f64>| or_dash(number, perplexity);
 
     for (name, model, floor) in [
@@ -164,20 +164,20 @@ fn quality(run: &Run, digest: &Digest) -> Html {
         run.summary.as_ref().and_then(|summary| summary.test_perplexity_selected_on_test)
     {
         table.row([
-            "test perplexity, had test chosen the model (not fair)",
+            "test perplexity if the test split chose the model (not fair)",
             &perplexity(selected),
             "",
         ]);
     }
 
-    let mut html = table.html("Quality beside the floor");
+    let mut html = table.html("Quality compared with the floor");
     let tokenizer = &run.spec.data.tokenizer;
     match run.spec.model.objective {
         Objective::NextToken => html.tagged("<p class=\"note\">Per token of ", tokenizer, ".</p>"),
         Objective::MaskedToken => html.tagged(
-            "<p class=\"note\">Pseudo-perplexity, of hidden tokens of ",
+            "<p class=\"note\">Pseudo-perplexity of hidden tokens of ",
             tokenizer,
-            " seen from both sides: not to be compared with that of a decoder.</p>",
+            ", seen from both sides: not comparable with the perplexity of a decoder.</p>",
         ),
         Objective::Classes => &mut html,
     };
@@ -186,7 +186,7 @@ fn quality(run: &Run, digest: &Digest) -> Html {
 }
 
 fn scores_table(digest: &Digest, validation: Scores) -> Html {
-    let mut table = Table::of_numbers(&["this model", "majority class"]);
+    let mut table = HtmlTable::of_numbers(&["this model", "majority class"]);
     for (split, scores) in [("validation", Some(validation)), ("test", digest.test_scores)] {
         let Some(scores) = scores else { continue };
         let [accuracy, floor] =
@@ -209,11 +209,11 @@ fn scores_table(digest: &Digest, validation: Scores) -> Html {
         &three(digest.unigram_perplexity.map(f64::ln)),
     ]);
 
-    table.html("Quality beside the majority class")
+    table.html("Quality compared with the majority class")
 }
 
 fn machine(run: &Run, digest: &Digest) -> Html {
-    let mut table = Table::of_numbers(&[""]);
+    let mut table = HtmlTable::of_numbers(&[""]);
     let mb = |number: Option<f64>| or_dash(number, |mb| format!("{} MB", decimal(mb, 1)));
     let share =
         |share: Option<f64>| or_dash(share, |share| format!("{} %", decimal(100.0 * share, 2)));
@@ -223,8 +223,8 @@ fn machine(run: &Run, digest: &Digest) -> Html {
     table.row([format!("{} a second", units(run)), speed]);
     table.row(["a pass over the training data", &time(digest.seconds_per_epoch)]);
     table.row(["whole run", &time(digest.elapsed_s)]);
-    table.row(["training time for rewards", &share(digest.rewarding_share)]);
-    table.row(["training time for decisions", &share(digest.deciding_share)]);
+    table.row(["share of training time for rewards", &share(digest.rewarding_share)]);
+    table.row(["share of training time for decisions", &share(digest.deciding_share)]);
     table.row(["resident memory, peak", &mb(digest.peak_rss_mb)]);
     table.row(["resident memory, predicted peak", &mb(digest.predicted_peak_rss_mb)]);
     table.row(["resident memory, mean", &mb(digest.mean_rss_mb)]);
@@ -234,8 +234,11 @@ fn machine(run: &Run, digest: &Digest) -> Html {
 }
 
 fn parameters(digest: &Digest) -> Html {
-    let mut table =
-        Table::of_numbers(&["mean", if digest.finished { "end" } else { "now" }, "conventional"]);
+    let mut table = HtmlTable::of_numbers(&[
+        "mean",
+        if digest.finished { "end" } else { "now" },
+        "conventional",
+    ]);
     let number = |number: Option<usize>| or_dash(number, whole);
     let mean =
         |number: Option<f64>, decimals: usize| or_dash(number, |number| decimal(number, decimals));
@@ -256,7 +259,7 @@ fn parameters(digest: &Digest) -> Html {
         .map(|(all, blocks)| all - blocks);
 
     table.row([
-        "outside of blocks: embeddings, final norm, head",
+        "outside blocks: embeddings, final norm, head",
         &mean(outside_mean, 0),
         &outside(digest.trainable_parameters_end, digest.block_parameters_end),
         &outside(digest.conventional_parameters, digest.conventional_block_parameters),

@@ -1,5 +1,5 @@
-//! The Content-Security-Policy of a page: no request, and no style or script but the two of the
-//! page itself.
+//! The Content-Security-Policy of a page: no requests, and no style or script except the page's
+//! own.
 
 use std::sync::LazyLock;
 
@@ -7,22 +7,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::{Kind, SCRIPT, STYLE};
+use super::{PageKind, SCRIPT, STYLE};
 
 static SOURCES: LazyLock<String> = LazyLock::new(|| {
     format!("style-src 'sha256-{}'; script-src 'sha256-{}'", checksum(STYLE), checksum(SCRIPT))
 });
 
-/// The policy in the page. The icon is part of the page, as a `data:` address.
-pub(super) fn of_page(kind: Kind) -> String {
-    let connections = if kind == Kind::Live { "; connect-src 'self'" } else { "" };
+/// The policy of the page. Pictures may be `data:` addresses: the icon is one, and so are large
+/// figures.
+pub(super) fn of_page(kind: PageKind) -> String {
+    let connections = if kind == PageKind::Live { "; connect-src 'self'" } else { "" };
     format!(
         "default-src 'none'; {}; img-src data:{connections}; base-uri 'none'; form-action 'none'",
         *SOURCES
     )
 }
 
-/// SHA-256 in base 64, as a policy names a source.
+/// SHA-256 in base 64, the form in which a policy names a source.
 pub(super) fn checksum(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text.as_bytes()))
 }

@@ -1,10 +1,10 @@
-//! How to make a run again, and where it comes from.
+//! How to repeat a run, and how it was made.
 
 use dlt_spec::fields::FIELDS;
 use dlt_spec::record::Provenance;
 use dlt_spec::spec::Architecture;
 
-use super::html::{Column, Html, Table};
+use super::html::{Column, Html, HtmlTable};
 use crate::numbers::{moment, whole};
 use crate::run::Run;
 use crate::shell::quoted;
@@ -14,20 +14,21 @@ pub(super) fn reproduction(run: &Run, id: &str) -> Html {
     let provenance = &run.provenance;
     let mut html = Html::new();
     html.tagged(
-        "<p>The command that made it:</p><pre tabindex=\"0\">",
+        "<p>The command that made this run:</p><pre tabindex=\"0\">",
         &shell(&provenance.command_line),
         "</pre>",
     );
 
     for resumed in &provenance.resumed {
-        html.tagged("<p>Gone on with after step ", &whole(resumed.step), ":</p>");
+        html.tagged("<p>Resumed after step ", &whole(resumed.step), ":</p>");
         html.tagged("<pre tabindex=\"0\">", &shell(&resumed.command_line), "</pre>");
     }
 
     let spec = quoted(&run.path.join(dlt_spec::record::SPEC_FILE).to_string_lossy());
     let again = quoted(&format!("{}-again", run.path.to_string_lossy().trim_end_matches('/')));
     html.markup(
-        "<p>Or from its spec, with the same threads the same losses bit for bit on such a machine:</p>",
+        "<p>Or from its spec. With the same number of threads, the same kind of machine gives the \
+         same losses bit for bit:</p>",
     );
 
     let command = format!("dlt train {spec} --threads {} --out {again}", provenance.threads);
@@ -43,7 +44,7 @@ pub(super) fn reproduction(run: &Run, id: &str) -> Html {
 
 fn table(provenance: &Provenance) -> Html {
     let Provenance { host, data, .. } = provenance;
-    let mut table = Table::new(&[("", Column::Words), ("", Column::Words)]);
+    let mut table = HtmlTable::new(&[("", Column::Words), ("", Column::Words)]);
     let machine = format!("{}, {} cores, {}", host.cpu, host.cores, host.os);
     let test = data.test_tokens.map_or_else(
         || "no test split".to_owned(),
@@ -59,7 +60,7 @@ fn table(provenance: &Provenance) -> Html {
 
     table.row([
         "revision",
-        provenance.revision.as_deref().unwrap_or("unknown: built outside of a checkout"),
+        provenance.revision.as_deref().unwrap_or("unknown: built outside a checkout"),
     ]);
     table.row(["compiler", &provenance.toolchain]);
     table.row(["machine", &machine]);
@@ -71,10 +72,10 @@ fn table(provenance: &Provenance) -> Html {
         let changed = if resumed.changed.is_empty() {
             String::new()
         } else {
-            format!(", with another {}", resumed.changed.join(", "))
+            format!(", with changed {}", resumed.changed.join(", "))
         };
 
-        table.row(["gone on with", &format!("{}{changed}", moment(resumed.started_at))]);
+        table.row(["resumed", &format!("{}{changed}", moment(resumed.started_at))]);
     }
 
     table.row(["root seed", &provenance.seed.to_string()]);
@@ -115,7 +116,7 @@ fn spec_text(run: &Run) -> String {
     text
 }
 
-/// What a run is, in one line.
+/// The model, data and seed of a run, in one line.
 pub(super) fn line(run: &Run) -> String {
     let model = &run.spec.model;
     let context = match model.architecture {
@@ -144,7 +145,7 @@ fn name(architecture: Architecture) -> &'static str {
 }
 
 fn shell(words: &[String]) -> String {
-    // The program's place on the machine that it ran on says nothing to others.
+    // The program's path is that of the machine that it ran on, which is of no use elsewhere.
     let program = words.first().and_then(|program| program.rsplit('/').next()).map(quoted);
     let rest = words.iter().skip(1).map(|word| quoted(word));
     program.into_iter().chain(rest).collect::<Vec<_>>().join(" ")
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_can_be_typed_as_it_stands() {
+    fn a_command_can_be_pasted_into_a_shell() {
         let words =
             ["/opt/it is/dlt", "train", "--set", "data.source=it's mine", ""].map(str::to_owned);
         assert_eq!(shell(&words), r"dlt train --set 'data.source=it'\''s mine' ''");

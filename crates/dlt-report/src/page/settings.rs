@@ -1,10 +1,10 @@
-//! The settings of a run beside the paper's.
+//! The settings of a run compared with the paper's.
 
 use dlt_spec::fields::{self, FIELDS, Field};
 use dlt_spec::spec::Architecture;
 use dlt_spec::{Spec, presets};
 
-use super::html::{Column, Html, Table};
+use super::html::{Column, Html, HtmlTable};
 use crate::run::Run;
 
 /// The settings that differ from the paper's, then all others, folded.
@@ -25,13 +25,14 @@ pub(super) fn settings(run: &Run, id: &str) -> Html {
     }
 
     let mut html = Html::new();
-    match other.is_empty() {
-        true => html.markup("<p>Every setting that the paper gives is the paper's.</p>"),
-        false => html.add(&other.html("Settings that differ from the paper's")),
-    };
+    if other.is_empty() {
+        html.markup("<p>Every setting that the paper gives has the paper's value.</p>");
+    } else {
+        html.add(&other.html("Settings that differ from the paper's"));
+    }
 
     for (part, name, table) in
-        [("same", "As in the paper", same), ("silent", "Where the paper is silent", silent)]
+        [("same", "As in the paper", same), ("silent", "Not stated in the paper", silent)]
     {
         html.markup("<details id=\"")
             .text(id)
@@ -45,8 +46,8 @@ pub(super) fn settings(run: &Run, id: &str) -> Html {
     html
 }
 
-fn table() -> Table {
-    Table::new(&[
+fn table() -> HtmlTable {
+    HtmlTable::new(&[
         ("setting", Column::Words),
         ("here", Column::Words),
         ("paper", Column::Words),
@@ -55,14 +56,14 @@ fn table() -> Table {
     ])
 }
 
-fn row(table: &mut Table, field: &Field, spec: &Spec) {
+fn row(table: &mut HtmlTable, field: &Field, spec: &Spec) {
     let mut key = Html::new();
     key.tagged("<code>", field.key(), "</code>");
 
     let value = plain(field, spec);
     let mut here = Html::new();
     if field.key() == "training.epochs" && spec.training.steps.or(0) > 0 {
-        here.markup("<small>not read: <code>training.steps</code> is given</small>");
+        here.markup("<small>not used: <code>training.steps</code> is given</small>");
     } else {
         here.tagged("<b>", if value.is_empty() { "–" } else { &value }, "</b>");
         if !field.unit().is_empty() {
@@ -84,8 +85,8 @@ pub(super) fn plain(field: &Field, spec: &Spec) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The spec of the paper's own model of this architecture; for those that the paper has not, of its
-/// main one.
+/// The spec of the paper's model of this architecture, or of its main model if the paper has none
+/// of this architecture.
 fn paper(spec: &Spec) -> Option<Spec> {
     let name = match spec.model.architecture {
         Architecture::Bert => "bert-paper",
@@ -96,8 +97,8 @@ fn paper(spec: &Spec) -> Option<Spec> {
     presets::preset(name).and_then(presets::Preset::spec).ok()
 }
 
-/// The value is that of the paper's preset, or a word of what the paper says: it says two things in
-/// places.
+/// Whether the value is that of the paper's preset, or one of the words that the paper gives: in
+/// some places it gives two values.
 fn is_as_in_paper(field: &Field, spec: &Spec, paper: Option<&Spec>) -> bool {
     if paper.is_some_and(|paper| field.value(paper) == field.value(spec)) {
         return true;

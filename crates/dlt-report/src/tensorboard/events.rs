@@ -5,14 +5,14 @@ use std::io::{self, Write};
 
 use dlt_spec::record::{DecisionRow, EvaluationRow, MetricRow, Split, StepRow};
 
-use super::wire::{Content, Event, Source, Summary, Value};
+use super::wire::{Content, Event, SourceMetadata, Summary, Value};
 
-/// Version of event files, as their first event names it.
+/// Version of event files, in their first event.
 const FILE_VERSION: &str = "brain.Event:2";
-/// Who writes them, as the first event names it: only such a file is ever written over.
+/// Writer of event files, in their first event. Only files with this writer are overwritten.
 const WRITER: &str = "dlt";
 
-/// Writes the events of rows, one for each row, each with a single write.
+/// Writes one event for each row, each with a single write.
 #[derive(Debug)]
 pub struct EventWriter<W> {
     out: W,
@@ -25,7 +25,7 @@ impl<W: Write> EventWriter<W> {
     /// Writes the first event, which names version and writer.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of the system.
     pub fn new(out: W, started_at: u64) -> io::Result<Self> {
         let mut writer = Self { out, started_at, evaluated: BTreeMap::new() };
         writer.begin()?;
@@ -35,7 +35,7 @@ impl<W: Write> EventWriter<W> {
     /// Writes a row's event; the header has none.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of the system.
     pub fn write(&mut self, row: &MetricRow) -> io::Result<()> {
         let (step, elapsed_ms, scalars) = match row {
             MetricRow::Header(_) => return Ok(()),
@@ -52,7 +52,7 @@ impl<W: Write> EventWriter<W> {
         self.put(&Event { wall_time, step: step as i64, content, source: None })
     }
 
-    /// What was written into.
+    /// The output.
     #[must_use]
     pub fn into_inner(self) -> W {
         self.out
@@ -62,14 +62,14 @@ impl<W: Write> EventWriter<W> {
         &mut self.out
     }
 
-    /// Begins a file: nothing was evaluated yet.
+    /// Writes the first event. Nothing has been evaluated yet.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         self.evaluated.clear();
         self.put(&Event {
             wall_time: self.started_at as f64,
             step: 0,
             content: Some(Content::FileVersion(FILE_VERSION.to_owned())),
-            source: Some(Source { writer: WRITER.to_owned() }),
+            source: Some(SourceMetadata { writer: WRITER.to_owned() }),
         })
     }
 
@@ -77,8 +77,9 @@ impl<W: Write> EventWriter<W> {
         self.out.write_all(&event.to_record())
     }
 
-    /// The kept model is evaluated once more when a run ends, at the step that it is of: that
-    /// stands apart, or the curve of its split would go back.
+    /// When a run ends, the kept model is evaluated once more, at its step, which may be an earlier
+    /// one. These rows have separate tags, because the curve of the split would otherwise run
+    /// backwards.
     fn of_evaluation(&mut self, row: &EvaluationRow) -> Vec<(String, f64)> {
         let split = match row.split {
             Split::Train => "train_split",
@@ -103,7 +104,7 @@ impl<W: Write> EventWriter<W> {
     }
 }
 
-/// Whether this is the first event of a file that was written here.
+/// Whether this is the first event of a file that dlt wrote.
 pub(super) fn is_ours(event: &Event) -> bool {
     event.source.as_ref().is_some_and(|source| source.writer == WRITER)
 }
@@ -133,7 +134,7 @@ fn of_decision(row: &DecisionRow) -> Vec<(String, f64)> {
         ("agent/q_loss", row.q_loss),
         ("agent/tied_events", Some(row.tied_events as f64)),
         ("agent/untied_events", Some(row.untied_events as f64)),
-        // Where nothing is measured, nothing can be refused.
+        // Without a measurement nothing can be refused.
         ("agent/refused", row.loss_before.map(|_| f64::from(u8::from(row.refused)))),
         ("agent/conflict", row.conflict),
         ("agent/loss_before", row.loss_before),

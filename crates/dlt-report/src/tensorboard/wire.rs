@@ -1,13 +1,14 @@
-//! The bytes of an event file: records with checksums, and in each a message of protocol buffers.
+//! The bytes of an event file: records with checksums, each with a message of protocol buffers.
 
 use std::io::{self, Read};
 
 use prost::Message;
 
-/// Longest first record that is looked at: those of event files are far shorter.
+/// Longest first record that is read. Those of event files are far shorter.
 const MAX_FIRST_RECORD: u64 = 1 << 16;
 
-/// What a checksum is moved by, so that one of a record which holds records is not a trivial one.
+/// Number that is added to a checksum, because the CRC of data that contain CRCs could be a trivial
+/// one.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
 /// `Event` of TensorFlow's event.proto, as far as it is used here.
@@ -20,15 +21,15 @@ pub(super) struct Event {
     pub(super) step: i64,
     #[prost(oneof = "Content", tags = "3, 5")]
     pub(super) content: Option<Content>,
-    /// Who wrote the file; in its first event only.
+    /// Writer of the file; only in its first event.
     #[prost(message, optional, tag = "10")]
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<SourceMetadata>,
 }
 
-/// What an event tells.
+/// The content of an event.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum Content {
-    /// In the first event only.
+    /// Only in the first event.
     #[prost(string, tag = "3")]
     FileVersion(String),
     #[prost(message, tag = "5")]
@@ -37,7 +38,7 @@ pub(super) enum Content {
 
 /// `SourceMetadata` of event.proto.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub(super) struct Source {
+pub(super) struct SourceMetadata {
     #[prost(string, tag = "1")]
     pub(super) writer: String,
 }
@@ -54,7 +55,7 @@ pub(super) struct Summary {
 pub(super) struct Value {
     #[prost(string, tag = "1")]
     pub(super) tag: String,
-    /// Optional, because a zero is a value too.
+    /// Optional, so that a zero is written too.
     #[prost(float, optional, tag = "2")]
     pub(super) simple_value: Option<f32>,
 }
@@ -68,7 +69,7 @@ impl Event {
         parts.concat()
     }
 
-    /// The first event of a file; `None` where there is none that is whole.
+    /// The first event of a file; `None` if the file does not begin with a whole one.
     pub(super) fn first(mut file: impl Read) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
         file.by_ref().take(MAX_FIRST_RECORD).read_to_end(&mut bytes)?;
@@ -88,7 +89,7 @@ impl Event {
     }
 }
 
-/// CRC-32C, turned by 15 bits and moved.
+/// CRC-32C, rotated right by 15 bits, plus [`MASK_DELTA`].
 fn masked_checksum(bytes: &[u8]) -> [u8; 4] {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(MASK_DELTA).to_le_bytes()
 }
@@ -99,12 +100,12 @@ mod tests {
 
     #[test]
     fn matches_reference_checksums() {
-        // The check value of the polynomial, and 32 zeros as RFC 3720 has them.
+        // The check value of the polynomial, and that of 32 zeros in RFC 3720.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
 
-        // Bytes 18 00 00 00 00 00 00 00 and a3 7f 4b 22 begin every file whose first record has 24
-        // bytes: any tool that writes event files shows it.
+        // Every event file whose first message has 24 bytes begins with the bytes
+        // 18 00 00 00 00 00 00 00 and a3 7f 4b 22, whichever program wrote it.
         assert_eq!(masked_checksum(&24u64.to_le_bytes()), [0xa3, 0x7f, 0x4b, 0x22]);
     }
 

@@ -1,4 +1,4 @@
-//! Events hold what the rows hold, whatever it is, and no byte of them can change unnoticed.
+//! Events have the content of the rows, whatever it is, and every changed byte is noticed.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ fn written(rows: &[MetricRow]) -> Vec<u8> {
     writer.into_inner()
 }
 
-/// What a row should come to: step, milliseconds, and its numbers by tag. `evaluated` holds the
-/// last step of each split.
+/// The expected event of a row: step, milliseconds, and its numbers by tag. `evaluated` has the last
+/// step of each split.
 fn expected(
     row: &MetricRow,
     evaluated: &mut BTreeMap<&str, usize>,

@@ -1,4 +1,4 @@
-//! What TensorBoard reads in an event file of ours, as `data/fixtures/tensorboard` records it.
+//! What TensorBoard reads in our event file, as recorded in `data/fixtures/tensorboard`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::rows::STARTED_AT;
 
-/// Which key of which kind of row each tag is of.
+/// The kind of row and the key that each tag belongs to.
 const TAGS: [(&str, &str, &str); 16] = [
     ("train/loss", "step", "loss"),
     ("train/learning_rate", "step", "learning_rate"),
@@ -30,8 +30,8 @@ const TAGS: [(&str, &str, &str); 16] = [
     ("agent/untied_events", "decision", "untied_events"),
 ];
 
-/// The evaluations of the fixture: the first key of their tags, split, step, and which of that
-/// split and step.
+/// The evaluations of the fixture: the first part of their tags, split, step, and the index among
+/// those of this split and step.
 const EVALUATIONS: [(&str, &str, u64, usize); 5] = [
     ("validation", "validation", 2, 0),
     ("validation", "validation", 4, 0),
@@ -44,8 +44,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/tensorboard")
 }
 
-/// Step, time and number as the page of TensorBoard has them: the number in f32, a word where it is
-/// not finite.
+/// Step, time and number as TensorBoard's page has them: the number in f32, or a word if it is not
+/// finite.
 fn point(row: &Value, key: &str) -> Option<Value> {
     let number = match row.get(key)? {
         Value::Null => Value::from("nan"),

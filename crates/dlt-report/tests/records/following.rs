@@ -1,4 +1,4 @@
-//! Event files that follow a run, and whose they are.
+//! Event files that follow a run, and files of other programs that stay.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -31,7 +31,7 @@ fn append(run: &Path, rows: &[MetricRow]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// However often somebody looks, and wherever a run is taken up again.
+    /// However often the metrics are read, and at whatever step a run is resumed.
     #[test]
     fn law_the_file_is_a_function_of_the_metrics(
         rows in rows(), others in rows(), looks in 0usize..20, cut in 0usize..20,
@@ -51,10 +51,11 @@ proptest! {
         }
 
         write_run(&whole, &rows);
-        let expected = |folder: &str| fs::read(convert(&whole, &whole.join(folder)).unwrap()).unwrap();
+        let expected =
+            |folder: &str| fs::read(convert(&whole, &whole.join(folder)).unwrap()).unwrap();
         prop_assert_eq!(fs::read(&path).unwrap(), expected("a"));
 
-        // Taken up again in another process, and then under the eyes of this one.
+        // Resumed while no process follows it, and then while this one does.
         let left = [&rows[..cut.min(rows.len())], &others].concat();
         drop(file);
         write_metrics(&run, &rows[..cut.min(rows.len())]);
@@ -100,8 +101,7 @@ fn rejects_to_write_over_files_of_others() {
     write_run(place.path(), &[evaluation(1)]);
 
     let path = convert(place.path(), &folder).unwrap();
-    // A file of another program in the folder, one of our name, and one of our name that is
-    // damaged.
+    // In the folder: a file of another program, one with our name, and a damaged one with our name.
     fs::write(folder.join("events.out.tfevents.1600000000.other"), b"theirs").unwrap();
 
     let ours = fs::read(&path).unwrap();
@@ -118,7 +118,7 @@ fn rejects_to_write_over_files_of_others() {
     }
 
     assert_eq!(fs::read(folder.join("events.out.tfevents.1600000000.other")).unwrap(), b"theirs");
-    // Where the disk was full, a file may have been left empty.
+    // A full disk may have left an empty file.
     fs::write(&path, b"").unwrap();
     convert(place.path(), &folder).unwrap();
     assert_eq!(fs::read(&path).unwrap(), ours);
@@ -131,7 +131,7 @@ fn rejects_a_file_that_a_run_writes_now() {
 
     let file = EventFile::open(place.path(), &place.path().join(FOLDER)).unwrap();
     let error = convert(place.path(), &place.path().join(FOLDER)).unwrap_err().to_string();
-    assert!(error.contains("another process writes it"), "{error}");
+    assert!(error.contains("another process is writing it"), "{error}");
     convert(place.path(), &place.path().join("elsewhere")).unwrap();
     drop(file);
     convert(place.path(), &place.path().join(FOLDER)).unwrap();

@@ -1,4 +1,4 @@
-//! What is made of the metrics for other programs, read back.
+//! Files for other programs that are made of the metrics, read back.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test, which is its purpose")]
 
 mod events;

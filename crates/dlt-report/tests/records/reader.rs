@@ -1,6 +1,6 @@
-//! Reads event files from their description alone: what writes them takes no part.
+//! Reads event files from their description only, without the code that writes them.
 
-/// What one event says.
+/// The content of one event.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Event {
     pub(crate) wall_time: f64,
@@ -10,7 +10,7 @@ pub(crate) struct Event {
     pub(crate) values: Vec<(String, f32)>,
 }
 
-/// The events of a file, or where it is damaged.
+/// The events of a file, or where the file is damaged.
 pub(crate) fn read(mut file: &[u8]) -> Result<Vec<Event>, String> {
     let mut events = Vec::new();
     while !file.is_empty() {
@@ -46,14 +46,14 @@ fn masked(bytes: &[u8]) -> [u8; 4] {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
-/// Bit by bit, with the polynomial of Castagnoli.
+/// CRC-32C, bit by bit, with Castagnoli's polynomial.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |sum, &byte| {
         (0..8).fold(sum ^ u32::from(byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 * (sum & 1)))
     })
 }
 
-/// A field of a message: its number, and what it holds.
+/// A field of a message: its number and its content.
 enum Field<'a> {
     Varint(u64),
     Bits64(u64),

@@ -1,4 +1,4 @@
-//! Rows as no run would have them: every number, and everything that may be absent.
+//! Rows that no run would write: with every number, and with everything absent that may be.
 
 use std::fs;
 use std::path::Path;
@@ -24,12 +24,12 @@ fn number() -> BoxedStrategy<f64> {
     .boxed()
 }
 
-/// Numbers where the metrics have no NaN.
+/// Numbers for keys that have no NaN in the metrics.
 fn finite() -> BoxedStrategy<f64> {
     number().prop_map(|number| if number.is_finite() { number } else { 0.5 }).boxed()
 }
 
-/// Steps and counts; the largest are beyond what f32 tells apart.
+/// Steps and counts. The largest are larger than f32 can distinguish.
 fn count() -> BoxedStrategy<usize> {
     prop_oneof![0usize..4, 0usize..1 << 40].boxed()
 }
@@ -89,8 +89,8 @@ fn decision() -> impl Strategy<Value = DecisionRow> {
                 step,
                 visit,
                 layer,
-                // An action without a layer is that of no model, and a table has one cell for it
-                // and for none.
+                // No model has an action without layers, and in a table its cell would be the same
+                // as without an action.
                 action: action.filter(|action| !action.is_empty()),
                 state,
                 explored,
@@ -112,7 +112,7 @@ fn decision() -> impl Strategy<Value = DecisionRow> {
     )
 }
 
-/// Any row but a header.
+/// Any row except a header.
 fn row() -> impl Strategy<Value = MetricRow> {
     prop_oneof![
         step().prop_map(MetricRow::Step),
@@ -126,10 +126,10 @@ pub(crate) fn rows() -> impl Strategy<Value = Vec<MetricRow>> {
     vec(row(), 0..20)
 }
 
-/// When the run of [`write_run`] started.
+/// The start of the run of [`write_run`].
 pub(crate) const STARTED_AT: u64 = 1_700_000_000;
 
-/// Writes as much of a run folder as is needed to convert it; its metrics hold these rows.
+/// Writes as much of a run folder as a conversion needs. Its metrics have these rows.
 pub(crate) fn write_run(run: &Path, rows: &[MetricRow]) {
     let provenance = Provenance {
         schema: RECORD_SCHEMA,
@@ -167,7 +167,7 @@ pub(crate) fn write_run(run: &Path, rows: &[MetricRow]) {
     write_metrics(run, rows);
 }
 
-/// Writes the metrics anew.
+/// Writes the metrics again.
 pub(crate) fn write_metrics(run: &Path, rows: &[MetricRow]) {
     let header = MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA });
     let lines = std::iter::once(&header).chain(rows).map(|row| row.to_line() + "\n");

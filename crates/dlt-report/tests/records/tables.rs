@@ -23,7 +23,7 @@ fn cells(path: &Path) -> Vec<Vec<(String, String)>> {
     reader.records().map(|record| line(record.unwrap())).collect()
 }
 
-/// A row as its line would be, made of nothing but the cells.
+/// The line of a row, made only from the cells.
 fn row(kind: &str, cells: &[(String, String)]) -> MetricRow {
     let mut object = Map::new();
     object.insert("kind".to_owned(), kind.into());
@@ -50,12 +50,12 @@ fn row(kind: &str, cells: &[(String, String)]) -> MetricRow {
 fn number(cell: &str) -> Value {
     match cell.parse::<u64>() {
         Ok(integer) => integer.into(),
-        // NaN becomes null, which is how rows have it.
+        // NaN becomes null, as in the rows.
         Err(_) => cell.parse::<f64>().unwrap().into(),
     }
 }
 
-/// The lines of rows; they take NaN for what it is, which `==` does not.
+/// The lines of rows, to compare rows with NaN, which are unequal under `==`.
 fn lines(rows: &[MetricRow]) -> Vec<String> {
     rows.iter().map(MetricRow::to_line).collect()
 }
@@ -73,9 +73,12 @@ proptest! {
             cells(path).iter().map(|cells| row(kind, cells)).collect()
         };
 
-        // As the metrics give them back: an infinity is NaN there, and a last digit may be another.
-        let rows: Vec<_> = rows.iter().map(|row| MetricRow::from_line(&row.to_line()).unwrap()).collect();
-        let of = |is: fn(&&MetricRow) -> bool| lines(&rows.iter().filter(is).cloned().collect::<Vec<_>>());
+        // As they are read from the metrics: an infinity is NaN, and a last digit may differ.
+        let rows: Vec<_> =
+            rows.iter().map(|row| MetricRow::from_line(&row.to_line()).unwrap()).collect();
+        let of = |is: fn(&&MetricRow) -> bool| {
+            lines(&rows.iter().filter(is).cloned().collect::<Vec<_>>())
+        };
         let [steps, evaluations, decisions] = &paths[..] else { panic!("{paths:?}") };
 
         prop_assert_eq!(lines(&read(steps, "step")), of(|row| matches!(row, MetricRow::Step(_))));
@@ -83,7 +86,10 @@ proptest! {
             lines(&read(evaluations, "evaluation")),
             of(|row| matches!(row, MetricRow::Evaluation(_)))
         );
-        prop_assert_eq!(lines(&read(decisions, "decision")), of(|row| matches!(row, MetricRow::Decision(_))));
+        prop_assert_eq!(
+            lines(&read(decisions, "decision")),
+            of(|row| matches!(row, MetricRow::Decision(_)))
+        );
     }
 }
 
@@ -147,13 +153,10 @@ fn tables_are_as_they_are_described() {
     assert_eq!(
         texts,
         [
-            "step,loss_nats,learning_rate,gradient_norm,tokens,independent_layers,distinct_layers,\
-             trainable_parameters,block_parameters,elapsed_ms,tokens_per_s,current_rss_mb,skipped_steps\n\
-             1,NaN,1e-7,2.0,64,2,3,100,40,1.5,8.25,,1\n",
+            "step,loss_nats,learning_rate,gradient_norm,tokens,independent_layers,distinct_layers,trainable_parameters,block_parameters,elapsed_ms,tokens_per_s,current_rss_mb,skipped_steps\n1,NaN,1e-7,2.0,64,2,3,100,40,1.5,8.25,,1\n",
             "step,split,loss_nats,perplexity,tokens,accuracy,elapsed_ms\n1,test,0.1,1.1,9,0.5,2.0\n",
-            "step,visit,layer,action,state,explored,epsilon,reward,q_predicted,q_target,q_loss,tied_events,\
-             untied_events,elapsed_ms,refused,conflict,loss_before_nats,loss_after_nats,unlikeness\n\
-             0,0,,0 1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5,true,0.75,5.25,5.75,0.125\n",
+            "step,visit,layer,action,state,explored,epsilon,reward,q_predicted,q_target,q_loss,tied_events,untied_events,elapsed_ms,refused,conflict,loss_before_nats,loss_after_nats,unlikeness\n0,0,,0 \
+             1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5,true,0.75,5.25,5.75,0.125\n",
         ]
     );
     assert!(paths.iter().all(|path| path.parent() == Some(&place.path().join("tables"))));
@@ -178,10 +181,7 @@ fn rejects_to_write_over_a_table_of_others() {
     fs::write(&paths[0], [&before[..], b"1,"].concat()).unwrap();
 
     let error = convert(place.path(), &folder).unwrap_err().to_string();
-    assert!(
-        error.contains("decisions.csv: is there already, and was not written by dlt"),
-        "{error}"
-    );
+    assert!(error.contains("decisions.csv: already exists, and was not written by dlt"), "{error}");
     assert_eq!(fs::read_to_string(&paths[2]).unwrap(), "step,mine\n1,2\n");
     assert!(fs::read(&paths[0]).unwrap().ends_with(b"1,"), "nothing was written");
     fs::write(&paths[2], "").unwrap();
@@ -203,7 +203,7 @@ fn a_table_of_an_earlier_build_is_replaced() {
     convert(place.path(), &folder).unwrap();
     assert_eq!(fs::read_to_string(decisions).unwrap(), now);
 
-    // One column less is the table of no build.
+    // No build wrote a table with one column less.
     fs::write(decisions, earlier.replace(",elapsed_ms", "")).unwrap();
     assert!(convert(place.path(), &folder).is_err());
 }

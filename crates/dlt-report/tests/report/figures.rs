@@ -1,5 +1,5 @@
-//! Figures: how much is drawn, that it is a document and a picture, and what is said where nothing
-//! can be shown.
+//! Figures: how much is drawn, that they are documents and pictures, and the messages if nothing can
+//! be shown.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -62,7 +62,7 @@ const POINTS: &str = r#"{"schema":1,"title":"a <b>","x":"blocks","y":"perplexity
 {"name":"by layers","is_line":true,"points":[{"label":"1","x":0.1,"y":130.0,"least":130.0,"most":130.0},
 {"label":"12","x":1.0,"y":111.0,"least":111.0,"most":111.0}]}]}"#;
 
-/// A file of points, read.
+/// Writes a file of points and reads it.
 fn points(text: &str) -> dlt_report::Result<Tradeoff> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("points.json");
@@ -215,7 +215,7 @@ fn a_strip_has_a_field_for_each_stretch_of_an_owner() {
     Tree::from_str(figure.svg(), &Options::default()).unwrap();
 }
 
-/// A picture of each figure is made of every layer's fields, some kilobytes each.
+/// Memory for a picture grows with its fields, some kilobytes for each, so their number is bounded.
 #[test]
 fn figures_of_many_layers_are_thinned_or_refused() {
     let mut folder = Folder::new(1100);
@@ -261,7 +261,7 @@ fn losses_have_a_mark_a_validation_and_a_tick_a_decision() {
     let run = run().read();
     let figure = loss(&[&run]).unwrap();
 
-    // Each mark is a circle upon a rim, and the legend has one.
+    // Each mark is a circle on a rim, and the legend has one.
     assert_eq!(count(&figure, "<circle"), 2 * (3 + 1));
     assert!(figure.svg().contains(">\ndecision\n") && figure.svg().contains("nats per token"));
 
@@ -368,8 +368,8 @@ fn heat_maps_have_a_cell_a_pair() {
     assert_eq!(fields, n * n + 64, "and 64 shades of the bar");
 }
 
-/// A model file of two matrices of two numbers each for layers 0 and 2; layer 1 uses those of layer
-/// 0.
+/// A model file with two matrices of two numbers each for layers 0 and 2. Layer 1 uses those of
+/// layer 0.
 fn model(folder: &Folder, weights: [[f32; 4]; 2], version: &str) -> std::path::PathBuf {
     let mut tensors = Vec::new();
     for (layer, weights) in [0, 2].into_iter().zip(weights) {
@@ -412,7 +412,7 @@ fn matches_reference_correlations_reckoned_by_hand() {
     near(all.at(0, 1), 1.0);
     near(all.at(1, 2), expected);
 
-    // The same numbers, far from 0: digits that f32 holds must not be lost on the way.
+    // The same numbers, far from 0: no digit of f32 may be lost.
     let far = 4_194_304.0;
     let path = model(
         &folder,
@@ -492,7 +492,7 @@ fn a_walk_says_what_was_split_and_by_which_disagreement() {
         assert!(figure.alt().contains(said), "no {said} in {}", figure.alt());
     }
 
-    // Two splits upon the strips and in the panel below, and one in the legend, each upon a rim.
+    // Two splits at the strips and in the panel below, and one in the legend, each on a rim.
     assert_eq!(count(&figure, "<circle"), 2 * (2 + 2 + 1));
 }
 
@@ -513,7 +513,7 @@ fn a_walk_that_nobody_measured_is_its_strips_alone() {
 }
 
 #[test]
-fn names_of_points_stand_beside_each_other_or_not_at_all() {
+fn names_of_points_do_not_overlap() {
     let figure = tradeoff(&points(POINTS).unwrap()).unwrap();
     for word in ["grow", "again", "12", "by layers", "blocks", "perplexity, test"] {
         assert_eq!(count(&figure, &format!(">\n{word}\n<")), 1, "{word} in\n{}", figure.svg());

@@ -1,4 +1,4 @@
-//! A run folder that nobody trained: its records are written line by line.
+//! A run folder without training: its records are written line by line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl Folder {
         Self { _place: place, path, rows, recording: Recording::new(n_layers) }
     }
 
-    /// The same of a run whose decisions may be undone, with one block at first.
+    /// The same for a run whose decisions may be undone, with one block at first.
     pub(crate) fn gated(n_layers: usize) -> Self {
         let initial = State::new(vec![0; n_layers]).unwrap();
         Self { recording: Recording::gated(initial), ..Self::new(n_layers) }
@@ -116,18 +116,18 @@ impl Folder {
         }));
     }
 
-    /// Where it lies.
+    /// The path of the folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The run as it is read.
+    /// The run, read from the folder.
     pub(crate) fn read(&self) -> Run {
         let write = |name: &str, text: String| fs::write(self.path().join(name), text).unwrap();
         let lines: Vec<_> = self.rows.iter().map(MetricRow::to_line).collect();
         let layers = self.recording.n_layers();
 
-        // In a model of one layer nobody decides.
+        // A model of one layer has no decisions.
         let agent = if layers == 1 { "[agent]\npolicy = \"none\"\n" } else { "" };
         write("spec.toml", format!("[model]\nlayers = {layers}\n{agent}"));
         write("provenance.json", PROVENANCE.to_owned());

@@ -1,4 +1,4 @@
-//! What is made of runs for people: figures and pages.
+//! Figures and pages of runs.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test, which is its purpose")]
 
 mod figures;

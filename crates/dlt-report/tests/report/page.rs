@@ -1,9 +1,9 @@
-//! Pages of runs: what they say, and what they never do.
+//! Pages of runs: what they show, and what they must never do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dlt_report::page::{Kind, Live, MARKER, Page};
+use dlt_report::page::{Live, MARKER, Page, PageKind};
 use dlt_report::{Digest, Run};
 use dlt_spec::record::{METRICS_FILE, PROVENANCE_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
 use dlt_spec::{Overlay, Spec, fields, presets};
@@ -13,11 +13,11 @@ use tempfile::TempDir;
 
 use crate::folder::Folder as Gated;
 
-/// A page of a usual run stays far below this.
+/// A page of a usual run is far smaller than this.
 const MOST_BYTES: usize = 1_000_000;
 
-/// A name that would end a script, a comment, an attribute and a place of a template if it were
-/// let.
+/// A name that, without escaping, would end a script, a comment, an attribute and a place of the
+/// template.
 const HOSTILE: &str = "a\"'><script>alert(1)<.script><!-- {{data}} \u{2028}\u{2029} onload=x &lt;";
 
 struct Folder {
@@ -25,7 +25,7 @@ struct Folder {
     path: PathBuf,
 }
 
-/// A run folder of so many layers, with a decision every five steps.
+/// A run folder of this many layers, with a decision every five steps.
 fn folder(name: &str, layers: usize, steps: usize, sets: &[&str]) -> Folder {
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join(name);
@@ -110,7 +110,7 @@ fn better(path: &Path) {
 }
 
 fn document(run: &Run) -> String {
-    Page::new(std::slice::from_ref(run), Kind::Still).document()
+    Page::new(std::slice::from_ref(run), PageKind::Still).document()
 }
 
 /// The JSON that the page's script reads.
@@ -127,7 +127,7 @@ fn a_page_asks_the_network_for_nothing() {
     let page = document(&Run::read(&folder.path).unwrap());
     assert_eq!(page.lines().nth(1), Some(MARKER));
 
-    // The names of XML's vocabularies are no addresses that anybody asks.
+    // The names of XML namespaces are not requested.
     let addresses =
         page.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "");
 
@@ -149,7 +149,7 @@ fn a_hostile_name_stays_a_name() {
     let folder = folder(&HOSTILE.replace('/', "."), 4, 20, &[]);
     let page = document(&Run::read(&folder.path).unwrap());
 
-    // The data, the page's script; nothing else is a script.
+    // Only the data and the page's script are script elements.
     assert_eq!(page.matches("<script").count(), 2);
     assert_eq!(page.matches("</script>").count(), 2);
     assert!(
@@ -178,7 +178,7 @@ fn the_data_hold_every_state_with_what_is_frozen() {
         assert_eq!((&moment["epsilon"], &moment["reward"]), (&json!(0.5), &json!(-250.5)));
     }
 
-    // Decisions take hold in the step that follows.
+    // Decisions take effect in the step that follows.
     assert_eq!(moments[1]["distinct"], run.recording.rows()[0].state().n_independent());
 }
 
@@ -212,7 +212,7 @@ fn a_layer_stays_frozen_until_the_reading_of_its_method_says_otherwise() {
     let sets = ["tying.decision=per-layer", "tying.first_tie=replicate"];
 
     assert_eq!(frozen(&sets, &in_turn), [json!([1, 2, 3]), json!([2, 3]), json!([3])]);
-    // Layer 2 comes to use the weights of layer 1, which are frozen still.
+    // Layer 2 now uses the weights of layer 1, which are still frozen.
     let of_frozen = [(vec![0, 0, 1, 0], Some(2)), (vec![0, 0, 2, 0], Some(2))];
     let sets = ["tying.decision=per-layer", "tying.retied=keep"];
 
@@ -265,7 +265,7 @@ fn settings_that_differ_from_the_paper_come_first() {
     assert!(
         place("<code>agent.gamma</code>") > folded || place("<code>agent.hidden</code>") > folded
     );
-    assert!(place("<code>seed</code>") > place("<summary>Where the paper is silent</summary>"));
+    assert!(place("<code>seed</code>") > place("<summary>Not stated in the paper</summary>"));
 
     for field in fields::FIELDS {
         let key = format!("<code>{}</code></th>", field.key());
@@ -274,7 +274,7 @@ fn settings_that_differ_from_the_paper_come_first() {
 }
 
 #[test]
-fn runs_stand_beside_the_first_conventional_one() {
+fn runs_are_compared_with_the_first_conventional_one() {
     let tied = folder("tied", 4, 20, &[]);
     let plain = folder("plain", 4, 20, &["agent.policy=none", "tying.initial=independent"]);
     for folder in [&tied, &plain] {
@@ -283,20 +283,17 @@ fn runs_stand_beside_the_first_conventional_one() {
 
     better(&plain.path);
     let runs = [Run::read(&tied.path).unwrap(), Run::read(&plain.path).unwrap()];
-    let page = Page::new(&runs, Kind::Still).document();
+    let page = Page::new(&runs, PageKind::Still).document();
 
     assert!(
         page.contains("2 runs compared") && page.contains("+25.0 %"),
         "90.02 is 1.25 times 72.016"
     );
-    assert!(page.contains("Differences are to <b>plain</b>"));
+    assert!(page.contains("Differences are relative to <b>plain</b>"));
 
-    assert!(
-        page.contains("Settings in which they differ")
-            && page.contains("<code>agent.policy</code>")
-    );
-    let page = Page::new(&runs[..1], Kind::Still).document();
-    assert!(!page.contains("Differences are to"));
+    assert!(page.contains("Different settings") && page.contains("<code>agent.policy</code>"));
+    let page = Page::new(&runs[..1], PageKind::Still).document();
+    assert!(!page.contains("Differences are relative to"));
 }
 
 #[test]
@@ -332,9 +329,9 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
         fs::write(&path, provenance.replacen(from, to, 1)).unwrap();
 
         let runs = [plain.clone(), Run::read(&other.path).unwrap()];
-        let page = Page::new(&runs, Kind::Still).document();
+        let page = Page::new(&runs, PageKind::Still).document();
         assert!(
-            page.contains(&format!("Not to be compared with the first run: other ({why}")),
+            page.contains(&format!("Not comparable with the first run: other ({why}")),
             "{why}"
         );
         assert!(!page.contains("+25.0 %"), "{why}");
@@ -343,10 +340,10 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
     let same = folder("same", 4, 20, &["data.order=sweep", "tying.decision=per-layer"]);
     finish(&same.path, 20);
 
-    let page = Page::new(&[plain, Run::read(&same.path).unwrap()], Kind::Still).document();
+    let page = Page::new(&[plain, Run::read(&same.path).unwrap()], PageKind::Still).document();
 
     assert!(
-        page.contains("+25.0 %") && !page.contains("Not to be compared"),
+        page.contains("+25.0 %") && !page.contains("Not comparable with"),
         "what training alone sees"
     );
 }
@@ -370,9 +367,9 @@ fn each_run_is_compared_with_a_conventional_one_of_its_own_data() {
 
     let runs =
         [&folders[0].path, &folders[1].path, &tied.path].map(|path| Run::read(path).unwrap());
-    let page = Page::new(&runs, Kind::Still).document();
+    let page = Page::new(&runs, PageKind::Still).document();
     assert_eq!(page.matches("+25.0 %").count(), 1, "of the tied run to b");
-    assert!(page.contains("Differences are to <b>a, b</b>"), "{page}");
+    assert!(page.contains("Differences are relative to <b>a, b</b>"), "{page}");
 }
 
 #[test]
@@ -396,7 +393,7 @@ fn a_long_run_of_a_deep_model_stays_small() {
 
     assert!(
         moments[1]["before"].is_array(),
-        "what a decision changed is told though the one before it is not there"
+        "the change of a decision is shown although the previous one is absent"
     );
 }
 
@@ -404,7 +401,7 @@ fn a_long_run_of_a_deep_model_stays_small() {
 fn every_colour_of_the_figures_is_given() {
     let style = include_str!("../../assets/page.css");
     for (_, variable) in dlt_report::figure::PAGE_COLOURS {
-        // Light, dark by the system, dark by the button, and paper.
+        // Light, dark by the system, dark by the button, and print.
         assert_eq!(style.matches(&format!("{variable}: #")).count(), 4, "{variable}");
     }
 }
@@ -509,6 +506,6 @@ fn a_decision_that_was_undone_is_shown_as_undone() {
     assert_eq!((undone(1), undone(2)), (&Value::Null, &json!(true)));
     assert_eq!(moments[2]["state"], moments[1]["state"]);
 
-    // Where nothing can be undone, no column says so.
+    // If no decision can be undone, there is no such column.
     assert!(!build(false).contains(">undone</th>"));
 }

@@ -1,4 +1,4 @@
-//! Every rule: first each value by itself, from the table of fields, then what must hold between
+//! Every rule: first those of each value by itself, from the table of fields, then those between
 //! values.
 
 mod growth;
@@ -15,13 +15,13 @@ use crate::spec::*;
 /// How far the sum of `data.split` may be from 1: fractions such as 0.9 are not exact in binary.
 const SPLIT_TOLERANCE: f64 = 1e-6;
 
-/// Stands for `auto` where only the order of magnitude of a model counts: GPT-2's.
+/// Replaces `auto` where only the order of magnitude of a model counts: GPT-2's vocabulary.
 const USUAL_VOCABULARY: usize = 50_257;
 
-/// The same for classes.
+/// Replaces `auto` for the number of classes.
 const USUAL_CLASSES: usize = 10;
 
-/// The sizes that decide, with the width, how large a model and its windows are.
+/// The sizes that, together with the width, decide how large a model and its windows are.
 const SIZES: &[&str] = &[
     "model.layers",
     "model.heads",
@@ -75,18 +75,18 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// Records that `key` must be `rule()` unless `test` holds. A test is not run, and nothing
-    /// recorded, where `key` or one of the keys that the test leans on broke a rule already: one
-    /// mistake gives one message.
+    /// Records that `key` must be `rule()` unless `test` holds. If `key` or one of the keys that
+    /// the test depends on already broke a rule, the test is not run and nothing is recorded: one
+    /// mistake gives one message, and a test may divide by a size that was checked before.
     fn holds(
         &mut self,
         key: &'static str,
-        leans_on: &[&str],
+        depends_on: &[&str],
         test: impl FnOnce() -> bool,
         rule: impl FnOnce() -> String,
     ) {
         let broken = |key: &str| self.violations.iter().any(|found| found.key == key);
-        if broken(key) || leans_on.iter().any(|key| broken(key)) || test() {
+        if broken(key) || depends_on.iter().any(|key| broken(key)) || test() {
             return;
         }
 
@@ -139,9 +139,12 @@ impl Rules<'_> {
                 (Size::Fixed(positions), true) => Some(positions) == size::tokens(model),
                 (Size::Fixed(positions), false) => positions >= context,
             },
-            || match is_picture {
-                true => "\"auto\" in vit: as many as a picture has tokens".into(),
-                false => format!("at least model.context = {context}"),
+            || {
+                if is_picture {
+                    "\"auto\" in vit: as many as a picture has tokens".into()
+                } else {
+                    format!("at least model.context = {context}")
+                }
             },
         );
 
@@ -150,13 +153,13 @@ impl Rules<'_> {
             SIZES,
             || is_addressable(self.spec),
             || {
-                "small enough, with the other sizes, for the model and a batch to be addressed"
+                "small enough, together with the other sizes, to address the model and a batch"
                     .into()
             },
         );
     }
 
-    /// What a family of transformer can be asked.
+    /// What a family of transformer can predict and how.
     fn family(&mut self) {
         let ModelSpec { architecture, objective, attention, pooling, .. } = self.spec.model;
         let is_picture = architecture == Architecture::Vit;
@@ -168,9 +171,12 @@ impl Rules<'_> {
                 Objective::MaskedToken => architecture == Architecture::Bert,
                 Objective::Classes => true,
             },
-            || match is_picture {
-                true => "\"classes\" in vit".into(),
-                false => "\"masked-token\" in bert only".into(),
+            || {
+                if is_picture {
+                    "\"classes\" in vit".into()
+                } else {
+                    "\"next-token\" or \"classes\" except in bert".into()
+                }
             },
         );
 
@@ -199,19 +205,24 @@ impl Rules<'_> {
             || match (objective, pooling, attention) {
                 (Objective::NextToken | Objective::MaskedToken, ..) | (_, Pooling::Mean, _) => true,
                 (_, Pooling::First, attention) => attention == Attention::Full,
-                (_, Pooling::LastReal | Pooling::LastPosition, attention) => attention == Attention::Causal,
+                (_, Pooling::LastReal | Pooling::LastPosition, attention) => {
+                    attention == Attention::Causal
+                }
             },
             || match attention {
                 Attention::Causal => {
-                    "\"last-real\", \"last-position\" or \"mean\": the first position sees nothing else"
+                    "\"last-real\", \"last-position\" or \"mean\": the first position sees only \
+                     itself"
                         .into()
                 }
-                Attention::Full => "\"first\" or \"mean\" where every position sees all".into(),
+                Attention::Full => {
+                    "\"first\" or \"mean\" where every position sees all others".into()
+                }
             },
         );
     }
 
-    /// What must be left alone unless the model predicts what it is for.
+    /// Settings that fit only some objectives.
     fn objective(&mut self) {
         let objective = self.spec.model.objective;
         let trains = self.spec.training.trains;
@@ -230,7 +241,7 @@ impl Rules<'_> {
                 !matches!(reward, Reward::Accuracy | Reward::NegAccuracy)
                     || objective == Objective::Classes
             },
-            || "an accuracy only where model.objective is \"classes\"".into(),
+            || "another reward unless model.objective is \"classes\"".into(),
         );
 
         let pipeline = self.spec.data.pipeline;
@@ -239,7 +250,7 @@ impl Rules<'_> {
             "data.pipeline",
             &["model.objective"],
             || pipeline == Pipeline::Stream || objective != Objective::MaskedToken,
-            || "\"stream\" for masked tokens: blocks are made for the token that follows".into(),
+            || "\"stream\" for masked tokens: blocks are for the objective \"next-token\"".into(),
         );
     }
 
@@ -257,7 +268,11 @@ impl Rules<'_> {
             "data.separator",
             &[],
             || data.pipeline != Pipeline::Blocks || data.separator != Separator::EndOfText,
-            || "\"auto\" or \"line\" with data.pipeline = \"blocks\", which puts the end of text around each block".into(),
+            || {
+                "\"auto\" or \"line\" with data.pipeline = \"blocks\", which puts the end of text \
+                 around each block"
+                    .into()
+            },
         );
 
         let visits = self.spec.tying.decision == Decision::PerLayer
@@ -268,7 +283,7 @@ impl Rules<'_> {
             &[],
             || data.order != Order::Sweep || visits,
             || {
-                "\"pass\" unless a policy visits layers one by one, with tying.decision = \"per-layer\""
+                "\"pass\" unless a policy visits layers one by one (tying.decision = \"per-layer\")"
                     .into()
             },
         );
@@ -290,10 +305,13 @@ impl Rules<'_> {
         self.holds(
             "tying.initial",
             &[],
-            || self.spec.model.start.is_empty() || tying.initial != Initial::Named(InitialName::Frozen),
             || {
-                "\"independent\", \"tied\" or owners where model.start names a model: weights of frozen layers \
-                 are drawn, not read"
+                self.spec.model.start.is_empty()
+                    || tying.initial != Initial::Named(InitialName::Frozen)
+            },
+            || {
+                "\"independent\", \"tied\" or owners where model.start names a model: weights of \
+                 frozen layers are drawn, not read"
                     .into()
             },
         );
@@ -306,7 +324,11 @@ impl Rules<'_> {
             "tying.first_tie",
             &[],
             || tying.first_tie != FirstTie::Literal || tying.retied == Retied::Follow,
-            || "\"replicate\" unless tying.retied is \"follow\": under \"keep\" every visit applies".into(),
+            || {
+                "\"replicate\" unless tying.retied is \"follow\": with \"keep\" every visit \
+                 applies its action"
+                    .into()
+            },
         );
 
         self.holds(
@@ -321,8 +343,8 @@ impl Rules<'_> {
         }
     }
 
-    /// What holds where layers train their own weights though the state is 0: decisions have to
-    /// settle that, each layer by the state.
+    /// Rules of a start where layers train their own weights although the state is 0: a first
+    /// decision has to settle, layer by layer, whose weights each uses.
     fn trainable_start(&mut self) {
         let tying = &self.spec.tying;
         let policy = self.spec.agent.policy;
@@ -338,14 +360,15 @@ impl Rules<'_> {
             &["agent.policy"],
             || policy != PolicyKind::None,
             || {
-                "\"independent\" where agent.policy is \"none\": \"trainable\" waits for a first decision"
+                "\"independent\" where agent.policy is \"none\": \"trainable\" waits for a first \
+                 decision"
                     .into()
             },
         );
     }
 
-    /// What holds where no two layers ever share weights: readings of shared weights have nothing
-    /// to say there.
+    /// Rules where no two layers ever share weights: settings of shared weights have no meaning
+    /// there and must keep their defaults.
     fn replication(&mut self) {
         let tying = &self.spec.tying;
         let layers = self.spec.model.layers;
@@ -354,11 +377,12 @@ impl Rules<'_> {
             &["model.layers"],
             || {
                 tying.initial == Initial::Named(InitialName::Frozen)
-                    || grouping(&tying.initial, layers).is_ok_and(|state| state.n_independent() == layers)
+                    || grouping(&tying.initial, layers)
+                        .is_ok_and(|state| state.n_independent() == layers)
             },
             || {
-                "\"frozen\" or \"independent\" where tying.tie is \"replicate\": in other groupings layers share \
-                 weights before the first decision"
+                "\"frozen\" or \"independent\" where tying.tie is \"replicate\": in other \
+                 groupings layers share weights before the first decision"
                     .into()
             },
         );
@@ -396,7 +420,7 @@ impl Rules<'_> {
             "agent.pattern",
             &[],
             || agent.pattern != Initial::Named(InitialName::Trainable),
-            || "a grouping of layers: \"trainable\" is a start".into(),
+            || "a grouping of layers: \"trainable\" only says how a run starts".into(),
         );
 
         self.holds(
@@ -420,7 +444,7 @@ impl Rules<'_> {
         );
     }
 
-    /// What the replaying policies need and the others must not have.
+    /// What the replaying policies need, and the others must not have.
     fn recording(&mut self) {
         let agent = &self.spec.agent;
         let layers = self.spec.model.layers;
@@ -430,9 +454,12 @@ impl Rules<'_> {
             "agent.recording",
             &[],
             || agent.recording.is_empty() != replays,
-            || match replays {
-                true => "the path of a states.jsonl for a policy that replays one".into(),
-                false => "empty unless agent.policy is \"replay\" or \"permuted-replay\"".into(),
+            || {
+                if replays {
+                    "the path of a states.jsonl for a policy that replays one".into()
+                } else {
+                    "empty unless agent.policy is \"replay\" or \"permuted-replay\"".into()
+                }
             },
         );
 
@@ -454,6 +481,8 @@ impl Rules<'_> {
         );
     }
 
+    /// A grouping written out must be a state of this many layers. The rule also says why it is
+    /// not.
     fn grouping(&mut self, key: &'static str, asked: &Initial) {
         let layers = self.spec.model.layers;
         let mut reason = String::new();
@@ -472,8 +501,8 @@ impl Rules<'_> {
     }
 }
 
-/// Whether the bytes of training the whole model, and of the widest activation of a batch, can be
-/// counted.
+/// Whether the number of bytes for training the whole model, and for the widest activation of a
+/// batch, can be addressed: no allocation may be larger than `isize::MAX`.
 fn is_addressable(spec: &Spec) -> bool {
     let model = &spec.model;
     let vocabulary = model.vocabulary.or(USUAL_VOCABULARY);
@@ -482,9 +511,11 @@ fn is_addressable(spec: &Spec) -> bool {
         ModelSize::new(model, data).and_then(|size| size.conventional.checked_mul(TRAINING_BYTES));
     let tokens = size::tokens(model);
 
+    // Scores of attention are T numbers a token, scores of the vocabulary V.
     let widest = size::feed_forward(model)
         .zip(tokens)
         .map(|(width, tokens)| width.max(vocabulary).max(tokens));
+
     let windows = spec.training.micro_batch.or(spec.training.batch);
     let activation = widest
         .and_then(|width| width.checked_mul(tokens?))

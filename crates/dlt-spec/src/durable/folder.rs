@@ -1,4 +1,4 @@
-//! A folder that gets its name once everything is in it.
+//! A folder that gets its name only when everything is in it.
 
 use std::fs::{self, File};
 use std::io;
@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 use super::{beside, is_at, no_links, parent, refuse_existing, remove_if_dead, sync_folder};
 
-/// A folder that is being filled under another name, `.NAME.partial`. It is removed again where it
-/// is not [finished](Self::finish).
+/// A folder that is being filled under another name, `.NAME.partial`. If it is dropped before it is
+/// [finished](Self::finish), it is removed.
 #[derive(Debug)]
 pub struct NewFolder {
     partial: PathBuf,
     place: PathBuf,
-    /// Open and locked as long as this process fills it; nothing where a system cannot open
+    /// Open and locked as long as this process fills it; `None` on a system that cannot open
     /// folders.
     lock: Option<File>,
     is_finished: bool,
 }
 
 impl NewFolder {
-    /// Begins a folder, in place of one that a dead process began. Folders above it are made.
+    /// Begins a folder. It replaces one that a dead process began, and parent folders are made.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] where something has its name, [`io::ErrorKind::WouldBlock`]
-    /// where another process fills it now, and what the system says.
+    /// [`io::ErrorKind::AlreadyExists`] if something has its name; [`io::ErrorKind::WouldBlock`] if
+    /// another process is filling it; those of the system.
     pub fn begin(place: &Path) -> io::Result<Self> {
         refuse_existing(place)?;
         fs::create_dir_all(parent(place)).map_err(|error| above(parent(place), error))?;
@@ -46,7 +46,7 @@ impl NewFolder {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     match remove_if_dead(&partial) {
                         Ok(true) => continue,
-                        // Its writer has just finished.
+                        // Its writer has just finished or removed it.
                         Ok(false) if fs::symlink_metadata(&partial).is_err() => continue,
                         Ok(false) => return Err(occupied()),
                         Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -65,7 +65,7 @@ impl NewFolder {
 
             if let Some(folder) = &lock {
                 super::lock(folder, &partial)?;
-                // Another process may have taken it for a dead one's before it was locked.
+                // Before it was locked, another process may have removed it as that of a dead one.
                 if !is_at(folder, &partial)? {
                     continue;
                 }
@@ -75,7 +75,7 @@ impl NewFolder {
         }
     }
 
-    /// Where it is filled.
+    /// The path under which it is filled.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.partial
@@ -84,11 +84,11 @@ impl NewFolder {
     /// Gives it its name.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] where something has got its name in the meantime, and what
-    /// the system says. It is then removed.
+    /// [`io::ErrorKind::AlreadyExists`] if something got its name in the meantime; those of the
+    /// system. The folder is then removed.
     pub fn finish(mut self) -> io::Result<()> {
         sync_folder(&self.partial);
-        // A rename replaces an empty folder without a word.
+        // A rename would silently replace an empty folder.
         refuse_existing(&self.place)?;
         fs::rename(&self.partial, &self.place)?;
         self.is_finished = true;
@@ -101,8 +101,8 @@ impl NewFolder {
 impl Drop for NewFolder {
     fn drop(&mut self) {
         if !self.is_finished {
-            // What was not finished is of no use to anyone; where it cannot be removed, the next
-            // process does.
+            // An unfinished folder is of no use. If it cannot be removed now, the next process
+            // removes it.
             let _ = fs::remove_dir_all(&self.partial);
         }
 
@@ -110,7 +110,7 @@ impl Drop for NewFolder {
     }
 }
 
-/// An error of a folder above: that a file has its name says nothing of the new one.
+/// An error about a parent folder. `AlreadyExists` would read as if it were about the new folder.
 fn above(parent: &Path, error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::AlreadyExists => {
@@ -124,7 +124,7 @@ fn above(parent: &Path, error: io::Error) -> io::Error {
 fn occupied() -> io::Error {
     io::Error::new(
         io::ErrorKind::WouldBlock,
-        "another process makes it now: wait until that ends, or stop it",
+        "another process is making it: wait until that process ends, or stop it",
     )
 }
 

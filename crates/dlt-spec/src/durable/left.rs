@@ -1,13 +1,13 @@
-//! What processes left next to a folder that were killed while they made another one there.
+//! Half-made folders that killed processes left.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{PARTIAL, is_dead};
 
-/// Half-made folders in this one, in order: `.NAME.partial`, and `.NAME.PROCESS.partial` of earlier
-/// builds. Those that a living process fills are not among them. Files and folders of other names
-/// are nobody's leftovers.
+/// Half-made folders in this one, in order of their names: `.NAME.partial`, and
+/// `.NAME.PROCESS.partial` of earlier builds. Those that a living process is filling are not among
+/// them, nor are files and folders with other names.
 #[must_use]
 pub fn dead_folders(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
@@ -31,7 +31,7 @@ pub fn dead_folders(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a half-made folder has the name of this place: `.NAME.partial`, or
+/// Whether a half-made folder would become this place: its name is `.NAME.partial`, or
 /// `.NAME.PROCESS.partial` of earlier builds.
 #[must_use]
 pub fn is_named_after(partial: &Path, place: &Path) -> bool {
@@ -39,7 +39,7 @@ pub fn is_named_after(partial: &Path, place: &Path) -> bool {
         return false;
     };
 
-    // Bytes, as a name need not be text.
+    // Compared as bytes, because a name need not be text.
     let after_dot = partial.as_encoded_bytes().strip_prefix(b".");
     let rest = after_dot.and_then(|name| name.strip_prefix(place.as_encoded_bytes()));
     let Some(rest) = rest.and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes())) else {
@@ -52,13 +52,13 @@ pub fn is_named_after(partial: &Path, place: &Path) -> bool {
         || number.is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
 }
 
-/// Whether a name ends in the number of a process that is there. Earlier builds held no lock on a
-/// folder that they made.
+/// Whether a name ends in the number of a process that exists. Earlier builds held no lock on a
+/// folder that they were making.
 fn may_live(name: &str) -> bool {
     let number = name.rsplit_once('.').map_or("", |(_, number)| number);
     let is_number = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
     let processes = Path::new("/proc");
-    // Where the system does not list its processes, any number may be that of one.
+    // If the system does not list its processes, any number may be that of a living one.
     is_number && (processes.join(number).exists() || !processes.join("self").exists())
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Field, Values, toml_value};
 use crate::spec::SPEC_SCHEMA;
 
-/// One row: the key and the way to read it come from the same path, so that they cannot differ.
+/// One row. The key and the way to read it are made from the same path, so they cannot differ.
 macro_rules! field {
     ($section:ident . $name:ident, $values:expr, $meaning:literal) => {
         Field::new(
@@ -39,7 +39,7 @@ use training::TRAINING;
 
 /// Deeper models are refused: the Q-network grows with the square of the depth.
 const MOST_LAYERS: usize = 4096;
-/// The greatest size that every index type on the way holds.
+/// The greatest size that fits every index type that a size passes through.
 const MOST: usize = i32::MAX as usize;
 /// The greatest whole number of TOML.
 const MOST_OF_TOML: usize = i64::MAX as usize;
@@ -60,7 +60,8 @@ const WHOLE: &[Field] = &[
     field!(seed, Values::Whole(0, MOST_OF_TOML), "Root seed of every random stream."),
 ];
 
-/// The parts one after the other, of N fields together.
+/// The parts one after the other, with N fields in all. Iterators are not `const`, so the loops
+/// count by hand.
 const fn joined<const N: usize>(parts: [&[Field]; 5]) -> [Field; N] {
     let mut fields = [WHOLE[0]; N];
     let mut part = 0;
@@ -69,17 +70,20 @@ const fn joined<const N: usize>(parts: [&[Field]; 5]) -> [Field; N] {
         let mut index = 0;
         while index < parts[part].len() {
             fields[at] = parts[part][index];
-            (at, index) = (at + 1, index + 1);
+            at += 1;
+            index += 1;
         }
 
         part += 1;
     }
+
     fields
 }
 
-/// The words of an enum, as a spec file has them.
+/// The words of an enum, as they are written in a spec file.
 fn words_of<T: Serialize>(all: &[T]) -> Vec<String> {
     let word =
         |value| toml::Value::try_from(value).ok().and_then(|word| word.as_str().map(str::to_owned));
+
     all.iter().filter_map(word).collect()
 }

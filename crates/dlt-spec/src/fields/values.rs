@@ -4,7 +4,7 @@ use std::fmt;
 
 use toml::Value;
 
-/// The values that a field takes, by itself; rules between fields are in [`crate::check`].
+/// The values that a field accepts by itself. Rules between fields are in [`crate::check`].
 #[derive(Clone, Copy, Debug)]
 pub enum Values {
     /// A whole number, both ends included.
@@ -13,9 +13,9 @@ pub enum Values {
     WholeOrAuto(usize, usize),
     /// A number.
     Real(Interval),
-    /// So many numbers.
+    /// Exactly this many numbers.
     Reals(usize, Interval),
-    /// Numbers, as many as there are of something else; may be empty.
+    /// Any number of numbers, also none. Rules between fields decide how many fit.
     RealList(Interval),
     /// One of these words.
     Word(fn() -> Vec<String>),
@@ -23,7 +23,8 @@ pub enum Values {
     Text,
     /// Text, which may be empty.
     MaybeText,
-    /// Letters, digits and `._-`, at most 100, the first no dot: it becomes the name of a folder.
+    /// Letters, digits and `._-`, at most 100, not starting with a dot: it becomes the name of a
+    /// folder.
     Name,
     /// One of these words, or the owner of each layer as a list.
     Grouping(fn() -> Vec<String>),
@@ -63,7 +64,7 @@ impl Interval {
         Self { low, low_included, high, high_included }
     }
 
-    /// Whether `number` lies in it; never for NaN.
+    /// Whether `number` is in the range; never for NaN.
     #[must_use]
     pub fn contains(&self, number: f64) -> bool {
         let above = if self.low_included { number >= self.low } else { number > self.low };
@@ -87,9 +88,9 @@ impl fmt::Display for Interval {
 }
 
 impl Values {
-    /// `value` in the form that this field keeps, or nothing if it is of another type or no known
-    /// word: a whole number is accepted where a real one is expected. Ranges are not looked at
-    /// here.
+    /// `value` in the form that this field keeps, or `None` if it has another type or is an unknown
+    /// word. A whole number is accepted where a real one is expected. Ranges are not checked here:
+    /// see [`allow`](Self::allow).
     #[must_use]
     pub fn typed(&self, value: &Value) -> Option<Value> {
         match (self, value) {
@@ -123,7 +124,7 @@ impl Values {
         }
     }
 
-    /// Whether the field takes `value`: its type and its range.
+    /// Whether the field accepts `value`: its type and its range.
     #[must_use]
     pub fn allow(&self, value: &Value) -> bool {
         let Some(value) = self.typed(value) else { return false };
@@ -142,7 +143,7 @@ impl Values {
         }
     }
 
-    /// The words that the field takes; empty where it takes none.
+    /// The words that the field accepts; empty if it accepts none.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         match self {
@@ -189,7 +190,8 @@ impl fmt::Display for Values {
             Self::Name => {
                 write!(
                     f,
-                    "1 to 100 letters, digits, dots, underscores or hyphens, the first no dot"
+                    "1 to 100 letters, digits, dots, underscores or hyphens, not starting with a \
+                     dot"
                 )
             }
             Self::Grouping(words) => {

@@ -1,25 +1,26 @@
-//! Lines of a file that may be damaged, or endless: each has a most length.
+//! Lines of a file that may be damaged or endless: the length of each is bounded.
 
 use std::io::{self, BufRead, Read};
 
 use crate::file::RECORD_BYTES;
 
-/// Most bytes of a line of metrics or decisions, with its end. The longest that this program writes
-/// is a decision about 65,536 layers, twice with numbers of five digits: 0.8 MB.
+/// Largest length of a line of metrics or decisions, with its end, in bytes. The longest line that
+/// this program writes is a decision about 65,536 layers, which has them twice, with numbers of
+/// five digits: 0.8 MB.
 pub const MOST_LINE_BYTES: usize = 1 << 20;
 
 /// A line as it is in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Without its end.
+    /// The text without the line end.
     pub text: String,
-    /// Bytes in the file, with its end.
+    /// Bytes in the file, with the line end.
     pub bytes: usize,
-    /// Whether it has an end; the last line of a file that is being written may have none yet.
+    /// Whether it has a line end. The last line of a file that is being written may have none yet.
     pub is_whole: bool,
 }
 
-/// The lines of a reader. No more than [`MOST_LINE_BYTES`] are ever held.
+/// The lines of a reader. It never holds more than [`MOST_LINE_BYTES`].
 #[derive(Debug)]
 pub struct Lines<R> {
     reader: R,
@@ -28,7 +29,7 @@ pub struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// The lines from where the reader is.
+    /// The lines from the reader's position on.
     pub fn new(reader: R) -> Self {
         Self { reader, number: 0, bytes: 0 }
     }
@@ -41,7 +42,8 @@ impl<R: BufRead> Lines<R> {
             return Ok(None);
         }
 
-        (self.number, self.bytes) = (self.number + 1, self.bytes + bytes as u64);
+        self.number += 1;
+        self.bytes += bytes as u64;
         let refuse = |reason: String| {
             io::Error::new(io::ErrorKind::InvalidData, format!("line {}: {reason}", self.number))
         };
@@ -74,19 +76,19 @@ impl<R: BufRead> Iterator for Lines<R> {
     }
 }
 
-/// All lines of a reader as one text, the last of them even without its end.
+/// All lines of a reader as one text, also a last line without a line end.
 ///
 /// # Errors
-/// As [`whole_lines`].
+/// Those of [`whole_lines`].
 pub fn text_of_lines(reader: impl BufRead) -> io::Result<String> {
     joined(reader, |_| true)
 }
 
-/// The whole lines of a reader as one text, which is as long as the reader at most.
+/// The lines of a reader that have a line end, as one text. A half-written last line is left out.
 ///
 /// # Errors
-/// What the reader says; an error of kind `InvalidData` where a line or all of them are too long,
-/// or no UTF-8.
+/// Those of the reader; an error of kind `InvalidData` if a line or all of them together are too
+/// long, or if a line is not UTF-8.
 pub fn whole_lines(reader: impl BufRead) -> io::Result<String> {
     joined(reader, |line| line.is_whole)
 }

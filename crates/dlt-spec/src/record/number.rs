@@ -1,4 +1,4 @@
-//! Reads `null`, as JSON writes NaN and the infinities, back as NaN.
+//! Reads `null` as NaN: JSON writes NaN and the infinities as `null`.
 
 use serde::{Deserialize, Deserializer};
 

@@ -1,48 +1,48 @@
-//! Which file of a folder or repository goes to which split.
+//! The plan that assigns files of a folder or repository to splits.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which file of a folder or repository is read for which split, in what order, and what is left
-/// out. Files are paths below the folder, with `/` between their parts.
+/// Which files of a folder or repository are read for which split, in which order, and which are
+/// left out. Files are paths below the folder, with `/` as separator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderPlan {
-    /// How the three splits are made of the files.
+    /// How the three splits are made from the files.
     pub division: Division,
-    /// Files that are trained on, in the order in which they are read; of [`Division::Fractions`]
-    /// all of them.
+    /// Files of the training split, in the order in which they are read; under
+    /// [`Division::Fractions`] all files.
     pub train: Vec<String>,
     /// Files of the validation split.
     pub validation: Vec<String>,
-    /// Files of the test split; empty where there is none.
+    /// Files of the test split; empty if there is none.
     pub test: Vec<String>,
-    /// What is not read, and why.
+    /// Files that are not read, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
 }
 
-/// How splits are made of files.
+/// How splits are made from files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Division {
-    /// Each file belongs to the split that its name or its folder says.
+    /// The name or the folder of each file says its split.
     Names,
-    /// The same, but no file is for validation: the last rows of train are.
+    /// The same, but no file is for validation: the last rows of train are used.
     ValidationFromTrain,
-    /// No file says another split than train: all of them are one text, which `data.split` cuts.
+    /// No file names a split other than train: all files are one text, which `data.split` cuts.
     Fractions,
-    /// Rows with a class are dealt to the splits by the checksum of their text, in the shares of
+    /// The checksum of its text assigns each row with a class to a split, in the shares of
     /// `data.split`.
     Checksums,
-    /// As [`Division::Names`], but no file is for validation: a twentieth of the rows of train is,
-    /// chosen so.
+    /// As [`Division::Names`], but no file is for validation: a twentieth of the rows of train,
+    /// chosen by the checksum of their text, is used.
     ValidationByChecksums,
-    /// The catalogue says which rows of which files make which split.
+    /// The catalogue says which rows of which files belong to which split.
     Catalogue,
 }
 
-/// What stands between two documents of a text.
+/// What is put between two documents of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Boundary {
@@ -69,13 +69,13 @@ pub enum Reason {
     NoData,
     /// Its name begins with a dot.
     Hidden,
-    /// Its name is that of a file about the data, as `README.txt` or `dataset_infos.json`.
+    /// Its name is that of a file about the data, such as `README.txt` or `dataset_infos.json`.
     AboutData,
-    /// It is in a folder that is neither a split's nor the one that is read.
+    /// It is in a folder that is neither that of a split nor the one that is read.
     OtherFolder,
-    /// Files of another format hold the same data.
+    /// Files of another format have the same data.
     OtherFormat,
-    /// Other files of the repository say their split, and this one does not.
+    /// The names of other files in the repository say their split, and its name does not.
     NoSplit,
 }
 
@@ -84,16 +84,17 @@ impl fmt::Display for Division {
         f.write_str(match self {
             Self::Names => "each file belongs to the split that its name says",
             Self::ValidationFromTrain => {
-                "each file belongs to the split that its name says; the last 5 % of the rows of train are for \
-                 validation, because no file is"
+                "each file belongs to the split that its name says; the last 5 % of the rows of \
+                 train are for validation, because no file is"
             }
             Self::Fractions => "all files are one text, which `data.split` cuts by position",
             Self::Checksums => {
-                "the rows of all files are dealt by the checksum of their text, in the shares of `data.split`"
+                "the rows of all files are dealt by the checksum of their text, in the shares of \
+                 `data.split`"
             }
             Self::ValidationByChecksums => {
-                "each file belongs to the split that its name says; 5 % of the rows of train, chosen by the checksum of \
-                 their text, are for validation, because no file is"
+                "each file belongs to the split that its name says; 5 % of the rows of train, \
+                 chosen by the checksum of their text, are for validation, because no file is"
             }
             Self::Catalogue => "as the catalogue says",
         })

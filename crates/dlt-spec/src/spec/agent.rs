@@ -10,13 +10,13 @@ use super::Initial;
 pub struct AgentSpec {
     /// Who decides.
     pub policy: PolicyKind,
-    /// Grouping that the policy `fixed` asks for; `frozen` is none.
+    /// Grouping that the policy `fixed` sets; `frozen` is none.
     pub pattern: Initial,
-    /// Path of the `states.jsonl` that `replay` and `permuted-replay` follow; empty where neither
-    /// is used.
+    /// Path of the `states.jsonl` that `replay` and `permuted-replay` follow; empty if neither is
+    /// used.
     pub recording: String,
-    /// Layer permutation of `permuted-replay`: what layer `i` was, layer `permutation[i]` becomes;
-    /// empty draws one from the seed.
+    /// Layer permutation of `permuted-replay`: layer `i` becomes layer `permutation[i]`. Empty
+    /// draws one from the seed.
     pub permutation: Vec<usize>,
     /// Layout of the Q-network.
     pub network: Network,
@@ -28,11 +28,11 @@ pub struct AgentSpec {
     pub weight_decay: f64,
     /// Discount factor.
     pub gamma: f64,
-    /// First exploration probability.
+    /// Exploration probability at the start.
     pub epsilon_start: f64,
-    /// Factor of each decay.
+    /// Factor by which each decay multiplies it.
     pub epsilon_decay: f64,
-    /// Least exploration probability.
+    /// Lowest exploration probability.
     pub epsilon_floor: f64,
     /// How often exploration decays.
     pub epsilon_decay_per: DecayPer,
@@ -42,13 +42,13 @@ pub struct AgentSpec {
     pub reward: Reward,
     /// Which layers' values learn from a reward.
     pub credit: Credit,
-    /// Experiences that are remembered for later updates; 0 is none.
+    /// Number of experiences that are kept for later updates; 0 keeps none.
     pub replay_memory: usize,
-    /// Remembered experiences that an update draws besides the newest one.
+    /// Number of kept experiences that an update draws besides the newest one.
     pub replay_batch: usize,
     /// Updates between two copies of the Q-network into its target network; 0 is no target network.
     pub target_every: usize,
-    /// Mini-batches that a reward is measured on.
+    /// Number of mini-batches that a reward is measured on.
     pub reward_batches: usize,
     /// When the reward is measured.
     pub reward_timing: RewardTiming,
@@ -69,12 +69,12 @@ words! {
         Replay,
         /// The same, with the layers permuted.
         PermutedReplay,
-        /// The group whose members' gradients disagree most is split where they do.
+        /// Splits the group whose members' gradients disagree most, where they disagree most.
         Grow,
-        /// The same, and groups that are close and agree become one, at a constant number of
-        /// groups.
+        /// The same. In a swap it first joins two groups that are close and agree, so the number of
+        /// groups stays.
         Conflict,
-        /// The largest group is split in its middle.
+        /// Splits the largest group in its middle.
         Even,
     }
 }
@@ -94,7 +94,7 @@ words! {
     DecayPer {
         /// At every decision.
         Decision,
-        /// Once the last layer of a sweep has been visited.
+        /// Once a sweep has visited its last layer.
         Sweep,
     }
 }
@@ -118,14 +118,14 @@ words! {
         NegPplClipped,
         /// Negative mean cross-entropy.
         NegLoss,
-        /// By how much the loss fell since the decision before.
+        /// By how much the loss fell since the previous decision.
         LossDelta,
-        /// By how much the loss on the same batches fell from before the decision to when the
-        /// reward is measured.
+        /// By how much the loss fell on the same batches, from before the decision to the time when
+        /// the reward is measured.
         Gain,
         /// The share of right classes.
         Accuracy,
-        /// Its negative, which rewards being wrong: the authors' code for pictures.
+        /// Its negative, which rewards wrong answers: the authors' code for pictures.
         NegAccuracy,
     }
 }

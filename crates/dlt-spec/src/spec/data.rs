@@ -6,25 +6,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// Name of a data set, or path of a UTF-8 file or of a folder of them.
+    /// Name of a data set, `hf:OWNER/NAME`, or path of a file of text or rows or of a folder of
+    /// such files.
     pub source: String,
-    /// `gpt2`, `bytes`, or path of a `tokenizer.json`.
+    /// `gpt2`, `bytes`, `hf:OWNER/NAME`, or path of a `tokenizer.json` or of a folder that has one.
     pub tokenizer: String,
-    /// Whether the tokens that the tokenizer's template puts around a text are put around it.
+    /// Which tokens of the tokenizer's template are put around a text.
     pub marks: Marks,
-    /// Fractions of a single text that train, validate and test; contiguous, in this order.
+    /// Fractions of a single text for training, validation and test; contiguous, in this order.
     pub split: [f64; 3],
-    /// What becomes of CR LF in a text.
+    /// What happens to CR LF in a text.
     pub newlines: Newlines,
-    /// What becomes of a row that has no text or cannot be read.
+    /// What happens to a row that has no text or cannot be read.
     pub on_bad_row: OnBadRow,
-    /// What separates the columns of CSV and TSV files.
+    /// Separator of the columns of CSV and TSV files.
     pub csv_separator: CsvSeparator,
     /// What is put between two documents.
     pub separator: Separator,
     /// How a text becomes windows.
     pub pipeline: Pipeline,
-    /// In which order windows are visited.
+    /// Order in which windows are visited.
     pub order: Order,
     /// Share of the tokens that the objective `masked-token` predicts.
     pub mask_share: f64,
@@ -41,26 +42,26 @@ words! {
     Marks {
         /// None.
         None,
-        /// Those of the tokenizer's template, as BOS, or CLS and SEP.
+        /// Those of the tokenizer's template, such as BOS, or CLS and SEP.
         Template,
     }
 }
 
 words! {
-    /// What becomes of CR LF, the line end of Windows. A CR alone stays in both.
+    /// What happens to CR LF, the line end of Windows. A CR alone always stays.
     Newlines {
         /// It becomes LF, so that a text has the same tokens whatever system wrote it.
         Lf,
-        /// It stays.
+        /// It stays as it is.
         Keep,
     }
 }
 
 words! {
-    /// What becomes of a row of a table that has no text or cannot be read.
+    /// What happens to a row of a table that has no text or cannot be read.
     OnBadRow {
-        /// A row that cannot be read stops the program; one whose text is null or missing is an
-        /// empty text.
+        /// A row that cannot be read stops the program. A null or missing text is an empty text, or
+        /// where classes are predicted stops the program too.
         Stop,
         /// Both are left out and counted.
         Skip,
@@ -68,9 +69,9 @@ words! {
 }
 
 words! {
-    /// What separates the columns of CSV and TSV files.
+    /// Separator of the columns of CSV and TSV files.
     CsvSeparator {
-        /// A tab in TSV; in CSV what the first rows show.
+        /// A tab in TSV; in CSV the one that the first rows show.
         Auto,
         /// `,`
         Comma,
@@ -86,10 +87,10 @@ words! {
 words! {
     /// How sentences are put into a window (DEVIATIONS row 24).
     Framing {
-        /// With the tokenizer's marks around and between, padding masked.
+        /// The tokenizer's marks are around and between the sentences; padding is masked.
         Marked,
-        /// The authors': nothing around or between, filled up to T tokens with the end of text,
-        /// unmasked.
+        /// As in the authors' code: nothing around or between the sentences. The window is filled
+        /// up to T tokens with the end of text, which is not masked.
         Bare,
     }
 }
@@ -97,9 +98,9 @@ words! {
 words! {
     /// How the pixels of pictures are normalised.
     Normalise {
-        /// By mean and deviation of the data's own channels.
+        /// By the mean and the standard deviation of the data's channels.
         Own,
-        /// By 0.5 and 0.5, from -1 to 1.
+        /// By a mean and a deviation of 0.5, which gives numbers from -1 to 1.
         Half,
     }
 }
@@ -109,33 +110,34 @@ words! {
     Augment {
         /// Not at all.
         None,
-        /// Every other one is mirrored.
+        /// Half of them are mirrored.
         Flip,
-        /// Cut out of a border of an eighth of the side, and every other one mirrored.
+        /// A border of an eighth of the side is added and the picture is cut out at a random place;
+        /// half of them are mirrored.
         CropFlip,
     }
 }
 
 words! {
-    /// What is put between two documents: the rows of a table, the files of a folder of texts.
+    /// What is put between two documents: the rows of a table, or the files of a folder of texts.
     Separator {
-        /// The end of text between the rows of tables, where the tokenizer has one; a line end
+        /// The end of text between the rows of tables, if the tokenizer has one. A line end
         /// elsewhere, and in the data sets of the catalogue.
         Auto,
         /// The tokenizer's token that ends a text.
         EndOfText,
-        /// A line end, unless the document has one at its end.
+        /// A line end, unless the document already ends with one.
         Line,
     }
 }
 
 words! {
-    /// How a text becomes windows (method section 3, text pipeline).
+    /// How a text becomes windows (DEVIATIONS row 19).
     Pipeline {
-        /// One continuous token stream, windows of T + 1 tokens that overlap by one.
+        /// One continuous token stream, cut into windows of T + 1 tokens that overlap by one.
         Stream,
-        /// The authors': blocks of T - 1 tokens, each prefixed with BOS, labels shifted and ended
-        /// with EOS.
+        /// As in the authors' code: blocks of T - 1 tokens, each after a BOS, with shifted labels
+        /// that end with EOS.
         Blocks,
     }
 }
@@ -145,7 +147,7 @@ words! {
     Order {
         /// Full passes, each a fresh seeded shuffle of all windows.
         Pass,
-        /// The authors': each visit of a layer and each reward starts a fresh shuffle.
+        /// As in the authors' code: each visit of a layer and each reward starts a new shuffle.
         Sweep,
     }
 }

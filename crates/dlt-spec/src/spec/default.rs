@@ -1,10 +1,10 @@
-//! The plain spec that every preset overlays: a small GPT-2 and the paper's method.
+//! The plain spec, a small GPT-2 with the paper's method. Every preset is an overlay of it.
 
 use super::*;
 
 impl Default for Spec {
-    /// A model of a few million parameters on the shipped text, with the method as the paper states
-    /// it and, where the paper is silent, with the authors' optimizer settings.
+    /// A model of a few million parameters on the shipped text. The method is as the paper states
+    /// it; where the paper is silent, the optimizer has the authors' settings.
     fn default() -> Self {
         Self {
             schema: SPEC_SCHEMA,

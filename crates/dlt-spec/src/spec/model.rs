@@ -1,4 +1,4 @@
-//! The transformer, and what it is to predict.
+//! The transformer, and what it predicts.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,9 @@ pub struct ModelSpec {
     pub layers: usize,
     /// Width of the residual stream, C.
     pub width: usize,
-    /// Attention heads, H; divides the width, unless their width is written.
+    /// Attention heads, H. They divide the width, unless `head_width` is set.
     pub heads: usize,
-    /// Heads of keys and values, G; divides H; `auto` is H.
+    /// Heads of keys and values, G. They divide H; `auto` is H.
     pub key_heads: Size,
     /// Width of a head, D; `auto` is C / H.
     pub head_width: Size,
@@ -28,40 +28,40 @@ pub struct ModelSpec {
     pub attention_bias: AttentionBias,
     /// Whether the projections of the feed-forward layer have biases.
     pub feed_forward_bias: FeedForwardBias,
-    /// Tokens that a token attends to, with itself; a window of text has no more, so that this is
-    /// all of them; `auto` is all of them whatever the window.
+    /// Tokens that a token attends to, itself included. A window of text must not be longer, so a
+    /// token sees all of it. `auto` sets no bound.
     pub attention_window: Size,
     /// Width of the feed-forward layer; `auto` is 4 C.
     pub feed_forward: Size,
     /// Tokens of one training window, T.
     pub context: usize,
-    /// Rows of the position table, of a picture as many as it has tokens; `auto` is T.
+    /// Rows of the position table: at least T, and for pictures exactly T; `auto` is T.
     pub positions: Size,
     /// Size of the vocabulary, V; `auto` is the tokenizer's.
     pub vocabulary: Size,
-    /// Where the weights come from that turn hidden states into scores of tokens.
+    /// The weights that turn hidden states into scores of tokens.
     pub output: Output,
-    /// Classes of the objective `classes`, K; 1 is a single score, which says class 1 where it is
-    /// above 0; `auto` is the data's.
+    /// Classes of the objective `classes`, K. 1 is a single score: class 1 where it is above 0.
+    /// `auto` is the data's.
     pub classes: Size,
     /// Which positions the objective `classes` reads.
     pub pooling: Pooling,
     /// Width and height of a picture, in pixels.
     pub picture: usize,
-    /// Width and height of a patch of it, in pixels; divides the picture's.
+    /// Width and height of a patch, in pixels; divides those of the picture.
     pub patch: usize,
     /// Base of the rotary frequencies.
     pub rotary_base: f64,
     /// How the rotary frequencies are stretched.
     pub rotary_kind: RotaryKind,
     /// Stretching of the rotary frequencies: factor, low and high bound, tokens of the original
-    /// context; under `llama3` and `linear` a factor of 1 is none.
+    /// context. Under `llama3` and `linear` a factor of 1 does nothing.
     pub rotary_stretch: [f64; 4],
-    /// What turned queries and keys are multiplied by, under `yarn` and `longrope`.
+    /// Factor of rotated queries and keys under `yarn` and `longrope`.
     pub rotary_attention: f64,
-    /// What each frequency is divided by under `longrope`, D / 2 numbers; else none.
+    /// Divisors of `longrope`, one for each frequency: D / 2 numbers. Empty under other kinds.
     pub rotary_short: Vec<f64>,
-    /// The same in texts longer than the original context.
+    /// The same for texts longer than the original context.
     pub rotary_long: Vec<f64>,
     /// Activation of the feed-forward layer.
     pub gelu: Gelu,
@@ -71,20 +71,20 @@ pub struct ModelSpec {
     pub dropout: f64,
     /// Standard deviation of the initial weights.
     pub initial_std: f64,
-    /// Model whose weights a run starts from; empty draws them. Frozen layers would be drawn all
-    /// the same, so `tying.initial` must not freeze any.
+    /// Model whose weights a run starts from; empty draws them at random. Frozen layers would be
+    /// drawn even then, so `tying.initial` must not freeze any.
     pub start: String,
     /// Whether the vocabulary may be larger than that of the model that a run starts from.
     pub start_vocabulary: StartVocabulary,
 }
 
 words! {
-    /// What a vocabulary is to that of the model whose weights a run starts from.
+    /// Size of the vocabulary compared with that of the model whose weights a run starts from.
     StartVocabulary {
-        /// Of the same size.
+        /// The same size.
         Same,
-        /// It may be larger: each further row of the tables of tokens is the mean of the rows that
-        /// there are.
+        /// It may be larger. Each further row of the tables of tokens is the mean of the existing
+        /// rows.
         Grow,
     }
 }
@@ -113,7 +113,7 @@ words! {
         None,
         /// Those of queries, keys and values, as Qwen2 has them.
         Inputs,
-        /// The output's too.
+        /// Those, and that of the output.
         All,
     }
 }
@@ -131,10 +131,10 @@ words! {
 }
 
 words! {
-    /// How rotary frequencies are stretched to longer contexts; the words are those of
+    /// How rotary frequencies are stretched to longer contexts. The words are those of
     /// transformers.
     RotaryKind {
-        /// Low frequencies are divided by the factor, high ones stay; bounds in waves of the
+        /// Low frequencies are divided by the factor, high ones stay. The bounds count waves in the
         /// original context.
         #[serde(rename = "llama3")]
         Llama3,
@@ -142,13 +142,13 @@ words! {
         Linear,
         /// In texts longer than the original context the base grows with their length.
         Dynamic,
-        /// As `llama3`, with bounds that count frequencies, rounded outwards, and queries and keys
-        /// that grow.
+        /// As `llama3`, but the bounds count frequencies and are rounded outwards, and queries and
+        /// keys are multiplied by `rotary_attention`.
         Yarn,
         /// `yarn` with bounds that are not rounded.
         YarnUnrounded,
-        /// Each frequency is divided by a factor of its own, in texts longer than the original
-        /// context by another one.
+        /// Each frequency is divided by its own factor, and by another one in texts longer than the
+        /// original context.
         #[serde(rename = "longrope")]
         LongRope,
     }
@@ -157,9 +157,9 @@ words! {
 words! {
     /// What is predicted (DEVIATIONS row 14).
     Objective {
-        /// At each position the token that follows.
+        /// The token that follows, at each position.
         NextToken,
-        /// Tokens that were hidden from the model.
+        /// Tokens that are hidden from the model.
         MaskedToken,
         /// One class for each window.
         Classes,
@@ -181,21 +181,21 @@ words! {
     Pooling {
         /// The first one: a class token.
         First,
-        /// The last one that is no padding.
+        /// The last one that is not padding.
         LastReal,
-        /// The last one, be it padding.
+        /// The last one, padding or not.
         LastPosition,
-        /// The mean of all that are no padding.
+        /// The mean of all that are not padding.
         Mean,
     }
 }
 
 words! {
-    /// Where the weights come from that turn hidden states into scores of tokens.
+    /// The weights that turn hidden states into scores of tokens.
     Output {
-        /// They are the token table.
+        /// The token table.
         Tied,
-        /// A table of their own.
+        /// A separate table.
         Own,
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Number;
 
-/// A longer header is refused: the limit of the format.
+/// The longest header that is read: the limit of the format.
 pub const MOST_HEADER_BYTES: u64 = 100_000_000;
 
 /// Key of the checksum in the metadata: SHA-256 of the whole file with 64 zeros in its place.
@@ -22,26 +22,26 @@ const NO_CHECKSUM: &str = "00000000000000000000000000000000000000000000000000000
 /// Key of the metadata among the tensors.
 const METADATA: &str = "__metadata__";
 
-/// Where a tensor is.
+/// A tensor's entry in the header: its type, its shape and where its bytes are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct TensorInfo {
     /// Type of its numbers.
     pub dtype: Number,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// First byte, and the one after the last, in the data after the header.
+    /// Its first byte, and the byte after its last one, counted from the end of the header.
     pub data_offsets: (u64, u64),
 }
 
-impl Place {
-    /// How many numbers the tensor has.
+impl TensorInfo {
+    /// Number of elements of the tensor.
     #[must_use]
     pub fn count(&self) -> u64 {
         (self.data_offsets.1 - self.data_offsets.0) / self.dtype.size()
     }
 }
 
-/// What is before the data of a safetensors file.
+/// The header of a safetensors file, which is before the data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Header {
     /// Text besides the tensors.
@@ -49,45 +49,46 @@ pub struct Header {
     pub metadata: BTreeMap<String, String>,
     /// Tensors by name.
     #[serde(flatten)]
-    pub tensors: BTreeMap<String, Place>,
+    pub tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl Header {
-    /// The header in `json`, before `data` bytes of tensors, which it has to cover exactly, each
-    /// byte once.
+    /// The header in `json`. Its tensors must cover the `data` bytes after it exactly, each byte
+    /// once.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// A text that says what is wrong.
     pub fn parse(json: &[u8], data: u64) -> Result<Self, String> {
         let header: Self = serde_json::from_slice(json)
             .map_err(|error| format!("not a safetensors header: {error}"))?;
         let mut end = 0;
 
-        for (name, Place { dtype, shape, data_offsets: (from, to) }) in header.in_order() {
+        // In order, each tensor must begin where the one before ended: no gaps, no overlaps.
+        for (name, TensorInfo { dtype, shape, data_offsets: (from, to) }) in header.in_order() {
             let numbers = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size as u64));
             let bytes = numbers.and_then(|n| n.checked_mul(dtype.size()));
             if *from != end || bytes.and_then(|bytes| bytes.checked_add(end)) != Some(*to) {
                 return Err(format!(
-                    "tensor `{name}` of shape {shape:?} in {dtype:?} cannot be at bytes {from} to {to} of the data"
+                    "tensor `{name}` of shape {shape:?} in {dtype:?} cannot be at bytes {from} to \
+                     {to} of the data"
                 ));
             }
             end = *to;
         }
 
-        match end == data {
-            true => Ok(header),
-            false => Err(format!(
-                "expected {end} bytes of tensors, got {data}: it is cut short or too long"
-            )),
+        if end == data {
+            Ok(header)
+        } else {
+            Err(format!("expected {end} bytes of tensors, got {data}: it is cut short or too long"))
         }
     }
 
-    /// The tensors in the order of their places.
+    /// The tensors in the order of their bytes in the file.
     #[must_use]
-    pub fn in_order(&self) -> Vec<(&String, &Place)> {
-        let mut places: Vec<_> = self.tensors.iter().collect();
-        places.sort_by_key(|(_, place)| place.data_offsets);
-        places
+    pub fn in_order(&self) -> Vec<(&String, &TensorInfo)> {
+        let mut tensors: Vec<_> = self.tensors.iter().collect();
+        tensors.sort_by_key(|(_, info)| info.data_offsets);
+        tensors
     }
 
     /// The same header with room for a checksum, which a [`Writer`](super::Writer) then fills in.
@@ -97,8 +98,8 @@ impl Header {
         self
     }
 
-    /// The header as bytes with its length before it, filled with blanks to a multiple of eight.
-    /// Keys are in order, so that equal headers are equal bytes.
+    /// The header as bytes, after its length, padded with blanks to a multiple of eight. Keys are
+    /// sorted, so equal headers are equal bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut json =
@@ -111,6 +112,7 @@ impl Header {
     }
 }
 
+// Read by hand, because serde's maps silently keep the last of two equal names.
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Once;
@@ -119,7 +121,7 @@ impl<'de> Deserialize<'de> for Header {
             type Value = Header;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with a place for each tensor")
+                f.write_str("an object with an entry for each tensor")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
@@ -129,7 +131,9 @@ impl<'de> Deserialize<'de> for Header {
                 while let Some(name) = map.next_key::<String>()? {
                     let is_second = match name.as_str() {
                         METADATA => metadata.replace(map.next_value::<Texts>()?.0).is_some(),
-                        _ => tensors.insert(name.clone(), map.next_value::<Place>()?).is_some(),
+                        _ => {
+                            tensors.insert(name.clone(), map.next_value::<TensorInfo>()?).is_some()
+                        }
                     };
 
                     if is_second {
@@ -145,7 +149,7 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// Texts by name, each name once.
+/// Texts by name. A name that occurs twice is an error.
 struct Texts(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for Texts {
@@ -175,8 +179,8 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-/// Length and header of a file of so many bytes as it holds them, and the header read; or why it is
-/// refused.
+/// The length and the header of a file of `bytes` bytes, once byte for byte and once parsed; or why
+/// the file is refused.
 pub(super) fn read(file: &mut File, bytes: u64) -> io::Result<Result<(Vec<u8>, Header), String>> {
     if bytes < 8 {
         return Ok(Err(format!("not a safetensors file: expected at least 8 bytes, got {bytes}")));
@@ -186,9 +190,11 @@ pub(super) fn read(file: &mut File, bytes: u64) -> io::Result<Result<(Vec<u8>, H
     file.read_exact(&mut head)?;
 
     let length = u64::from_le_bytes(head[..8].try_into().expect("eight bytes are eight bytes"));
+    // Checked before memory is allocated for it: the length may be anything.
     if length > MOST_HEADER_BYTES || length > bytes - 8 {
         return Ok(Err(format!(
-            "not a safetensors file, or cut short: its header claims {length} bytes, the file has {bytes}"
+            "not a safetensors file, or cut short: its header claims {length} bytes, the file has \
+             {bytes}"
         )));
     }
 
@@ -197,7 +203,8 @@ pub(super) fn read(file: &mut File, bytes: u64) -> io::Result<Result<(Vec<u8>, H
     Ok(header.map(|header| (head, header)))
 }
 
-/// Where the checksum's digits are in a header: after its key, which cannot be in a text unescaped.
+/// Where the digits of the checksum are in a header. Its key with quotes cannot occur inside a
+/// text, where quotes are escaped.
 pub(super) fn checksum_place(header: &[u8]) -> Option<std::ops::Range<usize>> {
     let key = format!("\"{CHECKSUM}\":\"");
     let start = header.windows(key.len()).position(|window| window == key.as_bytes())? + key.len();
@@ -216,14 +223,11 @@ mod tests {
 
     #[test]
     fn law_a_header_returns_equal() {
-        let place =
-            |from, to| Place { dtype: Number::F32, shape: vec![2], data_offsets: (from, to) };
+        let info =
+            |from, to| TensorInfo { dtype: Number::F32, shape: vec![2], data_offsets: (from, to) };
         let header = Header {
             metadata: BTreeMap::from([("spec".to_owned(), "a = \"b\"\n".to_owned())]),
-            tensors: BTreeMap::from([
-                ("b".to_owned(), place(0, 8)),
-                ("a".to_owned(), place(8, 16)),
-            ]),
+            tensors: BTreeMap::from([("b".to_owned(), info(0, 8)), ("a".to_owned(), info(8, 16))]),
         };
 
         let bytes = header.to_bytes();
@@ -251,19 +255,22 @@ mod tests {
                 "tensor",
             ),
             (
-                r#"{"a":{"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,18446744073709551615]}}"#,
+                r#"{"a":{"dtype":"U8","shape":[18446744073709551615],
+                    "data_offsets":[0,18446744073709551615]}}"#,
                 4,
                 "cut",
             ),
             (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 3, "cut short"),
             (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 5, "too long"),
             (
-                r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}}"#,
+                r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},
+                    "b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}}"#,
                 6,
                 "tensor `b`",
             ),
             (
-                r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}"#,
+                r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},
+                    "a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}"#,
                 4,
                 "`a` is there twice",
             ),

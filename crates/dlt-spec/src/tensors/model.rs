@@ -1,4 +1,4 @@
-//! The layout of model files, as far as it can be checked without knowing the model.
+//! The layout of model files, as far as it can be checked without the model.
 
 use std::path::Path;
 
@@ -7,18 +7,18 @@ use super::{CHECKSUM, Examined, Number, TensorError, TensorFile};
 /// Key of the layout's version in the metadata.
 pub const LAYOUT_KEY: &str = "dlt-model";
 
-/// Version of the layout that this program writes: with a checksum.
+/// Version of the layout that this program writes. It has a checksum.
 pub const LAYOUT: &str = "2";
 
-/// The version before, without a checksum, which is read too.
+/// The previous version, without a checksum. It can still be read.
 pub const FIRST_LAYOUT: &str = "1";
 
 /// Opens a model file and checks all of its bytes: layout, types, checksum, numbers.
 ///
 /// # Errors
-/// [`TensorError::Format`] where it is not a model file of a layout that this program reads, has
-/// tensors of another type than f32, or is damaged; [`TensorError::NotFinite`] where a weight is no
-/// number; [`TensorError::Io`].
+/// [`TensorError::Format`] if it is not a model file of a layout that this program reads, has a
+/// tensor that is not f32, or is damaged; [`TensorError::NotFinite`] if a weight is not finite;
+/// [`TensorError::Io`] if it cannot be read.
 pub fn open_model(path: &Path) -> Result<(TensorFile, Examined), TensorError> {
     let file = TensorFile::open(path)?;
     let header = file.header();
@@ -32,7 +32,8 @@ pub fn open_model(path: &Path) -> Result<(TensorFile, Examined), TensorError> {
         }
         (Some(FIRST_LAYOUT), true) => {
             return Err(file.refuse(format!(
-                "it is damaged: layout version {FIRST_LAYOUT} has no checksum, but the metadata holds one"
+                "it is damaged: layout version {FIRST_LAYOUT} has no checksum, but the metadata \
+                 holds one"
             )));
         }
         (Some(other), _) => {

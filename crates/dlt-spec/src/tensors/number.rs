@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Type of the numbers of a tensor, as the safetensors format names them. Of those that take less
-/// than a byte none is read.
+/// Type of the numbers of a tensor, under the name of the safetensors format. Types of less than
+/// one byte are not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(non_camel_case_types, reason = "the names of the format")]
 #[allow(missing_docs, reason = "the names say it")]
@@ -48,8 +48,8 @@ impl Number {
         }
     }
 
-    /// How many of the numbers in these bytes, little-endian, are NaN or infinite. Types that are
-    /// no weights have none.
+    /// How many of the numbers in these little-endian bytes are NaN or infinite. It is 0 for types
+    /// that weights do not have, such as integers.
     #[must_use]
     pub fn count_not_finite(self, bytes: &[u8]) -> u64 {
         let count = match self {
@@ -65,7 +65,7 @@ impl Number {
                 .iter()
                 .filter(|bytes| !f64::from_le_bytes(**bytes).is_finite())
                 .count(),
-            // All bits of the exponent are set.
+            // NaN and infinities are the numbers with all bits of the exponent set.
             Self::F16 => full_exponents(bytes, 0x7c00),
             Self::BF16 => full_exponents(bytes, 0x7f80),
             _ => 0,

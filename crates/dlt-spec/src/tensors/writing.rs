@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use super::header::{Header, checksum_place};
 use crate::checksum::hex;
 
-/// A file of tensors that is being written: first the header, then the data, then the checksum,
-/// where the header has room for one.
+/// A file of tensors that is being written: first the header, then the data, then the checksum if
+/// the header has room for one.
 pub struct Writer<W> {
     out: W,
     hash: Sha256,
@@ -20,7 +20,7 @@ impl<W: Write + Seek> Writer<W> {
     /// Writes the header.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of the system.
     pub fn begin(out: W, header: &Header) -> io::Result<Self> {
         let bytes = header.to_bytes();
         let checksum = checksum_place(&bytes);
@@ -32,16 +32,16 @@ impl<W: Write + Seek> Writer<W> {
     /// Writes the next bytes of the data.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of the system.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hash.update(bytes);
         self.out.write_all(bytes)
     }
 
-    /// Fills in the checksum. The file is yet to be synced.
+    /// Fills in the checksum. The caller has to sync the file.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of the system.
     pub fn finish(mut self) -> io::Result<W> {
         if let Some(place) = self.checksum {
             self.out.seek(SeekFrom::Start(place.start as u64))?;

@@ -43,7 +43,7 @@ fn every_field_is_described_and_allows_its_default() {
 fn every_word_of_every_field_is_read_and_no_other() {
     for field in FIELDS {
         for word in field.values().words() {
-            // `steps = "auto"` and the like: by itself, so that no other field gets in the way.
+            // Each word is set alone, also `steps = "auto"`, so that no other field interferes.
             let spec = with(&[&format!("{}={word}", field.key())]).unwrap();
             assert_eq!(field.value(&spec), Value::String(word));
         }
@@ -115,11 +115,10 @@ fn words_are_those_of_the_families_and_what_they_predict() {
 #[test]
 fn render_says_meaning_unit_and_source_above_each_value() {
     let text = fields::render(&Spec::default());
-    let decide_every = "# Steps or passes between two decisions, k; see tying.decide_unit.\n\
-                        # Values: a whole number from 1 to 9223372036854775807; unit: steps or passes.\n\
-                        # Paper: 15 (section 4, Alg. 1 line 7).\n\
-                        # Authors' code: 4 (language), 10 (vision), 15 (question answering).\n\
-                        decide_every = 15\n";
+    let decide_every = "# Steps or passes between two decisions, k; see tying.decide_unit.\n# \
+                        Values: a whole number from 1 to 9223372036854775807; unit: steps or \
+                        passes.\n# Paper: 15 (section 4, Alg. 1 line 7).\n# Authors' code: 4 \
+                        (language), 10 (vision), 15 (question answering).\ndecide_every = 15\n";
     assert!(text.contains(decide_every), "{text}");
     assert!(text.lines().all(|line| line.len() <= 100), "{text}");
     assert_eq!(text.matches("\n[").count(), 8);
@@ -181,15 +180,17 @@ proptest! {
         (index, value) in (0..FIELDS.len()).prop_flat_map(|index| (Just(index), value_of(index)))
     ) {
         let field = &FIELDS[index];
-        // `--schema` of a file is looked at before anything else, and has a test of its own.
+        // The schema of a file is checked before anything else, and has its own test.
         prop_assume!(field.key() != "schema");
 
         let spec = with(&[&format!("{}={value}", field.key())]).unwrap();
         prop_assert_eq!(field.value(&spec), value);
         prop_assert!(diff(&Spec::default(), &spec).iter().all(|change| change.key == field.key()));
-        prop_assert_eq!(&Value::from_str(&field.value(&spec).to_string()).unwrap(), &field.value(&spec));
+        let shown = field.value(&spec).to_string();
+        prop_assert_eq!(&Value::from_str(&shown).unwrap(), &field.value(&spec));
 
-        let overlay = Overlay::from_toml(Origin::File("spec.toml".into()), &fields::render(&spec)).unwrap();
+        let origin = Origin::File("spec.toml".into());
+        let overlay = Overlay::from_toml(origin, &fields::render(&spec)).unwrap();
         prop_assert_eq!(Spec::assemble(&[overlay]).unwrap(), spec);
     }
 }

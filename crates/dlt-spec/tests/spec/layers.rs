@@ -117,7 +117,8 @@ fn rejects_a_wrong_type_with_what_was_expected_and_what_came() {
     let cases = [
         (
             file("[model]\nlayers = \"twelve\""),
-            "my.toml: `model.layers` must be a whole number from 1 to 4096; got the string \"twelve\"",
+            "my.toml: `model.layers` must be a whole number from 1 to 4096; got the string \
+             \"twelve\"",
         ),
         (
             file("[model]\nlayers = 1.5"),
@@ -145,7 +146,8 @@ fn rejects_a_wrong_type_with_what_was_expected_and_what_came() {
         ),
         (
             file("[tying]\ndecision = \"jiont\""),
-            "must be \"joint\", \"per-layer\", \"split\", \"swap\", \"single\"; got the string \"jiont\"; the nearest is \"joint\"",
+            "must be \"joint\", \"per-layer\", \"split\", \"swap\", \"single\"; got the string \
+             \"jiont\"; the nearest is \"joint\"",
         ),
         (
             file("[tying]\ninitial = [0, -1]"),
@@ -153,7 +155,8 @@ fn rejects_a_wrong_type_with_what_was_expected_and_what_came() {
         ),
         (
             Overlay::from_assignment("training.batch=many"),
-            "--set training.batch=many: `training.batch` must be a whole number from 1 to 2147483647; got",
+            "--set training.batch=many: `training.batch` must be a whole number from 1 to \
+             2147483647; got",
         ),
         (Overlay::from_assignment("training.batch="), "got the string \"\""),
         (
@@ -204,8 +207,8 @@ fn rejects_epochs_that_fixed_steps_would_override() {
     let error = with(&["training.steps=30", "training.epochs=3"]).unwrap_err().to_string();
     assert_eq!(
         error,
-        "--set training.epochs=3: `training.epochs` has no effect while training.steps = 30; set training.steps to \
-         \"auto\" beside it"
+        "--set training.epochs=3: `training.epochs` has no effect while training.steps = 30; also \
+         set training.steps to \"auto\""
     );
     assert!(with(&["training.steps=30", "training.epochs=3", "training.steps=auto"]).is_ok());
     assert!(with(&["training.epochs=3", "training.steps=30"]).is_ok());

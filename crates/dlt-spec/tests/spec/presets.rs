@@ -23,18 +23,18 @@ const MODELS: [&str; 10] = [
     "vit-paper",
 ];
 
-/// What a model cannot have of a method, by the key that is refused.
+/// The key that is refused if this model is trained with this method.
 fn refused(preset: &str, method: &str) -> Option<&'static str> {
     match (method, preset.starts_with("vit")) {
-        // Its reward is an accuracy, and text has none.
+        // Its reward is an accuracy, which text does not have.
         ("reference-vision", false) => Some("agent.reward"),
-        // It reads the last position, and a picture's is none that has seen more than the others.
+        // It reads the last position, which in a picture has seen no more than the others.
         ("reference-glue", true) => Some("model.pooling"),
         _ => None,
     }
 }
 
-/// What a method changes of the defaults.
+/// The defaults that a method changes, with its values.
 fn changes(method_name: &str) -> Vec<(&'static str, String)> {
     let spec = method(method_name).unwrap().spec().unwrap();
     diff(&Spec::default(), &spec).into_iter().map(|change| (change.key, change.to)).collect()
@@ -266,8 +266,9 @@ fn the_large_preset_has_the_papers_parameter_counts() {
 #[test]
 fn rejects_an_unknown_preset_with_the_nearest() {
     let error = preset("shakespear").unwrap_err();
-    let text = "unknown preset `shakespear`; the nearest is `shakespeare-12`, and there are smoke, shakespeare-12, \
-                shakespeare-one-block, gpt2-small, gpt2-paper, bert-small, bert-paper, llama-small, vit-cifar, vit-paper";
+    let text = "unknown preset `shakespear`; the nearest is `shakespeare-12`, and there are smoke, \
+                shakespeare-12, shakespeare-one-block, gpt2-small, gpt2-paper, bert-small, \
+                bert-paper, llama-small, vit-cifar, vit-paper";
     assert_eq!(error.to_string(), text);
     assert_eq!(error.exit_code(), ExitCode::Usage);
 
@@ -275,8 +276,8 @@ fn rejects_an_unknown_preset_with_the_nearest() {
 
     assert_eq!(
         error.to_string(),
-        "unknown method `refrence`; the nearest is `reference`, and there are paper, reference, reference-vision, \
-         reference-glue, short, growth"
+        "unknown method `refrence`; the nearest is `reference`, and there are paper, reference, \
+         reference-vision, reference-glue, short, growth"
     );
 }
 

@@ -209,8 +209,7 @@ fn rejects_lines_of_another_form() {
     assert!(MetricRow::from_line(&short).unwrap_err().to_string().contains("missing field `loss`"));
 }
 
-/// What a clock that does not run cannot tell is left out, and the null of earlier builds is read
-/// as that.
+/// A speed is left out if the clock does not advance. The null of earlier builds is read as absent.
 #[test]
 fn a_rate_that_is_not_known_is_left_out() {
     let row = StepRow { tokens_per_s: None, ..step() };
@@ -235,12 +234,15 @@ fn a_rate_that_is_not_known_is_left_out() {
 #[test]
 fn the_summary_has_every_promised_key() {
     let value = serde_json::to_value(summary()).unwrap();
-    let promised = "validation_perplexity test_perplexity unigram_perplexity trainable_parameters_mean \
-                    trainable_parameters_end block_parameters_mean block_parameters_end conventional_parameters \
-                    conventional_block_parameters independent_layers_mean independent_layers_end distinct_layers_mean \
-                    distinct_layers_end tokens_per_s seconds_per_epoch elapsed_s elapsed_training_s elapsed_deciding_s \
-                    elapsed_rewarding_s bits_per_byte peak_rss_mb predicted_peak_rss_mb mean_rss_mb \
-                    weights_gradients_moments_mb_peak steps seed schema name best_step validation_loss";
+    let promised = "validation_perplexity test_perplexity unigram_perplexity \
+                    trainable_parameters_mean trainable_parameters_end block_parameters_mean \
+                    block_parameters_end conventional_parameters conventional_block_parameters \
+                    independent_layers_mean independent_layers_end distinct_layers_mean \
+                    distinct_layers_end tokens_per_s seconds_per_epoch elapsed_s \
+                    elapsed_training_s elapsed_deciding_s elapsed_rewarding_s bits_per_byte \
+                    peak_rss_mb predicted_peak_rss_mb mean_rss_mb \
+                    weights_gradients_moments_mb_peak steps seed schema name best_step \
+                    validation_loss";
     for key in promised.split_whitespace() {
         assert!(value.get(key).is_some(), "{key}");
     }
@@ -264,7 +266,7 @@ fn figures_of_a_test_split_that_is_not_there_are_absent() {
     assert!(value.as_object().unwrap().keys().all(|key| !key.contains("test")), "{value}");
     assert_eq!(serde_json::from_value::<Summary>(value).unwrap(), without);
 
-    // A figure that is there and not a number is another thing.
+    // A figure that exists but is not a number is different from an absent one.
     let broken = Summary { test_perplexity: Some(f64::NAN), ..summary() };
     let value = serde_json::to_value(&broken).unwrap();
     assert!(value["test_perplexity"].is_null());
@@ -364,15 +366,19 @@ fn exit_codes_are_the_documented_numbers() {
 
 proptest! {
     #[test]
-    fn law_rows_that_differ_in_the_last_bit_of_a_loss_stay_different(bits in 1u64..0x7fef_ffff_ffff_ffff) {
-        let line = |bits| MetricRow::Step(StepRow { loss: f64::from_bits(bits), ..step() }).to_line();
+    fn law_rows_that_differ_in_the_last_bit_of_a_loss_stay_different(
+        bits in 1u64..0x7fef_ffff_ffff_ffff
+    ) {
+        let line =
+            |bits| MetricRow::Step(StepRow { loss: f64::from_bits(bits), ..step() }).to_line();
         prop_assert_ne!(without_times(&line(bits)), without_times(&line(bits - 1)));
-        let again = MetricRow::Step(StepRow { loss: f64::from_bits(bits), elapsed_ms: 99.0, ..step() }).to_line();
+        let row = StepRow { loss: f64::from_bits(bits), elapsed_ms: 99.0, ..step() };
+        let again = MetricRow::Step(row).to_line();
         prop_assert_eq!(without_times(&line(bits)), without_times(&again));
     }
 }
 
-/// 0 stands for equals, so the key names how far two groups are apart.
+/// 0 means equal, so the key names how different two groups are.
 #[test]
 fn a_swap_says_how_unlike_its_groups_were() {
     let line = MetricRow::Decision(decision()).to_line();

@@ -19,7 +19,7 @@ fn violations_of(spec: &Spec) -> Vec<Violation> {
     }
 }
 
-/// Each of these alone breaks one rule, of that key, whose message holds that part.
+/// Each of these cases breaks exactly one rule, of this key, and the message contains this text.
 fn each_breaks(cases: &[(&[&str], &str, &str)]) {
     for (assignments, key, part) in cases {
         let found = violations(assignments);
@@ -103,14 +103,14 @@ fn rejects_fewer_positions_than_context() {
 #[test]
 fn rejects_sizes_whose_bytes_cannot_be_counted() {
     each_breaks(&[
-        (&["model.width=2000000000"], "model.width", "addressed"),
+        (&["model.width=2000000000"], "model.width", "to address"),
         (
             &["model.feed_forward=2147483647", "model.layers=4096", "model.width=2147483644"],
             "model.width",
-            "addressed",
+            "to address",
         ),
-        (&["model.vocabulary=2147483647", "model.width=1000000000"], "model.width", "addressed"),
-        (&["model.context=2147483647", "training.batch=2147483647"], "model.width", "addressed"),
+        (&["model.vocabulary=2147483647", "model.width=1000000000"], "model.width", "to address"),
+        (&["model.context=2147483647", "training.batch=2147483647"], "model.width", "to address"),
     ]);
 
     let mut spec = Spec::default();
@@ -234,7 +234,7 @@ fn rejects_a_micro_batch_that_does_not_divide_the_batch() {
     assert_eq!((spec.micro_batch(), spec.micro_batches()), (2, 4));
 }
 
-/// It ends with training, so that a preset can be tried for a few steps.
+/// It ends with training, so that a preset can be tried with a few steps.
 #[test]
 fn a_warmup_may_be_longer_than_training() {
     all_pass(&[
@@ -358,7 +358,7 @@ fn rejects_a_trainable_start_without_decisions_that_settle_it() {
         (
             &["agent.policy=fixed", "agent.pattern=trainable"],
             "agent.pattern",
-            "\"trainable\" is a start",
+            "\"trainable\" only says how a run starts",
         ),
     ]);
 
@@ -535,7 +535,7 @@ fn every_named_grouping_is_a_state_of_every_depth() {
     assert_eq!(spec.check().unwrap().initial_state().n_independent(), 12);
 }
 
-/// A run that grows by splits: the ground of the cases below.
+/// A run that grows by splits: the base of the cases below.
 const GROWTH: [&str; 4] =
     ["tying.decision=split", "tying.grow=[0.3, 0.5]", "tying.initial=tied", "agent.policy=grow"];
 
@@ -547,7 +547,7 @@ fn growth<'a>(more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn rejects_splits_without_times_or_out_of_order() {
     each_breaks(&[
-        (&growth(&["tying.grow=[0.5, 0.3]"]), "tying.grow", "none below the one before"),
+        (&growth(&["tying.grow=[0.5, 0.3]"]), "tying.grow", "in rising order"),
         (&growth(&["tying.grow=[]"]), "tying.grow", "at least one time"),
         (&growth(&["tying.grow=[0.0]"]), "tying.grow", "above 0 and below 1"),
         (&growth(&["tying.grow=[1.0]"]), "tying.grow", "above 0 and below 1"),
@@ -613,7 +613,7 @@ fn rejects_policies_that_cannot_make_the_decisions() {
         &growth(&["tying.decision=swap", "agent.policy=random"]),
         &["tying.decision=single"],
         &["tying.decision=single", "agent.policy=random"],
-        // A run is replayed under its own spec, whatever it decided.
+        // A run is replayed with its own spec, whatever `tying.decision` it has.
         &growth(&["agent.policy=replay", "agent.recording=states.jsonl"]),
         &growth(&[
             "tying.decision=swap",

@@ -92,7 +92,7 @@ fn parameters_of_a_bert_with_classes_follow_from_the_shapes() {
         let head = numbers(&[&[c, c], &[c], &[c, k], &[k]]);
         assert_eq!(size_of(&bert, data).shared, stem + head);
 
-        // The table of output scores and its bias are not there, whatever the spec says of them.
+        // There is no output table and no bias of it, whatever `model.output` says.
         assert_eq!(size_of(&[&bert[..], &["model.output=own"]].concat(), data).shared, stem + head);
     }
 
@@ -168,11 +168,11 @@ fn parameters_of_llamas_follow_from_the_shapes() {
     assert_eq!(size.shared, numbers(&[&[v, 96], &[96], &[v, 96]]));
     assert_eq!(size.conventional, size.shared + 3 * size.block);
 
-    // As many heads of keys as of queries, and four times the width, unless told otherwise.
+    // By default there are as many heads of keys as of queries, and the feed-forward width is 4 C.
     assert_eq!(size_of(&llama, TEXT).block, block_of_llama(96, 96, 384));
 
-    // Heads of their own width, three of keys, and biases: of queries, keys and values; of all; of
-    // the gated layer too.
+    // Heads with `head_width`, three of them for keys. Then biases of queries, keys and values; of
+    // all projections of attention; also of the gated layer.
     let wide =
         [&llama[..], &["model.key_heads=3", "model.head_width=10", "model.feed_forward=200"]]
             .concat();

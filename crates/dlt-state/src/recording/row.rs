@@ -21,7 +21,7 @@ pub struct Row {
     pub(super) layer: Option<usize>,
     pub(super) action: Action,
     pub(super) state: State,
-    /// What was asked for and undone.
+    /// The action that was requested and undone.
     pub(super) refused: Option<Action>,
 }
 
@@ -40,7 +40,7 @@ impl Row {
         self.step
     }
 
-    /// The layer that was visited, where the decision was about that one alone.
+    /// The layer that was visited, where the decision was about that layer alone.
     ///
     /// ```
     /// use dlt_state::{Action, Recording};
@@ -54,7 +54,7 @@ impl Row {
         self.layer
     }
 
-    /// The action in force since the decision: what was asked for, of all layers, unless that was
+    /// The action of all layers in force since the decision: the requested one, unless it was
     /// refused.
     ///
     /// ```
@@ -83,7 +83,7 @@ impl Row {
         &self.state
     }
 
-    /// What was asked for, where the decision was undone; [`action`](Self::action) and
+    /// The requested action, where the decision was undone. [`action`](Self::action) and
     /// [`state`](Self::state) are then those that stay in force.
     ///
     /// ```

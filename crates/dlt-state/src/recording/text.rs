@@ -7,19 +7,20 @@ use alloc::vec::Vec;
 use super::{Recording, Row};
 use crate::{Action, State, StateError};
 
-/// No transformer is nearly as deep; without a limit, a single wrong number in a header could ask
-/// for all memory.
+/// No transformer is nearly as deep. Without a limit, a single wrong number in a header could
+/// exhaust the memory.
 const MAX_LAYERS: usize = 1 << 16;
 
-/// Refuses a line that is longer than that of any decision, before its numbers are gathered. The
-/// longest one of version 1 has two lists of numbers of five digits with their commas, that of
-/// version 2 three, and both have keys.
+/// Refuses a line that is longer than the line of any decision can be, before its numbers are
+/// collected. The longest line of version 1 has two lists of [`MAX_LAYERS`] numbers with five
+/// digits and a comma each, that of version 2 has three. 256 bytes are for the keys and the step.
 fn check_length(line: &str, version: usize) -> Result<(), StateError> {
     let limit = (version + 1) * 6 * MAX_LAYERS + 256;
-    match line.len() > limit {
-        true => Err(StateError::LongLine { bytes: line.len(), limit }),
-        false => Ok(()),
+    if line.len() > limit {
+        return Err(StateError::LongLine { bytes: line.len(), limit });
     }
+
+    Ok(())
 }
 
 pub(super) fn header_line(version: usize, initial: &State) -> String {
@@ -50,8 +51,9 @@ fn array(values: &[usize]) -> String {
     format!("[{}]", values.join(","))
 }
 
-/// The version and the initial state that a header describes.
+/// The version and the initial state of a header.
 pub(super) fn parse_header(line: &str) -> Result<(usize, State), StateError> {
+    // The version is not known yet, but even the longest header has only one list.
     check_length(line, Recording::VERSION)?;
     let mut format = None;
     let mut version = None;
@@ -98,7 +100,7 @@ fn initial_state(n_layers: usize, owners: Option<Vec<usize>>) -> Result<State, S
     State::new(owners)
 }
 
-/// What the line of a decision says, its owners not yet compared with its action.
+/// The content of a decision's line. Its owners are not yet compared with its action.
 pub(super) struct ReadRow {
     pub(super) step: usize,
     pub(super) layer: Option<usize>,
@@ -144,7 +146,7 @@ fn require<T>(slot: Option<T>, key: &'static str) -> Result<T, StateError> {
     slot.ok_or(StateError::MissingKey { key })
 }
 
-/// A place in a line. Every method first passes over blanks.
+/// A place in a line. Every method first skips blanks.
 struct Cursor<'a> {
     line: &'a str,
     offset: usize,
@@ -155,7 +157,7 @@ impl<'a> Cursor<'a> {
         Self { line, offset: 0 }
     }
 
-    /// A whole line that is one object; `field` reads the value of each key.
+    /// Reads a whole line as one object; `field` reads the value of each key.
     fn object(
         mut self,
         mut field: impl FnMut(&mut Self, &str) -> Result<(), StateError>,
@@ -232,7 +234,7 @@ impl<'a> Cursor<'a> {
         Ok(&rest[..length])
     }
 
-    /// Passes over a comma, or over the `end` of a list: whether there is more.
+    /// Skips a comma or the `end` of a list. Returns whether more follows.
     fn continues(&mut self, end: char, expected: &'static str) -> Result<bool, StateError> {
         match self.peek() {
             Some(',') => {
@@ -265,7 +267,7 @@ impl<'a> Cursor<'a> {
         &self.line[self.offset..]
     }
 
-    /// That something else than `expected` stands here.
+    /// The error that something other than `expected` is here.
     fn error(&self, expected: &'static str) -> StateError {
         let column = self.line[..self.offset].chars().count() + 1;
         StateError::Syntax { column, expected, got: self.rest().chars().next() }

@@ -1,4 +1,4 @@
-//! Slow readings of the definitions, written without the crate's algorithms.
+//! Slow versions of the definitions, written without the crate's algorithms.
 
 /// All vectors with `v[i] <= i`, in lexicographic order: `L!` of them.
 pub(crate) fn all_actions(n_layers: usize) -> Vec<Vec<usize>> {
@@ -13,7 +13,7 @@ pub(crate) fn all_actions(n_layers: usize) -> Vec<Vec<usize>> {
     actions
 }
 
-/// All partitions, as restricted growth strings turned into least members: no use of Eq. 1.
+/// All partitions, each with the least member of each layer's group. It does not use Eq. 1.
 pub(crate) fn all_states(n_layers: usize) -> Vec<Vec<usize>> {
     let mut partitions: Vec<Vec<usize>> = vec![vec![]];
     for layer in 0..n_layers {
@@ -51,7 +51,7 @@ pub(crate) fn all_permutations(n_layers: usize) -> Vec<Vec<usize>> {
     permutations
 }
 
-/// Eq. 1 by following each layer's pointers until one points at itself.
+/// Eq. 1: follows each layer's pointers until one points at itself.
 pub(crate) fn follow(action: &[usize]) -> Vec<usize> {
     let end = |mut layer: usize| {
         while action[layer] != layer {

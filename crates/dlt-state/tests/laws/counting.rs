@@ -1,4 +1,4 @@
-//! How many actions and states there are.
+//! The numbers of actions and states.
 
 use std::collections::BTreeSet;
 

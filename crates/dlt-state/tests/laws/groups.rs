@@ -1,4 +1,4 @@
-//! Groups that are divided and made one.
+//! Splits and merges of groups.
 
 use dlt_state::{State, StateError};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::brute_force::{all_states, is_state};
 use crate::strategies;
 
-/// Every part of a group that is neither empty nor all of it, rising.
+/// Every part of a group that is neither empty nor the whole group, in rising order.
 fn parts(members: &[usize]) -> impl Iterator<Item = Vec<usize>> + '_ {
     (1..(1_usize << members.len()) - 1).map(|bits| {
         let chosen = members.iter().enumerate().filter(move |(index, _)| bits >> index & 1 == 1);
@@ -14,7 +14,7 @@ fn parts(members: &[usize]) -> impl Iterator<Item = Vec<usize>> + '_ {
     })
 }
 
-/// Two layers share afterwards exactly where they did before and are on the same side.
+/// After the split, two layers share exactly where they shared before and are on the same side.
 fn check_split(state: &State, owner: usize, part: &[usize]) {
     let halved = state.split(owner, part).unwrap();
     let case = format!("{state:?} at {owner} by {part:?}");
@@ -31,7 +31,7 @@ fn check_split(state: &State, owner: usize, part: &[usize]) {
         }
     }
 
-    // Splitting only unties, apart from the layers that follow their new lowest one.
+    // A split unties one layer. All other events are of layers that follow their new lowest one.
     let new_owner = (0..state.n_layers())
         .find(|&layer| halved.is_independent(layer) && !state.is_independent(layer));
     let new_owner = new_owner.expect("one layer has become independent");

@@ -3,7 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test fails where it unwraps; helpers are no `#[test]` functions"
+    reason = "a test fails where it unwraps; helpers are not `#[test]` functions"
 )]
 
 mod brute_force;

@@ -9,7 +9,7 @@ fn action(values: &[usize]) -> Action {
     Action::new(values.to_vec()).unwrap()
 }
 
-/// Every kind of line.
+/// A recording with every kind of line.
 fn example() -> Recording {
     let mut recording = Recording::starting_from(State::new(vec![0, 1, 0]).unwrap());
     recording.push(0, action(&[0, 1, 1]), Some(2)).unwrap();
@@ -124,7 +124,7 @@ proptest! {
 
     #[test]
     fn law_parse_never_panics(text in "[ -~\n]{0,80}") {
-        // Such a text has hardly ever a valid header, so that it is an error as well.
+        // Such a text practically never has a valid header, so it is also an error.
         prop_assert!(Recording::parse(&text).is_err());
     }
 

@@ -2,7 +2,7 @@
 
 use dlt_state::{Action, Recording, State, StateError};
 
-/// What is wrong in the given line of a text.
+/// The reason why the given line of a text is invalid.
 fn error_at(line: usize, text: &str) -> StateError {
     match Recording::parse(text).unwrap_err() {
         StateError::Line { line: got, error } if got == line => *error,
@@ -12,7 +12,7 @@ fn error_at(line: usize, text: &str) -> StateError {
 
 const HEADER: &str = r#"{"format":"dlt-states","version":1,"n_layers":3}"#;
 
-/// What is wrong with a decision, in the third line.
+/// The reason why a decision, in the third line, is invalid.
 fn row_error(row: &str) -> StateError {
     let good = r#"{"step":15,"action":[0,1,0],"state":[0,1,0]}"#;
     error_at(3, &format!("{HEADER}\n{good}\n{row}\n"))
@@ -131,6 +131,7 @@ fn rejects_lines_of_refused_decisions_that_cannot_be() {
         gated(r#"{"step":30,"action":[0,1,0],"state":[0,1,1],"refused":[0,0,0]}"#),
         StateError::StateMismatch { layer: 2, expected: 0, got: 1 }
     );
+
     let twice =
         r#"{"step":30,"action":[0,1,0],"state":[0,1,0],"refused":[0,0,0],"refused":[0,0,0]}"#;
     assert_eq!(gated(twice), StateError::DuplicateKey { key: "refused" });
@@ -192,6 +193,7 @@ fn rejects_headers_with_impossible_depths() {
 
     let blanks = " ".repeat(800_000);
     assert!(matches!(header(&format!(r#""n_layers":3{blanks}"#)), StateError::LongLine { .. }));
+
     assert_eq!(
         header(r#""n_layers":3,"initial":[0,1]"#),
         StateError::DepthMismatch { expected: 3, got: 2 }
@@ -298,7 +300,7 @@ fn rejects_rows_that_are_no_lines_of_the_form() {
 
 /// Every message says what was expected, what was found and where; none is just a name.
 #[test]
-fn messages_say_what_was_expected_and_what_came() {
+fn messages_say_what_was_expected_and_found() {
     let messages = [
         (row_error("{}"), r#"column 2: expected a key, got '}'"#),
         (row_error(""), "column 1: expected `{`, got the end of the line"),
@@ -353,7 +355,7 @@ fn messages_say_what_was_expected_and_what_came() {
         ),
         (
             StateError::EmptyPart { owner: 0 },
-            "expected a layer of the group of layer 0 at least, got none",
+            "expected at least one layer of the group of layer 0, got none",
         ),
         (
             StateError::WholeGroup { owner: 0 },

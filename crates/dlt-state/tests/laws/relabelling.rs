@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use crate::brute_force::{all_permutations, all_states, is_state};
 use crate::strategies;
 
-/// First `p`, then `q`.
+/// The permutation that applies first `p`, then `q`.
 fn composed(p: &[usize], q: &[usize]) -> Vec<usize> {
     p.iter().map(|&image| q[image]).collect()
 }
 
-/// Layers share after relabelling exactly where the layers that they were shared before.
+/// Layers share after relabelling exactly where their old layers shared before.
 fn check_grouping(state: &State, permutation: &[usize]) {
     let relabelled = state.relabel(permutation).unwrap();
     assert!(is_state(relabelled.owners()), "{state:?} by {permutation:?}");

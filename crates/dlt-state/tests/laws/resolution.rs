@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::brute_force::{all_actions, follow, is_state};
 use crate::strategies;
 
-/// 8! is 40,320.
+/// 8! = 40,320 actions.
 const EXHAUSTIVE_DEPTH: usize = 8;
 
 #[test]

@@ -1,4 +1,4 @@
-//! The optional serde forms, which are checked as they are read.
+//! The optional serde forms. Reading checks them.
 
 use dlt_state::{Action, ActionSpace, Event, EventCounts, Recording, State, Transition};
 use proptest::prelude::*;
@@ -69,12 +69,13 @@ fn rejects_serde_forms_of_invalid_values() {
         recording(refused),
         Err("expected a recording of version 2 for a refused decision, got one of version 1".into())
     );
-    let gated = format!(r#"{{"initial":[0,0],"gated":true,"rows":[{refused}]}}"#);
 
+    let gated = format!(r#"{{"initial":[0,0],"gated":true,"rows":[{refused}]}}"#);
     assert_eq!(
         from_str::<Recording>(&gated).map_err(message),
         Err("entry 1 next to a refused action is 1: expected 0, as before it".into())
     );
+
     let row = r#"{"step":5,"layer":null,"action":[0,1]}"#;
     assert_eq!(recording(row).map(|recording| recording.rows().len()), Ok(1));
 

@@ -3,7 +3,7 @@
 use dlt_state::{Action, Recording, State};
 use proptest::prelude::*;
 
-/// As deep as the paper's deepest model.
+/// The depth of the paper's deepest model.
 pub(crate) const MAX_DEPTH: usize = 48;
 
 pub(crate) fn action_of(n_layers: usize) -> impl Strategy<Value = Action> {
@@ -23,8 +23,8 @@ pub(crate) fn permutation_of(n_layers: usize) -> impl Strategy<Value = Vec<usize
     Just((0..n_layers).collect::<Vec<_>>()).prop_shuffle()
 }
 
-/// A recording with up to 20 decisions, some of one layer, some at the step of the one before; of
-/// version 2 with some that are refused.
+/// A recording with up to 20 decisions, some of one layer, some at the same step as the one before.
+/// In version 2, some are refused.
 pub(crate) fn recording() -> impl Strategy<Value = Recording> {
     (1..=12_usize).prop_flat_map(|n_layers| {
         let layer = proptest::option::of(0..n_layers);
@@ -43,10 +43,11 @@ pub(crate) fn recording() -> impl Strategy<Value = Recording> {
                 let mut step = 0;
                 for (pause, action, layer, refused) in rows {
                     step += pause;
-                    match gated && refused {
-                        true => recording.push_refused(step, action, layer).unwrap(),
-                        false => recording.push(step, action, layer).unwrap(),
-                    };
+                    if gated && refused {
+                        recording.push_refused(step, action, layer).unwrap();
+                    } else {
+                        recording.push(step, action, layer).unwrap();
+                    }
                 }
 
                 recording

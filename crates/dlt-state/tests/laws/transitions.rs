@@ -1,4 +1,4 @@
-//! Transitions, carried out on a bank of weights.
+//! Transitions, applied to a bank of weights.
 
 use dlt_state::{Event, State, StateError, Transition};
 use proptest::prelude::*;
@@ -24,7 +24,8 @@ impl Bank {
         }
     }
 
-    /// Blocks are never overwritten, so a copy taken late is still of what the layer used before.
+    /// Applies the events. Blocks are never overwritten, so even a late copy has the weights that
+    /// the layer used before.
     fn apply(&mut self, transition: &Transition) {
         for &event in transition.events() {
             match event {
@@ -44,14 +45,13 @@ impl Bank {
     }
 }
 
-/// After the events, layers share a block exactly as the target says, and each owner has kept the
-/// weights it used.
+/// Checks that after the events, layers share a block exactly as in the target, and each owner has
+/// kept the weights it used.
 fn check_bank(from: &State, to: &State) {
     let transition = from.transition_to(to).unwrap();
-    // Labels repeat, so that grouping cannot be read off them.
+    // Labels repeat, so that they do not show the grouping.
     let before = Bank::new(from, |owner| 100 + (owner as u64 % 3));
     let mut bank = before.clone();
-
     bank.apply(&transition);
 
     for layer in 0..to.n_layers() {
@@ -71,7 +71,8 @@ fn check_bank(from: &State, to: &State) {
     }
 }
 
-/// One event for each layer whose owner differs, rising, of the right kind.
+/// Checks that there is one event for each layer whose owner differs, in rising order and of the
+/// right kind.
 fn check_events(from: &State, to: &State) {
     let transition = from.transition_to(to).unwrap();
     let mut owners = from.owners().to_vec();

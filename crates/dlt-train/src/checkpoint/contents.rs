@@ -1,4 +1,4 @@
-//! What a checkpoint is to hold, and the writing of it.
+//! The contents of a new checkpoint, and how they are written.
 
 use std::collections::BTreeMap;
 use std::io::BufWriter;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use dlt_models::ModelError;
-use dlt_spec::tensors::{Header, Number, Place, Writer};
+use dlt_spec::tensors::{Header, Number, TensorInfo, Writer};
 
 use super::{CHUNK, VERSION};
 use crate::disk::Disk;
@@ -16,15 +16,15 @@ use crate::{Result, TrainError};
 
 /// One tensor to be written.
 pub(crate) enum Numbers {
-    /// Floats of 32 bits.
+    /// Numbers of f32 in memory.
     Tensor(Tensor),
     /// Bytes.
     Bytes(Vec<u8>),
-    /// Floats of 32 bits that are not in memory: a tensor by its number.
+    /// Numbers of f32 that rest on disk: a tensor by its number.
     Resting(Arc<Resting>, usize),
 }
 
-/// Everything that goes into a checkpoint.
+/// Everything that a checkpoint holds.
 #[derive(Default)]
 pub(crate) struct Contents {
     pub(crate) metadata: BTreeMap<String, String>,
@@ -33,10 +33,12 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
+    /// The file's header, with a place for the checksum.
     fn header(&self) -> Header {
         let mut header = Header { metadata: self.metadata.clone(), tensors: BTreeMap::new() };
         header.metadata.insert("dlt-checkpoint".to_owned(), VERSION.to_owned());
 
+        // Offsets follow from shapes alone, so the header is complete before any tensor is read.
         let mut end = 0;
         for (name, numbers) in &self.tensors {
             let (dtype, shape, bytes) = match numbers {
@@ -56,13 +58,13 @@ impl Contents {
 
             let data_offsets = (end, end + bytes as u64);
             end = data_offsets.1;
-            header.tensors.insert(name.clone(), Place { dtype, shape, data_offsets });
+            header.tensors.insert(name.clone(), TensorInfo { dtype, shape, data_offsets });
         }
 
         header.with_checksum()
     }
 
-    /// Writes a synced file, which is whole once this succeeds.
+    /// Writes and syncs the file. It is whole once this succeeds.
     pub(crate) fn write(&self, disk: &dyn Disk, path: &Path) -> Result<()> {
         let io = |source| TrainError::Io { action: "write", path: path.to_owned(), source };
         let out = BufWriter::with_capacity(CHUNK, disk.create(path).map_err(io)?);
@@ -79,6 +81,8 @@ impl Contents {
                     let count = tensor.elem_count();
                     let piece = CHUNK / size_of::<f32>();
 
+                    // In pieces: a copy of a whole tensor on the host would add to the peak of
+                    // memory.
                     for start in (0..count).step_by(piece) {
                         let values = flat.narrow(0, start, piece.min(count - start));
                         let values = values.and_then(|values| values.to_vec1::<f32>());
@@ -109,7 +113,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let tensor = |seed: u32, shape: &[usize]| {
             let n: usize = shape.iter().product();
-            // Bits of every kind: subnormal numbers and values that are not finite too.
+            // Bits of every kind, including subnormal numbers and values that are not finite.
             let values = (0..n as u32)
                 .map(|i| f32::from_bits(i.wrapping_mul(2_654_435_761).wrapping_add(seed)));
             Tensor::from_vec(values.collect(), shape, &Device::Cpu).expect("a tensor")

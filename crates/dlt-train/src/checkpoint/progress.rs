@@ -1,4 +1,4 @@
-//! The part of a checkpoint that is no tensor.
+//! The part of a checkpoint that is not a tensor.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::ending::Times;
 use crate::means::{Means, Peaks};
 use crate::statistics::Statistics;
 
-/// Everything of a run that changes, beside its tensors and its recording. Floats that may be of
-/// any value are written as their bits; the others are finite, and JSON holds those exactly.
+/// Everything in a run that changes, besides its tensors and its recording. Floats that can have
+/// any value are written as their bits. The others are finite, and JSON holds those exactly.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Progress {
@@ -24,15 +24,15 @@ pub(crate) struct Progress {
     pub(crate) data_sha256: String,
     /// Identity of the tokenizer.
     pub(crate) tokenizer: String,
-    /// SHA-256 of the recording that the agent follows, where it follows one.
+    /// SHA-256 of the recording that the agent follows, if it follows one.
     pub(crate) replayed_sha256: Option<String>,
     pub(crate) agent: Option<AgentSnapshot>,
     /// The decision that waits for its reward.
     pub(crate) pending: Option<DecisionRow>,
-    /// The loss before that decision, where its reward is made of it; layouts 1 and 2 lack it.
+    /// The loss before that decision, if its reward needs it; layouts 1 and 2 lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) probe: Option<Probe>,
-    /// What was gathered from gradients since the last decision; layouts 1 and 2 lack it.
+    /// Statistics of gradients since the last decision; layouts 1 and 2 lack them.
     #[serde(default, skip_serializing_if = "Statistics::is_empty")]
     pub(crate) statistics: Statistics,
     /// Order of the training batches.
@@ -46,12 +46,12 @@ pub(crate) struct Progress {
     pub(crate) best_on_test: Option<f64>,
     pub(crate) state_bytes_peak: usize,
     pub(crate) skipped_steps: usize,
-    /// Most memory that was predicted for a step.
+    /// Greatest prediction of memory so far.
     pub(crate) predicted_bytes: usize,
-    /// Most memory of the processes so far; layout 1 lacks it.
+    /// Peaks of memory over the processes so far; layout 1 lacks them.
     #[serde(default)]
     pub(crate) peaks: Peaks,
-    /// Time of the whole run, and where that of training went.
+    /// Time of the whole run in seconds, and how the time of training was spent.
     pub(crate) elapsed_s: f64,
     pub(crate) times: Times,
 }
@@ -60,13 +60,13 @@ pub(crate) struct Progress {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Probe {
-    /// Where the order of rewards stood before them.
+    /// Position in the order of reward batches before these.
     pub(crate) at: BatchPosition,
     /// Mean cross-entropy, in nats; finite.
     pub(crate) loss: f64,
 }
 
-/// Steps that each parameter has taken, in the order of its layout.
+/// Optimizer steps of each parameter, in the order of the layout.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StepCounts {
@@ -75,7 +75,7 @@ pub(crate) struct StepCounts {
     pub(crate) slots: BTreeMap<usize, Vec<u64>>,
 }
 
-/// The best model so far, which stands in a file beside the checkpoint.
+/// The best model so far, which is in a file next to the checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Best {
@@ -83,7 +83,7 @@ pub(crate) struct Best {
     pub(crate) step: usize,
     /// Its loss on validation, which is finite.
     pub(crate) loss: f64,
-    /// Its share of right classes there; absent where none are predicted.
+    /// Its share of right classes there; absent if the model predicts tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) accuracy: Option<f64>,
     /// SHA-256 of the file.

@@ -1,5 +1,5 @@
-//! The checkpoints of a run folder: which there are, which is the newest good one, which are no
-//! longer needed.
+//! The checkpoints of a run folder: which exist, which is the newest good one, which are no longer
+//! needed.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use crate::{MODEL_FILE, Result, TrainError};
 /// Folder of the checkpoints, in a run folder.
 pub const CHECKPOINT_FOLDER: &str = "checkpoint";
 
-/// Ending of a file that is being written; it means nothing once its writer has ended.
+/// Ending of a file that is being written. Such a file means nothing once its writer has ended.
 const PARTIAL: &str = "partial";
 
 /// The folder of a run's checkpoints.
@@ -24,33 +24,33 @@ const PARTIAL: &str = "partial";
 pub struct CheckpointFolder {
     run: PathBuf,
     path: PathBuf,
-    /// The run folder, where this process holds it: its files are then found by the folder, not by
-    /// its path.
+    /// The run folder, if this process holds it open. Files are then found through the open folder,
+    /// not by its path.
     held: Option<Held>,
 }
 
 /// What [`CheckpointFolder::newest`] found.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The newest checkpoint from which the run can go on.
+    /// The newest checkpoint that the run can be resumed from.
     pub checkpoint: Option<Checkpoint>,
     /// Newer ones that cannot be used, and why, the newest first.
     pub refused: Vec<(PathBuf, TrainError)>,
 }
 
 impl CheckpointFolder {
-    /// That of a run folder.
+    /// The folder of checkpoints in a run folder.
     #[must_use]
     pub fn of(run: &Path) -> Self {
         Self { run: run.to_owned(), path: run.join(CHECKPOINT_FOLDER), held: None }
     }
 
-    /// That of a run folder which this process holds.
+    /// The same for a run folder that this process holds open.
     pub(crate) fn held(run: &Held) -> Self {
         Self { held: Some(run.clone()), ..Self::of(run.path()) }
     }
 
-    /// By which path the system finds a file.
+    /// The path by which the system finds a file.
     fn real(&self, path: &Path) -> PathBuf {
         self.held.as_ref().map_or_else(|| path.to_owned(), |held| held.real(path))
     }
@@ -58,7 +58,7 @@ impl CheckpointFolder {
     /// Training steps and files of the checkpoints, the newest first.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where the folder cannot be read.
+    /// [`TrainError::Io`] if the folder cannot be read.
     pub fn list(&self) -> Result<Vec<(usize, PathBuf)>> {
         self.numbered("step-")
     }
@@ -68,11 +68,11 @@ impl CheckpointFolder {
         self.numbered("best-")
     }
 
-    /// The newest checkpoint that is whole, with the best model that it names, and whose part of
-    /// the metrics is there.
+    /// The newest checkpoint that is whole, and whose best model and part of the metrics are whole
+    /// too.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where the folder cannot be read.
+    /// [`TrainError::Io`] if the folder cannot be read.
     pub fn newest(&self) -> Result<Found> {
         let mut found = Found::default();
         for (step, path) in self.list()? {
@@ -88,16 +88,16 @@ impl CheckpointFolder {
         Ok(found)
     }
 
-    /// A checkpoint and all that it needs.
+    /// Opens a checkpoint, and checks everything that it needs.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`], and where the best model that it names or its part of the metrics
-    /// is not there.
+    /// As [`Checkpoint::open`]; also fails if the best model that it names, or its part of the
+    /// metrics, is missing.
     pub fn open(&self, step: usize, path: &Path) -> Result<Checkpoint> {
         let checkpoint = Checkpoint::open_real(path, &self.real(path))?;
         if checkpoint.step() != step {
             return Err(checkpoint
-                .refuse(format!("it is of step {}, its name says {step}", checkpoint.step())));
+                .refuse(format!("it is of step {}, but its name says {step}", checkpoint.step())));
         }
 
         let metrics = self.run.join(dlt_spec::record::METRICS_FILE);
@@ -106,8 +106,9 @@ impl CheckpointFolder {
 
         if length < expected {
             let metrics = metrics.display();
-            return Err(checkpoint
-                .refuse(format!("it needs {expected} bytes of {metrics}, which has {length}")));
+            return Err(checkpoint.refuse(format!(
+                "it needs {expected} bytes of {metrics}, which has only {length}"
+            )));
         }
 
         if self.best_source(&checkpoint).is_none() {
@@ -119,8 +120,9 @@ impl CheckpointFolder {
         Ok(checkpoint)
     }
 
-    /// Where the best model of a checkpoint stands whole; the run's own model file serves as well.
-    /// A checkpoint without one needs none.
+    /// The file that holds the best model of a checkpoint whole: the kept one, or the run's own
+    /// model file. An empty path for a checkpoint that names no best model; `None` if there is no
+    /// such file.
     fn best_source(&self, checkpoint: &Checkpoint) -> Option<PathBuf> {
         let Some(best) = &checkpoint.progress().best else { return Some(PathBuf::new()) };
         let kept = self.path.join(best_name(best.step));
@@ -129,9 +131,9 @@ impl CheckpointFolder {
             .find(|path| sha256(&self.real(path)).is_ok_and(|sha256| sha256 == best.sha256))
     }
 
-    /// Writes a checkpoint of `step` beside the others; `best` is the step of the best model so
-    /// far, which stands in the run's model file, unless it is known to stand here already.
-    /// Whatever fails, the checkpoints that were there before are untouched.
+    /// Writes the checkpoint of `step`. `best` is the step of the best model so far, which is in
+    /// the run's model file; `None` if that model is known to be here already. If anything fails,
+    /// earlier checkpoints are untouched.
     pub(crate) fn save(
         &self,
         disk: &dyn Disk,
@@ -145,28 +147,32 @@ impl CheckpointFolder {
         };
 
         disk.create_folder(&self.path).map_err(io(&self.path))?;
+        // The best model first: a checkpoint must never exist without the model that it names.
         if let Some(best) = best {
             self.keep_best(disk, best)?;
         }
 
         let path = self.path.join(step_name(step));
         let partial = path.with_extension(PARTIAL);
+        // This order makes it whole or absent: the content is synced before it gets its name, and
+        // the name is synced after.
         let written = contents
             .write(disk, &partial)
             .and_then(|()| disk.rename(&partial, &path).map_err(io(&path)))
             .and_then(|()| disk.sync_folder(&self.path).map_err(io(&self.path)));
 
         if written.is_err() {
-            // It is in the way of a disk that is full; where it cannot be removed, it means
-            // nothing.
+            // It takes room on a disk that may be full. If it cannot be removed, it does no harm:
+            // its ending marks it as no checkpoint.
             let _ = disk.remove(&partial);
         }
 
         written
     }
 
-    /// Gives the run's model file a second name here: it is never written again, only replaced.
-    /// Where a file system has no second names it is copied.
+    /// Gives the run's model file a second name here (a hard link). That is safe because the file
+    /// is only ever replaced, never written in place. On a file system without hard links it is
+    /// copied.
     fn keep_best(&self, disk: &dyn Disk, best: usize) -> Result<()> {
         let model = self.run.join(MODEL_FILE);
         let kept = self.path.join(best_name(best));
@@ -177,7 +183,7 @@ impl CheckpointFolder {
         }
 
         let partial = kept.with_extension(PARTIAL);
-        // What an earlier process left under this name is not ours.
+        // A file that an earlier process left under this name would make the link fail.
         let _ = disk.remove(&partial);
         let written = disk
             .link(&model, &partial)
@@ -191,8 +197,8 @@ impl CheckpointFolder {
         written.map_err(|source| TrainError::Io { action: "write", path: kept, source })
     }
 
-    /// Removes all but the newest `keep` checkpoints and the best models that no other one names. A
-    /// file that cannot be removed stays.
+    /// Removes all but the newest `keep` checkpoints, and the best models that none of these names.
+    /// A file that cannot be removed stays.
     pub(crate) fn prune(&self, disk: &dyn Disk, keep: usize) -> Result<()> {
         let steps = self.list()?;
         for (_, path) in steps.iter().skip(keep) {
@@ -204,7 +210,8 @@ impl CheckpointFolder {
         };
         let bests = self.numbered("best-")?;
 
-        // The best model at a step is the last one found before it.
+        // A checkpoint names the newest best model up to its step. Older ones than that of the
+        // oldest checkpoint are named by none.
         let needed = bests.iter().find(|(step, _)| *step <= oldest).map_or(0, |(step, _)| *step);
         for (_, path) in bests.iter().filter(|(step, _)| *step < needed) {
             let _ = disk.remove(path);
@@ -213,10 +220,10 @@ impl CheckpointFolder {
         Ok(())
     }
 
-    /// Makes the folder what it was when `checkpoint` was made, or as before the first one: newer
-    /// checkpoints, which could not be used, are set aside under another name, files of a writer
-    /// that was stopped are removed, and the run's model file is the best model of that time. Says
-    /// what it did.
+    /// Returns the folder to what it was when `checkpoint` was made, or before the first one. Newer
+    /// checkpoints, which could not be used, are set aside under another name. Partial files of a
+    /// stopped writer are removed. The run's model file becomes the best model of that time.
+    /// Returns messages about what it did.
     pub(crate) fn rewind(&self, checkpoint: Option<&Checkpoint>) -> Result<Vec<String>> {
         let step = checkpoint.map_or(0, Checkpoint::step);
         let mut notices = Vec::new();
@@ -253,7 +260,8 @@ impl CheckpointFolder {
             None => {}
         }
 
-        // Best models of a future that will be another one.
+        // Best models of later steps, which the resumed run will make again, perhaps with other
+        // results.
         for (_, path) in self.numbered("best-")?.iter().filter(|(newer, _)| *newer > step) {
             fs::remove_file(self.real(path)).map_err(io(path))?;
         }
@@ -261,7 +269,7 @@ impl CheckpointFolder {
         Ok(notices)
     }
 
-    /// Gives a checkpoint another ending, so that it is none any more; returns its new name.
+    /// Gives a checkpoint another ending, so that it no longer counts as one; returns its new path.
     pub(crate) fn set_aside(&self, step: usize, ending: &str) -> Result<PathBuf> {
         let path = self.path.join(step_name(step));
         let aside = path.with_extension(ending);
@@ -271,15 +279,16 @@ impl CheckpointFolder {
         }
     }
 
-    /// Files that are no checkpoints: of a writer that was stopped, or set aside.
+    /// Files that are not checkpoints: left by a stopped writer, or set aside.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where the folder cannot be read.
+    /// [`TrainError::Io`] if the folder cannot be read.
     pub fn leftovers(&self) -> Result<Vec<PathBuf>> {
         let is_used = |path: &PathBuf| path.extension().is_some_and(|end| end == "safetensors");
         Ok(self.files()?.into_iter().filter(|path| !is_used(path)).collect())
     }
 
+    /// All files of the folder, sorted; none if the folder does not exist.
     fn files(&self) -> Result<Vec<PathBuf>> {
         let io = |source| TrainError::Io { action: "read", path: self.path.clone(), source };
         let entries = match fs::read_dir(self.real(&self.path)) {
@@ -297,13 +306,14 @@ impl CheckpointFolder {
         Ok(files)
     }
 
-    /// Files called `prefix`, a number and the ending of safetensors, with the greatest number
-    /// first.
+    /// Files named `prefix`, a number and `.safetensors`, with the greatest number first.
     fn numbered(&self, prefix: &str) -> Result<Vec<(usize, PathBuf)>> {
         let number = |path: PathBuf| {
             let name = path.file_name()?.to_str()?;
             let digits = name.strip_prefix(prefix)?.strip_suffix(".safetensors")?;
             let number =
+                // Only names that this program writes: `step-7` without zeros would otherwise count
+                // as a second file of step 7.
                 digits.parse().ok().filter(|&number| name == numbered_name(prefix, number))?;
 
             Some((number, path))
@@ -323,7 +333,7 @@ pub(super) fn best_name(step: usize) -> String {
     numbered_name("best-", step)
 }
 
-/// Filled with zeros, so that the order of names is that of numbers.
+/// Padded with zeros, so that sorting by name sorts by number.
 fn numbered_name(prefix: &str, number: usize) -> String {
     format!("{prefix}{number:012}.safetensors")
 }
@@ -333,7 +343,7 @@ pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     checksum::of_file(path).map(|digest| hex(&digest))
 }
 
-/// A synced copy.
+/// Copies a file through the given file system, and syncs the copy.
 fn copy(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     let mut source = dlt_spec::file::regular(from, u64::MAX)?;
     let mut out = disk.create(to)?;

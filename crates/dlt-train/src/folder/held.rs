@@ -1,4 +1,4 @@
-//! A folder that stays the same one, whatever its path comes to name.
+//! A folder that is held open, so that it stays the same whatever its path names later.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -8,16 +8,16 @@ use std::sync::Arc;
 use crate::disk::{Disk, DiskFile, UnnamedFile};
 use crate::{Result, TrainError};
 
-/// A folder that this process holds open: it stays the same one though its path may be given to
-/// another folder.
+/// A folder that this process holds open. It stays the same folder even if its path is given to
+/// another one.
 #[derive(Clone, Debug)]
 pub struct Held {
     path: PathBuf,
-    /// A path of the held folder itself, where the system has one; else the path that it had when
-    /// it was opened.
+    /// A path that leads to the held folder itself, if the system has such paths; else the path
+    /// that it was opened by.
     inside: PathBuf,
-    /// Open, so that no other folder can get its number; nothing where a system cannot open
-    /// folders.
+    /// The open folder, so that no other folder can get its inode number; `None` on a system that
+    /// cannot open folders.
     folder: Option<Arc<File>>,
 }
 
@@ -38,7 +38,7 @@ impl Held {
         Ok(Self { path: path.to_owned(), inside, folder })
     }
 
-    /// The same folder by the name that it has got since.
+    /// The same folder, which was renamed to `path` since.
     pub(crate) fn renamed(mut self, path: &Path) -> Self {
         if self.inside == self.path {
             path.clone_into(&mut self.inside);
@@ -47,21 +47,21 @@ impl Held {
         self
     }
 
-    /// The path that the folder was opened by: what messages name.
+    /// The path that the folder was opened by, which messages name.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path that names this very folder for as long as this value or a clone of it exists,
-    /// whoever has the other path.
+    /// A path that leads to this folder as long as this value or a clone of it exists, even if
+    /// `path` names another one.
     #[must_use]
     pub fn lasting_path(&self) -> PathBuf {
         self.inside.clone()
     }
 
-    /// By which path the system finds a file of this folder: the one that is held, not the one that
-    /// has its path now. A path outside of the folder stays as it is.
+    /// The path by which the system finds a file of the held folder, whatever has its path now. A
+    /// path outside of the folder is returned unchanged.
     pub(crate) fn real(&self, path: &Path) -> PathBuf {
         match path.strip_prefix(&self.path) {
             // Joining an empty path would add a separator.
@@ -71,7 +71,7 @@ impl Held {
         }
     }
 
-    /// Refuses to go on where the path names another folder by now, or none.
+    /// Fails if the path now names another folder, or none.
     ///
     /// # Errors
     /// [`TrainError::Moved`].
@@ -87,33 +87,33 @@ impl Held {
         }
     }
 
-    /// Where the folder is by now; nothing where it was removed, or the system does not say.
+    /// Where the folder is now; `None` if it was removed, or if the system does not say.
     fn now(&self, held: &Metadata) -> Option<PathBuf> {
         let now = fs::read_link(&self.inside).ok()?;
         fs::metadata(&now).is_ok_and(|named| is_same(held, &named)).then_some(now)
     }
 
-    /// Removes the folder with all that is in it, if its path still names it.
+    /// Removes the folder with everything in it, if its path still names it.
     pub fn remove(&self) {
         if self.check().is_ok() {
-            // It holds nothing that anybody needs; what cannot be removed stays.
+            // The caller gives the folder up. A file that cannot be removed stays.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
 
-    /// A disk that finds the files of this folder by the folder, not by its path.
+    /// A disk that finds the files of this folder through the open folder, not by its path.
     pub(crate) fn on<'a>(&'a self, disk: &'a dyn Disk) -> HeldDisk<'a> {
         HeldDisk { held: self, disk }
     }
 }
 
-/// The path under which Linux shows an open folder: it follows the folder through every change of
-/// its name.
+/// The path under which Linux shows an open folder. It follows the folder through every rename.
 fn descriptor(folder: &File) -> Option<PathBuf> {
     #[cfg(target_os = "linux")]
     {
         use std::os::fd::AsRawFd;
         let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+        // Checked, because /proc can be missing or restricted.
         let held = folder.metadata().ok()?;
         let named = fs::metadata(&path).ok()?;
         is_same(&held, &named).then_some(path)
@@ -136,14 +136,14 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// An open folder cannot be renamed there.
+/// Outside of Unix an open folder cannot be renamed, so it is always the same.
 #[cfg(not(unix))]
 fn is_same(_one: &Metadata, _other: &Metadata) -> bool {
     true
 }
 
-/// See [`Held::on`]. Every operation asks first whether the folder still is what its path names,
-/// for systems that find it by nothing else.
+/// See [`Held::on`]. Every operation first checks that the path still names the folder, for systems
+/// that can only find it by its path.
 pub(crate) struct HeldDisk<'a> {
     held: &'a Held,
     disk: &'a dyn Disk,

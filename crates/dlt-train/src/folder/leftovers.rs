@@ -1,15 +1,15 @@
-//! What processes left in a run folder that were killed while they wrote there.
+//! Files that processes left in a run folder when they were killed while writing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use dlt_spec::durable;
 
-/// Folder of a run's tables, which other processes than the run's own write.
+/// Folder of a run's tables, which are written by processes other than the run.
 const TABLES: &str = "csv";
 
-/// What nobody holds of partial files in a run folder and its tables, and models that builds before
-/// layout 2 left under a name of the system's. Those of its checkpoints are not among them.
+/// Partial files in a run folder and its tables that no process holds, and models that builds
+/// before layout 2 left under a temporary name. Partial checkpoints are not among them.
 pub(crate) fn leftovers(run: &Path) -> Vec<PathBuf> {
     let mut found = durable::dead(run);
     found.extend(durable::dead(&run.join(TABLES)));
@@ -17,8 +17,8 @@ pub(crate) fn leftovers(run: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Removes them, for the process that holds the run folder. Returns what is gone; what cannot be
-/// removed stays.
+/// Removes the [`leftovers`], for the process that holds the run folder. Returns the files that are
+/// gone; a file that cannot be removed stays.
 pub(crate) fn remove_leftovers(run: &Path) -> Vec<PathBuf> {
     let mut removed = durable::remove_dead(run);
     removed.extend(durable::remove_dead(&run.join(TABLES)));
@@ -26,7 +26,7 @@ pub(crate) fn remove_leftovers(run: &Path) -> Vec<PathBuf> {
     removed
 }
 
-/// Files called `.tmp` and six letters or digits.
+/// Files named `.tmp` and six letters or digits.
 fn temporary(run: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(run) else { return Vec::new() };
     let is_temporary = |entry: &fs::DirEntry| {

@@ -1,5 +1,5 @@
-//! A run folder that is opened again: its two growing files are cut back to where a checkpoint saw
-//! them.
+//! Opening a run folder again. Its two growing files are cut back to their length at the
+//! checkpoint.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -16,18 +16,19 @@ use super::{Held, RunFolder, json, replace};
 use crate::lock::Lock;
 use crate::{Result, TrainError};
 
-/// How much of a run folder stays.
+/// How much of a run folder is kept.
 pub(crate) struct Cut<'a> {
-    /// Training steps that stay.
+    /// Training steps that are kept.
     pub(crate) step: usize,
-    /// Bytes of the metrics that stay; `None` before the first checkpoint: only the header.
+    /// Bytes of the metrics that are kept; `None` without a checkpoint, when only the header is
+    /// kept.
     pub(crate) metrics_bytes: Option<u64>,
-    /// Decisions that stay.
+    /// Decisions that are kept.
     pub(crate) recording: &'a Recording,
 }
 
 impl RunFolder {
-    /// Takes up a folder again. The second value says what was cut off or mended.
+    /// Opens a folder again for writing. The second value says what was cut off or repaired.
     pub(crate) fn reopen(held: Held, lock: Lock, cut: &Cut<'_>) -> Result<(Self, Vec<String>)> {
         held.check()?;
         let path = held.path();
@@ -35,8 +36,8 @@ impl RunFolder {
 
         super::remove_leftovers(&held.real(path));
         for name in [METRICS_FILE, STATES_FILE] {
-            // These two are changed in place: a copy by second names, as a backup makes it, shall
-            // stay what it was.
+            // These two files are changed in place. A backup made of hard links must keep its
+            // content, so such a file is copied first.
             let file = path.join(name);
             durable::unshare(&held.real(&file)).map_err(io("write", &file))?;
         }
@@ -46,10 +47,10 @@ impl RunFolder {
 
         let summary = path.join(SUMMARY_FILE);
         if held.real(&summary).exists() {
-            // The mark of a finished run, which this no longer is.
+            // It marks a finished run, which this no longer is.
             let aside = path.join(format!("summary-{}.json", cut.step));
             fs::rename(held.real(&summary), held.real(&aside)).map_err(io("write", &summary))?;
-            notices.push(format!("the former result is kept as {}", aside.display()));
+            notices.push(format!("the former summary is kept as {}", aside.display()));
         }
 
         let open = |name: &str| {
@@ -62,7 +63,7 @@ impl RunFolder {
         Ok((Self { held, metrics, states, lock }, notices))
     }
 
-    /// Puts the spec in place that the run goes on with.
+    /// Writes the spec that the run continues with, if it differs from the present one.
     pub(crate) fn rewrite_spec(&self, spec: &CheckedSpec) -> Result<()> {
         let real = self.held.real(&self.path().join(SPEC_FILE));
         let text = fields::render(spec);
@@ -72,21 +73,21 @@ impl RunFolder {
         }
     }
 
-    /// Adds to the folder's provenance that the run was resumed; `fresh` stands in for one that is
-    /// missing or damaged.
+    /// Adds to the folder's provenance that the run was resumed. `fresh` replaces a provenance that
+    /// is missing or damaged.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where it cannot be written.
+    /// [`TrainError::Io`] if it cannot be written.
     pub fn note_resumed(&self, fresh: Provenance, resumed: ResumeProvenance) -> Result<()> {
         let mut provenance = Self::read_provenance(&self.held.lasting_path()).unwrap_or(fresh);
         provenance.resumed.push(resumed);
         replace(&self.held, PROVENANCE_FILE, &json(&provenance))
     }
 
-    /// Where a run comes from.
+    /// The provenance of a run.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is damaged.
+    /// [`TrainError::Io`] if it cannot be read, [`TrainError::Format`] if it is damaged.
     pub fn read_provenance(run: &Path) -> Result<Provenance> {
         let path = run.join(PROVENANCE_FILE);
         let text = dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES)
@@ -95,7 +96,7 @@ impl RunFolder {
             .map_err(|error| TrainError::Format { path, reason: error.to_string() })
     }
 
-    /// Makes what was appended so far last; returns the length of the metrics.
+    /// Syncs what was appended so far to the disk, and returns the length of the metrics in bytes.
     pub(crate) fn sync(&self) -> Result<u64> {
         self.held.check()?;
         let path = self.path().join(METRICS_FILE);
@@ -118,21 +119,22 @@ fn cut_metrics(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
             .map_or(0, |text| text.lines().count().saturating_sub(1));
         let header = MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }).to_line();
         replace(folder, METRICS_FILE, format!("{header}\n").as_bytes())?;
-        return Ok((had > 0).then(|| format!("{}: {had} lines are cut off", path.display())));
+        return Ok((had > 0).then(|| format!("{}: {had} lines cut off", path.display())));
     };
 
     let mut file =
         durable::no_links().read(true).write(true).open(&real).map_err(io("write", path))?;
     let mut last = [0];
+    // A file of the right length may still be another one. This byte was a line end when the
+    // checkpoint was made.
     let ends_a_line = file
         .seek(SeekFrom::Start(bytes.saturating_sub(1)))
         .and_then(|_| file.read_exact(&mut last));
 
     ends_a_line.map_err(io("read", path))?;
     if last != *b"\n" {
-        let reason = format!(
-            "expected the end of a line at byte {bytes}, where the checkpoint saw the file end"
-        );
+        let reason =
+            format!("expected a line end at byte {bytes}, where the file ended at the checkpoint");
         return Err(TrainError::Format { path: path.to_owned(), reason });
     }
 
@@ -141,7 +143,7 @@ fn cut_metrics(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
     Ok(rest.map(|rest| format!("{}: {rest} after step {} cut off", path.display(), cut.step)))
 }
 
-/// What stands after the place of a file, in words.
+/// What is after the present position of a file, in words; `None` if nothing is.
 fn rest(file: &mut File) -> std::io::Result<Option<String>> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
@@ -167,15 +169,17 @@ fn cut_states(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
         return Ok(None);
     }
 
-    let mended = !before.starts_with(text.as_bytes());
+    let repaired = !before.starts_with(text.as_bytes());
     replace(folder, STATES_FILE, text.as_bytes())?;
 
     let path = path.display();
     let step = cut.step;
 
-    Ok(Some(match mended {
-        true if cut.metrics_bytes.is_some() => format!("{path}: written anew from the checkpoint"),
-        true => format!("{path}: written anew"),
-        false => format!("{path}: decisions after step {step} cut off"),
+    Ok(Some(if !repaired {
+        format!("{path}: decisions after step {step} cut off")
+    } else if cut.metrics_bytes.is_some() {
+        format!("{path}: written again from the checkpoint")
+    } else {
+        format!("{path}: written again")
     }))
 }

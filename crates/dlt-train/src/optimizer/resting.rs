@@ -1,10 +1,10 @@
-//! Moments of layers that are not independent now: they rest on disk, and memory follows the
-//! groups.
+//! Moments of layers that are not independent now. They rest on disk, so that memory only grows
+//! with the number of groups.
 //!
-//! Where moments are to be resumed, a layer's own are kept from its last independent time. They are
-//! read again when it is independent again, many decisions later or never: until then they lie in a
-//! file without a name in the run's folder, bit for bit, which is gone with the process, however
-//! that ends. A checkpoint takes them from there.
+//! Under `tying.moments = "resume"` a layer's moments are kept from its last independent time. They
+//! are read again when the layer is independent again, many decisions later or never. Up to that
+//! point they are in a file without a name in the run's folder, bit for bit. The file is gone when
+//! the process ends, however it ends. A checkpoint reads them from there.
 
 use std::fmt;
 use std::io::{self, SeekFrom};
@@ -20,9 +20,9 @@ use crate::disk::{Disk, SystemDisk, UnnamedFile};
 use crate::folder::Held;
 use crate::{Result, TrainError};
 
-/// Bytes of a layer's moments from which on they rest on disk. Smaller ones stay in memory: those
-/// of a hundred layers are a tenth of a gigabyte at most, and a decision over them shall not wait
-/// for a disk.
+/// Bytes of a layer's moments from which on they rest on disk. Smaller moments stay in memory:
+/// those of a hundred layers take a tenth of a gigabyte at most, and a decision should not wait for
+/// a disk because of them.
 pub const REST_FROM: usize = 1 << 20;
 
 /// Bytes that are written at a time.
@@ -33,25 +33,25 @@ const CHUNK: usize = 1 << 20;
 pub struct RestingPlace {
     disk: Arc<dyn Disk + Send + Sync>,
     folder: PathBuf,
-    /// The folder, where this process holds it.
+    /// The folder, if this process holds it open.
     held: Option<Held>,
     from_bytes: usize,
 }
 
 impl RestingPlace {
-    /// The folder of a run, for moments of [`REST_FROM`] bytes. The system's folder for temporary
-    /// files would not do: it often is memory itself.
+    /// The folder of a run, for moments of at least [`REST_FROM`] bytes. The system's folder for
+    /// temporary files does not serve, because it is often in memory itself.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
         Self::on(Arc::new(SystemDisk), folder, REST_FROM)
     }
 
-    /// The folder of a run that this process holds, whatever its path comes to name.
+    /// The folder of a run that this process holds open, whatever its path names later.
     pub(crate) fn in_run(run: &Held) -> Self {
         Self { held: Some(run.clone()), ..Self::in_folder(run.path()) }
     }
 
-    /// A folder of a file system of the caller's, for moments of so many bytes.
+    /// A folder of a given file system, for moments of at least `from_bytes` bytes.
     #[must_use]
     pub fn on(disk: Arc<dyn Disk + Send + Sync>, folder: &Path, from_bytes: usize) -> Self {
         Self { disk, folder: folder.to_owned(), held: None, from_bytes }
@@ -63,10 +63,10 @@ impl RestingPlace {
         moments.iter().map(ParameterMoments::bytes).sum::<usize>() >= self.from_bytes
     }
 
-    /// Writes the moments of a layer down.
+    /// Writes the moments of a layer to disk.
     ///
     /// # Errors
-    /// [`TrainError::Resting`] where the disk fails: it then has nothing of them.
+    /// [`TrainError::Resting`] if the disk fails; the file is then gone with its content.
     pub fn put(&self, layer: usize, moments: &[ParameterMoments]) -> Result<Resting> {
         let failed = |source| failure("write", layer, &self.folder, source);
         let folder = match &self.held {
@@ -85,6 +85,8 @@ impl RestingPlace {
             let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
             let mut hash = Sha256::new();
 
+            // In chunks: the bytes of a whole tensor would double its memory just when memory is to
+            // be freed.
             for values in values.map_err(ModelError::from)?.chunks(CHUNK / size_of::<f32>()) {
                 let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
                 hash.update(&bytes);
@@ -93,7 +95,7 @@ impl RestingPlace {
 
             let bytes = tensor.elem_count() * size_of::<f32>();
             let sha256 = hash.finalize().into();
-            tensors.push(Place { shape: tensor.dims().to_vec(), start, bytes, sha256 });
+            tensors.push(RestingTensor { shape: tensor.dims().to_vec(), start, bytes, sha256 });
             start += bytes as u64;
         }
 
@@ -125,13 +127,13 @@ pub struct Resting {
     folder: PathBuf,
     file: Mutex<Box<dyn UnnamedFile>>,
     /// The first and the second moment of each parameter in turn.
-    tensors: Vec<Place>,
+    tensors: Vec<RestingTensor>,
     steps: Vec<u64>,
     device: Device,
 }
 
-/// One tensor in the file.
-struct Place {
+/// Where one tensor is in the file, and what it must read as.
+struct RestingTensor {
     shape: Vec<usize>,
     start: u64,
     bytes: usize,
@@ -139,16 +141,16 @@ struct Place {
 }
 
 impl Resting {
-    /// Steps that each parameter has taken, in the order of its layout.
+    /// Steps that each parameter has made, in the order of the layout.
     #[must_use]
     pub fn steps(&self) -> &[u64] {
         &self.steps
     }
 
-    /// Bytes of all of them.
+    /// Bytes of all tensors.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.tensors.iter().map(|place| place.bytes).sum()
+        self.tensors.iter().map(|tensor| tensor.bytes).sum()
     }
 
     /// Shape of a tensor: the first moment of parameter `i` has number `2 i`, the second `2 i + 1`.
@@ -156,27 +158,27 @@ impl Resting {
         &self.tensors[number].shape
     }
 
-    /// A tensor's numbers as they were written, floats of 32 bits with the low byte first.
+    /// A tensor's numbers as they were written: f32, little-endian.
     ///
     /// # Errors
-    /// [`TrainError::Resting`] where the disk fails, or gives other bytes than it was given.
+    /// [`TrainError::Resting`] if the disk fails, or returns other bytes than were written.
     pub(crate) fn read(&self, number: usize) -> Result<Vec<u8>> {
-        let place = &self.tensors[number];
+        let tensor = &self.tensors[number];
         let read = || {
-            // Nothing panics while it is held, and a place in a file is set anew each time.
+            // A poisoned lock does no harm: nothing panics while it is held, and the position in
+            // the file is set again at each read.
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.seek(SeekFrom::Start(place.start))?;
+            file.seek(SeekFrom::Start(tensor.start))?;
 
-            let mut bytes = vec![0; place.bytes];
+            let mut bytes = vec![0; tensor.bytes];
             file.read_exact(&mut bytes)?;
 
             let sha256: [u8; 32] = Sha256::digest(&bytes).into();
-            match sha256 == place.sha256 {
-                true => Ok(bytes),
-                false => Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "what was written reads otherwise",
-                )),
+            if sha256 == tensor.sha256 {
+                Ok(bytes)
+            } else {
+                let reason = "the bytes read back differ from those written";
+                Err(io::Error::new(io::ErrorKind::InvalidData, reason))
             }
         };
 
@@ -186,7 +188,7 @@ impl Resting {
     /// The moments, in memory again.
     ///
     /// # Errors
-    /// [`TrainError::Resting`] where the disk fails, or gives other bytes than it was given.
+    /// [`TrainError::Resting`] if the disk fails, or returns other bytes than were written.
     pub fn wake(&self) -> Result<Vec<ParameterMoments>> {
         let tensor = |number: usize| -> Result<Tensor> {
             let bytes = self.read(number)?;

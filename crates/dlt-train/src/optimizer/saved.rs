@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::resting::Resting;
 use super::{Optimizer, ParameterMoments};
 
-/// Everything that an optimizer remembers.
+/// Everything in an optimizer that changes over a run.
 #[derive(Debug, Default)]
 pub struct OptimizerState {
     /// Moments of parameters outside of blocks.
@@ -18,9 +18,12 @@ pub struct OptimizerState {
 }
 
 impl Optimizer {
-    /// Puts a saved state in place of the present one.
+    /// Replaces the present state by a saved one.
     pub fn restore(&mut self, state: OptimizerState) {
         let OptimizerState { shared, slots, resting } = state;
-        (self.shared, self.slots, self.resting) = (shared, slots, resting);
+
+        self.shared = shared;
+        self.slots = slots;
+        self.resting = resting;
     }
 }

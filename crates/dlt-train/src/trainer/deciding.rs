@@ -1,7 +1,8 @@
-//! Lines 8 to 28 of Algorithm 1: a decision, from what is known before it to what is learned from
-//! it.
+//! Lines 8 to 28 of Algorithm 1: one decision, from the evidence before it to what the agent learns
+//! from it.
 
-use dlt_agent::{Decision, MAX_LOSS, Measured, Occasion, Turn};
+use dlt_agent::{Decision, MAX_LOSS, Measured, Occasion, Turn, Visit};
+use dlt_models::binding::Change;
 use dlt_spec::record::{DecisionRow, MetricRow};
 use dlt_spec::spec::{Order, Reward, RewardTiming};
 use dlt_state::{EventCounts, State};
@@ -10,27 +11,27 @@ use super::Trainer;
 use crate::checkpoint::Probe;
 use crate::clock::Clock;
 use crate::evaluation::Evaluation;
-use crate::tying::{change, visited};
 use crate::{Result, TrainError, memory};
 
-/// Bytes that a decision has to free before memory is given back to the system. That costs fresh
-/// pages for the next step's values, which is worth it for large blocks only.
+/// Bytes that a decision must free before memory is given back to the system. The next step then
+/// needs fresh pages for its values, which only pays for large blocks.
 const GIVE_BACK_FROM: usize = 64 << 20;
 
-/// What a decision came to.
+/// What became of a decision.
 struct Outcome {
-    /// What it changed; nothing where it was undone.
+    /// Ties and unties that it made; none if it was undone.
     events: EventCounts,
-    /// The loss before it, and where its batches are, where anybody asked.
+    /// The loss before the decision and the place of its batches, if the gate or the reward needs
+    /// them.
     before: Option<Probe>,
-    /// What was measured right after it, on the same batches.
+    /// What was measured right after the decision, on the same batches.
     after: Option<Measured>,
     refused: bool,
 }
 
 impl Trainer {
-    /// Does a part of a decision, and books its time; that of forward passes is booked by
-    /// themselves.
+    /// Runs a part of a decision and adds its time to `deciding_s`. The forward passes in it are
+    /// not counted there: they add their own time to `rewarding_s`.
     pub(super) fn deciding<R>(&mut self, part: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         let started = Clock::start();
         let rewarding_s = self.times.rewarding_s;
@@ -39,21 +40,27 @@ impl Trainer {
         result
     }
 
-    /// Whether the next decision's policy learns from gradients, of which the coming step has some.
+    /// Whether the coming step should sketch its gradients: the policy reads their products, and
+    /// another decision follows.
     pub(super) fn needs_sketches(&self) -> bool {
         let wants = self.agent.as_ref().is_some_and(|agent| agent.wants().products);
         wants && self.timetable.decides_from(self.step + 1)
     }
 
-    /// Decide, apply, reward, learn.
+    /// Makes one decision: decide, apply, reward, learn. Returns the decision's row, with its
+    /// reward if that was measured at once; `None` without an agent.
     pub(super) fn decide(&mut self, turn: Turn) -> Result<Option<DecisionRow>> {
+        // The agent decides only after it has learned from its last decision.
         self.reward_pending()?;
+
         let Some(agent) = &mut self.agent else { return Ok(None) };
         let evidence = self.statistics.evidence(agent, &self.model)?;
         let decision = agent.decide(&Occasion { turn, evidence: evidence.as_ref() })?;
+
         let from = agent.current_state().clone();
         let outcome = self.enter(&from, &decision)?;
 
+        // The authors' code starts a fresh shuffle at each visit of a layer (DEVIATIONS row 19).
         if self.spec.data.order == Order::Sweep {
             self.train.restart()?;
         }
@@ -64,47 +71,59 @@ impl Trainer {
         let at_once = self.spec.agent.reward_timing == RewardTiming::AtOnce;
 
         match after {
-            // What was undone is rewarded with what it would have come to: nothing comes of it
-            // later.
+            // A decision that was undone is rewarded by the loss that it would have led to. This is
+            // the only chance to do so: later losses are those of the old state.
             Some(after) if refused || (gains && at_once) => {
                 self.learn(measurable(after, refused), before.map(|probe| probe.loss))
             }
             _ => {
+                // The reward waits. A gain is then measured on the batches of `before`, so their
+                // place is kept.
                 self.probe = before.filter(|_| gains);
                 if at_once { self.reward_pending() } else { Ok(self.pending.clone()) }
             }
         }
     }
 
-    /// Carries a decision out. Where it changes what the model computes and there is a gate, the
-    /// loss is measured on both sides of it, and what raises it by more than the gate is undone:
-    /// nothing has trained in between, so that what was held is what was there.
+    /// Carries a decision out. If the spec has a gate and the decision changes what the model
+    /// computes, the loss is measured before and after it. A decision that raises the loss by more
+    /// than the gate is undone. No step trains in between, so the held weights and moments are
+    /// exactly those from before (DEVIATIONS row 43).
     fn enter(&mut self, from: &State, decision: &Decision) -> Result<Outcome> {
         let events = from.transition_to(&decision.state)?.event_counts();
         let gate = self.spec.tying.gate;
         let gains = self.spec.agent.reward == Reward::Gain;
         let change = change(from, decision);
         let gated = gate.is_finite() && !self.model.keeps_function(&change)?;
+
+        // Measured before anything changes. A decision that only copies weights keeps the loss, so
+        // the gate has nothing to measure.
         let before = if gated || gains { Some(self.probe()?) } else { None };
 
+        // No copy: blocks are replaced by a decision, never written, so holding them is enough.
         let held = gated.then(|| (self.model.hold(), self.optimizer.hold()));
 
         let settlement = self.model.apply(&change)?;
         self.optimizer.settle(&settlement)?;
 
+        // The summary compares the measured peak of memory with the greatest prediction over all
+        // bindings.
         let predicted = memory::predict(&self.spec, &self.material, self.model.binding())?;
         self.predicted_bytes = self.predicted_bytes.max(predicted.peak);
 
         let mut outcome = Outcome { events, before, after: None, refused: false };
         if let (Some((blocks, moments)), Some(before)) = (held, &outcome.before) {
             let after = self.measure_at(before)?;
-            // A loss that is no number is above every gate.
+
+            // A NaN fails this comparison, so a loss that is not a number never passes.
             let passes = after.loss - before.loss <= gate;
             outcome.after = Some(after);
 
             if !passes {
+                // Weights and moments go back together: moments belong to slots of the binding.
                 self.model.go_back(blocks);
                 self.optimizer.go_back(moments);
+
                 outcome.refused = true;
                 outcome.events = EventCounts::default();
 
@@ -114,7 +133,8 @@ impl Trainer {
             }
         }
 
-        // Weights and both moments of blocks that went; between two steps nothing else lives.
+        // Weights and both moments of the blocks that are gone. Nothing else is freed: between two
+        // steps there are no gradients and no activations.
         let freed = settlement.tied.len() * self.model.n_block_parameters() * 3 * size_of::<f32>();
         if freed >= GIVE_BACK_FROM && !outcome.refused {
             memory::give_back();
@@ -123,13 +143,15 @@ impl Trainer {
         Ok(outcome)
     }
 
-    /// Notes a decision in the recording, and for the metrics.
+    /// Adds a decision to the recording and to `states.jsonl`, and keeps its row for the metrics
+    /// until the reward is known.
     fn record(&mut self, from: &State, decision: &Decision, outcome: &Outcome) -> Result<()> {
         let layer = visited(decision);
         let action = decision.action.clone();
-        let row = match outcome.refused {
-            true => self.recording.push_refused(self.step, action, layer)?,
-            false => self.recording.push(self.step, action, layer)?,
+        let row = if outcome.refused {
+            self.recording.push_refused(self.step, action, layer)?
+        } else {
+            self.recording.push(self.step, action, layer)?
         };
 
         self.folder.state_line(&row.to_line())?;
@@ -159,18 +181,21 @@ impl Trainer {
         Ok(())
     }
 
-    /// Whether the k training steps are over that a late reward waits for.
+    /// Whether the k training steps between a decision and its late reward are done.
     pub(super) fn is_reward_due(&self) -> bool {
         self.pending.as_ref().is_some_and(|row| self.step - row.step >= self.reward_after)
     }
 
-    /// Measures the reward of the decision that waits for it, and lets the agent learn.
+    /// Measures the reward of the pending decision, and lets the agent learn from it. `None` if no
+    /// decision is pending.
     pub(super) fn reward_pending(&mut self) -> Result<Option<DecisionRow>> {
         if self.pending.is_none() {
             return Ok(None);
         }
 
         match self.probe.take() {
+            // The same batches as before the decision: the difference of the losses is then free of
+            // the noise between batches.
             Some(probe) => {
                 let measured = self.measure_at(&probe)?;
                 self.learn(measured, Some(probe.loss))
@@ -183,8 +208,7 @@ impl Trainer {
         }
     }
 
-    /// Rewards the decision that waits for it with what was measured, `before` being the loss
-    /// before it.
+    /// Rewards the pending decision by what was measured; `before` is the loss before the decision.
     fn learn(&mut self, measured: Measured, before: Option<f64>) -> Result<Option<DecisionRow>> {
         let (Some(mut row), Some(agent)) = (self.pending.take(), &mut self.agent) else {
             return Ok(None);
@@ -205,21 +229,23 @@ impl Trainer {
         Ok(Some(row))
     }
 
-    /// The loss on the next batches of rewards, which can be drawn again.
+    /// Measures the loss on the next reward batches, and keeps their place so that they can be
+    /// drawn again.
     fn probe(&mut self) -> Result<Probe> {
         self.restart_rewards()?;
+        // Before the batches are drawn, and after the shuffle: `measure_at` returns to this place.
         let at = self.rewards.position();
         let loss = self.measure()?.loss;
         if loss.is_finite() { Ok(Probe { at, loss }) } else { Err(self.not_measurable(loss)) }
     }
 
-    /// What is measured now on the batches of a probe.
+    /// Loss and accuracy now, on the batches of a probe.
     fn measure_at(&mut self, probe: &Probe) -> Result<Measured> {
         self.rewards.resume(probe.at.clone())?;
         self.measure()
     }
 
-    /// What is measured on the next batches of rewards.
+    /// Loss and accuracy on the next `agent.reward_batches` batches of rewards, without dropout.
     fn measure(&mut self) -> Result<Measured> {
         let started = Clock::start();
         let mut measured = Evaluation::default();
@@ -234,7 +260,7 @@ impl Trainer {
         Ok(measured.measured())
     }
 
-    /// A fresh shuffle before each measurement, where the spec says so.
+    /// Starts a fresh shuffle before a measurement, if the spec says so.
     fn restart_rewards(&mut self) -> Result<()> {
         match self.spec.data.order {
             Order::Sweep => self.rewards.restart(),
@@ -251,13 +277,27 @@ impl Trainer {
     }
 }
 
-/// What a decision is rewarded with. The loss of one that was undone may be no number: it then
-/// counts as the greatest that a perplexity is made of.
-fn measurable(measured: Measured, refused: bool) -> Measured {
-    match measured.loss.is_finite() || !refused {
-        true => measured,
-        false => Measured { loss: MAX_LOSS, accuracy: measured.accuracy.map(|_| 0.0) },
+/// The one layer that was decided; `None` if all were, or none.
+fn visited(decision: &Decision) -> Option<usize> {
+    match decision.visit {
+        Visit::Layer(layer) => Some(layer),
+        Visit::All | Visit::Nothing => None,
     }
+}
+
+/// The decision as the binding takes it: from which state to which, by which action.
+fn change<'a>(from: &'a State, decision: &'a Decision) -> Change<'a> {
+    Change { from, to: &decision.state, action: &decision.action, visited: visited(decision) }
+}
+
+/// The measurement that a decision is rewarded by. The loss of a refused decision may be infinite
+/// or not a number. It then counts as [`MAX_LOSS`], the worst one, with an accuracy of 0.
+fn measurable(measured: Measured, refused: bool) -> Measured {
+    if measured.loss.is_finite() || !refused {
+        return measured;
+    }
+
+    Measured { loss: MAX_LOSS, accuracy: measured.accuracy.map(|_| 0.0) }
 }
 
 #[cfg(test)]
@@ -272,7 +312,7 @@ mod tests {
         assert_eq!(measurable(measured(f64::INFINITY, None), true), measured(MAX_LOSS, None));
         assert_eq!(measurable(measured(3.0, None), true), measured(3.0, None));
 
-        // In force, such a loss is a run that has diverged.
+        // In a state that stays, such a loss means that the run has diverged.
         assert!(measurable(wrong, false).loss.is_nan());
     }
 }

@@ -1,4 +1,4 @@
-//! What a run is worth: validations while it trains, and the evaluation of the kept model at its
+//! Evaluations of a run: validations while it trains, and the evaluation of the best model at its
 //! end.
 
 use dlt_agent::Measured;
@@ -11,14 +11,14 @@ use crate::Result;
 use crate::clock::Clock;
 use crate::ending::{Training, final_examples, finite, read_back};
 use crate::evaluation::{Evaluating, Evaluation, evaluate_watched};
-use crate::tying::model_notes;
+use crate::model_file::model_notes;
 
 /// The best model so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Best {
     pub(super) step: usize,
     pub(super) loss: f64,
-    /// Of models that predict classes.
+    /// Share of right classes; `None` if the model predicts tokens.
     pub(super) accuracy: Option<f64>,
 }
 
@@ -28,7 +28,8 @@ impl Best {
         Self { step, loss, accuracy }
     }
 
-    /// By the share of right classes, where there are classes; then by the loss.
+    /// Whether the accuracy is higher, if there are classes; at equal accuracy, or without classes,
+    /// whether the loss is lower.
     fn is_better_than(&self, other: &Self) -> bool {
         match (self.accuracy, other.accuracy) {
             (Some(ours), Some(theirs)) if ours != theirs => ours > theirs,
@@ -38,12 +39,14 @@ impl Best {
 }
 
 impl Trainer {
-    /// Validation, and the best model so far on it.
+    /// Evaluates on the validation split if that is due, and saves the model if it is the best so
+    /// far. `None` if no evaluation is due.
     pub(super) fn evaluate_when_due(&mut self) -> Result<Option<Evaluation>> {
         if !self.step.is_multiple_of(self.evaluate_every) && self.step != self.steps {
             return Ok(None);
         }
 
+        // A clone is cheap, as examples are shared; it frees `self` for the call.
         let evaluation = self.evaluate(&self.validation.clone(), record::Split::Validation)?;
         let now = Best::of(self.step, &evaluation);
         if self.best.is_none_or(|best| now.is_better_than(&best)) {
@@ -52,6 +55,7 @@ impl Trainer {
         }
 
         if self.spec.evaluation.select_on == Selection::ValidationAndTest {
+            // Reported only: the model that is kept is chosen on validation (DEVIATIONS row 12).
             let test = self.material.examples(Split::Test).clone();
             let perplexity = self.evaluate(&test, record::Split::Test)?.perplexity();
             self.best_on_test =
@@ -80,11 +84,12 @@ impl Trainer {
         self.folder.save_model(&self.model, &extra)
     }
 
-    /// The end of a run: a decision that still waits for its reward gets it, the best model on
-    /// validation is read back and evaluated on the whole validation split and on the test split,
-    /// and the summary is put in place last.
+    /// Ends a run. A decision that still waits for its reward gets it. The best model on validation
+    /// is read back and evaluated on the validation split and on the test split. The summary is
+    /// written last.
     ///
-    /// Before the model is read back, everything that training held is let go.
+    /// Model, optimizer and moments are dropped before the best model is read, so both are never in
+    /// memory at once.
     ///
     /// # Errors
     /// As [`advance`](Self::advance).
@@ -110,12 +115,13 @@ impl Trainer {
             predicted_peak_rss_mb: self.peaks().predicted_mb,
             best_step,
             best_on_test: self.best_on_test,
-            skipped_steps: self.saving.skipped(),
+            skipped_steps: self.health.skipped(),
             decisions: self.agent.is_some().then(|| self.recording.rows().len()),
         };
 
         let Self { spec, mut folder, device, material, clock, model, optimizer, mut watch, .. } =
             self;
+        // Two models and the moments together could exceed the predicted peak.
         drop((model, optimizer));
 
         let model = read_back(&folder, &spec, material.extents(), &device)?;
@@ -143,11 +149,12 @@ impl Trainer {
         let summary =
             training.summary(&spec, &material, &validation, test.as_ref(), clock.elapsed_s())?;
 
+        // Last: this file is the mark of a finished run.
         folder.summary(&summary)?;
         Ok(summary)
     }
 
-    /// Has evaluations tell how far they are.
+    /// Sets the callback that evaluations report their progress to.
     pub fn watch_evaluations(&mut self, watch: Watch) {
         self.watch = watch;
     }

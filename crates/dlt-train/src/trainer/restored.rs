@@ -1,5 +1,5 @@
-//! What a checkpoint holds, as the loop uses it: checked against the spec and the data before
-//! anything is changed.
+//! The contents of a checkpoint as the loop uses them, checked against the spec and the data before
+//! anything in the run folder changes.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use dlt_models::architecture::of_spec;
 use dlt_models::binding::Rules;
 use dlt_models::parameters::Layout;
 use dlt_models::{Model, ModelError};
-use dlt_spec::CheckedSpec;
 use dlt_spec::size::Extents;
+use dlt_spec::{CheckedSpec, seeds};
 use dlt_state::Recording;
 
 use crate::Result;
+use crate::assembly::agent_for;
 use crate::checkpoint::Checkpoint;
 use crate::feed::Feed;
 use crate::optimizer::resting::RestingPlace;
 use crate::optimizer::{OptimizerState, ParameterMoments};
-use crate::tying::{agent_for, stream};
 
 pub(super) struct Restored {
     pub(super) optimizer: OptimizerState,
@@ -32,8 +32,8 @@ pub(super) struct Restored {
 }
 
 impl Restored {
-    /// The model, and everything else. Moments of layers that are not independent go to rest one
-    /// layer after the other.
+    /// Reads the model and everything else. Moments of layers that are not independent go to disk
+    /// one layer at a time, so they are never all in memory at once.
     pub(super) fn read(
         checkpoint: &Checkpoint,
         place: &RestingPlace,
@@ -59,25 +59,28 @@ impl Restored {
             (Some(agent), Some(snapshot)) => agent.restore(snapshot)?,
             (None, None) => {}
             _ => {
-                return Err(
-                    checkpoint.refuse("an agent where the spec has none, or none where it has one")
-                );
+                return Err(checkpoint
+                    .refuse("either the checkpoint or the spec has an agent, but not both"));
             }
         }
 
         if !progress.statistics.fit(spec.model.layers) {
-            return Err(
-                checkpoint.refuse("inner products of gradients of another number of layers")
-            );
+            return Err(checkpoint.refuse(
+                "its inner products of gradients are for another number of layers, or not finite",
+            ));
         }
 
         if progress.probe.as_ref().is_some_and(|probe| !probe.loss.is_finite()) {
-            return Err(checkpoint.refuse("a loss before a decision that is no number"));
+            return Err(
+                checkpoint.refuse("its loss before the pending decision is not a finite number")
+            );
         }
 
+        // Both orders go through the training split, each from its own stream, as in a new run.
         let examples = material.examples(Split::Train);
         let feed = |name: &str, position| -> Result<Feed> {
-            let mut feed = Feed::new(examples, spec.training.batch, stream(spec.seed, name))?;
+            let mut feed =
+                Feed::new(examples, spec.training.batch, seeds::stream(spec.seed, name))?;
             feed.resume(position)?;
             Ok(feed)
         };
@@ -105,13 +108,15 @@ fn optimizer(
     let mut state = OptimizerState { shared, ..OptimizerState::default() };
     for (&slot, steps) in &counts.slots {
         if slot >= model.binding().n_layers() {
-            return Err(
-                checkpoint.refuse(format!("moments of layer {slot}, which the model lacks"))
-            );
+            return Err(checkpoint.refuse(format!(
+                "it holds moments of layer {slot}, which the model does not have"
+            )));
         }
 
         let moments = moments(&architecture.block_prefix(slot), model.bank().layout(), steps)?;
-        if !model.binding().is_independent(slot) && place.takes(&moments) {
+        // As after a decision: where moments are kept must not depend on whether the run was
+        // resumed. Bits are the same in both places.
+        if !model.binding().trains_alone(slot) && place.takes(&moments) {
             state.resting.insert(slot, Arc::new(place.put(slot, &moments)?));
         } else {
             state.slots.insert(slot, moments);
@@ -121,7 +126,7 @@ fn optimizer(
     Ok(state)
 }
 
-/// Moments of one layout; none where no step has been taken.
+/// Moments of the parameters of one layout; none if none of them has made a step.
 fn moments(
     checkpoint: &Checkpoint,
     prefix: &str,
@@ -133,7 +138,11 @@ fn moments(
         return Ok(Vec::new());
     }
     if steps.len() != layout.entries().len() {
-        return Err(checkpoint.refuse(format!("{} step counts of {prefix}", steps.len())));
+        return Err(checkpoint.refuse(format!(
+            "expected {} step counts for {prefix}, got {}",
+            layout.entries().len(),
+            steps.len()
+        )));
     }
 
     let lookup = |name: &str| checkpoint.tensor(name, device);
@@ -183,8 +192,7 @@ pub(crate) fn model(
     Ok(model.training(spec.training.trains).computing_in(spec.training.activations))
 }
 
-/// A tensor that is missing or of another shape is the checkpoint's fault, which the message then
-/// names.
+/// Names the checkpoint in the error if one of its tensors is missing or has another shape.
 fn misfit(checkpoint: &Checkpoint, error: ModelError) -> crate::TrainError {
     match error {
         ModelError::Weight { .. } => checkpoint.refuse(error.to_string()),

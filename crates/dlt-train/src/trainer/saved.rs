@@ -1,4 +1,4 @@
-//! A run saved and taken up again.
+//! Saving a run in checkpoints, and resuming it from one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,42 +10,40 @@ use dlt_kernels::Kernels;
 use dlt_kernels::optimizer::squared_norm;
 use dlt_models::ModelError;
 use dlt_models::parameters::{Layout, Parameters};
-use dlt_spec::spec::{NonFinite, Size};
+use dlt_spec::spec::Size;
 use dlt_spec::{CheckedSpec, fields};
 use dlt_state::Recording;
 
 use super::restored::Restored;
 use super::{Best, Trainer, process_mb};
+use crate::assembly::{Weights, empty_recording, model_for};
 use crate::checkpoint::{
     Best as SavedBest, Checkpoint, CheckpointFolder, Contents, Numbers, Progress, StepCounts,
 };
 use crate::clock::Clock;
 use crate::disk::{Disk, SystemDisk};
-use crate::explosion::LossWatch;
 use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
 use crate::optimizer::resting::{Resting, RestingPlace};
 use crate::resume::{Resumption, recording_sha256};
-use crate::tying::{Weights, empty_recording, model_for};
 use crate::{Result, TrainError};
 
-/// Usual bytes of progress without an agent.
+/// Usual length of `progress` as text, without the agent.
 const PROGRESS_BYTES: usize = 16 << 10;
 
-/// When a run is saved, and what only that needs to know.
+/// When checkpoints are due, and what only they need to know.
 pub(super) struct Saving {
     every_steps: Option<usize>,
     every_s: f64,
     since: Clock,
     /// Step of the newest checkpoint.
     last: Option<usize>,
+    /// Checksum of the recording that the agent follows, if it follows one.
     replayed_sha256: Option<String>,
     /// Step and checksum of the best model's file.
     best: Option<(usize, String)>,
-    /// Step of the best model that is known to stand beside the checkpoints.
+    /// Step of the best model that is known to be next to the checkpoints.
     kept: Option<usize>,
-    pub(super) skipped_steps: usize,
-    watch: LossWatch,
 }
 
 impl Saving {
@@ -63,64 +61,28 @@ impl Saving {
             replayed_sha256: recording.map(recording_sha256),
             best: None,
             kept: None,
-            skipped_steps: 0,
-            watch: LossWatch::default(),
         }
     }
 
+    /// Whether a checkpoint is due after `step` of `steps` steps: by steps, by time, or at the end.
     fn is_due(&self, step: usize, steps: usize) -> bool {
         let by_steps = self.every_steps.is_some_and(|every| step.is_multiple_of(every));
+        // A step that is already saved is never due again.
         self.last != Some(step)
             && (step == steps || by_steps || self.since.elapsed_s() >= self.every_s)
-    }
-
-    /// What becomes of a step whose loss or gradient is not a finite number: it is counted, or ends
-    /// the run.
-    pub(super) fn not_finite(
-        &mut self,
-        rule: NonFinite,
-        step: usize,
-        loss: f64,
-        tensor: String,
-    ) -> Result<()> {
-        match rule {
-            NonFinite::Stop => Err(TrainError::Diverged { step, loss, tensor }),
-            NonFinite::Skip => {
-                self.skipped_steps += 1;
-                tracing::warn!(
-                    step,
-                    loss,
-                    tensor,
-                    skipped = self.skipped_steps,
-                    "step skipped: not finite"
-                );
-                Ok(())
-            }
-        }
-    }
-
-    /// Steps skipped so far, as the metrics have them.
-    pub(super) fn skipped(&self) -> Option<usize> {
-        (self.skipped_steps > 0).then_some(self.skipped_steps)
-    }
-
-    /// Warns of a loss that explodes.
-    pub(super) fn watch(&mut self, step: usize, loss: f64) {
-        if let Some(median) = self.watch.see(step, loss) {
-            tracing::warn!(step, loss, median, "the loss has left the last ones far behind");
-        }
     }
 }
 
 impl Trainer {
-    /// Goes on with a run, from its newest checkpoint or from the start. The second value says what
-    /// was cut off or set aside in its folder. `recording` is what `agent.recording` names, `start`
-    /// what `model.start` does: it is read only where no checkpoint had been made.
+    /// Resumes a run from its newest checkpoint, or starts it again at step 0 if it has none. The
+    /// second value says what was cut off or set aside in its folder. `recording` holds the
+    /// decisions that `agent.recording` names. `start` looks up the weights that `model.start`
+    /// names, and is only used without a checkpoint.
     ///
     /// # Errors
-    /// As [`Trainer::new`]; [`TrainError::Resume`] where it would not be the same run,
-    /// [`TrainError::Format`] where the checkpoint holds another model than the spec says. The
-    /// folder is then as it was.
+    /// As [`Trainer::new`]; [`TrainError::Resume`] if it would not be the same run,
+    /// [`TrainError::Format`] if the checkpoint holds another model than the spec says. The folder
+    /// is unchanged then.
     pub fn resume(
         resumption: Resumption,
         material: Material,
@@ -137,6 +99,8 @@ impl Trainer {
         let restored = checkpoint.as_ref();
         let place = RestingPlace::in_run(&run);
 
+        // Everything is built from the checkpoint before the folder changes: a refusal up to here
+        // costs nothing.
         let restored = restored
             .map(|checkpoint| {
                 Restored::read(checkpoint, &place, &spec, &material, recording, &device)
@@ -157,6 +121,8 @@ impl Trainer {
             recording: checkpoint.as_ref().map_or(&none, Checkpoint::recording),
         };
 
+        // From here on the folder changes. Each of these steps can be repeated, so a process that
+        // is killed among them leaves a folder that can be resumed.
         run.check()?;
         let mut notices = CheckpointFolder::held(&run).rewind(checkpoint.as_ref())?;
         let (folder, cut) = RunFolder::reopen(run, lock, &cut)?;
@@ -173,12 +139,18 @@ impl Trainer {
         Ok((trainer, notices))
     }
 
+    /// Puts what a checkpoint holds in place of the values of a fresh run.
     fn take_up(&mut self, restored: Restored, checkpoint: &Checkpoint) {
         let progress = checkpoint.progress();
         let Restored { optimizer, agent, train, rewards } = restored;
-        (self.agent, self.train, self.rewards) = (agent, train, rewards);
+        self.agent = agent;
+        self.train = train;
+        self.rewards = rewards;
         self.optimizer.restore(optimizer);
         self.recording = checkpoint.recording().clone();
+
+        // After the recording is in place: splits that it holds are not made again, even if more
+        // steps have moved the times of the others.
         self.timetable = self.timetable.clone().behind(&self.recording, &self.spec, self.steps);
         self.step = progress.step;
         self.pending = progress.pending.clone();
@@ -196,28 +168,33 @@ impl Trainer {
         self.state_bytes_peak = progress.state_bytes_peak;
         self.clock = Clock::resumed(progress.elapsed_s);
         self.times = progress.times;
+
+        // Peaks are of the whole run, so those of earlier processes count.
         self.predicted_bytes = self.predicted_bytes.max(progress.predicted_bytes);
         self.peaks_before = progress.peaks;
         self.saving.last = Some(progress.step);
         self.saving.best = progress.best.as_ref().map(|best| (best.step, best.sha256.clone()));
-        self.saving.skipped_steps = progress.skipped_steps;
+        self.health.skipped_steps = progress.skipped_steps;
     }
 
     /// Saves a checkpoint of the run as it is now, between two steps.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where it cannot be written: the checkpoints before are untouched.
-    /// [`TrainError::Diverged`] where a weight is not a finite number: nobody could go on from
+    /// [`TrainError::Io`] if it cannot be written: earlier checkpoints are untouched.
+    /// [`TrainError::Diverged`] if a weight is not a finite number: no run could continue from
     /// there.
     pub fn save_checkpoint(&mut self) -> Result<()> {
         self.save_checkpoint_on(&SystemDisk)
     }
 
-    /// The same, through a file system of the caller's: for tests of one that fails.
+    /// [`save_checkpoint`](Self::save_checkpoint) through a given file system, so that tests can
+    /// use one that fails.
     ///
     /// # Errors
     /// As [`save_checkpoint`](Self::save_checkpoint).
     pub fn save_checkpoint_on(&mut self, disk: &dyn Disk) -> Result<()> {
+        // Metrics first: the checkpoint names their length, so these bytes must be on disk before
+        // it is.
         let metrics_bytes = self.folder.sync()?;
         let contents = self.contents(metrics_bytes)?;
         let checkpoints = CheckpointFolder::held(self.folder.held());
@@ -232,14 +209,17 @@ impl Trainer {
         );
 
         if saved.is_err() {
-            // The reason behind it, which decides what a person is told to do.
+            // If the folder was moved, that is the cause of the failure, and its message says what
+            // to do.
             self.folder.held().check()?;
         }
 
         saved?;
         self.saving.kept = best;
-        (self.saving.last, self.saving.since) = (Some(self.step), Clock::start());
+        self.saving.last = Some(self.step);
+        self.saving.since = Clock::start();
 
+        // Older checkpoints go only now that this one is safe on disk.
         checkpoints.prune(&disk, self.spec.checkpoint.keep_last)
     }
 
@@ -247,18 +227,18 @@ impl Trainer {
         if self.saving.is_due(self.step, self.steps) { self.save_checkpoint() } else { Ok(()) }
     }
 
-    /// Step of the newest checkpoint; `None` where there is none yet.
+    /// Step of the newest checkpoint; `None` if there is none yet.
     #[must_use]
     pub fn last_checkpoint(&self) -> Option<usize> {
         self.saving.last
     }
 
-    /// Step of the newest checkpoint that can be gone on from after `error`. Where the run has
-    /// diverged right after a checkpoint, no loss has ever been good that was computed from it: it
-    /// is set aside under another name.
+    /// Step of the newest checkpoint that can be resumed after `error`. If the run diverged in the
+    /// first step after a checkpoint, no finite loss was ever computed from that checkpoint. It is
+    /// then set aside under another name.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where the folder of checkpoints cannot be read or changed.
+    /// [`TrainError::Io`] if the folder of checkpoints cannot be read or changed.
     pub fn last_good_checkpoint(&mut self, error: &TrainError) -> Result<Option<usize>> {
         if let TrainError::Diverged { step, .. } = error
             && self.saving.last == Some(*step)
@@ -283,19 +263,25 @@ impl Trainer {
         self.steps
     }
 
+    /// Everything that goes into a checkpoint.
     fn contents(&mut self, metrics_bytes: u64) -> Result<Contents> {
         let mut tensors = self.weights()?;
         let (moments, counts) = self.moments();
         tensors.extend(moments);
 
         let progress = self.progress(metrics_bytes, counts)?;
-        // With room for all of it, as a buffer that grows holds its text twice.
+
+        // Reserved in full: a buffer that grows holds its text twice while it is copied, which the
+        // prediction of memory does not count.
         let agent = AgentMemory::of(&self.spec.agent, self.spec.model.layers);
         let mut text = Vec::with_capacity(agent.text + PROGRESS_BYTES);
 
         serde_json::to_writer(&mut text, &progress)
-            .expect("progress holds numbers, texts and lists only");
+            .expect("progress holds only numbers, texts and lists");
+
+        // It holds a copy of the Q-network and its moments, which the text replaces.
         drop(progress);
+
         tensors
             .push(("recording".to_owned(), Numbers::Bytes(self.recording.to_text().into_bytes())));
         tensors.push(("progress".to_owned(), Numbers::Bytes(text)));
@@ -326,7 +312,8 @@ impl Trainer {
         )
     }
 
-    /// Every parameter that is held, each once.
+    /// Every parameter in memory, once each, however many layers use it. Frozen blocks are not
+    /// among them: they are drawn from the seed.
     fn weights(&self) -> Result<Vec<(String, Numbers)>> {
         let model = &self.model;
         let mut tensors = Vec::new();
@@ -336,6 +323,8 @@ impl Trainer {
             {
                 let name = format!("{prefix}{}", entry.name);
                 let tensor = variable.as_detached_tensor();
+                // A weight can overflow in a step whose loss and gradient were still finite. Such a
+                // checkpoint would replace the last good one.
                 if !squared_norm(&tensor).map_err(ModelError::from)?.is_finite() {
                     let tensor = format!("weights {name}");
                     return Err(TrainError::Diverged { step: self.step, loss: f64::NAN, tensor });
@@ -355,7 +344,7 @@ impl Trainer {
         Ok(tensors)
     }
 
-    /// Every slot's moments, wherever they are now.
+    /// The moments and step counts of every slot, in memory or at rest on disk.
     fn moments(&self) -> (Vec<(String, Numbers)>, StepCounts) {
         let architecture = self.model.architecture();
         let mut tensors = Vec::new();
@@ -380,6 +369,8 @@ impl Trainer {
         let mut counts = StepCounts { shared: steps(shared), ..StepCounts::default() };
         let resting = self.optimizer.resting();
 
+        // In the order of the slots, not of the places, so the file does not depend on which
+        // moments are at rest.
         for slot in slots.keys().chain(resting.keys()).copied().collect::<BTreeSet<_>>() {
             let (numbers, steps) = match resting.get(&slot) {
                 Some(resting) => (at_rest(resting), resting.steps().to_vec()),
@@ -411,7 +402,7 @@ impl Trainer {
             best: self.saved_best()?,
             best_on_test: self.best_on_test,
             state_bytes_peak: self.state_bytes_peak,
-            skipped_steps: self.saving.skipped_steps,
+            skipped_steps: self.health.skipped_steps,
             elapsed_s: self.clock.elapsed_s(),
             predicted_bytes: self.predicted_bytes,
             peaks: self.peaks(),
@@ -419,7 +410,8 @@ impl Trainer {
         })
     }
 
-    /// The best model so far with the checksum of its file, which is read only when it has changed.
+    /// The best model so far, with the checksum of its file. The file is only read if it has
+    /// changed since the last checkpoint.
     fn saved_best(&mut self) -> Result<Option<SavedBest>> {
         let Some(Best { step, loss, accuracy }) = self.best else { return Ok(None) };
         let sha256 = match &self.saving.best {
@@ -436,14 +428,15 @@ impl Trainer {
     }
 }
 
-/// Both moments of each parameter, from memory.
+/// Both moments of each parameter that are in memory. Cloning a tensor copies no numbers.
 fn held(moments: &[ParameterMoments]) -> Vec<[Numbers; 2]> {
     let both =
         |moments: &ParameterMoments| [&moments.first, &moments.second].map(|tensor| tensor.clone());
     moments.iter().map(|moments| both(moments).map(Numbers::Tensor)).collect()
 }
 
-/// Both moments of each parameter, to be read only when they are written.
+/// Both moments of each parameter that are at rest. They are read one tensor at a time as the
+/// checkpoint is written.
 fn at_rest(resting: &Arc<Resting>) -> Vec<[Numbers; 2]> {
     let number = |number| Numbers::Resting(Arc::clone(resting), number);
     (0..resting.steps().len()).map(|i| [number(2 * i), number(2 * i + 1)]).collect()

@@ -1,4 +1,4 @@
-//! What is compared with what, and how far apart they are.
+//! The two sides of a comparison, and how far apart they are.
 
 use candle_core::{DType, Device, Result, Tensor};
 use dlt_train::{DeviceChoice, Kernels, Products, open_device};
@@ -18,14 +18,15 @@ impl Side {
         Self { device: Device::Cpu, kernels: Kernels::Fused, name: "cpu Fused".to_owned() }
     }
 
-    /// What is compared: both implementations on a GPU, or the one on the CPU that a GPU can run
-    /// too.
+    /// The sides to compare: both implementations on a GPU, or on the CPU the one that a GPU can
+    /// run too.
     pub(crate) fn compared() -> Vec<Self> {
         let (device, name) =
             open_device(DeviceChoice::Auto, Products::F32).expect("a CPU is there");
-        let kernels = match device.is_cpu() {
-            true => vec![Kernels::Composed],
-            false => vec![Kernels::Composed, Kernels::Fused],
+        let kernels = if device.is_cpu() {
+            vec![Kernels::Composed]
+        } else {
+            vec![Kernels::Composed, Kernels::Fused]
         };
 
         let side =
@@ -38,7 +39,7 @@ impl Side {
     }
 }
 
-/// Comparisons of one kind, all of which are made before any is complained about.
+/// Comparisons of one kind. All of them are made before the first failure is reported.
 #[derive(Default)]
 pub(crate) struct Comparisons {
     made: usize,
@@ -72,7 +73,7 @@ impl Comparisons {
         }
     }
 
-    /// Fails where anything was too far apart, or nothing was compared.
+    /// Fails if anything was too far apart, or if nothing was compared.
     pub(crate) fn finish(self) {
         assert!(self.made > 0, "nothing was compared");
         assert!(
@@ -84,7 +85,7 @@ impl Comparisons {
     }
 }
 
-/// Largest difference; infinite where one is not a finite number.
+/// Largest difference; infinite if a value is not finite.
 fn apart(got: &[Tensor], expected: &[Tensor]) -> Result<f64> {
     if got.len() != expected.len() {
         candle_core::bail!("expected {} tensors, got {}", expected.len(), got.len())

@@ -8,7 +8,7 @@ use dlt_kernels::{
 
 use crate::comparison::{Comparisons, Side, ids, noise};
 
-/// f32 keeps 24 bits, and the sums of some hundred products here lose up to four; relative to the
+/// f32 keeps 24 bits, and sums of some hundred products lose up to four of them. Relative to the
 /// largest element.
 const TOLERANCE: f64 = 1e-5;
 
@@ -17,7 +17,7 @@ const DROPOUT: Dropout = Dropout { probability: 0.3, seed: 5, offset: 77 };
 
 type Run = Box<dyn Fn(Kernels, &[Tensor]) -> Result<Vec<Tensor>>>;
 
-/// An operation with its inputs: all its values, then all its gradients.
+/// An operation with its inputs. It returns all values, then all gradients.
 struct Case {
     what: String,
     inputs: Vec<Tensor>,
@@ -32,7 +32,7 @@ fn case(
     Case { what: what.into(), inputs, run: Box::new(run) }
 }
 
-/// A sum that was asked for.
+/// A sum that was requested.
 fn made(sum: Option<Tensor>) -> Result<Tensor> {
     sum.ok_or_else(|| candle_core::Error::Msg("expected a gradient, got none".to_owned()))
 }
@@ -41,7 +41,7 @@ fn scalar(value: f64) -> Result<Tensor> {
     Tensor::new(&[value], &Device::Cpu)
 }
 
-/// Products and what comes after them.
+/// Products and the operations after them.
 fn products() -> Vec<Case> {
     let mut cases = Vec::new();
     for (rows, inputs, outputs) in [(21, 5, 11), (233, 96, 101), (1, 1, 3), (64, 128, 256)] {
@@ -56,7 +56,7 @@ fn products() -> Vec<Case> {
             let mut bias = None;
             let values = [k.linear(&t[0], &t[1], Some(&t[2]))?, k.linear(&t[0], &t[1], None)?];
 
-            // Twice: sums go on from what is there.
+            // Twice, because sums must add to what the buffer holds.
             for _ in 0..2 {
                 k.linear_weight_gradient(&t[0], &t[3], &mut weight)?;
                 k.linear_bias_gradient(&t[3], &mut bias)?;
@@ -195,8 +195,8 @@ fn tables() -> Vec<Case> {
 
 fn losses() -> Vec<Case> {
     let mut cases = Vec::new();
-    // More rows than the composed path takes at a time, and more entries than a block of threads
-    // has.
+    // More rows than the composed path processes at a time, and more entries than a block of
+    // threads has.
     for (rows, width, vocabulary) in [(18, 12, 31), (300, 24, 1500)] {
         let table = noise(&[vocabulary, width], 2);
         let inputs = vec![
@@ -235,7 +235,7 @@ fn losses() -> Vec<Case> {
 fn sketches() -> Vec<Case> {
     let inputs = vec![noise(&[70, 300], 1), noise(&[33], 2), noise(&[20, 70], 3)];
     vec![case("sketch".to_owned(), inputs, |k, t| {
-        // A matrix whose rows are not adjacent, too.
+        // Also a matrix whose rows are not adjacent.
         let narrow = t[1].to_dtype(DType::BF16)?;
         Ok(vec![k.sketch(&[&t[0], &t[1], &t[2].t()?], 5)?, k.sketch(&[&narrow], u64::MAX)?])
     })]

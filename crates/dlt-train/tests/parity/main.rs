@@ -1,6 +1,6 @@
-//! Whatever computes against the CPU's kernels: the GPU in a program with CUDA on a machine that
-//! has one, else the operations of candle that a GPU would run, on the CPU. `cargo xtask gpu-check`
-//! reads the lines that begin with `parity: `.
+//! Compares another implementation with the CPU's kernels: the GPU, in a program with CUDA on a
+//! machine that has one; else, on the CPU, the operations of candle that a GPU would run. `cargo
+//! xtask gpu-check` reads the lines that begin with `parity: `.
 #![allow(clippy::print_stdout, reason = "what was compared is the result")]
 
 mod comparison;

@@ -20,11 +20,10 @@ use crate::fixtures::{PAPER, REFERENCE};
 
 /// Through four layers and back; relative to the largest element of each gradient.
 const TOLERANCE: f64 = 1e-4;
-/// After steps of AdamW, which divide gradients by their size and so make much of small
-/// differences.
+/// After steps of AdamW, which divide gradients by their size and so amplify small differences.
 const TRAINED_TOLERANCE: f64 = 1e-3;
 
-/// bf16 keeps 8 bits, and each implementation rounds in places of its own.
+/// bf16 keeps 8 bits, and each implementation rounds in different places.
 const NARROW_TOLERANCE: f64 = 5e-2;
 
 fn model(family: Family, binding: Binding, rules: Rules, side: &Side) -> Result<Model> {
@@ -50,7 +49,7 @@ fn outcome(
     measured(family, &model(family, binding.clone(), rules, side)?, pass)
 }
 
-/// The same of a model.
+/// The same for a model.
 fn measured(family: Family, model: &Model, pass: &TrainingPass) -> Result<Vec<Tensor>> {
     let examples = family.examples(3);
     let wrap = candle_core::Error::wrap;
@@ -163,9 +162,9 @@ fn matches_reference_scaled_branches_of_every_architecture() {
     comparisons.finish();
 }
 
-/// Losses and norms of gradients of steps of training through changes of state, and the loss at the
-/// end. Weights are not compared: where a gradient is nothing but rounding, as that of the keys'
-/// biases, AdamW makes whole steps of it.
+/// Losses and norms of gradients of training steps through changes of state, and the loss at the
+/// end. Weights are not compared: if a gradient is only rounding, as that of the keys' biases,
+/// AdamW makes full steps of it.
 fn trained(family: Family, side: &Side) -> Result<Vec<Tensor>> {
     let wrap = candle_core::Error::wrap;
     let mut model = model(family, Binding::frozen(4), PAPER, side)?;

@@ -1,4 +1,4 @@
-//! Accuracies: what they are rewarded by, and how they are counted.
+//! Accuracies: how they are rewarded, and how they are counted.
 
 use dlt_data::{Batches, Draw, ExampleBatch, Examples, Split};
 use dlt_models::Batch;
@@ -24,7 +24,8 @@ fn labels(value: &Value) -> Vec<u32> {
         .collect()
 }
 
-/// The fixture is what scikit-learn says, where it says nothing what GLUE's evaluation says: 0.
+/// The fixture holds scikit-learn's results. Where scikit-learn defines none, it holds 0, as GLUE's
+/// evaluation does.
 #[test]
 fn matches_reference_accuracy_f1_and_matthews_correlation() {
     /// The fixture's numbers have 14 digits.
@@ -56,7 +57,7 @@ fn matches_reference_accuracy_f1_and_matthews_correlation() {
             near(scores.f1, "f1");
             near(scores.matthews, "matthews");
         } else {
-            // They are told of two classes only.
+            // These scores exist for two classes only.
             assert_eq!((scores.f1, scores.matthews), (None, None), "{name}");
         }
     }
@@ -69,7 +70,7 @@ fn nothing_said_is_no_accuracy() {
     assert_eq!((confusion.matthews(), confusion.f1()), (Some(0.0), Some(0.0)));
 }
 
-/// The batches that rewards are measured on, drawn anew.
+/// The batches that rewards are measured on, drawn again.
 struct RewardBatches {
     examples: Examples,
     batches: Batches,
@@ -110,7 +111,7 @@ impl RewardBatches {
     }
 }
 
-/// Right after tying, before a step is trained on it, with dropout off.
+/// The reward is measured right after tying, before the next step trains, with dropout off.
 fn check_rewards(kind: Kind, reward: &str, sign: f64) {
     let bench = Bench::new();
     let more = [
@@ -154,7 +155,7 @@ fn check_rewards(kind: Kind, reward: &str, sign: f64) {
     }
 
     assert_eq!(rewarded, 7);
-    assert!(told_apart > 0, "{}: the test wants decisions that change the accuracy", kind.name);
+    assert!(told_apart > 0, "{}: the test needs decisions that change the accuracy", kind.name);
     finish(trainer);
 }
 
@@ -165,11 +166,12 @@ fn a_reward_of_accuracy_is_that_of_the_decided_and_not_yet_trained_model() {
     check_rewards(BARE, "agent.reward=accuracy", 1.0);
 }
 
-/// Class 1 is said where the single score is above 0, and the loss is that of binary cross-entropy.
+/// Class 1 is predicted if the single score is above 0, and the loss is binary cross-entropy.
 #[test]
 fn a_single_score_is_evaluated_as_two_classes() {
     let bench = Bench::new();
-    // Wide enough weights that the last position, padding, says what stands before it.
+    // Initial weights wide enough that the score at the last position, which is padding, depends on
+    // the words before it.
     let settings = [BARE.settings, &["model.initial_std=0.5"]].concat();
     let spec = bench.spec(&settings);
     let trainer = bench.trainer("a", &settings, None);
@@ -210,7 +212,7 @@ fn a_single_score_is_evaluated_as_two_classes() {
         ones += usize::from(z > 0.0);
     }
 
-    assert!(ones > 0 && ones < labels.len(), "the test wants both classes said");
+    assert!(ones > 0 && ones < labels.len(), "the test needs both classes predicted");
     let evaluated =
         evaluation::evaluate(trainer.model(), &examples, labels.len()).expect("an evaluation");
     assert_eq!(evaluated.scores().expect("classes").accuracy, right as f64 / labels.len() as f64);

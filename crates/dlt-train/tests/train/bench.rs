@@ -1,4 +1,4 @@
-//! A bench for whole runs: made-up material, tiny models, and what a run leaves behind.
+//! A bench for whole runs: made-up material, tiny models, and the results of a run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use dlt_train::{MODEL_FILE, Resumption, RunFolder, TrainError, Trainer, saved_mo
 
 use crate::materials;
 
-/// What a run comes to; see [`Bench::outcome`].
+/// The results of a run; see [`Bench::outcome`].
 #[derive(PartialEq)]
 pub(crate) struct Outcome {
     metrics: Vec<String>,
@@ -28,7 +28,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Bit for bit, and says in which part not.
+    /// Fails unless both outcomes are equal bit for bit, and names the part that differs.
     pub(crate) fn assert_same(&self, other: &Self, what: &str) {
         assert_eq!(self.metrics, other.metrics, "{what}");
         assert_eq!(self.states, other.states, "{what}");
@@ -57,8 +57,8 @@ impl Bench {
         Self { folder }
     }
 
-    /// The spec of a tiny GPT-2 on a text, with other settings: `method NAME` is a method, `@`
-    /// stands for the folder.
+    /// The spec of a tiny GPT-2 on a text, with other settings. `method NAME` is a method; `@`
+    /// means the folder.
     pub(crate) fn spec(&self, settings: &[&str]) -> CheckedSpec {
         let base = [
             "data.source='@/text.txt'",
@@ -117,7 +117,7 @@ impl Bench {
         Trainer::new(spec, material, recording, None, folder, Device::Cpu).expect("it fits")
     }
 
-    /// Takes a run up again, with a spec that differs in `settings` from the run's.
+    /// Resumes a run, with a spec that differs from the run's in `settings`.
     pub(crate) fn resume(
         &self,
         run: &str,
@@ -144,7 +144,7 @@ impl Bench {
         Ok((trainer, [notices, more].concat()))
     }
 
-    /// Everything that two runs with one result have in common: metrics, decisions, summary, best
+    /// Everything that is equal in two runs with the same result: metrics, decisions, summary, best
     /// model, and the weights and moments at the end.
     pub(crate) fn outcome(&self, run: &str) -> Outcome {
         let read = |name: &str| {
@@ -235,7 +235,7 @@ impl Bench {
         saved_model(&file, &spec, extents, &Device::Cpu).expect("a model of this spec")
     }
 
-    /// Writes a model down, to be looked at when the run has gone on.
+    /// Saves a model, so that it can be examined after the run has continued.
     pub(crate) fn keep(&self, model: &Model, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         model.save(&path, &BTreeMap::new()).expect("written");

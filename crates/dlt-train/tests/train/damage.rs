@@ -1,5 +1,5 @@
-//! Damaged and hostile checkpoints: an older one is used, or the file is refused by name, and
-//! nothing is harmed.
+//! Damaged and hostile checkpoints: an older one is used, or the file is refused by name. Nothing
+//! else is harmed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ fn foreign(metadata: &[(&str, &str)]) -> Vec<u8> {
     safetensors::serialize([("a", view)], Some(metadata)).expect("bytes")
 }
 
-/// Every way of damage to a good checkpoint, and what is said of it.
+/// Every kind of damage to a good checkpoint, and the message for it.
 fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let flipped = |at: usize| {
         let mut bytes = good.to_vec();
@@ -143,7 +143,7 @@ fn rejects_a_run_whose_checkpoints_are_all_damaged_and_names_them() {
 
     let text = error.to_string();
     assert!(text.contains("step-000000000010") && text.contains("step-000000000005"), "{text}");
-    assert!(text.contains("remove") && text.contains("begin anew"), "{text}");
+    assert!(text.contains("remove") && text.contains("start again"), "{text}");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn the_best_model_is_taken_from_the_checkpoint_or_the_run_whichever_is_whole() {
     stopped(&bench, "a");
     fs::write(bench.path("a").join(MODEL_FILE), "damaged").expect("written");
 
-    // A second name is the same file: the damage is in both, and an older checkpoint has an older
+    // A hard link is the same file, so the damage is in both. An older checkpoint has an older
     // model.
     let resumption = Resumption::open(&bench.path("a"));
     assert!(matches!(&resumption, Ok(found) if found.step() == 5), "{resumption:?}");
@@ -163,7 +163,7 @@ fn the_best_model_is_taken_from_the_checkpoint_or_the_run_whichever_is_whole() {
     finish(bench.resume("a", &SETTINGS, None).0);
     bench.outcome("a").assert_same(&bench.outcome("whole"), "an older model");
 
-    // The checkpoint's is gone.
+    // The checkpoint's copy is gone.
     let newest = Checkpoint::open(&stopped(&bench, "b")[0]).expect("whole");
     fs::remove_file(newest.best_path().expect("a best model")).expect("removed");
 
@@ -213,8 +213,8 @@ fn rejects_folders_that_are_no_runs() {
     );
 }
 
-/// The same bytes with a checksum that agrees: nobody's accident, but a program's fault or
-/// somebody's malice.
+/// The same bytes with a checksum that agrees. That is no accident of a disk, but a fault of a
+/// program or malice.
 fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let key = b"\"checksum\":\"";
     let place =
@@ -255,7 +255,11 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
             "\"storage\":\"0,0,000\"",
             "expected 4 layers in the binding, got 3",
         ),
-        ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,x,0\"", "expected numbers with commas"),
+        (
+            "\"storage\":\"0,0,0,0\"",
+            "\"storage\":\"0,0,x,0\"",
+            "expected numbers separated by commas",
+        ),
         ("\"independent\":\"0\"", "\"independent\":\"7\"", "got layer 7"),
         (
             "\"vocabulary\":\"21\"",
@@ -265,7 +269,7 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
         ("transformer.wpe.weight", "transformer.wpe.wEIGHT", "it is missing"),
         ("n_layers\":4", "n_layers\":3", "expected a recording of 4 layers, got one of 3"),
         ("layers = 4", "layers = 0", "`model.layers` is 0"),
-        ("\"step\":10", "\"step\":11", "it is of step 11, its name says 10"),
+        ("\"step\":10", "\"step\":11", "it is of step 11, but its name says 10"),
         ("{\"step\":10", "{\"pets\":10", "unknown field `pets`"),
     ] {
         fs::write(&path, resealed(with_header(&good, from, to))).expect("written");
@@ -275,7 +279,7 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
             .map(|(trainer, notices)| (trainer.step(), notices));
 
         match result {
-            // Refused while looking for the newest good one.
+            // Refused during the search for the newest good checkpoint.
             Ok((step, notices)) => {
                 assert_eq!(step, 5, "{to}");
                 assert!(notices[0].contains(says), "{to}: {notices:?}");

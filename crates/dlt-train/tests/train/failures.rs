@@ -1,4 +1,4 @@
-//! What a run refuses or stops for, and with which code.
+//! Reasons for which a run is refused or stops, and the exit code of each.
 
 use candle_core::Device;
 use dlt_agent::AgentError;
@@ -10,10 +10,10 @@ use dlt_train::checkpoint::CheckpointFolder;
 
 use crate::bench::{Bench, provenance};
 
-/// A rate after one step of which nothing is finite any more.
+/// A learning rate so large that nothing is finite after one step.
 const OVERFLOWS: [&str; 2] = ["optimizer.learning_rate=1e30", "optimizer.clip_norm=inf"];
 
-/// Runs into an error; says how many steps were reported before, what diverged and where.
+/// Runs into an error. Returns the number of steps reported before it, what diverged, and where.
 fn divergence(settings: &[&str]) -> (usize, usize, String) {
     let bench = Bench::new();
     let mut trainer = bench.trainer("d", &[&OVERFLOWS[..], settings].concat(), None);
@@ -48,7 +48,7 @@ fn rejects_a_run_that_diverges_in_training() {
     assert!(!tensor.contains("evaluation") && !tensor.contains("reward"), "{tensor}");
 }
 
-/// The only step is sound; what it leads to is not.
+/// The only step is sound, but the weights that it leads to are not.
 #[test]
 fn rejects_a_run_that_diverges_in_validation() {
     let (reported, step, tensor) = divergence(&["training.steps=1"]);
@@ -108,7 +108,7 @@ fn skipping_changes_nothing_where_all_is_finite_and_survives_a_resume() {
 
     (0..6).for_each(|_| drop(trainer.advance().expect("skipped at worst")));
     let skipped = bench.steps("a").last().and_then(|row| row.skipped_steps);
-    assert!(skipped.is_some(), "the test wants skipped steps");
+    assert!(skipped.is_some(), "the test needs skipped steps");
     trainer.save_checkpoint().expect("weights are finite");
     drop(trainer);
 
@@ -119,7 +119,7 @@ fn skipping_changes_nothing_where_all_is_finite_and_survives_a_resume() {
     assert!(later >= skipped, "{later:?} after {skipped:?}");
 }
 
-/// A checkpoint from which no finite loss has been computed is not the last good one.
+/// A checkpoint from which no finite loss was computed is not the last good one.
 #[test]
 fn a_run_that_diverges_leaves_its_last_good_checkpoint() {
     let bench = Bench::new();
@@ -127,8 +127,7 @@ fn a_run_that_diverges_leaves_its_last_good_checkpoint() {
     (0..5).for_each(|_| drop(trainer.advance().expect("it goes well")));
     drop(trainer);
 
-    // What a too large rate would have done to the weights after step 5, without a word in the
-    // spec.
+    // What too large a rate would do to the weights after step 5, without a change of the spec.
     let (mut trainer, _) = bench.resume("d", &["checkpoint.every_steps=2"], None);
     assert_eq!(trainer.step(), 4);
     trainer.advance().expect("step 5");
@@ -168,7 +167,7 @@ fn rejects_a_checkpoint_of_weights_that_are_not_finite() {
     assert_eq!(trainer.last_checkpoint(), Some(1));
 }
 
-/// Nor is there a summary where the run is ended before a loss shows what has become of the model.
+/// There is also no summary if the run is ended before any loss shows the damage to the model.
 #[test]
 fn rejects_the_end_of_a_run_that_has_diverged() {
     let bench = Bench::new();
@@ -188,7 +187,7 @@ fn rejects_a_folder_that_is_there() {
     let before = std::fs::read(bench.path("a").join("summary.json")).expect("there");
     let spec = bench.spec(&[]);
     let error =
-        RunFolder::create(&bench.path("a"), &spec, &provenance()).expect_err("there already");
+        RunFolder::create(&bench.path("a"), &spec, &provenance()).expect_err("it already exists");
 
     assert!(matches!(error, TrainError::RunExists { .. }));
     assert_eq!(error.exit_code(), ExitCode::Usage);

@@ -1,5 +1,4 @@
-//! A disk that fails: at every single call of a save, in every way, the last complete checkpoint
-//! stays.
+//! A disk that fails: at every call of a save, in every way, the last complete checkpoint stays.
 
 use std::cell::Cell;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -20,18 +19,17 @@ enum Fault {
     Full,
     /// The disk has become read-only: this call and all after it fail.
     ReadOnly,
-    /// A write takes half of what it is given, and the next one fails.
+    /// A write accepts half of its bytes, and the next one fails.
     Short,
-    /// The process ends here: nothing that comes after reaches the disk, not even what was
-    /// buffered.
+    /// The process ends here: nothing after this reaches the disk, not even buffered bytes.
     Death,
 }
 
-/// The system's disk, but for one call.
+/// The system's disk, except for one call.
 #[derive(Clone)]
 struct FaultyDisk {
     fault: Fault,
-    /// Calls that succeed before.
+    /// Calls that succeed before the failure.
     left: Rc<Cell<usize>>,
     has_failed: Rc<Cell<bool>>,
 }
@@ -171,7 +169,7 @@ fn law_whatever_call_of_a_save_fails_a_complete_checkpoint_is_left() {
                 break;
             }
 
-            // A link that fails is a copy instead, and what is left over need not be removed.
+            // If a link fails, the file is copied instead, and a leftover need not be removed.
             if let Err(error) = &saved {
                 assert_eq!(error.exit_code(), ExitCode::Resources, "{run}: {error}");
                 assert!(error.to_string().contains("checkpoint"), "{run}: {error}");
@@ -184,7 +182,7 @@ fn law_whatever_call_of_a_save_fails_a_complete_checkpoint_is_left() {
             let step = found.checkpoint.expect("one is left").step();
             assert!(step == 9 || (step == 6 && saved.is_err()), "{run}: {step}, {saved:?}");
 
-            // Runs are short, but there are many; every third is taken to its end.
+            // Runs are short, but there are many, so only every third is run to its end.
             if call % 3 == 0 {
                 let (trainer, _) = bench.resume(&run, &SETTINGS, None);
                 assert_eq!(trainer.step(), step);

@@ -1,6 +1,6 @@
-//! Whether the program still gives the figures that are recorded: those of the study's runs, as far
-//! as they are cheap to run again, and those of small runs of every kind, pinned with the revision
-//! of figures that they belong to.
+//! Checks that the program still gives the recorded figures: those of the study's runs that are
+//! cheap to run again, and those of small runs of every kind. The latter are pinned with the
+//! revision of figures that they belong to.
 
 use std::path::{Path, PathBuf};
 
@@ -12,16 +12,15 @@ use dlt_train::{RunFolder, Trainer};
 use crate::bench::{Bench, losses, provenance};
 use crate::materials::{BERT, LLAMA, PICTURES, SENTENCES};
 
-/// Relative, of a loss before any step: sums in another order, as other instruction sets and
-/// candle's own operations have it. Other draws move such a loss by a thousandth at least.
+/// Relative tolerance for a loss before any step. Other instruction sets and candle's own
+/// operations sum in another order. Other random draws move such a loss by a thousandth at least.
 const FORWARD_TOLERANCE: f64 = 1e-5;
-/// The same after some steps: AdamW divides small gradients by their own size, so that rounding
-/// grows.
+/// The same after some steps. AdamW divides small gradients by their own size, so rounding grows.
 const TRAINED_TOLERANCE: f64 = 1e-3;
 
 /// Runs of the study on the shipped text whose first steps are kept.
 const RECORDED: [&str; 3] = ["conventional-1", "short-1", "reference-1"];
-/// Steps that are run again. Of those that are kept these are the first two: 1 and 4.
+/// Steps that are run again. They include the first two recorded steps, 1 and 4.
 const STEPS: usize = 4;
 
 fn recorded(run: &str) -> PathBuf {
@@ -78,9 +77,9 @@ fn steps(run: &Path) -> Vec<(usize, f64)> {
     text.lines().filter_map(step).collect()
 }
 
-/// A small run, its settings, and what it gave at [`PINNED_AT`]: the loss of the first step, that
-/// of the last one, and the loss of the kept model on validation. It is no oracle: it makes a
-/// change of figures visible.
+/// A small run, its settings, and its results at [`PINNED_AT`]: the loss of the first step, the
+/// loss of the last step, and the validation loss of the kept model. It is not an oracle; it only
+/// makes a change of figures visible.
 struct Pinned {
     name: &'static str,
     settings: &'static [&'static str],
@@ -163,7 +162,7 @@ fn the_figures_of_small_runs_are_those_of_their_revision() {
 
     for (index, pinned) in PINNED.iter().enumerate() {
         let run = format!("run-{index}");
-        // Few steps: rounding has not grown yet, and every decision has been made once.
+        // After few steps rounding has not grown yet, and every kind of decision was made once.
         let settings =
             [&["training.steps=12", "evaluation.every_steps=6"], pinned.settings].concat();
         let summary = bench.run(&run, &settings);

@@ -39,7 +39,7 @@ pub(crate) fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
-/// Inputs and targets of windows, each of which has one token more than there are inputs.
+/// Inputs and targets of windows. Each window has one token more than there are inputs.
 pub(crate) fn tokens(windows: &Value) -> (Vec<u32>, Vec<u32>) {
     let rows: Vec<_> = windows.as_array().expect("windows").iter().map(counts).collect();
     let ids = |from: usize, left: usize| -> Vec<u32> {
@@ -104,19 +104,18 @@ pub(crate) fn adamw() -> OptimizerSpec {
     }
 }
 
-/// Largest absolute value; infinite where one is not finite, because a maximum over floats passes
-/// over NaN.
+/// Largest absolute value; infinite if a value is not finite, because a maximum over floats ignores
+/// NaN.
 pub(crate) fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
-    let larger = |largest: f64, value: f64| match value.is_finite() {
-        true => largest.max(value.abs()),
-        false => f64::INFINITY,
+    let larger = |largest: f64, value: f64| {
+        if value.is_finite() { largest.max(value.abs()) } else { f64::INFINITY }
     };
     values.into_iter().fold(0.0, larger)
 }
 
-/// Largest absolute difference; infinite where a value is not finite. Of a query-key-value bias the
-/// middle third is left out: shifting all keys of a head changes no attention weight, so its true
-/// gradient is zero and AdamW makes full steps of rounding noise.
+/// Largest absolute difference; infinite if a value is not finite. The middle third of a
+/// query-key-value bias is left out: shifting all keys of a head changes no attention weight, so
+/// its true gradient is zero and AdamW makes full steps of rounding noise.
 pub(crate) fn distance(name: &str, ours: &Tensor, theirs: &Tensor) -> f64 {
     let values =
         |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");

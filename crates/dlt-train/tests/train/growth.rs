@@ -28,7 +28,7 @@ fn growth<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&GROWTH[..], more].concat()
 }
 
-/// Runs to the end; the decisions and the recording.
+/// Runs to the end. Returns the decisions and the recording.
 fn run(bench: &Bench, name: &str, settings: &[&str]) -> (Vec<DecisionRow>, Recording) {
     finish(bench.trainer(name, settings, None));
     (bench.decisions(name), bench.recording(name))
@@ -45,8 +45,8 @@ fn even_growth_halves_the_largest_group_at_its_times() {
     assert!(rows.iter().all(|row| row.untied_events == 1 && row.conflict.is_none()), "{rows:?}");
 }
 
-/// The loss before a split and right after it are the same bits, whoever chose it: the new block is
-/// a copy.
+/// The loss before a split and right after it are the same bits, whatever policy chose it, because
+/// the new block is a copy.
 #[test]
 fn law_a_split_keeps_the_function() {
     let policies = ["agent.policy=even", "agent.policy=grow", "agent.policy=random"];
@@ -86,7 +86,8 @@ fn a_split_by_gradients_says_how_much_they_disagree() {
     }
 }
 
-/// The factors of the start stay when groups change, and a run without them is another one.
+/// The residual factors of the start stay when groups change, and a run without them has other
+/// losses.
 #[test]
 fn scaled_branches_keep_the_factors_of_the_start() {
     let bench = Bench::new();
@@ -104,8 +105,7 @@ fn scaled_branches_keep_the_factors_of_the_start() {
     assert_ne!(losses(&bench.metrics("scaled")), losses(&bench.metrics("plain")));
 }
 
-/// A run that follows the recorded splits of one that gathered statistics has the same losses, bit
-/// for bit.
+/// A run that replays the splits of a run with statistics has the same losses, bit for bit.
 #[test]
 fn law_gathering_statistics_changes_no_weight() {
     let bench = Bench::new();
@@ -117,7 +117,7 @@ fn law_gathering_statistics_changes_no_weight() {
     assert_eq!(losses(&bench.metrics("grow")), losses(&bench.metrics("replay")));
 }
 
-/// Every decision that ties is measured on both sides, and undone where the loss rises by more than
+/// Every decision that ties is measured before and after, and undone if the loss rises by more than
 /// the gate.
 #[test]
 fn a_gate_undoes_what_raises_the_loss() {
@@ -164,8 +164,8 @@ fn a_gate_undoes_what_raises_the_loss() {
     assert!(refused > 0 && refused < rows.len(), "{refused} of {}", rows.len());
 }
 
-/// A gate that lets all pass measures, and changes nothing else. The random policy learns nothing
-/// from what is measured.
+/// A gate that lets all decisions pass measures them and changes nothing else. The random policy
+/// learns nothing from the measurements.
 #[test]
 fn law_a_gate_that_lets_all_pass_changes_no_weight() {
     let bench = Bench::new();
@@ -260,8 +260,8 @@ fn weights(model: &Model) -> Vec<Vec<f32>> {
     layers.collect()
 }
 
-/// A run whose steps are raised makes the splits that it has not made, at their new times, and no
-/// split twice.
+/// A run with a raised number of steps makes the splits that it has not made, at their new times,
+/// and no split twice.
 #[test]
 fn a_run_whose_steps_are_raised_splits_no_more_than_it_says() {
     let bench = Bench::new();
@@ -274,8 +274,8 @@ fn a_run_whose_steps_are_raised_splits_no_more_than_it_says() {
     assert_eq!(steps, [6, 12]);
 }
 
-/// A recording is followed under the very spec that made it, with decisions that were undone as the
-/// nothing that they were.
+/// A recording can be replayed under the spec that made it. Decisions that were undone change
+/// nothing in the replay either.
 #[test]
 fn law_a_run_that_grew_is_replayed_bit_for_bit_under_its_own_spec() {
     let swaps = [
@@ -301,7 +301,7 @@ fn law_a_run_that_grew_is_replayed_bit_for_bit_under_its_own_spec() {
     }
 }
 
-/// Two groups become one by averaging, at a constant number of groups.
+/// Two groups are merged by averaging, at a constant number of groups.
 #[test]
 fn swaps_keep_the_number_of_groups() {
     let bench = Bench::new();
@@ -324,8 +324,7 @@ fn swaps_keep_the_number_of_groups() {
     }
 }
 
-/// A layer that gains is rewarded with the fall of the loss on the very same batches, `k` steps
-/// later.
+/// A gain is the fall of the loss on the same batches, measured `k` steps later.
 #[test]
 fn a_late_gain_is_the_fall_of_the_loss_on_the_same_batches() {
     let bench = Bench::new();
@@ -339,8 +338,8 @@ fn a_late_gain_is_the_fall_of_the_loss_on_the_same_batches() {
     ];
 
     let (rows, _) = run(&bench, "late", &settings);
-    // Hardly anything is learned at this rate, so that only ties change the loss, and the same
-    // batches tell both losses.
+    // Almost nothing is learned at this rate, so only ties change the loss, and the losses of the
+    // same batches can be compared.
     for row in rows.iter().filter(|row| row.reward.is_some()) {
         let gain = row.reward.expect("rewarded");
         if row.tied_events == 0 {

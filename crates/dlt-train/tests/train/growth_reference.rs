@@ -1,5 +1,5 @@
 //! Growth from one block follows PyTorch: splits, averaged merges, a swap, a block that scatters,
-//! and the gate; and the splits that sketches find are those of exact gradients.
+//! and the gate. The splits that sketches find are those of exact gradients.
 
 use candle_core::{Device, Tensor};
 use dlt_agent::{Agent, Evidence, Measured, Occasion, Turn};
@@ -22,18 +22,19 @@ use serde_json::Value;
 use crate::bench::{Bench, finish};
 use crate::fixtures::{adamw, count, counts, distance, gpt2, json, number, tensors, tokens};
 
-/// The oracle in f32 is up to 8e-7 from itself in f64.
+/// The oracle in f32 differs by up to 8e-7 from itself in f64.
 const LOSS_TOLERANCE: f64 = 2e-5;
-/// Relative; the oracle in f32 is up to 1.2e-5 from itself in f64.
+/// Relative. The oracle in f32 differs by up to 1.2e-5 from itself in f64.
 const NORM_TOLERANCE: f64 = 2e-4;
-/// The oracle in f32 is up to 3.3e-6 from itself in f64.
+/// The oracle in f32 differs by up to 3.3e-6 from itself in f64.
 const GRADIENT_TOLERANCE: f64 = 5e-5;
-/// Twenty-four AdamW steps at 1e-2 and less; the oracle in f32 is up to 6e-7 from itself in f64.
-const WEIGHT_TOLERANCE: f64 = 2e-5;
-/// Decayed means of gradients clipped to norm 1; the oracle in f32 is up to 5e-7 from itself in
+/// Twenty-four AdamW steps at 1e-2 and less. The oracle in f32 differs by up to 6e-7 from itself in
 /// f64.
+const WEIGHT_TOLERANCE: f64 = 2e-5;
+/// Decayed means of gradients clipped to norm 1. The oracle in f32 differs by up to 5e-7 from
+/// itself in f64.
 const FIRST_MOMENT_TOLERANCE: f64 = 1e-5;
-/// Decayed means of their squares; the oracle in f32 is up to 1e-9 from itself in f64.
+/// Decayed means of their squares. The oracle in f32 differs by up to 1e-9 from itself in f64.
 const SECOND_MOMENT_TOLERANCE: f64 = 1e-7;
 
 #[test]
@@ -124,8 +125,8 @@ impl<'a> Run<'a> {
         format!("{} with {:?} kernels, step {step}", self.case["moments"], self.model.kernels())
     }
 
-    /// The decision before a step, if there is one: carried out and, where the gate refuses it,
-    /// undone.
+    /// Carries out the decision before a step, if there is one, and undoes it if the gate refuses
+    /// it.
     fn decide_before(&mut self, step: usize) {
         let Some(scripted) = self.script.iter().find(|each| count(&each["before_step"]) == step)
         else {
@@ -326,7 +327,7 @@ impl<'a> Run<'a> {
         }
 
         assert_eq!(owners.len() + 1, steps.as_object().expect("steps by owner").len());
-        // Moments that wait for their layer to be an owner again; nothing but `resume` keeps any.
+        // Moments that wait for their layer to be an owner again. Only `resume` keeps any.
         let kept = self.optimizer.slots().iter().filter(|(slot, _)| !owners.contains(slot));
         let kept: serde_json::Map<_, _> =
             kept.map(|(slot, moments)| (slot.to_string(), moments[0].step.into())).collect();
@@ -337,11 +338,13 @@ impl<'a> Run<'a> {
 
 /// Projections of each step.
 const PROJECTIONS: u64 = 300;
-/// Products of two gradients, as a share of the product of their norms: four standard errors, which
-/// are at most √2/16 over the root of three steps of 300 projections, 0.3 %.
+/// Tolerance for products of two gradients, as a share of the product of their norms: four standard
+/// errors. One error is at most √2/16 over the root of three steps of 300 projections, which is 0.3
+/// %.
 const PRODUCT_TOLERANCE: f64 = 0.012;
-/// The disagreements are 1.34 and 0.75, those of the second best splits 1.20 and 0.47. A
-/// disagreement sums cosines of both signs, whose errors partly cancel: it is up to 0.002 off.
+/// The disagreements are 1.34 and 0.75; those of the second best splits are 1.20 and 0.47. A
+/// disagreement sums cosines of both signs, whose errors partly cancel, so it is off by up to
+/// 0.002.
 const DISAGREEMENT_TOLERANCE: f64 = 0.02;
 
 #[test]
@@ -377,7 +380,7 @@ fn matches_reference_splits_of_exact_gradients_from_many_sketches() {
                 "step {step}: {ours} for {theirs}"
             );
 
-            // The best split is better than the others by more than what may be missed.
+            // The best split is better than the others by more than the tolerance.
             assert!(
                 theirs - number(&expected["next"]) > DISAGREEMENT_TOLERANCE,
                 "step {step}: {expected}"
@@ -395,7 +398,7 @@ fn matches_reference_splits_of_exact_gradients_from_many_sketches() {
 
         for projection in 0..PROJECTIONS {
             let (_, gradients) = run.gradients(step, Some(step as u64 * PROJECTIONS + projection));
-            let sketched = gradients.sketches.expect("asked for").products();
+            let sketched = gradients.sketches.expect("requested").products();
             products
                 .iter_mut()
                 .zip(sketched)
@@ -435,12 +438,12 @@ fn check_products(ours: &[f64], theirs: &Value, n_layers: usize) {
     }
 }
 
-/// Relative. Right after a split the gradients here are still added up in the blocks before it, in
-/// another order of f32.
+/// Relative. Right after a split, the gradients here are still summed in the blocks before it, in
+/// another order in f32.
 const AGAIN_TOLERANCE: f64 = 1e-5;
 
-/// What a run decides from is the mean of the products of its own batches since the last decision,
-/// each step with a projection of its own: drawn again here, the agent makes the same splits with
+/// A run decides from the mean of the products of its own batches since the last decision; each
+/// step has its own projection. They are drawn again here, and the agent makes the same splits with
 /// the same disagreement.
 #[test]
 fn a_run_splits_by_the_products_of_its_own_batches() {
@@ -522,5 +525,5 @@ fn run_products(model: &Model, windows: &Windows, chosen: &[usize], seed: u64) -
     };
 
     let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
-    gradients.sketches.expect("asked for").products()
+    gradients.sketches.expect("requested").products()
 }

@@ -7,14 +7,14 @@ use dlt_train::{MODEL_FILE, evaluation};
 use crate::bench::{Bench, losses};
 use crate::materials::{KINDS, Kind, MASKED, PICTURES, SENTENCES};
 
-/// The paper's method, and the authors' for text and for pictures.
+/// The paper's method, and the authors' methods for text and for pictures.
 const METHODS: [&[&str]; 3] = [
     &["method paper", "agent.reward=neg-loss"],
     &["method reference", "model.dropout=0.0"],
     &["method reference-vision"],
 ];
 
-/// What every method is run with here.
+/// Settings that every method is run with here.
 const SHORT: [&str; 6] = [
     "data.pipeline=stream",
     "evaluation.windows=auto",
@@ -38,8 +38,8 @@ fn settings(kind: &Kind) -> Vec<Vec<&'static str>> {
         .zip(if kind.has_classes { classes } else { none })
         .map(|(method, reward)| [kind.settings, method, &SHORT, &augment, reward].concat())
         .map(|all| {
-            // Methods have no word for what only texts have: a loss as reward stands where there
-            // are no classes.
+            // The reward of accuracy needs classes. Without them the setting is dropped, and the
+            // method's reward of a loss stays.
             let needless = |setting: &&str| kind.has_classes || !setting.contains("accuracy");
             all.into_iter().filter(needless).collect()
         })
@@ -50,8 +50,8 @@ fn key(row: &EvaluationRow) -> (f64, f64) {
     (row.accuracy.unwrap_or(0.0), -row.loss)
 }
 
-/// The kept model is that of the highest accuracy, among equal ones of the lowest loss, and of the
-/// lowest loss where there are no classes; its file gives the summary's numbers.
+/// The kept model is the one with the highest accuracy, among equals the one with the lowest loss;
+/// without classes it is the one with the lowest loss. Its file gives the numbers of the summary.
 fn check_the_kept_model(bench: &Bench, kind: &Kind, settings: &[&str], summary: &Summary) {
     let mut rows = bench.evaluations("a", record::Split::Validation);
     let last = rows.pop().expect("the kept model is evaluated last");
@@ -139,7 +139,7 @@ fn every_family_learns_under_dynamic_tying_by_both_methods() {
     }
 }
 
-/// Where the best accuracy and the lowest loss are of different steps, the accuracy chooses.
+/// If the best accuracy and the lowest loss are at different steps, the accuracy chooses the model.
 #[test]
 fn the_kept_model_is_the_most_accurate_where_classes_are_predicted() {
     let bench = Bench::new();
@@ -162,7 +162,7 @@ fn the_kept_model_is_the_most_accurate_where_classes_are_predicted() {
 
     assert_ne!(
         lowest.step, summary.best_step,
-        "the test wants a run in which the two differ: {rows:?}"
+        "the test needs a run in which the two differ: {rows:?}"
     );
 }
 
@@ -179,7 +179,7 @@ fn law_the_same_seed_gives_the_same_bits_whatever_is_learned_from() {
     }
 }
 
-/// What is hidden, cropped and flipped is drawn anew in each pass; what is evaluated never changes.
+/// Hidden tokens, crops and flips are drawn again in each pass; what is evaluated never changes.
 #[test]
 fn evaluations_of_one_model_agree_whatever_was_trained_between() {
     for kind in [MASKED, PICTURES, SENTENCES] {
@@ -205,7 +205,7 @@ fn evaluations_of_one_model_agree_whatever_was_trained_between() {
     }
 }
 
-/// A run of the head alone changes the head's weights and no others, and says so in every row.
+/// A run that trains the head alone changes only the head's weights, and every row says so.
 #[test]
 fn only_the_head_moves_where_the_head_alone_trains() {
     for kind in KINDS.into_iter().filter(|kind| kind.has_classes) {

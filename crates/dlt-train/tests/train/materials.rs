@@ -1,9 +1,9 @@
-//! What runs learn from, of every kind, and the settings of a tiny model for each.
+//! Material of every kind, and the settings of a tiny model for each.
 
 use std::fmt::Write;
 use std::path::Path;
 
-/// A kind of material with a family that learns from it. In settings `@` stands for the folder of
+/// A kind of material with a model family that learns from it. In settings `@` means the folder of
 /// the bench.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
@@ -92,10 +92,10 @@ pub(crate) const BARE: Kind = Kind {
     has_classes: true,
 };
 
-/// All of them.
+/// All kinds.
 pub(crate) const KINDS: [Kind; 7] = [BERT, MASKED, LLAMA, PICTURES, SENTENCES, PAIRS, BARE];
 
-/// Writes all that the kinds name.
+/// Writes all files that the kinds name.
 pub(crate) fn write(folder: &Path) {
     let put =
         |name: &str, content: &[u8]| std::fs::write(folder.join(name), content).expect("written");
@@ -118,8 +118,8 @@ pub(crate) fn write(folder: &Path) {
     }
 }
 
-/// Words 0 to 19 in an order in which each word nearly fixes the next, so that a model can learn
-/// it.
+/// Words 0 to 19 in an order in which each word almost determines the next, so that a model can
+/// learn it.
 fn text(words: usize) -> String {
     let mut text = String::new();
     let mut word = 1usize;
@@ -131,7 +131,7 @@ fn text(words: usize) -> String {
     text
 }
 
-/// A tokenizer file with one token a word, and some more.
+/// A tokenizer file with one token per word, and some more.
 fn tokenizer(more: &[&str]) -> String {
     let words = (0..20).map(|word| format!("w{word}"));
     let words = words.chain(["[UNK]".to_owned()]).chain(more.iter().map(|&word| word.to_owned()));
@@ -145,8 +145,8 @@ fn tokenizer(more: &[&str]) -> String {
     )
 }
 
-/// A table of GLUE's with two classes: sentences of two to eight words, of the first ten or of the
-/// last.
+/// A table like GLUE's with two classes: sentences of two to eight words, from the first ten words
+/// or from the last ten.
 fn table(first: usize, count: usize, columns: &[&str]) -> String {
     let mut table = format!("{}\tlabel\n", columns.join("\t"));
     for row in first..first + count {
@@ -164,7 +164,7 @@ fn table(first: usize, count: usize, columns: &[&str]) -> String {
     table
 }
 
-/// A record of CIFAR-10's: of three classes each is bright in a channel of its own.
+/// A record like those of CIFAR-10. Each of the three classes is bright in its own channel.
 fn picture(row: usize) -> Vec<u8> {
     let class = row * 7 % 3;
     let noise = |at: usize| ((at * at * 31 + at * 17 + row * 101) % 90) as u8;

@@ -17,7 +17,7 @@ use crate::fixtures::{count, counts, distance, frozen, gpt2, json, number, tenso
 const LOSS_TOLERANCE: f64 = 1e-4;
 /// Relative.
 const NORM_TOLERANCE: f64 = 1e-3;
-/// A few entries with next to no gradient amplify rounding: an independent simulation ends 7.3e-4
+/// A few entries with almost no gradient amplify rounding: an independent simulation ends 7.3e-4
 /// away.
 const WEIGHT_TOLERANCE: f64 = 2e-3;
 

@@ -1,5 +1,5 @@
-//! Replays follow a recording's steps, whatever the run's own clock says, and start where it
-//! starts.
+//! Replays decide at the steps of their recording, whatever the spec says, and start in its first
+//! state.
 
 use dlt_spec::ExitCode;
 use dlt_state::{Action, Recording, State};
@@ -10,8 +10,8 @@ use crate::bench::{Bench, finish, losses};
 const REPLAY: [&str; 2] = ["agent.policy=replay", "agent.recording=full"];
 const PERMUTED: [&str; 2] = ["agent.policy=permuted-replay", "agent.recording=full"];
 
-/// Replaying a run's own recording under its own seed is the run itself, bit for bit (ablation iv
-/// needs another seed to say anything).
+/// Replaying a run's own recording under its own seed gives the same run, bit for bit. (So ablation
+/// iv needs another seed to show anything.)
 #[test]
 fn law_replay_under_the_same_seed_is_the_recorded_run() {
     let bench = Bench::new();
@@ -33,8 +33,7 @@ fn law_replay_under_the_same_seed_is_the_recorded_run() {
     }
 }
 
-/// Uneven steps, among them two decisions after one and the same; nothing is decided after the last
-/// of them.
+/// Uneven steps, with two decisions after one step. Nothing is decided after the last of them.
 #[test]
 fn a_replay_decides_at_the_recorded_steps() {
     let bench = Bench::new();
@@ -90,7 +89,7 @@ fn rejects_a_recording_that_starts_elsewhere() {
     }
 }
 
-/// What a permuted replay starts in is the permuted start of the recording.
+/// A permuted replay starts in the permuted first state of the recording.
 #[test]
 fn a_permuted_replay_starts_in_the_permuted_state() {
     let recording = starting_from(&[0, 0, 0, 3]);

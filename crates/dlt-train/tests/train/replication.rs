@@ -1,4 +1,4 @@
-//! Replication without tying (DEVIATIONS row 32): moments that begin afresh, and whole runs.
+//! Replication without tying (DEVIATIONS row 32): moments that start fresh, and whole runs.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use dlt_train::optimizer::{Optimizer, ParameterMoments};
 use crate::bench::{Bench, finish, losses};
 use crate::fixtures::{adamw, gpt2};
 
-/// Each state with the layers that its decision replicates: those whose owner changes to another
+/// Each state, with the layers that its decision replicates: those whose owner changes to another
 /// layer.
 const SCRIPT: [([usize; 4], &[usize]); 7] = [
     ([0, 1, 0, 1], &[2, 3]),
@@ -41,8 +41,8 @@ fn is_zero(moments: &ParameterMoments) -> bool {
         .all(|tensor| bits(tensor).iter().all(|&bits| bits == 0))
 }
 
-/// Weights at the end of the script under a rule, where every replicated layer was seen to begin
-/// afresh and every other one to go on.
+/// Weights at the end of the script under a rule. Checks on the way that every replicated layer
+/// starts fresh and that every other one continues.
 fn weights_under(moments: Moments) -> Vec<(String, Vec<u32>)> {
     let folder = tempfile::tempdir().expect("a folder");
     let tying = TyingSpec { tie: Tie::Replicate, moments, ..Spec::default().tying };
@@ -145,7 +145,7 @@ fn a_run_that_replicates_trains_with_as_many_blocks_as_layers() {
     assert_eq!(summary.weights_gradients_moments_mb_peak, whole.weights_gradients_moments_mb_peak);
 
     let recording = bench.recording("replicated");
-    assert!(recording.event_counts().tied > 10, "the test wants tied events");
+    assert!(recording.event_counts().tied > 10, "the test needs tied events");
 
     for step in bench.steps("replicated") {
         assert_eq!(step.independent_layers, recording.state_at(step.step - 1).n_independent());
@@ -166,8 +166,8 @@ fn a_run_that_replicates_trains_with_as_many_blocks_as_layers() {
     );
 }
 
-/// A random policy does not see what becomes of the weights; they part with the first step after a
-/// tied event.
+/// A random policy does not see the weights. The weights of the two runs differ from the first step
+/// after a tied event on.
 #[test]
 fn replication_changes_what_is_trained_and_not_what_a_random_policy_decides() {
     let bench = Bench::new();

@@ -1,5 +1,5 @@
-//! Moments at rest: training with them is training without, bit for bit, and memory holds no more
-//! than it must.
+//! Moments at rest: training with them equals training without, bit for bit, and memory holds no
+//! more than it must.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -25,7 +25,7 @@ use dlt_train::{TrainError, Trainer};
 use crate::bench::{Bench, finish};
 use crate::fixtures::{adamw, gpt2};
 
-/// A model of four layers, its optimizer, and the state that it is in.
+/// A model of four layers, its optimizer, and its current state.
 struct Training {
     model: Model,
     optimizer: Optimizer,
@@ -129,7 +129,7 @@ fn law_moments_at_rest_change_no_bit_and_take_no_memory() {
 
                 assert!(resting.weights() == held.weights(), "{untie:?} {gradient:?} {owners:?}");
                 let independent: Vec<_> =
-                    (0..4).filter(|&i| resting.model.binding().is_independent(i)).collect();
+                    (0..4).filter(|&i| resting.model.binding().trains_alone(i)).collect();
                 assert_eq!(
                     resting.optimizer.slots().keys().copied().collect::<Vec<_>>(),
                     independent
@@ -186,7 +186,7 @@ fn small_moments_stay_in_memory() {
     assert_eq!(training.optimizer.slots().len(), 4);
 }
 
-/// Moments of a block are 1.2 MB, above the size from which on they rest.
+/// Moments of a block are 1.2 MB, above the size from which on they rest on disk.
 const LARGE: [&str; 8] = [
     "model.width=112",
     "tying.moments=resume",
@@ -198,10 +198,10 @@ const LARGE: [&str; 8] = [
     "checkpoint.keep_last=100",
 ];
 
-/// Files of this process without a name, in a folder.
+/// Open files of this process without a name, in a folder.
 #[cfg(target_os = "linux")]
 fn unnamed_files(folder: &Path) -> usize {
-    let open = std::fs::read_dir("/proc/self/fd").expect("Linux tells");
+    let open = std::fs::read_dir("/proc/self/fd").expect("Linux lists them");
     let targets = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
     targets
         .filter(|target| {
@@ -210,7 +210,7 @@ fn unnamed_files(folder: &Path) -> usize {
         .count()
 }
 
-/// Layers that a checkpoint has moments of, and which of them are not independent.
+/// Layers that a checkpoint holds moments of, and those among them that are not independent.
 fn saved_moments(path: &Path) -> (usize, usize) {
     let bytes = std::fs::read(path).expect("there");
     let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
@@ -266,11 +266,11 @@ fn law_a_resumed_run_with_moments_at_rest_is_the_run_left_alone() {
     bench.outcome("stopped").assert_same(&whole, "resumed with moments at rest");
 }
 
-/// The system's disk, but for calls on files without names from some on, or for a byte that it
-/// forgets.
+/// The system's disk, except that calls on files without names fail from some call on, or that it
+/// forgets a byte.
 #[derive(Clone)]
 struct WornDisk {
-    /// Calls that succeed before.
+    /// Calls that succeed before the first failure.
     left: Arc<AtomicUsize>,
     forgets: bool,
 }
@@ -361,7 +361,7 @@ impl Disk for WornDisk {
     }
 }
 
-/// Trains layer 2 by itself and then has its moments laid down.
+/// Trains layer 2 by itself, then puts its moments to rest.
 fn laid_down(place: RestingPlace) -> (Training, dlt_train::Result<()>) {
     let mut training = Training::new(Some(place), Untie::Copy, Gradient::Sum);
     let settlement = training.decide([0, 0, 2, 0]);
@@ -406,7 +406,7 @@ fn rejects_a_disk_that_fails_at_any_call_and_loses_nothing() {
 fn rejects_moments_that_do_not_read_as_they_were_written() {
     let folder = tempfile::tempdir().expect("a folder");
 
-    for (forgets, reason) in [(false, "storage"), (true, "reads otherwise")] {
+    for (forgets, reason) in [(false, "storage"), (true, "differ from those written")] {
         let disk = WornDisk::new(usize::MAX, forgets);
         let (mut training, settled) = laid_down(disk.place(folder.path()));
         settled.expect("the disk writes");

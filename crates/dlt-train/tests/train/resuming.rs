@@ -1,4 +1,4 @@
-//! A run that was stopped and taken up again is, bit for bit, the run that was left alone.
+//! A run that was stopped and resumed is, bit for bit, the run that was never stopped.
 
 use std::fs;
 
@@ -11,14 +11,15 @@ use sha2::{Digest, Sha256};
 use crate::bench::{Bench, finish};
 use crate::materials::KINDS;
 
-/// Makes so many more steps.
+/// Makes `steps` more steps.
 fn advance(trainer: &mut Trainer, steps: usize) {
     for _ in 0..steps {
         trainer.advance().expect("it does not diverge").expect("it has not ended");
     }
 }
 
-/// Runs `settings` once whole and then stopped after each of `stops`, with and without a word.
+/// Runs `settings` once as a whole, and once stopped after each of `stops`, with and without a last
+/// checkpoint.
 fn check(settings: &[&str], stops: &[usize]) {
     let bench = Bench::new();
     let recorded =
@@ -52,7 +53,8 @@ fn check(settings: &[&str], stops: &[usize]) {
             lost > 0,
             "{notices:?}"
         );
-        (trainer, done) = (resumed, stop);
+        trainer = resumed;
+        done = stop;
     }
 
     finish(trainer);
@@ -92,8 +94,8 @@ fn law_a_resumed_run_is_the_run_left_alone_under_every_reading() {
     );
 }
 
-/// What is gathered from gradients, remembered by Q or measured before a decision is there again,
-/// whenever a run stops.
+/// Statistics of gradients, the replay memory and the loss before a decision are restored, whenever
+/// a run stops.
 #[test]
 fn law_a_resumed_run_is_the_run_left_alone_while_it_grows() {
     let stops: Vec<_> = (1..=24).collect();
@@ -130,9 +132,9 @@ fn law_a_resumed_run_is_the_run_left_alone_while_it_grows() {
     check(&["tying.decide_unit=epochs", "tying.decide_every=1", "agent.policy=random"], &few);
 }
 
-/// Augmented pictures, hidden tokens, sentences of different widths: what is drawn for an example
-/// is drawn again. The stops lie on both sides of where a pass over the pictures and the sentences
-/// ends.
+/// Augmented pictures, hidden tokens, sentences of different widths: the draws for an example are
+/// the same after a stop. The stops are on both sides of the end of a pass over the pictures and
+/// the sentences.
 #[test]
 fn law_a_resumed_run_is_the_run_left_alone_whatever_it_learns_from() {
     for kind in KINDS {
@@ -161,7 +163,7 @@ fn a_run_without_a_checkpoint_begins_anew() {
     drop(trainer);
     assert!(
         bench.path("stopped").join(MODEL_FILE).exists(),
-        "the test wants a model of the lost steps"
+        "the test needs a model of the lost steps"
     );
 
     let (trainer, notices) = bench.resume("stopped", &[], None);
@@ -169,7 +171,7 @@ fn a_run_without_a_checkpoint_begins_anew() {
     assert!(!bench.path("stopped").join(MODEL_FILE).exists());
     assert!(notices.iter().any(|notice| notice.contains("metrics.jsonl")), "{notices:?}");
     finish(trainer);
-    bench.outcome("stopped").assert_same(&bench.outcome("whole"), "begun anew");
+    bench.outcome("stopped").assert_same(&bench.outcome("whole"), "started again");
 }
 
 #[test]
@@ -193,7 +195,7 @@ fn a_finished_run_goes_on_when_its_steps_are_raised() {
 
     let refused =
         bench.try_resume("short", &["training.steps=30"], None).err().expect("fewer").to_string();
-    assert!(refused.contains("40 steps are done, training.steps = 30 is fewer"), "{refused}");
+    assert!(refused.contains("40 steps are done, but training.steps is only 30"), "{refused}");
 }
 
 #[test]
@@ -223,11 +225,11 @@ fn half_lines_and_a_damaged_recording_are_mended() {
     );
 
     assert!(
-        notices.iter().any(|notice| notice.contains("states.jsonl: written anew")),
+        notices.iter().any(|notice| notice.contains("states.jsonl: written again")),
         "{notices:?}"
     );
     finish(trainer);
-    bench.outcome("stopped").assert_same(&bench.outcome("whole"), "mended");
+    bench.outcome("stopped").assert_same(&bench.outcome("whole"), "repaired");
 }
 
 #[test]
@@ -301,7 +303,7 @@ fn rejects_another_text() {
 
     let error = bench.try_resume("a", &[], None).err().expect("another text");
     assert!(matches!(error, TrainError::Resume { .. }), "{error}");
-    assert!(error.to_string().contains("the data is another one"), "{error}");
+    assert!(error.to_string().contains("the data has changed"), "{error}");
 }
 
 #[test]
@@ -352,8 +354,8 @@ fn checkpoints_come_by_steps_by_minutes_and_at_the_end() {
     assert_eq!(made("minutes", &["checkpoint.every_minutes=1e-9"]), [6, 5, 4, 3, 2, 1]);
 }
 
-/// The file as layout 2 or 1 had it: another version, in layout 1 no peaks of memory. What layout 3
-/// has besides is left out where there is none.
+/// The file as layout 2 or 1 had it: another version, and in layout 1 no peaks of memory. The other
+/// additions of layout 3 are absent from this run anyway.
 fn as_layout(version: u8, path: &std::path::Path) {
     let mut bytes = fs::read(path).expect("there");
     let find = |bytes: &[u8], what: &str| {
@@ -426,7 +428,7 @@ fn weights_are_stored_once_however_many_layers_use_them() {
     assert!(metadata["spec"].contains("[checkpoint]"));
 }
 
-/// Names and contents of the files of a folder of the bench, the lock apart.
+/// Names and contents of the files in a folder of the bench, without the lock.
 fn files(bench: &Bench, name: &str) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(bench.path(name))
         .expect("a folder")

@@ -1,5 +1,5 @@
-//! What a decision is rewarded with: the loss of the model that the decision made, on fresh
-//! training batches.
+//! The reward of a decision: the loss of the model that the decision made, on fresh training
+//! batches.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::bench::{Bench, finish};
 /// of the model before the decision, is thousands of times further away.
 const TOLERANCE: f64 = 1e-9;
 
-/// The batches that rewards are measured on, drawn anew.
+/// The batches that rewards are measured on, drawn again.
 struct RewardBatches {
     windows: Windows,
     batches: Batches,
@@ -70,7 +70,7 @@ fn reward(row: &DecisionRow) -> f64 {
     row.reward.unwrap_or_else(|| panic!("the decision after {} steps has no reward", row.step))
 }
 
-/// Carries the decision of a row out on a copy of the model as it was before.
+/// Carries out the decision of a row on a copy of the model before it.
 fn decide(model: &mut Model, from: &State, row: &DecisionRow) -> State {
     let to = State::new(row.state.clone()).expect("a state");
     let action = Action::new(row.action.clone().expect("a policy that acts")).expect("an action");
@@ -78,9 +78,9 @@ fn decide(model: &mut Model, from: &State, row: &DecisionRow) -> State {
     to
 }
 
-/// Right after tying, before a step is trained on it, with dropout off: the model of before each
-/// decision is copied, the decision carried out on the copy, and its loss measured on the stream of
-/// reward batches.
+/// The reward is measured right after tying, before the next step trains, with dropout off. The
+/// model before each decision is copied, the decision is carried out on the copy, and its loss is
+/// measured on the stream of reward batches.
 #[test]
 fn a_reward_at_once_is_that_of_the_decided_and_not_yet_trained_model() {
     for reward_batches in [1, 2] {
@@ -117,15 +117,15 @@ fn a_reward_at_once_is_that_of_the_decided_and_not_yet_trained_model() {
         assert_eq!(rewarded, 7);
         assert!(
             told_apart >= 5,
-            "the test wants decisions and steps that change the loss: {told_apart}"
+            "the test needs decisions and steps that change the loss: {told_apart}"
         );
         trainer.finish().expect("it finishes");
         assert_eq!(bench.decisions("a").len(), 7, "each decision has one row");
     }
 }
 
-/// The authors' reading: after the k steps that follow a decision, or after those that are left of
-/// them.
+/// The authors' reading: the reward is measured after the k steps that follow a decision, or after
+/// the steps that are left.
 fn check_rewards_after_steps(settings: &[&str], expected_steps: &[(usize, usize)]) {
     let bench = Bench::new();
     let base = ["agent.reward_timing=after-steps", "model.dropout=0.3", "agent.policy=random"];
@@ -170,7 +170,7 @@ fn the_last_reward_after_steps_does_not_wait_for_the_end() {
     check_rewards_after_steps(&["training.steps=14", "tying.decide_until=0.5"], &[(3, 6), (6, 9)]);
 }
 
-/// In the authors' order every reward begins a fresh shuffle.
+/// In the authors' order every reward starts a fresh shuffle.
 #[test]
 fn a_reward_of_a_sweep_is_on_the_first_batch_of_a_fresh_shuffle() {
     let bench = Bench::new();

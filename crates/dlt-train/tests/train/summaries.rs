@@ -1,4 +1,4 @@
-//! Every figure of a summary, from the rows of the metrics or counted by hand.
+//! Every figure of a summary, compared with the rows of the metrics or with a count by hand.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ fn mean(rows: &[StepRow], figure: impl Fn(&StepRow) -> usize) -> f64 {
     rows.iter().map(|row| figure(row) as f64).sum::<f64>() / rows.len() as f64
 }
 
-/// Means are over the rows of steps, ends are those of the last one.
+/// Means are over the rows of steps; figures of the end are those of the last row.
 fn check_means_and_ends(summary: &Summary, rows: &[StepRow]) {
     assert_eq!(summary.steps, rows.len());
     for (name, figure, mean_figure, end) in [
@@ -88,7 +88,7 @@ fn means_and_ends_are_those_of_the_steps() {
 
     check_means_and_ends(&summary, &rows);
     let shares = |row: &StepRow| row.distinct_layers < row.independent_layers;
-    assert!(rows.iter().any(shares), "the test wants independent layers that share storage");
+    assert!(rows.iter().any(shares), "the test needs independent layers that share storage");
 
     let once = |row: &&StepRow| row.block_parameters > row.distinct_layers * BLOCK;
     assert_eq!(rows.iter().find(once), None, "a storage counts once, however many layers train it");
@@ -130,8 +130,8 @@ fn weights_gradients_and_moments_are_counted_by_hand() {
     }
 }
 
-/// Decisions: with fresh moments, what is held is what trains; with resumed ones, the moments of
-/// every layer that has been independent stay.
+/// With fresh moments, the bytes held are those of what trains. With resumed moments, those of
+/// every layer that was ever independent stay.
 #[test]
 fn weights_gradients_and_moments_of_a_tied_run_are_those_of_its_largest_step() {
     let bench = Bench::new();
@@ -165,8 +165,8 @@ fn weights_gradients_and_moments_of_a_tied_run_are_those_of_its_largest_step() {
 
 #[test]
 fn bits_per_byte_are_the_loss_over_the_bytes_of_the_text() {
-    /// The text of the first token, which nothing predicts, may be longer or shorter than the mean:
-    /// a byte or so of several hundred.
+    /// The text of the first token, which is not predicted, can be longer or shorter than the mean:
+    /// by a byte or so of several hundred.
     const FIRST_TOKEN: f64 = 0.005;
     let bench = Bench::new();
     let summary = bench.run("a", &[]);
@@ -178,7 +178,7 @@ fn bits_per_byte_are_the_loss_over_the_bytes_of_the_text() {
     assert!(close(summary.validation_perplexity, summary.validation_loss.exp()));
 
     let bits = summary.validation_loss * row.tokens as f64 / std::f64::consts::LN_2;
-    // Words are "w0 " to "w19 ", so that bytes are several times as many as tokens.
+    // Words are "w0 " to "w19 ", so there are several times as many bytes as tokens.
     let bytes = validation.bytes() as f64 * row.tokens as f64 / validation.len() as f64;
     assert!(bytes > 3.0 * row.tokens as f64);
     assert!((summary.bits_per_byte / (bits / bytes) - 1.0).abs() < FIRST_TOKEN, "{summary:?}");
@@ -206,14 +206,15 @@ fn times_agree_with_one_another() {
     let last = bench.steps("a").pop().expect("steps");
     assert_eq!(last.tokens, 24 * 4 * 8);
 
-    // The row is written before the step's last moments have passed, which count for the summary.
+    // The row is written shortly before the step ends; the rest of its time counts for the summary
+    // only.
     assert!(rate(&summary) <= last.tokens_per_s.expect("a clock that runs"), "{last:?}");
 }
 
 #[test]
 fn perplexity_selected_on_test_is_the_smallest_of_the_test_rows() {
     let bench = Bench::new();
-    // A rate that overshoots: the last row is not the smallest.
+    // The rate is too large, so that the last row is not the smallest.
     let settings = [
         "optimizer.learning_rate=0.3",
         "evaluation.every_steps=2",
@@ -228,14 +229,14 @@ fn perplexity_selected_on_test_is_the_smallest_of_the_test_rows() {
     assert_eq!(rows.len(), 10, "one an evaluation");
     let smallest = rows.iter().map(|row| row.perplexity).min_by(f64::total_cmp);
     assert_eq!(summary.test_perplexity_selected_on_test, smallest);
-    assert!(smallest < rows.last().map(|row| row.perplexity), "the test wants one before the last");
+    assert!(smallest < rows.last().map(|row| row.perplexity), "the test needs one before the last");
     assert_eq!(summary.test_perplexity, Some(last.perplexity));
     assert!(smallest <= summary.test_perplexity);
     assert_eq!(bench.run("b", &settings[..3]).test_perplexity_selected_on_test, None);
 }
 
-/// In training a part of the validation split is enough; what is reported is all of it, its rest
-/// too.
+/// Validations in training read a part of the split. The reported figure is over all of it,
+/// including the rest after the last window.
 #[test]
 fn evaluation_of_a_subset_says_so_and_the_summary_is_of_the_whole() {
     let bench = Bench::new();
@@ -259,7 +260,7 @@ fn evaluation_of_a_subset_says_so_and_the_summary_is_of_the_whole() {
     assert_ne!(best.loss, last.loss);
 }
 
-/// Whoever stops early has a summary of what was done.
+/// A run that is stopped early has a summary of the steps done.
 #[test]
 fn a_run_that_ends_early_says_how_far_it_came() {
     let bench = Bench::new();
@@ -301,7 +302,7 @@ fn a_run_that_ends_early_says_how_far_it_came() {
 
 #[test]
 fn evaluation_batches_larger_than_the_data_are_the_data() {
-    /// Relative: a batch of another size may sum in another order, in f32.
+    /// Relative: a batch of another size can sum in another order, in f32.
     const BATCHES: f64 = 1e-6;
     let bench = Bench::new();
     let small = ["evaluation.batch=3"];

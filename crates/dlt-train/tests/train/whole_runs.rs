@@ -1,5 +1,5 @@
-//! Whole runs of a tiny model: what they leave behind, what they share with other runs, which model
-//! is kept.
+//! Whole runs of a tiny model: the files they leave, what they share with other runs, and which
+//! model they keep.
 
 use dlt_data::Split;
 use dlt_spec::record::{self, MetricRow, without_times};
@@ -27,7 +27,7 @@ fn a_run_learns_and_leaves_a_complete_folder() {
     }
 
     let files = std::fs::read_dir(bench.path("a")).expect("a folder").count();
-    assert_eq!(files, 8, "beside these only the checkpoints and the lock");
+    assert_eq!(files, 8, "besides these only the checkpoints and the lock");
 
     let losses = losses(&bench.metrics("a"));
     assert_eq!(losses.len(), 60);
@@ -45,8 +45,8 @@ fn a_run_learns_and_leaves_a_complete_folder() {
     assert_eq!(*spec, *bench.spec(&["training.steps=60"]));
 }
 
-/// Of the loss, which is one to two nats: bf16 rounds each number by up to 4e-3 of it, and not to
-/// one side.
+/// Tolerance for the loss, which is one to two nats. bf16 rounds each number by up to 4e-3 of it,
+/// up or down.
 const NARROW_TOLERANCE: f64 = 0.01;
 
 #[test]
@@ -55,8 +55,8 @@ fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
 
     for kind in [&[][..], BERT.settings, LLAMA.settings] {
         let run = |name: &str, activations: &str| {
-            // Decisions that no loss sways, so that both runs train the same layers, and small
-            // steps, so that small differences stay small.
+            // Decisions that do not depend on the loss, so that both runs train the same layers.
+            // Small steps, so that small differences stay small.
             let small =
                 ["training.steps=60", "agent.policy=random", "optimizer.learning_rate=0.002"];
             let settings = [kind, &small, &[activations]].concat();
@@ -115,7 +115,7 @@ fn metrics_agree_with_the_recorded_states() {
 
     for row in bench.metrics("a") {
         if let MetricRow::Step(step) = row {
-            // The state that step trained: the last one decided before it.
+            // The state that this step trained: the last one decided before it.
             let state: &State = recording.state_at(step.step - 1);
             assert_eq!(step.independent_layers, state.n_independent());
             independent.push(step.independent_layers as f64);
@@ -161,7 +161,7 @@ fn the_reference_method_runs_with_its_own_order_and_reports_selection_on_test() 
     ];
 
     let summary = bench.run("r", &settings);
-    let selected = summary.test_perplexity_selected_on_test.expect("asked for");
+    let selected = summary.test_perplexity_selected_on_test.expect("requested");
     assert!(selected.is_finite() && selected > 1.0);
 
     let recording = bench.recording("r");
@@ -191,7 +191,7 @@ fn micro_batches_follow_the_whole_batch() {
 #[test]
 fn the_kept_model_is_the_best_on_validation() {
     let bench = Bench::new();
-    // A rate that overshoots: the last evaluation is not the best one.
+    // The rate is too large, so that the last evaluation is not the best one.
     let settings = ["optimizer.learning_rate=0.3", "evaluation.every_steps=2", "training.steps=20"];
     let summary = bench.run("a", &settings);
     let mut rows = bench.evaluations("a", record::Split::Validation);
@@ -202,11 +202,10 @@ fn the_kept_model_is_the_best_on_validation() {
         (2..=20).step_by(2).collect::<Vec<_>>()
     );
     let best = rows.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("evaluations");
-    assert!(best.step < summary.steps, "the test wants a run whose last model is not its best");
+    assert!(best.step < summary.steps, "the test needs a run whose last model is not its best");
     assert_eq!(summary.best_step, best.step);
 
-    // The split has fewer windows than are asked for, so the best row is an evaluation of all of
-    // it.
+    // The split has fewer windows than requested, so the best row is an evaluation of all of it.
     assert_eq!((last.step, last.loss, last.tokens), (best.step, best.loss, best.tokens));
     assert_eq!(summary.validation_loss, best.loss);
 

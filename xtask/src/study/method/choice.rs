@@ -1,4 +1,4 @@
-//! Which learning rate a row is shown at: the one that is best on validation.
+//! The learning rate at which a page shows a row: the one that is best on validation.
 
 use std::collections::BTreeSet;
 
@@ -27,8 +27,8 @@ pub(crate) fn group<'a>(view: &View<'a>, what: What, pace: Pace) -> Group<'a> {
     view.group(Subject::Method, Row::Method(Point { what, pace }))
 }
 
-/// The best of those rates that have a finished run. Rates are compared on the seeds that all of
-/// these have; where there is no such seed, on all that each has.
+/// The best of the rates that have a finished run. Rates are compared on the seeds that all of them
+/// have. If there is no such seed, each rate counts with all of its seeds.
 pub(crate) fn choose<'a>(view: &View<'a>, what: What) -> Option<Choice<'a>> {
     let groups: Vec<(Pace, Group<'a>)> =
         what.paces().iter().map(|&pace| (pace, group(view, what, pace))).collect();
@@ -46,7 +46,7 @@ pub(crate) fn choose<'a>(view: &View<'a>, what: What) -> Option<Choice<'a>> {
         Mean::of(values).map_or(f64::INFINITY, |mean| mean.mean)
     };
 
-    // Of equals the middle rate.
+    // Of equal rates the middle one wins, so that the choice does not depend on their order.
     let rank = |(pace, group): &(Pace, Group<'_>)| (mean(group), *pace != Pace::Once);
     let best = there.into_iter().min_by(|one, other| {
         let one = rank(one);
@@ -63,7 +63,7 @@ impl<'a> Chosen<'a> {
         Self(rows(view.plan.scale).into_iter().filter_map(|what| choose(view, what)).collect())
     }
 
-    /// In the order of the page.
+    /// The choices in the order of the page.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Choice<'a>> {
         self.0.iter()
     }
@@ -72,8 +72,8 @@ impl<'a> Chosen<'a> {
         self.all().find(|choice| choice.what == what)
     }
 
-    /// The fixed sharing that is best on validation, among those that hold no more than `blocks` in
-    /// the mean.
+    /// The fixed sharing that is best on validation, among those that hold no more than `blocks`
+    /// block parameters in the mean.
     pub(crate) fn best_fixed(&self, blocks: f64) -> Option<&Choice<'a>> {
         let mean = |choice: &Choice<'_>, of: Quantity| {
             choice.group.mean(of).map_or(f64::INFINITY, |one| one.mean)
@@ -98,8 +98,9 @@ fn seed(done: &Done) -> u64 {
 }
 
 impl Choice<'_> {
-    /// The rate, and what the choice lacks: `2e-3 (the highest)`,
-    /// `1e-3 (5e-4, 2e-3 without result)`.
+    /// The rate, and the rates that have no result: `2e-3 (the highest)`,
+    /// `1e-3 (5e-4, 2e-3 without result)`. `(the lowest)` and `(the highest)` say that a rate beyond
+    /// the tried ones may be better.
     pub(crate) fn rate(&self) -> String {
         let own = || self.group.done.first()?.settings.get("optimizer.learning_rate").cloned();
         if self.what.method().is_none() {
@@ -117,10 +118,12 @@ impl Choice<'_> {
 
         let missing: Vec<&str> = self.missing.iter().map(|pace| pace.text()).collect();
 
-        match missing.is_empty() {
-            true if self.what.paces().len() > 1 => format!("{}{edge}", self.pace.text()),
-            true => self.pace.text().to_owned(),
-            false => format!("{} ({} without result)", self.pace.text(), missing.join(", ")),
+        if !missing.is_empty() {
+            format!("{} ({} without result)", self.pace.text(), missing.join(", "))
+        } else if self.what.paces().len() > 1 {
+            format!("{}{edge}", self.pace.text())
+        } else {
+            self.pace.text().to_owned()
         }
     }
 }

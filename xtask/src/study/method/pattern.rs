@@ -1,4 +1,4 @@
-//! Fixed sharings among any number of groups.
+//! Fixed sharings with any number of groups.
 
 /// Which layers share a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -7,9 +7,9 @@ pub(crate) enum Pattern {
     Neighbours,
     /// Layer i with layer i + N.
     Cycle,
-    /// There and back: 0 1 2 2 1 0.
+    /// Forward and back: 0 1 2 2 1 0.
     Reversed,
-    /// The first and the last layer alone, runs of neighbours between them.
+    /// The first and the last layer on their own, with runs of neighbours between them.
     FreeEnds,
 }
 

@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::choice::choose;
 use super::{Pace, Point, Setup, What, rows};
-use crate::study::grid::place;
+use crate::study::grid::grid_entry;
 use crate::study::row::Row;
 use crate::study::scale::Scale;
 use crate::study::sheet::Mean;
 use crate::study::subject::Subject;
 use crate::study::view::View;
 
-/// Its name beside the figures, without an ending.
+/// Name of the file next to the figures, without an ending.
 pub(crate) const NAME: &str = "method-tradeoff";
 const SCHEMA: u32 = 1;
 
@@ -23,21 +23,21 @@ pub(crate) fn path(figures: &Path) -> PathBuf {
     figures.join(NAME).with_extension("json")
 }
 
-/// The file.
+/// The contents of the file.
 #[derive(Serialize)]
 struct Tradeoff {
     schema: u32,
     title: String,
     x: &'static str,
     y: &'static str,
-    /// Points that belong together, in the order of the legend.
+    /// Groups of points, in the order of the legend.
     series: Vec<Series>,
 }
 
 #[derive(Serialize)]
 struct Series {
     name: String,
-    /// Whether a line joins its points.
+    /// Whether a line joins the points.
     is_line: bool,
     points: Vec<Spot>,
 }
@@ -51,7 +51,8 @@ struct Spot {
     most: f64,
 }
 
-/// Every row that has been run, at its best rate; `None` while there is none.
+/// The text of the file, with every row that has been run, at its best rate. `None` while there is
+/// no such row.
 pub(crate) fn text(view: &View<'_>) -> Option<String> {
     let setup = Setup::of(view.plan.scale)?;
     let whole = whole(view.plan.scale)?;
@@ -68,10 +69,10 @@ pub(crate) fn text(view: &View<'_>) -> Option<String> {
     let rows = rows(view.plan.scale);
     let mut series = Vec::new();
 
-    for kind in Kind::ALL {
-        let of_kind = rows.iter().filter(|&&what| Kind::of(what) == kind);
-        let points: Vec<Spot> = of_kind.filter_map(|&what| spot(what, what.name())).collect();
-        series.push(Series { name: kind.name().to_owned(), is_line: false, points });
+    for family in RowFamily::ALL {
+        let members = rows.iter().filter(|&&what| RowFamily::of(what) == family);
+        let points: Vec<Spot> = members.filter_map(|&what| spot(what, what.name())).collect();
+        series.push(Series { name: family.name().to_owned(), is_line: false, points });
     }
 
     for &width in setup.widths() {
@@ -86,7 +87,7 @@ pub(crate) fn text(view: &View<'_>) -> Option<String> {
     let tradeoff = Tradeoff {
         schema: SCHEMA,
         title: format!("Perplexity against block parameters, scale {}", view.plan.scale.name()),
-        x: "trainable block parameters, mean over training, of conventional",
+        x: "trainable block parameters, mean over training, share of conventional",
         y: "perplexity, test",
         series,
     };
@@ -102,17 +103,18 @@ fn depth(what: What) -> String {
     }
 }
 
-/// Block parameters of the conventional model with all its layers, which a row with fewer layers
-/// does not say.
+/// Block parameters of the conventional model with all of its layers. It comes from the spec, because
+/// the summary of a row with fewer layers only has that row's number.
 pub(crate) fn whole(scale: Scale) -> Option<f64> {
     let point = Point { what: What::Conventional, pace: Pace::Once };
-    let cell = place(Subject::Method, Row::Method(point), 1, scale).cell()?;
+    let cell = grid_entry(Subject::Method, Row::Method(point), 1, scale).cell()?;
     let model = &cell.spec().ok()?.model;
     Some((block_parameters(model)? * model.layers) as f64)
 }
 
+/// Rows that are one series of the figure.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RowFamily {
     MainJob,
     Growth,
     Walk,
@@ -121,7 +123,7 @@ enum Kind {
     Conventional,
 }
 
-impl Kind {
+impl RowFamily {
     const ALL: [Self; 6] =
         [Self::MainJob, Self::Growth, Self::Walk, Self::Fixed, Self::Paper, Self::Conventional];
 

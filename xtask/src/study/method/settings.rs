@@ -8,14 +8,15 @@ use crate::study::scale::Scale;
 use crate::study::subject::Subject;
 
 const CONVENTIONAL: [&str; 2] = ["agent.policy=none", "tying.initial=independent"];
-/// A rate by the number of a block's uses, without which sharing loses.
+/// Divides the rate of a block by the number of its uses. Without it, sharing loses.
 const RATE: &str = "tying.group_rate=inverse";
 const TIED: &str = "tying.initial=tied";
-/// A part of a group that is split goes on with the group's moments.
+/// The parts of a split group continue with the group's moments.
 const INHERIT: &str = "tying.moments=inherit";
-/// Changes that tie are averaged, and undone where the loss rises by more than this.
+/// A change that ties layers averages their blocks, and is undone if the loss rises by more than the
+/// gate.
 const GATED: [&str; 2] = ["tying.merge=average", "tying.gate=0.02"];
-/// The Q-learning agent with what tens of decisions can teach it.
+/// Settings with which the Q-learning agent can learn from tens of decisions.
 const LEARNING: [&str; 9] = [
     "agent.policy=q",
     "agent.reward=gain",
@@ -27,12 +28,12 @@ const LEARNING: [&str; 9] = [
     "agent.gamma=0.5",
     "agent.state_scaling=unit",
 ];
-/// Between which shares of training random times are drawn: around the mean of growth's, so that
-/// the mean size is the same in expectation.
+/// Random times are drawn between these shares of training. Their mean is the mean of growth's
+/// times, so that the expected mean size is the same.
 const ANYWHERE: [f64; 2] = [0.1, 0.7];
 
 impl Point {
-    /// What it changes of its method.
+    /// The settings that it changes of its method.
     pub(crate) fn settings(self, scale: Scale, seed: u64) -> Vec<Setting> {
         let Some(setup) = Setup::of(scale) else { return Vec::new() };
         let mut settings = Vec::new();
@@ -121,7 +122,7 @@ impl Point {
         }
     }
 
-    /// The row whose run this one follows.
+    /// The row whose run this one needs.
     pub(crate) fn needed(self) -> Option<Self> {
         match self.what {
             What::PaperShallow => Some(Self { what: What::Paper, ..self }),
@@ -135,7 +136,7 @@ fn fixed(settings: &[&str]) -> Vec<Setting> {
     settings.iter().map(|&one| Setting::fixed(one)).collect()
 }
 
-/// Conventional training of another depth and, where it is said, width.
+/// Conventional training of another depth and, if given, another width.
 fn sized(layers: usize, width: Option<u16>) -> Vec<Setting> {
     let mut settings = fixed(&CONVENTIONAL);
     settings.push(Setting::fixed(format!("model.layers={layers}")));
@@ -143,13 +144,13 @@ fn sized(layers: usize, width: Option<u16>) -> Vec<Setting> {
     settings
 }
 
-/// A rate that rises from 0 until growth's last split, which is as near as a schedule for the whole
-/// model comes.
+/// A rate that rises from 0 until growth's last split. It is the closest that a schedule for the
+/// whole model comes to growth's rates, see `LEFT_OUT`.
 fn warm(setup: &Setup) -> Vec<Setting> {
     fixed(&[&format!("optimizer.warmup_steps={}", setup.warm_steps)])
 }
 
-/// Times of splits by chance, in hundredths of training, rising.
+/// Random times of splits as shares of training, rising, in steps of 0.01.
 fn times(count: usize, seed: u64) -> Vec<f64> {
     let [from, to] = ANYWHERE.map(|share| (100.0 * share) as u64);
     let mut state = seed;
@@ -160,7 +161,7 @@ fn times(count: usize, seed: u64) -> Vec<f64> {
     hundredths.into_iter().map(|one| one as f64 / 100.0).collect()
 }
 
-/// SplitMix64: a stream of numbers by seed, the same everywhere.
+/// SplitMix64: a stream of numbers that depends only on the seed, the same on every machine.
 fn draw(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;

@@ -1,13 +1,13 @@
-//! What a perplexity is worth: the parameters of a conventional model that has it.
+//! What a perplexity is worth: the parameters of a conventional model with that perplexity.
 
 use std::fmt;
 
-/// Conventional models by their parameters: each larger one has a lower perplexity. What is larger
-/// and no better is left out, so that the line has one answer for a perplexity.
+/// Conventional models by their parameters. Each larger model has a lower perplexity: a larger model
+/// that is no better is left out, so that the curve has one answer for a perplexity.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Curve(Vec<(f64, f64)>);
 
-/// Parameters of the conventional model of a perplexity.
+/// Parameters of the conventional model with a given perplexity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Worth {
     /// Fewer than the smallest that was trained.
@@ -18,7 +18,8 @@ pub(crate) enum Worth {
 }
 
 impl Curve {
-    /// Of parameters and perplexities; `None` without two models that differ in both.
+    /// The curve through pairs of parameters and perplexity. `None` without two models that differ in
+    /// both.
     pub(crate) fn of(points: impl IntoIterator<Item = (f64, f64)>) -> Option<Self> {
         let is_sound = |&(parameters, perplexity): &(f64, f64)| {
             parameters > 0.0 && parameters.is_finite() && perplexity > 0.0 && perplexity.is_finite()
@@ -36,7 +37,7 @@ impl Curve {
         (curve.len() > 1).then_some(Self(curve))
     }
 
-    /// Interpolated between neighbours, logarithms of both; never beyond the ends.
+    /// Interpolates between neighbours, in the logarithms of both, and never extrapolates.
     pub(crate) fn worth(&self, perplexity: f64) -> Option<Worth> {
         let first = self.0.first()?;
         let last = self.0.last()?;

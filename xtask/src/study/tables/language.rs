@@ -47,7 +47,7 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
     let mut grid = Grid { caption: "In the paper's layout".to_owned(), heads, rows: Vec::new() };
     let random = "Random policy (ours)";
 
-    // Metric, method, row, the paper's value, ours.
+    // Metric, method, row, the paper's value, ours, decimals.
     type Line = (&'static str, &'static str, Row, fn(&Language) -> &'static str, Quantity, usize);
     let lines: [Line; 11] = [
         (
@@ -110,9 +110,10 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
         for corpus in Corpus::ALL {
             cells.push(of_paper(&(table.paper)(corpus)).to_owned());
             let group = view.group((table.subject)(corpus), row);
-            cells.push(match group.done.is_empty() {
-                true => group.missing,
-                false => mean_text(&group, quantity, decimals),
+            cells.push(if group.done.is_empty() {
+                group.missing
+            } else {
+                mean_text(&group, quantity, decimals)
             });
         }
 
@@ -151,8 +152,8 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
     sheet.introduction.push(HOW_TO_READ.to_owned());
     if view.plan.scale == Scale::Laptop {
         sheet.introduction.push(
-            "Times per epoch were measured beside other work, so that only their order of magnitude counts; the speed of a \
-             step against PyTorch is in data/results/bench."
+            "Times per epoch were measured while the machine did other work, so only their order of \
+             magnitude counts. data/results/bench compares the speed of a step with PyTorch."
                 .to_owned(),
         );
     }
@@ -221,10 +222,11 @@ fn is_left_out(view: &View<'_>, subject: Subject, row: Row) -> bool {
     subject != Subject::Shakespeare && view.plan.scale != Scale::Paper && !ROWS.contains(&row)
 }
 
-const RULES: &str = "Each row is the full method (`--method paper`) with the settings of its spec changed that `cells.jsonl` \
-    names. (i) has the number of layers that seed's full method had independent at its end; (iii) and (iv) follow its recorded \
-    decisions under another root seed, since with the same one (iv) would be the same run; \"settings for short runs\" are the \
-    preset `shakespeare-12`'s.";
+const RULES: &str = "Each row is the full method (`--method paper`) with some settings changed; \
+    `cells.jsonl` names them. Row (i) has as many layers as the full method of the same seed had \
+    independent at its end. Rows (iii) and (iv) follow its recorded decisions under another root seed, \
+    because with the same seed (iv) would be the same run. \"Settings for short runs\" are those of \
+    `--method short`.";
 
 fn figures(
     view: &View<'_>,

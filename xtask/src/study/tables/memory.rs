@@ -8,19 +8,21 @@ use crate::study::sheet::{Grid, Mean, Sheet};
 use crate::study::subject::Subject;
 use crate::study::view::{Quantity, View};
 
-/// Rows of a subject: where a step takes minutes, without the random policy, whose memory is that
-/// of its states.
+/// Rows of a subject. The paper's size leaves out the random policy, because a step takes minutes
+/// there, and memory depends only on the states.
 fn rows(subject: Subject) -> &'static [Row] {
     let all = &[Row::Conventional, Row::Full, Row::Random];
     if subject == Subject::MemoryPaper { &all[..2] } else { all }
 }
 
-/// As `dlt inspect --memory` names it.
+/// The state of conventional training, under the name that `dlt inspect --memory` gives it.
 const CONVENTIONAL: &str = "no layer tied";
 
 pub(super) fn table(view: &View<'_>) -> Sheet {
-    let mut paper =
-        Grid::new("The paper's (48 layers of width 1,600)", &["", "Conventional", "Ours", "share"]);
+    let mut paper = Grid::new(
+        "In the paper (48 layers of width 1,600)",
+        &["", "Conventional", "Ours", "share"],
+    );
     for (name, [conventional, ours]) in
         ["Peak memory, MB", "Average memory, MB"].into_iter().zip(paper::MEMORY)
     {
@@ -43,9 +45,9 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
         title: "Table 3: memory during training".to_owned(),
         introduction: vec![
             view.plan.scale.sentence().to_owned(),
-            "Resident memory of the process as the system counts it, in 10^6 bytes, over all steps: more than the paper's \
-             figures, which leave activations out. Beside it weights, gradients and moments alone, which is what the paper's \
-             code counts."
+            "Resident memory is what the system counts for the process, in 10^6 bytes, over all steps. \
+             It is more than the paper's figures, which leave out activations. The columns for weights, \
+             gradients and moments show what the authors' code counts."
                 .to_owned(),
         ],
         grids: vec![paper, grid(view, Subject::Memory, small), grid(view, Subject::MemoryPaper, large)],
@@ -55,8 +57,8 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
 
     sheet.notes.insert(
         0,
-        "Rows that are predicted say so: training without tying at the paper's size needs more memory in f32 than the \
-         machine has. How a prediction compares with a measurement is in data/results/memory."
+        "Predicted rows say so: training without tying at the paper's size needs more memory in f32 \
+         than the machine has. data/results/memory compares predictions with measurements."
             .to_owned(),
     );
 
@@ -79,11 +81,11 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
         &[
             "",
             "resident, peak",
-            "of conventional",
+            "share of conventional",
             "resident, mean",
-            "of conventional",
+            "share of conventional",
             "weights + gradients + moments, peak",
-            "of conventional",
+            "share of conventional",
             "distinct layers, most at the end",
             "steps",
         ],

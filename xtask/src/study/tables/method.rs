@@ -47,7 +47,7 @@ fn peak_memory(done: &Done) -> f64 {
     done.summary.peak_rss_mb.unwrap_or(f64::NAN)
 }
 
-/// Training, decisions and rewards, in milliseconds a step.
+/// Time of training, decisions and rewards, in milliseconds per step.
 fn step_ms(done: &Done) -> f64 {
     1e3 * done.summary.elapsed_training_s / done.summary.steps.max(1) as f64
 }
@@ -64,7 +64,8 @@ fn last_to_best(done: &Done) -> f64 {
     done.last_to_best.unwrap_or(f64::NAN)
 }
 
-/// How far training went beyond its best, without which nothing is said about the paper's regime.
+/// How far conventional training went past its best. The paper's regime is one that goes past it, so
+/// a page has to say whether its runs do.
 fn past_best(conventional: &Choice<'_>) -> Option<String> {
     let group = &conventional.group;
     let last = group.mean(last_to_best).filter(|mean| mean.mean.is_finite())?;
@@ -72,8 +73,8 @@ fn past_best(conventional: &Choice<'_>) -> Option<String> {
     let steps = group.done.first()?.summary.steps;
 
     Some(format!(
-        "Conventional training at its best rate is best on validation after {:.0} of {steps} steps, in the mean; its \
-         perplexity after the last step is {} times the best.",
+        "At its best rate, conventional training is best on validation after {:.0} of {steps} steps, \
+         in the mean. Its perplexity after the last step is {} times the best.",
         best.mean,
         last.text(3)
     ))
@@ -93,7 +94,7 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
             "block parameters, share of conventional, mean",
             "end",
             "peak memory, MB",
-            "time a step, of conventional",
+            "time per step, share of conventional",
             "conventional model of equal perplexity: block parameters, millions",
             "all parameters, millions",
         ],
@@ -165,7 +166,7 @@ fn why_missing(view: &View<'_>, what: What) -> String {
     whys.join("; ")
 }
 
-/// The conventional models that a perplexity is valued by.
+/// The curve of the conventional models that value a perplexity.
 fn curve(view: &View<'_>, parameters: Quantity) -> Option<Curve> {
     let sizes = Setup::of(view.plan.scale)?.sizes();
     let point = |what: What| {
@@ -176,11 +177,10 @@ fn curve(view: &View<'_>, parameters: Quantity) -> Option<Curve> {
     Curve::of(sizes.into_iter().filter_map(point))
 }
 
-/// What a method has to beat: conventional training, chance under the same rules, the best fixed
-/// sharing.
+/// What a method has to beat: conventional training, its random twin and the best fixed sharing.
 fn rivals(chosen: &Chosen<'_>) -> Grid {
     let mut grid = Grid::new(
-        "Against what a method has to beat: validation, then test",
+        "Compared with what a method has to beat: validation, then test",
         &[
             "",
             "conventional training",
@@ -204,7 +204,7 @@ fn rivals(chosen: &Chosen<'_>) -> Grid {
             })
         };
 
-        // Equal sizes differ by the rounding of a mean.
+        // A margin, because means of equal sizes can differ by rounding.
         let blocks = own.mean(blocks_mean).map_or(0.0, |mean| mean.mean * (1.0 + 1e-6));
         grid.push([
             choice.what.label(),
@@ -218,8 +218,8 @@ fn rivals(chosen: &Chosen<'_>) -> Grid {
     grid
 }
 
-/// `-7.1 % apart, -6.5 % overlapping`: on validation and on test, and whether the ranges over seeds
-/// have a value in common.
+/// `-7.1 % apart, -6.5 % overlapping`: the difference on validation, then on test, and whether the
+/// ranges over seeds overlap.
 fn versus(own: &Group<'_>, other: &Group<'_>) -> String {
     let on = |of: Quantity| {
         let difference = own.above(other, of);
@@ -249,7 +249,7 @@ fn rates(view: &View<'_>) -> Grid {
     grid
 }
 
-/// The conventional models by which a perplexity is valued.
+/// A table of the conventional models that value a perplexity.
 fn sizes(view: &View<'_>, setup: &Setup) -> Grid {
     let heads: Vec<String> = setup.widths().iter().map(|width| format!("width {width}")).collect();
     let heads: Vec<&str> = ["layers"].into_iter().chain(heads.iter().map(String::as_str)).collect();
@@ -261,14 +261,12 @@ fn sizes(view: &View<'_>, setup: &Setup) -> Grid {
     for &layers in setup.depths() {
         let at = |&width: &u16| {
             let group = group(view, What::Size { layers, width }, Pace::Once);
-            match group.done.is_empty() {
-                true => group.missing,
-                false => format!(
-                    "{}, {}",
-                    mean_text(&group, test_perplexity, 1),
-                    mean_text(&group, block_parameters_mean, 2)
-                ),
+            if group.done.is_empty() {
+                return group.missing;
             }
+
+            let perplexity = mean_text(&group, test_perplexity, 1);
+            format!("{perplexity}, {}", mean_text(&group, block_parameters_mean, 2))
         };
 
         grid.push([layers.to_string()].into_iter().chain(setup.widths().iter().map(at)));
@@ -291,7 +289,7 @@ fn figures(view: &View<'_>) -> Vec<Figure> {
     let of = |point: Point| {
         quantities.map(|(name, of)| {
             let figure = view.figure(Subject::Method, Row::Method(point), name, None, of);
-            // A run that does not say it has no figure.
+            // A quantity that no run recorded is NaN, which JSON cannot hold: such a figure is absent.
             let is_said = figure.mean.is_some_and(f64::is_finite);
             if is_said { figure } else { Figure { mean: None, least: None, most: None, ..figure } }
         })
@@ -300,20 +298,22 @@ fn figures(view: &View<'_>) -> Vec<Figure> {
     points(view.plan.scale).into_iter().flat_map(of).collect()
 }
 
-/// As a group says it whose seeds have all not been run.
+/// What a group says if none of its seeds has been run.
 const NOT_RUN: &str = "not run yet";
-const HOW_CHOSEN: &str = "Each row is shown at that of its learning rates (5e-4, 1e-3, 2e-3) that is best on validation, \
-    compared on the seeds that all of its rates have; the rate is named, and also where it is the lowest or the highest that \
-    was tried. All rows train on the same number of tokens. Every row but the main job itself is `--method paper` with the \
-    settings that `cells.jsonl` names. Values are means over seeds, with the least and the most.";
-const HOW_VALUED: &str = "The last two columns say how large a conventional model with the same perplexity on test is: \
-    interpolated in logarithms between the conventional models at the end of this page, each with one seed and the rate 1e-3, \
-    a larger one that is no better left out. Beyond the smallest and the best of them nothing is interpolated.";
-const HOW_TIMED: &str = "Times are those of the machine at that time, beside other work; the speed of a step is measured in \
-    data/results/bench.";
-const HOW_COMPARED: &str = "Differences are those of means: a negative one is a lower perplexity. \"Apart\" says that the \
-    ranges over seeds have no value in common. The random twin of a method has the same times, merges and gate, and draws what \
-    it changes by chance.";
+const HOW_CHOSEN: &str = "Each row is shown at the learning rate (of 5e-4, 1e-3 and 2e-3) that is best \
+    on validation. Rates are compared on the seeds that all rates of the row have. The page names the \
+    rate, and says whether it is the lowest or the highest that was tried. All rows train on the same \
+    number of tokens. Every row except those of the main job is `--method paper` with the settings \
+    that `cells.jsonl` names. Values are means over seeds, with the least and the most in brackets.";
+const HOW_VALUED: &str = "The last two columns say how large a conventional model with the same \
+    perplexity on test is. They interpolate, in logarithms, between the conventional models at the end \
+    of this page. Each of those has one seed and the rate 1e-3. A larger model that is no better is \
+    left out. Nothing is extrapolated beyond the smallest and the best of them.";
+const HOW_TIMED: &str = "Times were measured while the machine did other work. data/results/bench \
+    measures the speed of a step.";
+const HOW_COMPARED: &str = "Differences are between means: a negative one is a lower perplexity. \
+    \"Apart\" says that the ranges over seeds have no value in common. The random twin of a method has \
+    the same times, merges and gate, but draws its changes at random.";
 
 #[cfg(test)]
 mod tests {

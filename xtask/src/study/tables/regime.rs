@@ -1,5 +1,5 @@
-//! Where tying pays: validation perplexity over learning rate, steps between decisions and share of
-//! training in which they are made.
+//! Where tying pays: validation perplexity by learning rate, steps between decisions, and share of
+//! training with decisions.
 
 use super::{floor_of, independent_mean, validation_perplexity};
 use crate::study::row::{Rate, Regime, Row, Who};
@@ -24,7 +24,7 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
 
     let mut perplexity = Grid::new("Perplexity on validation", &heads);
-    let mut share = Grid::new("The same, above conventional training at the same rate", &heads);
+    let mut share = Grid::new("Difference from conventional training at the same rate", &heads);
     let mut layers = Grid::new("Independent layers, mean over training", &heads);
     let group = |who, rate, every, until| {
         view.group(Subject::Regime, Row::Regime(Regime { who, rate, every, until }))
@@ -64,8 +64,8 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
 
     let mut introduction = vec![
         view.plan.scale.sentence().to_owned(),
-        "The model of the main job under `--method paper`, with one seed a point: differences of a few hundredths are chance. \
-         k is the number of steps between decisions."
+        "The model is that of the main job under `--method paper`. Each point has one seed, so \
+         differences of a few percent are chance. k is the number of steps between decisions."
             .to_owned(),
     ];
 

@@ -1,4 +1,4 @@
-//! Tables 5 and 6: classes.
+//! Tables 5 and 6: tasks with classes.
 
 use super::{
     HOW_TO_READ, details, floor, independent_end, independent_mean, mean_text, parameters_end,
@@ -8,7 +8,7 @@ use crate::study::paper;
 use crate::study::record::Done;
 use crate::study::row::Row;
 use crate::study::sheet::{Grid, Sheet};
-use crate::study::subject::{Subject, Task};
+use crate::study::subject::{GlueTask, Subject};
 use crate::study::view::{Quantity, View};
 
 const OF_VISION: [Row; 5] =
@@ -43,9 +43,10 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
         let mut cells = vec![name.to_owned(), conventional.to_owned(), ours.to_owned()];
         for row in [Row::Conventional, Row::Full, Row::Random] {
             let group = view.group(subject, row);
-            cells.push(match group.done.is_empty() {
-                true => group.missing,
-                false => mean_text(&group, quantity, decimals),
+            cells.push(if group.done.is_empty() {
+                group.missing
+            } else {
+                mean_text(&group, quantity, decimals)
             });
         }
 
@@ -97,7 +98,7 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
 
 pub(super) fn glue(view: &View<'_>) -> Sheet {
     let mut grid = Grid::new(
-        "In the paper's layout: accuracy on validation, which is GLUE's own",
+        "In the paper's layout: accuracy on GLUE's own validation split",
         &[
             "",
             "Conventional, paper",
@@ -106,8 +107,8 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             "Conventional, here",
             "Full method, here",
             "Random policy, here",
-            "Full to conventional",
-            "Full to random",
+            "Full minus conventional",
+            "Full minus random",
         ],
     );
 
@@ -126,7 +127,7 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
     );
 
     let mut figures = Vec::new();
-    for task in Task::ALL {
+    for task in GlueTask::ALL {
         let subject = Subject::Glue(task);
         let [conventional, full, random] = OF_GLUE.map(|row| view.group(subject, row));
         let [of_conventional, of_ours] = paper::glue(task).map(|accuracy| format!("{accuracy:.3}"));
@@ -233,7 +234,7 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
         introduction: vec![
             view.plan.scale.sentence().to_owned(),
             format!(
-                "The models that are fine-tuned are those of `{}`; parameters and layers are theirs.",
+                "The models of `{}` are fine-tuned. Parameters and layers are those of these models.",
                 pretrained.name()
             ),
         ],

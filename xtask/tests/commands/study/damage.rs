@@ -1,4 +1,4 @@
-//! What is there already is of other settings, somebody else's, or damaged.
+//! Existing results with other settings, of somebody else, or damaged.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{RUNS, Study, row};
 
-/// Changes a file of JSON of the runs.
+/// Changes a JSON file of the runs.
 fn change(study: &Study, path: &str, with: impl FnOnce(&mut Value)) {
     let path = study.path(RUNS).join(path);
     let mut value: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -14,7 +14,7 @@ fn change(study: &Study, path: &str, with: impl FnOnce(&mut Value)) {
     fs::write(path, value.to_string()).unwrap();
 }
 
-/// The arguments of a run of more steps.
+/// Changes arguments to those of a run with more steps.
 fn of_more_steps(arguments: &mut Value) {
     let words = arguments.as_array_mut().unwrap();
     let steps = words.iter_mut().find(|word| *word == "training.steps=12").unwrap();
@@ -22,12 +22,12 @@ fn of_more_steps(arguments: &mut Value) {
 }
 
 #[test]
-fn a_cell_of_other_settings_is_set_aside_with_what_follows_it_and_run_anew() {
+fn a_cell_of_other_settings_is_set_aside_with_what_follows_it_and_run_again() {
     let study = Study::new();
     let arguments = ["ablation", "--only", "iii,vii"];
     let table = study.succeed(&arguments);
 
-    // As if they had been run when the grid asked for more steps of the full method.
+    // As if they had run when the grid had more steps for the full method.
     change(&study, "shakespeare/full-1.cell.json", |note| of_more_steps(&mut note["arguments"]));
     change(&study, "shakespeare/iii-1.cell.json", |note| {
         of_more_steps(&mut note["needs"]["shakespeare/full-1"])
@@ -45,12 +45,11 @@ fn a_cell_of_other_settings_is_set_aside_with_what_follows_it_and_run_anew() {
     assert_eq!(study.read("shakespeare/iii-1.before-1/metrics.jsonl").lines().count(), 5);
 
     let log = study.read("shakespeare/full-1.log");
-    let said = format!(
-        "what was there was made otherwise: it is now {RUNS}/shakespeare/full-1.before-1\n"
-    );
+    let said =
+        format!("the old result has other settings: moved to {RUNS}/shakespeare/full-1.before-1\n");
     assert!(log.contains(&said), "{log}");
 
-    // A second time has another name, of a cell that only predicts too.
+    // The second time has another name. A cell that only predicts is set aside too.
     change(&study, "shakespeare/full-1.cell.json", |note| of_more_steps(&mut note["arguments"]));
     study.succeed(&["ablation", "--only", "full"]);
     assert!(study.path(RUNS).join("shakespeare/full-1.before-2/summary.json").is_file());
@@ -75,7 +74,7 @@ fn a_foreign_folder_in_the_place_of_a_cell_is_set_aside() {
 }
 
 #[test]
-fn a_damaged_cell_fails_in_words_and_the_others_go_on() {
+fn a_damaged_cell_fails_with_a_reason_and_the_others_continue() {
     let study = Study::new();
     study.succeed(&["ablation", "--only", "conventional,vii,viii,v"]);
 
@@ -102,7 +101,7 @@ fn a_damaged_cell_fails_in_words_and_the_others_go_on() {
         let cell = *row(&table, label).last().unwrap();
         assert!(cell.starts_with(&failed), "{cell}");
 
-        let advice = format!("; move {RUNS}/shakespeare/{away} away to have it run anew");
+        let advice = format!("; move {RUNS}/shakespeare/{away} away to run it again");
         assert!(cell.contains(&advice) && said.contains(&advice), "{cell}\n{said}");
     }
 
@@ -118,7 +117,7 @@ fn a_damaged_cell_fails_in_words_and_the_others_go_on() {
             .contains("| shakespeare/viii-1 | FAILED |")
     );
 
-    // The advice helps.
+    // Following the advice helps.
     for path in ["vii-1.cell.json", "viii-1", "v-1", "conventional-1"] {
         fs::rename(place.join(path), place.join(format!("{path}.away"))).unwrap();
     }
@@ -141,7 +140,7 @@ fn a_damaged_prediction_is_a_failed_cell() {
 }
 
 #[test]
-fn metrics_that_break_off_are_gone_on_with_or_named() {
+fn incomplete_metrics_are_resumed_or_named() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/full-1");
     study.fail(&["ablation", "--only", "full"]);
@@ -154,7 +153,7 @@ fn metrics_that_break_off_are_gone_on_with_or_named() {
     study.succeed(&["ablation", "--only", "full"]);
     assert_eq!(fs::read_to_string(&metrics).unwrap().lines().count(), 5);
 
-    // Of a finished run they are an error once they are to be kept; the tables are there all the
+    // In a finished run they are an error when the run is to be kept. The tables are made all the
     // same.
     let text = fs::read_to_string(&metrics).unwrap();
     fs::write(&metrics, &text[..text.len() - 40]).unwrap();

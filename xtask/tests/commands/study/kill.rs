@@ -1,4 +1,4 @@
-//! Studies, and runs of them, that are killed or fail, and what the same command does afterwards.
+//! Studies and runs that are killed or fail, and what the same command does afterwards.
 
 use std::fs::{self, File};
 
@@ -18,7 +18,7 @@ enum Moment {
 
 const MOMENTS: [Moment; 2] = [Moment::Begun, Moment::Under];
 
-/// A study that stands at that moment, and the processes of the study and of its second cell.
+/// A study at that moment, and the processes of the study and of its second cell.
 fn at(moment: Moment) -> (Study, std::process::Child, u32) {
     let mut study = Study::new();
     study.with("FAKE_STEP_S", "0.1").with("FAKE_SLOW", "*/full-1");
@@ -37,7 +37,7 @@ fn at(moment: Moment) -> (Study, std::process::Child, u32) {
     (study, child, process)
 }
 
-/// The same command again finishes the rest, and nothing that was finished runs again.
+/// Checks that the same command finishes the rest, and runs nothing again that was finished.
 fn finish(study: &Study, runs_of_full: usize) {
     let table = study.succeed(&COMMAND);
     for label in ["(ii)", "Conventional training", "Full method"] {
@@ -51,7 +51,7 @@ fn finish(study: &Study, runs_of_full: usize) {
     let metrics = study.read("shakespeare/full-1/metrics.jsonl");
     assert_eq!(metrics.lines().count(), 5, "{metrics}");
 
-    // Whoever has brought it to its end.
+    // The checkpoints are gone, whichever process finished the run.
     assert!(!study.path(RUNS).join("shakespeare/full-1/checkpoint").exists());
     let before = study.commands();
     assert_eq!(study.succeed(&COMMAND), table);
@@ -69,7 +69,7 @@ fn a_run_that_outlives_its_study_is_waited_for_and_not_doubled() {
 }
 
 #[test]
-fn a_run_that_is_killed_fails_and_goes_on_the_next_time() {
+fn a_run_that_is_killed_fails_and_resumes_the_next_time() {
     for moment in MOMENTS {
         let (study, mut xtask, dlt) = at(moment);
         kill(dlt);
@@ -93,7 +93,7 @@ fn a_run_that_is_killed_fails_and_goes_on_the_next_time() {
 }
 
 #[test]
-fn a_study_that_is_killed_with_its_run_goes_on_where_it_was() {
+fn a_study_that_is_killed_with_its_run_resumes() {
     for moment in MOMENTS {
         let (study, mut xtask, dlt) = at(moment);
         xtask.kill().unwrap();
@@ -132,13 +132,13 @@ fn two_studies_at_once_share_the_cells() {
 }
 
 #[test]
-fn a_run_that_somebody_is_at_by_hand_is_waited_for() {
+fn a_run_that_was_started_by_hand_is_waited_for() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/vii-1");
     study.fail(&["ablation", "--only", "vii"]);
     study.with("FAKE_FAILS", "");
 
-    // What `dlt train --resume` does first of all.
+    // `dlt train --resume` locks this file first.
     let lock = File::create(study.path(RUNS).join("shakespeare/vii-1/lock")).unwrap();
     lock.lock().unwrap();
     assert_eq!(row(&study.succeed(&["status"]), "shakespeare/vii-1")[1..3], ["running", "2"]);
@@ -146,7 +146,7 @@ fn a_run_that_somebody_is_at_by_hand_is_waited_for() {
     let mut xtask = study.start(&["ablation", "--only", "vii,viii"]);
     let said = || fs::read_to_string(study.path("stderr")).unwrap();
     wait_for("word of the other process", || {
-        said().contains("shakespeare/vii-1: another process is at it and is waited for")
+        said().contains("shakespeare/vii-1: another process runs it, waiting for that process")
     });
     wait_for("the other cell", || study.runs_of("shakespeare/viii-1").len() == 1);
     assert_eq!(study.runs_of("shakespeare/vii-1").len(), 1);
@@ -156,7 +156,7 @@ fn a_run_that_somebody_is_at_by_hand_is_waited_for() {
 }
 
 #[test]
-fn a_cell_that_fails_stands_in_the_table_and_the_others_go_on() {
+fn a_cell_that_fails_is_in_the_table_and_the_others_continue() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/full-1 */vii-1");
 
@@ -203,7 +203,7 @@ fn a_cell_that_fails_stands_in_the_table_and_the_others_go_on() {
 }
 
 #[test]
-fn a_code_that_dlt_does_not_have_is_said_as_it_came() {
+fn an_unknown_exit_code_is_shown_unchanged() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/vii-1").with("FAKE_CODE", "77");
 
@@ -215,7 +215,7 @@ fn a_code_that_dlt_does_not_have_is_said_as_it_came() {
 }
 
 #[test]
-fn an_interrupted_run_ends_the_study_and_goes_on_the_next_time() {
+fn an_interrupted_run_ends_the_study_and_resumes_the_next_time() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/vii-1").with("FAKE_CODE", "130");
 

@@ -5,7 +5,7 @@ use std::fs;
 
 use super::{RUNS, Study, row};
 
-/// Cells of the study at one seed and the middle rate.
+/// A cell of the study with one seed and the middle rate.
 fn cell(row: &str) -> String {
     format!("method/{row}-1e-3-1")
 }
@@ -73,9 +73,9 @@ fn every_row_runs_once_and_the_page_has_rates_sizes_and_what_a_perplexity_is_wor
     );
     assert_eq!(conventional[8..11], ["80", "1.00", "0.05"], "{page}");
 
-    let left_out = row(&page, "One block for all layers, its rate as growth's");
+    let left_out = row(&page, "One block for all layers with growth's rate");
     assert!(left_out[3].starts_with("left out: no setting raises"), "{page}");
-    assert!(page.contains("its perplexity after the last step is 1.100 times the best."), "{page}");
+    assert!(page.contains("Its perplexity after the last step is 1.100 times the best."), "{page}");
     assert!(
         page.contains(
             "| Growth: splits where gradients disagree most | -5.4 %, -6.0 % | -5.4 %, -6.0 % | "
@@ -118,8 +118,8 @@ fn rows_and_rates_that_are_named_run_with_what_they_need_and_no_other() {
     let command = &study.runs_of(&cell("final-groups"))[0];
     assert!(command.contains("--set tying.initial=[0, "), "{command}");
 
-    // The other rate turns out to be the better one: only that runs with further seeds. A row
-    // without a run has none.
+    // The other rate turns out to be better, so only that rate runs with more seeds. A row without
+    // a run has no best rate.
     study.succeed(&["method", "--only", "grow"]);
     study.succeed(&["method", "--only", "grow,conventional", "--rates", "best", "--seeds", "2,3"]);
 
@@ -128,7 +128,7 @@ fn rows_and_rates_that_are_named_run_with_what_they_need_and_no_other() {
 }
 
 #[test]
-fn rejects_rows_and_rates_that_are_none_and_lists_those_that_are() {
+fn rejects_unknown_rows_and_rates_and_lists_the_known_ones() {
     let study = Study::new();
     let (_, said) = study.fail(&["method", "--only", "grow,x"]);
     assert!(
@@ -146,7 +146,7 @@ fn rejects_rows_and_rates_that_are_none_and_lists_those_that_are() {
 }
 
 #[test]
-fn a_rate_that_fails_is_said_where_rates_are_and_the_row_stands_at_another() {
+fn a_rate_that_fails_is_shown_among_the_rates_and_the_row_has_another() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/method/grow-1e-3-1 */method/conventional-1e-3-1");
 
@@ -171,7 +171,7 @@ fn a_rate_that_fails_is_said_where_rates_are_and_the_row_stands_at_another() {
         "{said}"
     );
 
-    // Nothing is compared with what is not there.
+    // A missing row is compared with nothing.
     assert!(
         page.contains("| Growth: splits where gradients disagree most |  | -5.4 %, -6.0 % |  |  |"),
         "{page}"
@@ -218,7 +218,7 @@ fn the_long_scale_makes_its_text_and_tokenizer_once_and_records_name_them() {
     study.succeed(&arguments);
     assert_eq!(study.commands(), before);
 
-    // The scale has this study and no other.
+    // The scale has only this study.
     let tables = study.succeed(&["table", "1"]);
     let commands = study.commands();
     assert!(tables.contains("not at this scale") && commands == before, "{tables}");

@@ -23,7 +23,7 @@ fn every_row_runs_with_each_seed_that_is_named() {
 }
 
 #[test]
-fn law_never_more_run_at_once_than_asked_for_and_they_share_the_threads() {
+fn law_never_more_than_jobs_run_at_once_and_they_share_the_threads() {
     let mut study = Study::new();
     study.with("FAKE_STEP_S", "0.06");
 
@@ -61,7 +61,7 @@ fn law_never_more_run_at_once_than_asked_for_and_they_share_the_threads() {
 }
 
 #[test]
-fn no_cell_is_begun_when_the_time_is_over() {
+fn no_cell_is_started_when_the_time_is_over() {
     let mut study = Study::new();
     study.with("FAKE_STEP_S", "0.15");
 
@@ -71,7 +71,7 @@ fn no_cell_is_begun_when_the_time_is_over() {
     assert!(said.contains("left (the time was over): shakespeare/"), "{said}");
     assert!(table.contains("| not run yet |") && !table.contains("FAILED"), "{table}");
 
-    // What was begun was run to its end.
+    // Every cell that was started ran to its end.
     let log = fs::read_to_string(study.path("log")).unwrap();
     assert_eq!(log.lines().filter(|line| line.starts_with("end ")).count(), begun);
 }
@@ -82,7 +82,7 @@ fn data_on_this_machine_are_passed_on() {
     fs::write(study.path("pictures"), "").unwrap();
 
     let (_, said) = study.fail(&["table", "5", "--data", "cifar10=nowhere"]);
-    assert!(said.contains("--data cifar10=nowhere: there is no such file or folder"), "{said}");
+    assert!(said.contains("--data cifar10=nowhere: no such file or folder"), "{said}");
 
     let (_, said) = study.fail(&["table", "5", "--data", "cifar100=pictures"]);
     assert!(
@@ -103,7 +103,7 @@ fn data_on_this_machine_are_passed_on() {
         );
     }
 
-    // By its name a data set is the same wherever it lies.
+    // Notes have the name of a data set, so its path does not matter.
     assert!(!study.read("vit-cifar10/full-1.cell.json").contains("pictures"));
     let before = study.commands();
     study.succeed(&["table", "5"]);
@@ -111,14 +111,14 @@ fn data_on_this_machine_are_passed_on() {
 }
 
 #[test]
-fn a_dry_run_says_cells_cost_memory_and_a_total_and_trains_nothing() {
+fn a_dry_run_prints_cells_cost_memory_and_a_total_and_trains_nothing() {
     let study = Study::new();
     study.succeed(&["ablation", "--only", "full"]);
 
     let runs = study.cells();
     let table = study.succeed(&["ablation", "--only", "i,ii,vii", "--dry-run"]);
     assert!(
-        table.starts_with("| cell | standing | steps | PFLOP | time | memory, MB |\n"),
+        table.starts_with("| cell | status | steps | PFLOP | time | memory, MB |\n"),
         "{table}"
     );
     assert!(table.contains("| shakespeare/full-1 | done | 12 |"), "{table}");
@@ -132,8 +132,8 @@ fn a_dry_run_says_cells_cost_memory_and_a_total_and_trains_nothing() {
         assert!(line.ends_with(" | 58 |"), "{line}");
     }
 
-    assert!(table.contains("\n4 cells; what is not done yet takes about "), "{table}");
-    assert!(table.contains("GFLOP/s; memory beside the program"), "{table}");
+    assert!(table.contains("\n4 cells; those not done yet take about "), "{table}");
+    assert!(table.contains("GFLOP/s; memory besides the program"), "{table}");
     assert!(!table.contains("not known") && !table.contains("-0"), "{table}");
     assert_eq!(study.cells(), runs);
 
@@ -143,7 +143,7 @@ fn a_dry_run_says_cells_cost_memory_and_a_total_and_trains_nothing() {
     study.succeed(&["ablation", "--only", "i,ii,vii"]);
 
     let done = study.succeed(&["ablation", "--only", "i,ii,vii", "--dry-run"]);
-    assert!(done.contains("\n4 cells; what is not done yet takes about 0 s\n"), "{done}");
+    assert!(done.contains("\n4 cells; those not done yet take about 0 s\n"), "{done}");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn rejects_a_dlt_that_is_not_there() {
     let mut command = study.command(&["ablation", "--all"]);
     let output = command.args(["--dlt", "nowhere"]).output().unwrap();
 
-    // Twice the same option.
+    // The option is given twice.
     assert_eq!(output.status.code(), Some(2));
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
     let command = command.args(["table", "4", "--scale", "smoke", "--dlt", "nowhere"]);
@@ -160,9 +160,5 @@ fn rejects_a_dlt_that_is_not_there() {
 
     assert_eq!(output.status.code(), Some(1));
 
-    assert!(
-        stderr(&output).contains("--dlt nowhere: there is no such file"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("--dlt nowhere: no such file"), "{}", stderr(&output));
 }

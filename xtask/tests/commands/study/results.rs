@@ -1,11 +1,11 @@
-//! What is kept of a study beside the sources, and whether it is as it would be made now.
+//! The results of a study that are kept, and whether they are up to date.
 
 use std::fs;
 use std::path::Path;
 
 use super::{Study, files, row, wait_for};
 
-/// As much as most figures need.
+/// The runs that most figures need.
 const SOME: [&str; 5] =
     ["ablation", "--only", "full,conventional,random,short,reference", "--jobs", "2"];
 const REPORT: [&str; 3] = ["report", "--out", "kept"];
@@ -16,7 +16,7 @@ fn a_report_of_everything_is_whole_green_and_names_no_folder_of_this_machine() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/shakespeare/vii-1 */bert-wikitext-2/full-1");
 
-    // The commands, and with them records and logs, name absolute paths.
+    // Absolute paths are in the commands, and so in records and logs.
     let runs = study.path("somewhere/study/smoke").display().to_string();
     let at_runs = |arguments: &[&str]| -> Vec<String> {
         arguments.iter().copied().chain(["--runs", &runs]).map(str::to_owned).collect()
@@ -98,11 +98,11 @@ fn a_report_of_everything_is_whole_green_and_names_no_folder_of_this_machine() {
     assert!(row(&table, "(viii)")[4].contains("damaged: summary.json: "), "{table}");
 
     let green = study.succeed(&CHECK);
-    assert_eq!(green, "kept: all is as it would be made now\n");
+    assert_eq!(green, "kept: everything is up to date\n");
 }
 
 #[test]
-fn a_check_names_what_is_not_as_it_would_be_made_and_changes_nothing() {
+fn a_check_names_what_is_not_up_to_date_and_changes_nothing() {
     let study = Study::new();
     study.succeed(&SOME);
     study.succeed(&REPORT);
@@ -125,17 +125,17 @@ fn a_check_names_what_is_not_as_it_would_be_made_and_changes_nothing() {
                     1,
                 )
             },
-            "kept: shakespeare/conventional-1 was run with tying.decide_every = 15, which is 2 now",
+            "kept: shakespeare/conventional-1 was run with tying.decide_every = 15, now 2",
         ),
         (
             &cells,
             &|text| text.replacen("\"sha256\":\"0\"", "\"sha256\":\"1\"", 1),
-            "kept: shakespeare/full-1 was run on other data than shakespeare/conventional-1",
+            "kept: shakespeare/full-1 has other data than shakespeare/conventional-1",
         ),
         (
             &page,
             &|text| text.replace("150.2", "100.2"),
-            "kept/table-4.md: not what cells.jsonl gives",
+            "kept/table-4.md: differs from what cells.jsonl gives",
         ),
         (
             &cells,
@@ -145,9 +145,9 @@ fn a_check_names_what_is_not_as_it_would_be_made_and_changes_nothing() {
         (
             &states,
             &|text| text.to_owned() + "\n",
-            "kept/figures/loss.svg: drawn from another runs/shakespeare/full-1/states.jsonl",
+            "kept/figures/loss.svg: drawn from another version of runs/shakespeare/full-1/states.jsonl",
         ),
-        (&figure, &|_| String::new(), "kept/figures/loss.png: not as it was drawn"),
+        (&figure, &|_| String::new(), "kept/figures/loss.png: changed since it was drawn"),
     ];
 
     for (path, change, expected) in changes {
@@ -204,7 +204,7 @@ fn a_report_keeps_what_another_machine_has_run() {
     study.succeed(&["ablation", "--only", "full,vii"]);
     study.succeed(&REPORT);
 
-    // Another folder of runs, as another machine has.
+    // Another folder of runs, as on another machine.
     study.succeed(&["ablation", "--only", "viii", "--runs", "other/study/smoke"]);
     study.succeed(&["report", "--out", "kept", "--runs", "other/study/smoke"]);
 

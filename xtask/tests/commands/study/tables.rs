@@ -4,7 +4,7 @@ use super::{RUNS, Study, row};
 use crate::{stderr, stdout};
 
 #[test]
-fn every_ablation_runs_once_behind_what_it_needs_and_a_second_time_nothing_does() {
+fn every_ablation_runs_once_after_what_it_needs_and_a_second_time_nothing_does() {
     let study = Study::new();
     let table = study.succeed(&["ablation", "--all"]);
 
@@ -41,7 +41,7 @@ fn every_ablation_runs_once_behind_what_it_needs_and_a_second_time_nothing_does(
     sorted.sort();
     assert_eq!(sorted, expected);
 
-    // What followed from the full method's run.
+    // Settings that come from the full method's run.
     let at = |cell: &str| cells.iter().position(|other| other == cell).unwrap();
     let run_of_full = format!("{RUNS}/shakespeare/full-1");
 
@@ -94,7 +94,7 @@ fn every_ablation_runs_once_behind_what_it_needs_and_a_second_time_nothing_does(
     assert!(table.contains("\n## Shakespeare\n"), "{table}");
     assert!(table.ends_with("in `table-4.csv` and `table-4.json`.\n\n"), "{table}");
 
-    // A finished run keeps its records, not its checkpoints.
+    // A finished run keeps its records and loses its checkpoints.
     assert!(study.path(&run_of_full).join("summary.json").is_file());
     assert!(!study.path(&run_of_full).join("checkpoint").exists());
 
@@ -131,7 +131,7 @@ fn table_3_holds_a_measured_and_a_predicted_row() {
     assert_eq!(predictions, ["inspect --memory smoke --json"]);
     assert_eq!(study.read("memory-paper/conventional-1.memory.jsonl").lines().count(), 3);
 
-    // Of the two subjects the second one's conventional training is predicted.
+    // Conventional training is measured for the first subject and predicted for the second.
     assert!(table.contains("| Conventional training | 80.0 | 1.000 | 70.0 |"), "{table}");
     assert_eq!(
         row(&table, "Conventional training (predicted)")[1..],
@@ -197,7 +197,7 @@ fn figure_1_runs_what_it_shows_and_draws_it() {
         assert!(study.path(&file).is_file(), "{file}");
     }
 
-    let left = "figure-1-b-map-wikitext-103: its data are not at this scale\n";
+    let left = "figure-1-b-map-wikitext-103: this scale does not have its data\n";
     assert!(output.status.success() && stderr(&output).contains(left), "{}", stderr(&output));
 
     let (_, said) = study.fail(&["figure", "1", "--seeds", "4"]);

@@ -1,4 +1,4 @@
-//! An array, element by element, in the memory of one.
+//! Reads an array element by element, with only one element in memory.
 
 use super::super::LONGEST_ROW;
 use std::io::{self, BufRead};
@@ -10,7 +10,7 @@ pub(crate) enum ArrayError {
     Io(io::Error),
     /// An element is longer than a row may be.
     TooLong,
-    /// It is none, in words.
+    /// It is not a valid array, with the reason in words.
     Broken(String),
 }
 
@@ -20,8 +20,7 @@ impl From<io::Error> for ArrayError {
     }
 }
 
-/// The elements of an array. Only where they end is looked at; what they are, their reader finds
-/// out.
+/// The elements of an array. This finds only where they end; it does not parse them.
 pub(super) struct Elements<R> {
     reader: R,
     is_begun: bool,
@@ -32,7 +31,7 @@ impl<R: BufRead> Elements<R> {
         Self { reader, is_begun: false }
     }
 
-    /// Puts the bytes of the next element into `element`, if there is one.
+    /// Puts the bytes of the next element into `element`. `None` at the end of the array.
     pub(super) fn next(&mut self, element: &mut Vec<u8>) -> Result<Option<()>, ArrayError> {
         element.clear();
         if !self.is_begun {
@@ -60,7 +59,7 @@ impl<R: BufRead> Elements<R> {
         Ok(Some(()))
     }
 
-    /// Nothing but white space may follow.
+    /// Only white space may follow the array.
     fn end(&mut self) -> Result<Option<()>, ArrayError> {
         loop {
             let bytes = self.reader.fill_buf()?;
@@ -78,7 +77,7 @@ impl<R: BufRead> Elements<R> {
         }
     }
 
-    /// The next byte that is no white space, which has to be one of these; it is taken.
+    /// Consumes the next byte that is not white space. It has to be one of `any`.
     fn expect(&mut self, any: &[u8], what: &str) -> Result<u8, ArrayError> {
         let found = self.peek(what)?;
         if !any.contains(&found) {
@@ -92,7 +91,7 @@ impl<R: BufRead> Elements<R> {
         Ok(found)
     }
 
-    /// The next byte that is no white space; it stays.
+    /// The next byte that is not white space, without consuming it.
     fn peek(&mut self, what: &str) -> Result<u8, ArrayError> {
         loop {
             let bytes = self.reader.fill_buf()?;
@@ -138,7 +137,7 @@ impl<R: BufRead> Elements<R> {
     }
 }
 
-/// Where in an element a byte is.
+/// The state of the scan within an element.
 #[derive(Default)]
 struct Scan {
     depth: u64,
@@ -147,7 +146,7 @@ struct Scan {
 }
 
 impl Scan {
-    /// Whether the element ends before this byte, else it belongs to it.
+    /// Whether the element ends before this byte. If not, the byte belongs to the element.
     fn ends_before(&mut self, byte: u8) -> bool {
         if self.in_text {
             match byte {

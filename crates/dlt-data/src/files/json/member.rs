@@ -1,31 +1,31 @@
-//! One member of an object, without looking at the others.
+//! Reads one member of an object and skips the others.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{borrow::Cow, fmt};
 
-/// What a member is.
+/// The value of a member.
 #[derive(Debug, PartialEq)]
 pub(super) enum Found<'a> {
     /// Text.
     Text(Cow<'a, str>),
-    /// It is null, or there is none.
+    /// It is null or missing.
     Nothing,
     /// Something else, in words.
     Other(&'static str),
 }
 
-/// The member of an object of JSON, by its name, with dots where it is a member of a member. A name
-/// with dots of its own is found, too.
+/// The member of an object of JSON, by its name. Dots lead to a member of a member. A member whose
+/// own name has dots is found too.
 pub(super) fn member<'a>(row: &'a [u8], path: &str) -> Result<Found<'a>, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(row);
-    let found = json.deserialize_map(Row(path))?;
+    let found = json.deserialize_map(RowVisitor(path))?;
     json.end().map(|()| found)
 }
 
-/// The whole row.
-struct Row<'p>(&'p str);
+/// Visits the whole row.
+struct RowVisitor<'p>(&'p str);
 
-impl<'de> Visitor<'de> for Row<'_> {
+impl<'de> Visitor<'de> for RowVisitor<'_> {
     type Value = Found<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,17 +37,18 @@ impl<'de> Visitor<'de> for Row<'_> {
     }
 }
 
-/// What is at the end of a path.
-struct At<'p>(Option<&'p str>);
+/// Visits a value, with the rest of the path that leads to the member; `None` at its end.
+struct PathVisitor<'p>(Option<&'p str>);
 
-impl At<'_> {
-    /// A value that is no object: it is the member itself, or there is none below it.
+impl PathVisitor<'_> {
+    /// The result for a value that is no object. It is the member itself, or the path leads to
+    /// nothing.
     fn end<'de>(&self, value: Found<'de>) -> Found<'de> {
         if self.0.is_none() { value } else { Found::Nothing }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for At<'_> {
+impl<'de> DeserializeSeed<'de> for PathVisitor<'_> {
     type Value = Found<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Found<'de>, D::Error> {
@@ -55,7 +56,7 @@ impl<'de> DeserializeSeed<'de> for At<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for At<'_> {
+impl<'de> Visitor<'de> for PathVisitor<'_> {
     type Value = Found<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,17 +107,18 @@ impl<'de> Visitor<'de> for At<'_> {
     }
 }
 
-/// The member of an object; of equal names the last one counts, and a whole name before a path.
+/// The member of an object. Among equal names the last one counts, and a whole name comes before a
+/// path.
 fn find<'de, A: MapAccess<'de>>(mut members: A, path: &str) -> Result<Found<'de>, A::Error> {
     let mut whole = None;
     let mut below = None;
 
     while let Some(name) = members.next_key::<Cow<'de, str>>()? {
         if name == path {
-            whole = Some(members.next_value_seed(At(None))?);
+            whole = Some(members.next_value_seed(PathVisitor(None))?);
         } else if let Some(rest) = path.strip_prefix(&*name).and_then(|rest| rest.strip_prefix('.'))
         {
-            below = Some(members.next_value_seed(At(Some(rest)))?);
+            below = Some(members.next_value_seed(PathVisitor(Some(rest)))?);
         } else {
             members.next_value::<IgnoredAny>()?;
         }
@@ -141,7 +143,8 @@ mod tests {
 
     #[test]
     fn members_are_found_at_every_depth() {
-        let row = r#"{"a": {"b": {"c": "deep"}, "d": "\n"}, "a.d": "whole", "x": [1, {"y": 2}], "e": "text"}"#;
+        let row = r#"{"a": {"b": {"c": "deep"}, "d": "\n"}, "a.d": "whole", "x": [1, {"y": 2}],
+            "e": "text"}"#;
         assert_eq!(text(row, "e").as_deref(), Some("text"));
         assert_eq!(text(row, "a.b.c").as_deref(), Some("deep"));
         assert_eq!(text(row, "a.d").as_deref(), Some("whole"));

@@ -1,10 +1,10 @@
-//! The addresses of tensors, and the call of a kernel with them.
+//! Finds the addresses of tensors, and calls a kernel with them.
 #![allow(
     unsafe_code,
-    reason = "a launch hands addresses to code that no compiler has checked against them"
+    reason = "a launch hands addresses to a kernel, whose parameters no compiler has checked"
 )]
 
-use crate::cuda::{Launch, Memory, Number, Source};
+use crate::cuda::{KernelFile, Launch, Memory, Number};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::driver::{DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg};
 use candle_core::cuda::{CudaStorageSlice, WrapErr};
@@ -14,8 +14,8 @@ use candle_core::{
 };
 use std::cell::RefCell;
 
-impl Source {
-    /// The name that the device keeps the compiled file under, and what nvcc made of it.
+impl KernelFile {
+    /// The name of the compiled file on the device, and its PTX.
     fn module(self) -> (&'static str, &'static str) {
         macro_rules! ptx {
             ($name:literal) => {
@@ -24,19 +24,19 @@ impl Source {
         }
 
         match self {
-            Source::Attention => ptx!("attention"),
-            Source::Elementwise => ptx!("elementwise"),
-            Source::Embedding => ptx!("embedding"),
-            Source::Loss => ptx!("loss"),
-            Source::Norm => ptx!("norm"),
-            Source::Optimizer => ptx!("optimizer"),
-            Source::Sketch => ptx!("sketch"),
-            Source::Sums => ptx!("sums"),
+            KernelFile::Attention => ptx!("attention"),
+            KernelFile::Elementwise => ptx!("elementwise"),
+            KernelFile::Embedding => ptx!("embedding"),
+            KernelFile::Loss => ptx!("loss"),
+            KernelFile::Norm => ptx!("norm"),
+            KernelFile::Optimizer => ptx!("optimizer"),
+            KernelFile::Sketch => ptx!("sketch"),
+            KernelFile::Sums => ptx!("sums"),
         }
     }
 }
 
-/// What goes on once an address is known.
+/// The rest of the work, once an address is known.
 type Then<'a> = &'a mut dyn FnMut(&CudaDevice, u64) -> Result<()>;
 
 pub(super) fn fresh(shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
@@ -49,12 +49,13 @@ pub(super) fn run(launch: &Launch, memory: &[Memory<'_>]) -> Result<()> {
     gather(launch, memory, &mut Vec::with_capacity(memory.len()))
 }
 
-/// Finds one address after the other, holding the lock of each storage until the launch is in the
-/// stream.
+/// Finds one address after the other. The calls are nested, so that the lock of each storage is
+/// held until the launch is in the stream.
 fn gather(launch: &Launch, memory: &[Memory<'_>], addresses: &mut Vec<u64>) -> Result<()> {
     let Some((one, rest)) = memory.split_first() else {
         bail!("{}: expected memory to work on, got none", launch.kernel)
     };
+
     let mut then = |device: &CudaDevice, address: u64| {
         addresses.push(address);
         if rest.is_empty() {
@@ -79,8 +80,8 @@ fn gather(launch: &Launch, memory: &[Memory<'_>], addresses: &mut Vec<u64>) -> R
     }
 }
 
-/// What a forward pass of autograd gives: `launch` reads `inputs` and writes a tensor of `shape`
-/// with the dtype of the first of them.
+/// A forward pass of autograd: `launch` reads `inputs` and writes a tensor of `shape`, with the
+/// dtype of the first input.
 pub(crate) fn forward(
     launch: &Launch,
     inputs: &[(&CudaStorage, &Layout)],
@@ -89,6 +90,7 @@ pub(crate) fn forward(
     let Some((first, _)) = inputs.first() else {
         bail!("{}: expected memory to work on, got none", launch.kernel)
     };
+
     let device = first.device().clone();
     let count = shape.elem_count();
 
@@ -144,9 +146,10 @@ impl InplaceOp1 for Written<'_> {
     }
 }
 
-/// Goes on with the address of the first element of `layout`. What the slice's own method gives
-/// beside the address tells the device, when it is dropped, up to where the memory is in use.
-macro_rules! go_on {
+/// Continues with the address of the first element of `layout`. The slice's method also returns a
+/// guard. When the guard is dropped, the device learns up to which launch the memory is in use, so
+/// it is kept until the launch is in the stream.
+macro_rules! continue_with {
     ($slices:expr, $address:ident, $device:expr, $offset:expr, $then:expr) => {{
         let stream = $device.cuda_stream();
         match $slices {
@@ -171,16 +174,16 @@ macro_rules! go_on {
     }};
 }
 
-/// Goes on with the address of what is read.
+/// Continues with the address of memory to read.
 fn read(storage: &CudaStorage, layout: &Layout, then: Then<'_>) -> Result<()> {
     let offset = offset(storage, layout)?;
-    go_on!(&storage.slice, device_ptr, &storage.device, offset, then)
+    continue_with!(&storage.slice, device_ptr, &storage.device, offset, then)
 }
 
-/// Goes on with the address of what is written.
+/// Continues with the address of memory to write.
 fn write(storage: &mut CudaStorage, layout: &Layout, then: Then<'_>) -> Result<()> {
     let offset = offset(storage, layout)?;
-    go_on!(&mut storage.slice, device_ptr_mut, &storage.device, offset, then)
+    continue_with!(&mut storage.slice, device_ptr_mut, &storage.device, offset, then)
 }
 
 /// Bytes before the first element.
@@ -193,7 +196,7 @@ fn offset(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
 
 /// Puts the launch into the device's stream.
 fn enqueue(device: &CudaDevice, launch: &Launch, addresses: &[u64]) -> Result<()> {
-    let (module, ptx) = launch.source.module();
+    let (module, ptx) = launch.file.module();
     let function = device.get_or_load_custom_func(&launch.kernel, module, ptx)?;
     let mut builder = function.builder();
 
@@ -216,10 +219,10 @@ fn enqueue(device: &CudaDevice, launch: &Launch, addresses: &[u64]) -> Result<()
         shared_mem_bytes: 0,
     };
 
-    // SAFETY: the parameters of each kernel are the launch's memory, then its numbers; the
-    // functions that make launches are run by the tests on a build of the same sources that checks
-    // the type of each parameter and each access. The addresses are those of memory whose locks and
-    // events are held until this call returns, in the order of the device's only stream.
+    // SAFETY: the parameters of each kernel are the launch's memory, then its numbers. Tests run
+    // the functions that make launches on a build of the same sources for the CPU, which checks the
+    // type of each parameter and each access. Locks and events of the memory behind the addresses
+    // are held until this call returns, and the device's only stream keeps the order.
     unsafe { builder.launch(config) }.w()?;
 
     Ok(())

@@ -5,7 +5,7 @@ use dlt_kernels::{Attention, Dropout, Kernels, Mask};
 const DROPOUT: Option<Dropout> =
     Some(Dropout { probability: 0.3, seed: 7, offset: u32::MAX as u64 - 1000 });
 
-/// Value, sums and gradient against the composed path in f64, and the sums against those of the
+/// Compares value and gradient with the composed operations in f64, and the sums with those of the
 /// loops.
 fn compare(
     what: &str,
@@ -36,7 +36,8 @@ fn compare(
 #[test]
 fn matches_reference_attention_on_cuda() {
     for mask in [Mask::Causal, Mask::Full] {
-        // Blocks of one row, blocks that do and do not divide the rows, and one that holds all.
+        // Blocks of one row, blocks that do and do not divide the rows, and one block with all
+        // rows.
         for (tokens, heads, key_heads, width, rows) in [
             (1, 1, 1, 3, None),
             (7, 4, 2, 5, Some(1)),
@@ -45,9 +46,10 @@ fn matches_reference_attention_on_cuda() {
             (70, 6, 3, 4, None),
         ] {
             let settings = Attention { key_heads, ..Attention::new(heads, mask) };
+
             for (dtype, tolerance) in ACTIVATIONS {
                 let qkv = held(&[2, tokens, (heads + 2 * key_heads) * width], 1, dtype);
-                // Scores, probabilities and their gradients are rounded on the way.
+                // Scores, probabilities and their gradients are rounded too.
                 let tolerance = if dtype == DType::BF16 { 3.0 * tolerance } else { tolerance };
                 compare(&format!("{mask:?} {tokens} {dtype:?}"), &qkv, &settings, rows, tolerance);
             }
@@ -79,7 +81,7 @@ fn matches_reference_attention_of_lengths_with_dropout_on_cuda() {
 
 #[test]
 fn matches_reference_attention_of_large_scores_on_cuda() {
-    // Scores of a few thousand: f32 rounds them by 1e-4, and the probabilities follow.
+    // Scores of a few thousand: f32 rounds them by 1e-4, so probabilities differ by as much.
     let large = (noise(&[2, 33, 3 * 2 * 16], 1) * 40.0).unwrap();
     compare("large scores", &large, &Attention::new(2, Mask::Causal), Some(16), 5e-3);
 }

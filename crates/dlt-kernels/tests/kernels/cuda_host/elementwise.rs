@@ -59,7 +59,7 @@ fn matches_reference_linear() {
 
     for (dtype, tolerance) in ACTIVATIONS {
         let x = held(&[3, 7, 25], 1, dtype);
-        // The weight is rounded as well where the product is.
+        // The weight is rounded to the dtype of the product.
         let weight_held = wide(&weight.to_dtype(dtype).unwrap());
 
         for bias in [None, Some(&bias)] {
@@ -107,7 +107,8 @@ fn matches_reference_linear() {
 
 #[test]
 fn law_bf16_is_rounded_as_candle_rounds_it() {
-    // Of each upper half, numbers just below, at and just above the middle to the next one.
+    // For each upper half, numbers just below, at and just above the middle between it and the next
+    // one.
     let halves =
         [0x0000u32, 0x0001, 0x3f80, 0x3f81, 0xbf80, 0xbf81, 0x7f7f, 0xff7f, 0x7f80, 0xff80, 0x7fc1];
     let lower = [0x0000, 0x0001, 0x7fff, 0x8000, 0x8001, 0xffff];
@@ -119,7 +120,7 @@ fn law_bf16_is_rounded_as_candle_rounds_it() {
     let nothing = |rows| Tensor::zeros((rows, 2), DType::F32, &Device::Cpu).unwrap();
     let x = nothing(1).to_dtype(DType::BF16).unwrap();
 
-    // Zero times zero and the bias: what comes out is the bias, rounded.
+    // Zero times zero plus the bias gives the rounded bias.
     let y = linear(&Host, &x, &nothing(count), Some(&bias)).unwrap().flatten_all().unwrap();
 
     for (got, expected) in host(&y).iter().zip(host(&bias.to_dtype(DType::BF16).unwrap())) {
@@ -182,7 +183,7 @@ fn law_multiples_have_the_bits_of_the_loops() {
     let third = 1.0 / 3.0;
 
     for (dtype, tolerance) in ACTIVATIONS {
-        // A view, so that what is launched sees adjacent elements only.
+        // One is a view, which must be copied to adjacent elements for the launch.
         let a = held(&[5, 333], 1, dtype);
         let b = held(&[333, 5], 2, dtype).t().unwrap();
         let multiple = scaled(&Host, &b, third).unwrap();
@@ -225,7 +226,7 @@ fn law_the_gradient_of_a_table_has_the_bits_of_the_loops() {
 fn rejects_memory_that_is_written_and_shared() -> Result<()> {
     let table = noise(&[10, 4], 1);
     let own = table.narrow(0, 0, 2)?;
-    assert_rejected(embedding_gradient(&Host, &table, &[3, 9], &own), &["memory of its own"]);
+    assert_rejected(embedding_gradient(&Host, &table, &[3, 9], &own), &["its own memory"]);
 
     let view = noise(&[4, 10], 1).t()?;
     assert_rejected(embedding_gradient(&Host, &view, &[3, 9], &noise(&[2, 4], 1)), &["contiguous"]);

@@ -29,8 +29,7 @@ fn matches_reference_cross_entropy_on_cuda() {
 
         for (dtype, tolerance) in ACTIVATIONS {
             let hidden = held(&[rows, width], 1, dtype);
-            // What the product rounds on the way is rounded in the reference too; its logits are
-            // not.
+            // The reference gets the table that the product rounds, but does not round its logits.
             let table_held = wide(&table.to_dtype(dtype).unwrap());
             let tolerance = if dtype == DType::BF16 { 3.0 * tolerance } else { tolerance };
 
@@ -67,11 +66,12 @@ fn matches_reference_cross_entropy_of_extreme_logits_on_cuda() {
 
     // Logits of 1e4 are rounded by 1e-3 in f32.
     close("large logits", &got, &expected, 5e-3);
+
     let equal = Tensor::full(100.0f32, (101, 25), &Device::Cpu).unwrap();
     let projection = Projection { table: &equal, bias: None };
     let sum = cross_entropy_sum(&Host, &hidden, projection, &targets, None).unwrap();
-
     assert!((sum - 21.0 * 101f64.ln()).abs() < 1e-2, "{sum}");
+
     let broken = Tensor::full(f32::NAN, (21, 25), &Device::Cpu).unwrap();
     assert!(cross_entropy_sum(&Host, &broken, projection, &targets, None).unwrap().is_nan());
 }

@@ -1,5 +1,5 @@
-//! A machine that runs launches on the CPU, each one twice: what depends on the order of blocks and
-//! threads is a race.
+//! A machine that runs launches on the CPU, each one twice. A result that depends on the order of
+//! blocks and threads is a race.
 
 use candle_core::{CpuStorage, DType, Device, Error, Result, Shape, Storage, Tensor};
 use dlt_kernels::cuda::{Launch, Machine, Memory, Number};
@@ -77,7 +77,7 @@ impl Data {
 }
 
 impl Machine for Host {
-    /// Not a number anywhere, so that an element which no kernel writes shows.
+    /// All elements are NaN, so that an element that no kernel writes shows.
     fn fresh(&self, shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
         assert!(device.is_cpu());
         Tensor::full(f32::NAN, shape, device)?.to_dtype(dtype)
@@ -122,7 +122,7 @@ fn results(one: &Launch, memory: &[Memory<'_>], order: Order) -> Result<Vec<Data
     Ok(data)
 }
 
-/// What a forward pass of autograd launches: inputs, then one output of `shape`.
+/// Runs the launch of a forward pass of autograd: inputs, then one output of `shape`.
 pub(crate) fn forward(launch: &Launch, inputs: &[&Tensor], shape: &[usize]) -> Tensor {
     let y = Host.fresh(Shape::from(shape), inputs[0].dtype(), inputs[0].device()).unwrap();
     let contiguous: Vec<Tensor> = inputs.iter().map(|x| x.contiguous().unwrap()).collect();

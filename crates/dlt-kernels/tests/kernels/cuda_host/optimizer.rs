@@ -39,17 +39,17 @@ fn law_adamw_has_the_bits_of_the_loops() {
 }
 
 #[test]
-fn law_a_step_takes_gradients_of_bf16_and_changes_views_in_place() {
+fn law_a_step_accepts_gradients_of_bf16_and_changes_views_in_place() {
     let gradient = held(&[1, 300], 2, DType::BF16);
     let whole = noise(&[3, 300], 1);
     let other = noise(&[3, 300], 1);
     let middle = whole.narrow(0, 1, 1).unwrap();
-    let beside = other.narrow(0, 1, 1).unwrap();
+    let other_middle = other.narrow(0, 1, 1).unwrap();
     let zeros = || middle.zeros_like().unwrap();
 
     adamw(&Host, &middle, &zeros(), &zeros(), &gradient, &STEP).unwrap();
     let gradient = gradient.to_dtype(DType::F32).unwrap();
-    Kernels::Fused.adamw(&beside, &zeros(), &zeros(), &gradient, &STEP).unwrap();
+    Kernels::Fused.adamw(&other_middle, &zeros(), &zeros(), &gradient, &STEP).unwrap();
     assert_eq!(host(&whole), host(&other));
 }
 
@@ -61,7 +61,7 @@ fn rejects_a_step_on_shared_moments() {
 
     assert_rejected(
         adamw(&Host, &parameter, &moments, &moments, &gradient, &STEP),
-        &["memory of its own"],
+        &["its own memory"],
     );
 }
 

@@ -1,10 +1,10 @@
-//! Keys of a config that say nothing of what a model computes. Every other one is asked for, or
+//! Keys of a config that say nothing about what a model computes. Every other key is read or
 //! refused.
 
 use super::Settings;
 use crate::Result;
 
-/// What the file is called and who wrote it.
+/// Name and origin of the file.
 const ORIGIN: &[&str] = &[
     "author",
     "created_date",
@@ -21,11 +21,11 @@ const ORIGIN: &[&str] = &[
     "license",
     "unsloth_fixed",
     "unsloth_version",
-    // Says of a Llama by another name that it is one.
+    // Marks a Llama that has another name.
     "is_llama_config",
 ];
 
-/// What only training reads: this program has its own settings for it.
+/// Keys that only training reads. This program has its own settings for them.
 const TRAINING: &[&str] = &[
     "attention_dropout",
     "attention_probs_dropout_prob",
@@ -42,7 +42,7 @@ const TRAINING: &[&str] = &[
     "tf_legacy_loss",
 ];
 
-/// What a caller gets besides the scores, and how texts are continued.
+/// Keys about what a caller gets besides the scores, and about how texts are continued.
 const SERVING: &[&str] = &[
     "use_cache",
     "output_attentions",
@@ -79,7 +79,7 @@ const SERVING: &[&str] = &[
     "typical_p",
 ];
 
-/// What heads for something else read, and what changes memory and time only.
+/// Keys that only heads of other tasks read, and keys that change memory and time only.
 const WITHOUT_EFFECT: &[&str] = &[
     "id2label",
     "label2id",
@@ -104,16 +104,16 @@ const WITHOUT_EFFECT: &[&str] = &[
     "chunk_size_feed_forward",
     "cross_attention_hidden_size",
     "pretraining_tp",
-    // GPT-2's context by an older name: transformers reads `n_positions`.
+    // The older name of GPT-2's context; transformers reads `n_positions`.
     "n_ctx",
-    // What the first GPT-2s were saved with; no release that knows `model_type` reads it.
+    // Keys of the first GPT-2 files; no release that knows `model_type` reads them.
     "n_special",
     "predict_special_tokens",
-    // Of a decoder by nature; BERT, where it matters, asks for it.
+    // Says nothing about a family that is always a decoder. BERT's reader reads it.
     "is_decoder",
 ];
 
-/// Refuses a key that was not asked for and is not known to say nothing.
+/// Refuses a key that no reader has read and that is not in the lists above.
 pub(super) fn check(settings: &Settings<'_>) -> Result<()> {
     let lists = [ORIGIN, TRAINING, SERVING, WITHOUT_EFFECT];
     let is_known = |key: &str| {
@@ -124,7 +124,7 @@ pub(super) fn check(settings: &Settings<'_>) -> Result<()> {
     match settings.unread().find(|(key, _)| !is_known(key)) {
         Some((key, value)) => {
             let expected =
-                "no such key, as a model may compute with it (remove it if this one does not)";
+                "no such key, as a model may compute with it (remove it if this model does not)";
             Err(settings.refuse(key, expected, &value.to_string()))
         }
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! Llama, and the kinds that are Llamas with a difference.
+//! Llama, and the model types that are variants of it.
 
 use dlt_spec::spec::{AttentionBias, FeedForwardBias, ModelSpec, Size};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::divided;
 use super::rotary::rotary;
 use crate::Result;
 
-/// What a kind takes for granted where a key is absent.
+/// The defaults of a model type for keys that are absent.
 struct Usual {
     feed_forward: usize,
     key_heads: Option<usize>,
@@ -22,23 +22,27 @@ pub(super) fn llama(settings: &Settings<'_>, default: ModelSpec) -> Result<Model
     let model = common(settings, default, &usual)?;
 
     Ok(ModelSpec {
-        attention_bias: match settings.flag("attention_bias", false)? {
-            true => AttentionBias::All,
-            false => AttentionBias::Auto,
+        attention_bias: if settings.flag("attention_bias", false)? {
+            AttentionBias::All
+        } else {
+            AttentionBias::Auto
         },
-        feed_forward_bias: match settings.flag("mlp_bias", false)? {
-            true => FeedForwardBias::All,
-            false => FeedForwardBias::Auto,
+        feed_forward_bias: if settings.flag("mlp_bias", false)? {
+            FeedForwardBias::All
+        } else {
+            FeedForwardBias::Auto
         },
         ..model
     })
 }
 
-/// A token attends to the last ones only.
+/// A token attends only to the last ones before it.
 pub(super) fn mistral(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
     let usual =
         Usual { feed_forward: 14_336, key_heads: Some(8), positions: 131_072, vocabulary: 32_000 };
     let model = common(settings, default, &usual)?;
+
+    // Null means no bound; without the key the default is used.
     let window = match settings.given("sliding_window") {
         Some(_) => settings.whole_if_given("sliding_window")?,
         None => (!settings.has("sliding_window")).then_some(4096),
@@ -47,15 +51,18 @@ pub(super) fn mistral(settings: &Settings<'_>, default: ModelSpec) -> Result<Mod
     windowed(settings, model, window)
 }
 
-/// Queries, keys and values have biases; some layers may attend to the last tokens only.
+/// Queries, keys and values have biases. Some layers may attend only to the last tokens.
 pub(super) fn qwen2(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
     let usual =
         Usual { feed_forward: 22_016, key_heads: Some(32), positions: 32_768, vocabulary: 151_936 };
     let model = common(settings, default, &usual)?;
     let model = ModelSpec { attention_bias: AttentionBias::Inputs, ..model };
+
+    // As above: null means no bound.
     let size = settings.whole_if_given("sliding_window")?;
     let size = if settings.has("sliding_window") { size } else { Some(4096) };
 
+    // Without a list of layers, those from this one on have a bound.
     let first = settings.whole("max_window_layers", 28)?;
     let is_used = settings.flag("use_sliding_window", false)?;
     let has_sliding = match settings.given("layer_types") {
@@ -66,7 +73,7 @@ pub(super) fn qwen2(settings: &Settings<'_>, default: ModelSpec) -> Result<Model
     windowed(settings, model, size.filter(|_| is_used && has_sliding))
 }
 
-/// Whether some layers attend to the last tokens only.
+/// Whether some layers attend only to the last tokens.
 fn has_sliding(settings: &Settings<'_>, given: &Value, layers: usize) -> Result<bool> {
     let words: Option<Vec<_>> =
         given.as_array().map(|items| items.iter().filter_map(Value::as_str).collect());
@@ -83,8 +90,8 @@ fn has_sliding(settings: &Settings<'_>, given: &Value, layers: usize) -> Result<
     Ok(words.contains(&"sliding_attention"))
 }
 
-/// A model whose windows are at most as long as what a token attends to. In longer ones its layers
-/// would compute something else than this program does.
+/// A model whose windows of text are at most as long as its attention window. In longer windows the
+/// model would compute something else than this program does.
 fn windowed(settings: &Settings<'_>, model: ModelSpec, window: Option<usize>) -> Result<ModelSpec> {
     let Some(window) = window else { return Ok(model) };
     if window < 2 {
@@ -98,7 +105,7 @@ fn windowed(settings: &Settings<'_>, model: ModelSpec, window: Option<usize>) ->
     })
 }
 
-/// What all of them have.
+/// The settings that all of them have.
 fn common(settings: &Settings<'_>, default: ModelSpec, usual: &Usual) -> Result<ModelSpec> {
     settings.must_be("partial_rotary_factor", &json!(1))?;
     if let Some(other) =
@@ -110,9 +117,10 @@ fn common(settings: &Settings<'_>, default: ModelSpec, usual: &Usual) -> Result<
     let width = settings.whole("hidden_size", 4096)?;
     let heads = settings.whole("num_attention_heads", 32)?;
     let head_width = head_width(settings, width, heads)?;
-    let key_heads = match settings.has("num_key_value_heads") {
-        true => settings.whole_if_given("num_key_value_heads")?,
-        false => usual.key_heads,
+    let key_heads = if settings.has("num_key_value_heads") {
+        settings.whole_if_given("num_key_value_heads")?
+    } else {
+        usual.key_heads
     };
 
     let key_heads = key_heads.unwrap_or(heads);
@@ -137,7 +145,7 @@ fn common(settings: &Settings<'_>, default: ModelSpec, usual: &Usual) -> Result<
     rotary(settings, model, head_width, positions)
 }
 
-/// D: written, or C / H.
+/// Width of a head, D: that of the file, or C / H.
 fn head_width(settings: &Settings<'_>, width: usize, heads: usize) -> Result<usize> {
     if heads == 0 {
         return Err(settings.refuse("num_attention_heads", "at least 1", "0"));

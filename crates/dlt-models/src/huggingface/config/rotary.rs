@@ -1,5 +1,5 @@
-//! Rotary positions: since transformers 5 one object, before it two keys. A file may have both,
-//! which must then say the same.
+//! Rotary positions. Since transformers 5 they are one object; before, they were two keys. A file
+//! may have both, which must then say the same.
 
 use dlt_spec::spec::{ModelSpec, RotaryKind};
 use serde_json::json;
@@ -17,8 +17,8 @@ struct Stretched {
     long: Vec<f64>,
 }
 
-/// A model with its rotary positions. `positions` are those of the config, whatever the model reads
-/// of them.
+/// A model with its rotary positions. `positions` is the number in the config, even if the model
+/// reads shorter windows.
 pub(super) fn rotary(
     settings: &Settings<'_>,
     model: ModelSpec,
@@ -28,7 +28,8 @@ pub(super) fn rotary(
     let new = settings.object("rope_parameters")?;
     let old = settings.object("rope_scaling")?;
 
-    // Phi-3 has it outside; transformers reads it there first, whatever the family.
+    // Phi-3 has this key outside of the object. transformers looks for it there first, whatever the
+    // family.
     let original = settings.whole_if_given("original_max_position_embeddings")?;
     let reader = Reader { model: &model, head_width, positions, original };
     let stretched = |within: &Option<Settings<'_>>| {
@@ -67,6 +68,7 @@ pub(super) fn rotary(
     })
 }
 
+/// Reads the object of rotary positions, with what it needs of the rest of the config.
 struct Reader<'a> {
     model: &'a ModelSpec,
     head_width: usize,
@@ -75,6 +77,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Frequencies that are not stretched.
     fn none(&self) -> Stretched {
         Stretched {
             kind: RotaryKind::Llama3,
@@ -90,15 +93,17 @@ impl Reader<'_> {
             return Err(scaling.refuse(key, "one setting for all layers", &value.to_string()));
         }
 
+        // `type` is the older name of `rope_type`.
         scaling.must_be("partial_rotary_factor", &json!(1))?;
         let new = scaling.word("rope_type")?;
         let old = scaling.word("type")?;
 
+        // The caller reads the base; here it is only marked as a key that is read.
         scaling.given("rope_theta");
         let stretched = match new.or(old) {
             None | Some("default") => self.none(),
             Some("linear") => self.scaled(RotaryKind::Linear, factor(scaling, None)?),
-            // With every number of a head turned it is the same.
+            // It differs from `linear` only if a part of each head is not rotated.
             Some("proportional") => self.scaled(RotaryKind::Linear, factor(scaling, Some(1.0))?),
             Some("dynamic") => self.dynamic(scaling)?,
             Some("yarn") => self.yarn(scaling)?,
@@ -126,7 +131,7 @@ impl Reader<'_> {
     }
 
     fn dynamic(&self, scaling: &Settings<'_>) -> Result<Stretched> {
-        // transformers counts from the positions of the config.
+        // transformers ignores the key here and counts from the positions of the config.
         scaling.must_be("original_max_position_embeddings", &json!(self.positions))?;
         let mut stretched = self.scaled(RotaryKind::Dynamic, factor(scaling, None)?);
         stretched.stretch[3] = self.positions as f64;
@@ -137,7 +142,7 @@ impl Reader<'_> {
         let original = self.original_context(scaling)?;
         let factor = factor(scaling, Some(self.positions as f64 / original))?;
 
-        // As Python's `or` has it: 0 is none.
+        // transformers uses Python's `or`, so 0 is the same as an absent key.
         let bound = |key: &str, usual: f64| -> Result<f64> {
             Ok(scaling.real_if_given(key)?.filter(|bound| *bound != 0.0).unwrap_or(usual))
         };
@@ -157,9 +162,10 @@ impl Reader<'_> {
             _ => grown(1.0),
         };
 
-        let kind = match scaling.flag("truncate", true)? {
-            true => RotaryKind::Yarn,
-            false => RotaryKind::YarnUnrounded,
+        let kind = if scaling.flag("truncate", true)? {
+            RotaryKind::Yarn
+        } else {
+            RotaryKind::YarnUnrounded
         };
 
         let attention = attention(scaling, usual)?;
@@ -170,7 +176,7 @@ impl Reader<'_> {
         let original = self.original_context(scaling)?;
         let given = scaling.real_if_given("factor")?;
 
-        // The ratio may be below 1, and is then as good as 1.
+        // The ratio may be below 1, and then counts as 1.
         let factor = given.unwrap_or(self.positions as f64 / original).max(1.0);
         let usual = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
         let half = self.head_width / 2;
@@ -214,7 +220,8 @@ impl Reader<'_> {
         Ok(Stretched { stretch: [factor, low, high, original], ..self.none() })
     }
 
-    /// Tokens of the texts before stretching: written outside or within, or the positions.
+    /// Tokens of the context before stretching: the key outside of the object, or the key in it,
+    /// or the positions.
     fn original_context(&self, scaling: &Settings<'_>) -> Result<f64> {
         let key = "original_max_position_embeddings";
         let within = scaling.whole_if_given(key)?;
@@ -225,7 +232,7 @@ impl Reader<'_> {
     }
 }
 
-/// The factor, which is at least 1.
+/// The factor of stretching. It must be at least 1.
 fn factor(scaling: &Settings<'_>, usual: Option<f64>) -> Result<f64> {
     let given = scaling.real_if_given("factor")?.or(usual);
     let factor = given.ok_or_else(|| scaling.refuse("factor", "a number", "nothing"))?;
@@ -236,7 +243,7 @@ fn factor(scaling: &Settings<'_>, usual: Option<f64>) -> Result<f64> {
     Ok(factor)
 }
 
-/// What queries and keys are multiplied by, which is above 0.
+/// What queries and keys are multiplied by. It must be above 0.
 fn attention(scaling: &Settings<'_>, usual: f64) -> Result<f64> {
     let attention = scaling.real_if_given("attention_factor")?.unwrap_or(usual);
     if !(attention > 0.0 && attention.is_finite()) {

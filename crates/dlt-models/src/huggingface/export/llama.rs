@@ -1,4 +1,4 @@
-//! The configs of Llamas, under the names that transformers has for their differences.
+//! The configs of Llamas, by the names that transformers has for the variants.
 
 use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{AttentionBias, FeedForwardBias, RotaryKind, Size};
@@ -10,7 +10,8 @@ pub(super) fn llama(spec: &CheckedSpec) -> Map<String, Value> {
     let model = &spec.model;
     let (scaling, rope) = rope(spec);
 
-    // Of a base that grows with a text, transformers has no other count than the positions.
+    // transformers starts to stretch a dynamic base at these positions; there is no other key for
+    // that.
     let positions = match model.rotary_kind {
         RotaryKind::Dynamic => model.rotary_stretch[3].round() as usize,
         _ => spec.positions(),
@@ -38,15 +39,21 @@ pub(super) fn llama(spec: &CheckedSpec) -> Map<String, Value> {
         Size::Auto(_) => Value::Null,
     };
 
+    // The keys of each variant.
     let own = match LlamaKind::of(spec) {
         Some(LlamaKind::Mistral) => json!({"model_type": "mistral", "sliding_window": window}),
-        Some(LlamaKind::Qwen2) => json!({
-            "model_type": "qwen2",
-            "use_sliding_window": !window.is_null(),
-            "max_window_layers": if window.is_null() { model.layers } else { 0 },
-            "layer_types": vec![if window.is_null() { "full_attention" } else { "sliding_attention" }; model.layers],
-            "sliding_window": window,
-        }),
+        Some(LlamaKind::Qwen2) => {
+            let is_full = window.is_null();
+            let layer_type = if is_full { "full_attention" } else { "sliding_attention" };
+
+            json!({
+                "model_type": "qwen2",
+                "use_sliding_window": !is_full,
+                "max_window_layers": if is_full { model.layers } else { 0 },
+                "layer_types": vec![layer_type; model.layers],
+                "sliding_window": window,
+            })
+        }
         Some(LlamaKind::Llama) | None => json!({
             "model_type": "llama",
             "attention_bias": spec.attention_bias() == AttentionBias::All,
@@ -58,22 +65,24 @@ pub(super) fn llama(spec: &CheckedSpec) -> Map<String, Value> {
     values
 }
 
-/// What transformers calls a Llama with the settings of a spec.
+/// The name that transformers has for a Llama with the settings of a spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LlamaKind {
     Llama,
-    /// Without biases; a token may attend to the last ones only, and heads may be of any width.
+    /// Without biases. A token may attend only to the last ones, and heads may have any width.
     Mistral,
-    /// With biases of queries, keys and values.
+    /// With biases of queries, keys and values only.
     Qwen2,
 }
 
 impl LlamaKind {
+    /// The variant that computes the function of a spec, if there is one.
     pub(super) fn of(spec: &CheckedSpec) -> Option<Self> {
         let model = &spec.model;
         let is_windowed = model.attention_window != Size::AUTO;
 
-        // transformers wants a divisor of the width of a Llama, whatever its heads are.
+        // transformers refuses a Llama whose number of heads does not divide the width, even with a
+        // separate width of heads.
         let is_divided = model.width.is_multiple_of(model.heads);
 
         match (spec.attention_bias(), spec.feed_forward_bias()) {
@@ -88,7 +97,7 @@ impl LlamaKind {
         }
     }
 
-    /// The classes for tokens and for classes.
+    /// The class of transformers that predicts tokens, and the one that predicts classes.
     pub(super) fn classes(self) -> [&'static str; 2] {
         match self {
             Self::Llama => ["LlamaForCausalLM", "LlamaForSequenceClassification"],
@@ -98,13 +107,13 @@ impl LlamaKind {
     }
 }
 
-/// Rotary positions: releases before 5 read `rope_scaling` and `rope_theta`, the others
-/// `rope_parameters`.
+/// Rotary positions, as `rope_scaling` and as `rope_parameters`. Releases before 5 read the former
+/// with `rope_theta`; later ones read the latter.
 fn rope(spec: &CheckedSpec) -> (Option<Map<String, Value>>, Map<String, Value>) {
     let model = &spec.model;
     let [factor, low, high, original] = model.rotary_stretch;
 
-    // A count, which transformers wants without a point.
+    // A number of tokens, which transformers wants as a whole number.
     let original = if original.fract() == 0.0 { json!(original as u64) } else { json!(original) };
     let scaling = match model.rotary_kind {
         RotaryKind::Llama3 | RotaryKind::Linear if factor == 1.0 => None,

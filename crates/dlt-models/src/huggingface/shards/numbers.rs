@@ -1,4 +1,4 @@
-//! The number formats that weights have in files, and how they become f32.
+//! The number formats of weights in files, and how they become f32.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 /// A number format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Numbers {
-    /// As this program computes.
+    /// The format of this program's weights.
     F32,
     /// Rounded to the nearest f32, ties to the even one.
     F64,
@@ -15,12 +15,12 @@ pub(crate) enum Numbers {
     F16,
     /// Exact in f32.
     Bf16,
-    /// One that no weight has: whole numbers, quantised ones.
+    /// A format that no weight has: whole numbers, quantised numbers.
     Other(String),
 }
 
 impl Numbers {
-    /// Bytes of a number; nothing for a format that is not read.
+    /// Bytes of a number; `None` for a format that cannot be read.
     pub(super) fn width(&self) -> Option<usize> {
         match self {
             Self::F32 => Some(4),
@@ -46,7 +46,7 @@ impl fmt::Display for Numbers {
 /// The f32 tensor of some bytes, in main memory.
 ///
 /// # Errors
-/// What is wrong: another format, or an F64 beyond the range of f32.
+/// Says what is wrong: another format, or an F64 outside of the range of f32.
 pub(super) fn tensor(numbers: &Numbers, bytes: &[u8], shape: &[usize]) -> Result<Tensor, String> {
     let dtype = match numbers {
         Numbers::F32 => DType::F32,
@@ -62,7 +62,8 @@ pub(super) fn tensor(numbers: &Numbers, bytes: &[u8], shape: &[usize]) -> Result
     read.and_then(|tensor| tensor.to_dtype(DType::F32)).map_err(|error| error.to_string())
 }
 
-/// F64 as the nearest f32. A number that only F64 has would become infinite.
+/// F64 as the nearest f32. Refuses a number outside of the range of f32, which would become
+/// infinite.
 fn narrowed(bytes: &[u8], shape: &[usize]) -> Result<Tensor, String> {
     let mut narrow = Vec::with_capacity(bytes.len() / 8);
     for (index, bytes) in bytes.chunks_exact(8).enumerate() {

@@ -1,16 +1,16 @@
 //! Python's pickles, as far as files of weights need them. Nothing that a pickle names is run: a
-//! call stays a note of what would be called with what.
+//! call is only noted, with its arguments.
 //!
-//! Values are numbered and refer to each other by number. So a value that is used twice is there
-//! once, nesting costs no stack, and a file cannot ask for more memory than [`MOST_VALUES`] and
+//! Values are numbered and refer to each other by number. So a value that is used twice exists
+//! once, nesting costs no stack, and a file cannot use more memory than [`MOST_VALUES`] and
 //! [`MOST_BYTES`] allow.
 
 use std::collections::BTreeMap;
 
-/// Bytes of a pickle that are read at most: one of 10,000 tensors has about 2 MiB.
+/// Most bytes of a pickle that are read. A pickle of 10,000 tensors has about 2 MiB.
 pub(super) const MOST_BYTES: usize = 16 << 20;
 
-/// Values of a pickle, and entries of its memory, at most: a tensor is about 15 values.
+/// Most values of a pickle, and most entries of its memory. A tensor is about 15 values.
 const MOST_VALUES: usize = 1 << 20;
 
 /// The number of a value.
@@ -29,12 +29,12 @@ pub(super) enum Value {
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
-    /// What a call would give.
+    /// What a call would return.
     Called {
         callable: Id,
         arguments: Id,
     },
-    /// What lies outside of the pickle, by its key.
+    /// Something outside of the pickle, by its key.
     Persistent(Id),
 }
 
@@ -64,10 +64,10 @@ pub(super) struct Pickle {
 }
 
 impl Pickle {
-    /// Reads the pickle at the start of `bytes`; what is behind it stays there.
+    /// Reads the pickle at the start of `bytes`, and leaves in `bytes` what follows it.
     ///
     /// # Errors
-    /// What is wrong, with the place.
+    /// Says what is wrong and at which byte.
     pub(super) fn read(bytes: &mut &[u8]) -> Result<Self, String> {
         let whole = bytes.len();
         let mut machine = Machine {
@@ -86,7 +86,7 @@ impl Pickle {
             .map_err(|why| format!("{why}, at byte {at} of the pickle"))
     }
 
-    /// The value that the pickle is.
+    /// The value that the whole pickle makes.
     pub(super) fn root(&self) -> &Value {
         self.get(self.root)
     }
@@ -103,7 +103,7 @@ enum Slot {
     Value(Id),
 }
 
-/// The stack machine that a pickle is a program of.
+/// The stack machine that runs a pickle, which is a program.
 struct Machine<'a, 'b> {
     bytes: &'a mut &'b [u8],
     values: Vec<Value>,
@@ -126,7 +126,7 @@ impl<'b> Machine<'_, 'b> {
 
     fn step(&mut self, code: u8) -> Result<(), String> {
         match code {
-            // PROTO and FRAME say nothing of the values.
+            // PROTO and FRAME say nothing about the values.
             0x80 => self.take(1).map(drop),
             0x95 => self.take(8).map(drop),
             b'(' => {
@@ -151,9 +151,11 @@ impl<'b> Machine<'_, 'b> {
         }
     }
 
+    /// Puts the top of the stack into the memory, or pushes a value of the memory.
     fn remember(&mut self, code: u8) -> Result<(), String> {
         let place = match code {
             b'q' | b'h' => u32::from(self.byte()?),
+            // MEMOIZE uses the next free number.
             0x94 => u32::try_from(self.memory.len()).map_err(|error| error.to_string())?,
             _ => u32::from_le_bytes(self.array()?),
         };
@@ -176,6 +178,7 @@ impl<'b> Machine<'_, 'b> {
         Ok(())
     }
 
+    /// Pushes None, a truth value or a number. Only whole numbers are kept: sizes are whole.
     fn number(&mut self, code: u8) -> Result<(), String> {
         let value = match code {
             b'N' => Value::None,
@@ -193,8 +196,8 @@ impl<'b> Machine<'_, 'b> {
         self.push(value)
     }
 
-    /// A whole number of some bytes; one that does not fit is no size of anything, so only what it
-    /// is matters.
+    /// A whole number of some bytes. One that does not fit into 8 bytes cannot be a size, so its
+    /// value does not matter.
     fn long(&mut self) -> Result<Value, String> {
         let length = usize::from(self.byte()?);
         let bytes = self.take(length)?;
@@ -203,6 +206,7 @@ impl<'b> Machine<'_, 'b> {
             return Ok(Value::Float);
         }
 
+        // Two's complement, in as few bytes as hold it: the rest is filled with the sign.
         let sign = if bytes.last().is_some_and(|last| *last >= 0x80) { 0xff } else { 0 };
         let mut whole = [sign; 8];
         whole[..length].copy_from_slice(bytes);
@@ -210,6 +214,7 @@ impl<'b> Machine<'_, 'b> {
         Ok(Value::Whole(i64::from_le_bytes(whole)))
     }
 
+    /// Pushes a text, or a class or function by its name.
     fn text(&mut self, code: u8) -> Result<(), String> {
         let value = match code {
             b'c' => {
@@ -240,6 +245,7 @@ impl<'b> Machine<'_, 'b> {
         self.push(value)
     }
 
+    /// Pushes a tuple, list or dictionary of values on the stack.
     fn container(&mut self, code: u8) -> Result<(), String> {
         let value = match code {
             b')' => Value::Tuple(Vec::new()),
@@ -249,6 +255,7 @@ impl<'b> Machine<'_, 'b> {
             b'l' => Value::List(self.since_mark()?),
             b'd' => Value::Dict(pairs(&self.since_mark()?)?),
             _ => {
+                // TUPLE1, TUPLE2 and TUPLE3.
                 let count = usize::from(code - 0x84);
                 let mut items = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>, _>>()?;
                 items.reverse();
@@ -259,6 +266,7 @@ impl<'b> Machine<'_, 'b> {
         self.push(value)
     }
 
+    /// Adds values on the stack to the list or dictionary under them.
     fn fill(&mut self, code: u8) -> Result<(), String> {
         let items = match code {
             b'a' => vec![self.pop()?],
@@ -282,21 +290,23 @@ impl<'b> Machine<'_, 'b> {
         Ok(())
     }
 
+    /// Notes a call. Only ordered dictionaries are made: state dictionaries are of this class.
     fn call(&mut self) -> Result<(), String> {
         let arguments = self.pop()?;
         let callable = self.pop()?;
         let is_ordered = matches!(&self.values[callable as usize],
             Value::Global(name) if name == "collections.OrderedDict");
 
-        let value = match is_ordered {
-            true => Value::Dict(self.ordered(arguments)?),
-            false => Value::Called { callable, arguments },
+        let value = if is_ordered {
+            Value::Dict(self.ordered(arguments)?)
+        } else {
+            Value::Called { callable, arguments }
         };
 
         self.push(value)
     }
 
-    /// What an ordered dictionary is made of: nothing, or as Python 2 wrote it a list of pairs.
+    /// The pairs of an ordered dictionary: none, or those of a list, as Python 2 wrote it.
     fn ordered(&mut self, arguments: Id) -> Result<Vec<(Id, Id)>, String> {
         let get = |id: Id| &self.values[id as usize];
         let refuse = || "expected the pairs of an ordered dictionary".to_owned();
@@ -304,9 +314,8 @@ impl<'b> Machine<'_, 'b> {
         let Some(first) = arguments.first() else { return Ok(Vec::new()) };
         let Value::List(items) = get(*first) else { return Err(refuse()) };
 
-        // A list can be asked for again and again at the cost of a few bytes.
+        // A few bytes of a file can copy the same list again, so copies have a limit too.
         self.copied += items.len();
-
         if self.copied > MOST_VALUES {
             return Err(format!("expected at most {MOST_VALUES} pairs, got more"));
         }
@@ -319,8 +328,8 @@ impl<'b> Machine<'_, 'b> {
         items.iter().map(pair).collect()
     }
 
-    /// The state of an object. That of a dictionary is `_metadata`: versions of modules, which no
-    /// weight needs.
+    /// Drops the state of an object. That of a dictionary is `_metadata`: versions of modules,
+    /// which no weight needs.
     fn build(&mut self) -> Result<(), String> {
         self.pop()?;
         let top = self.top()?;
@@ -332,6 +341,7 @@ impl<'b> Machine<'_, 'b> {
         }
     }
 
+    /// Numbers a value and pushes it.
     fn push(&mut self, value: Value) -> Result<(), String> {
         if self.values.len() >= MOST_VALUES {
             return Err(format!("expected at most {MOST_VALUES} values, got more"));
@@ -356,7 +366,7 @@ impl<'b> Machine<'_, 'b> {
         }
     }
 
-    /// The values above the last mark, which goes.
+    /// Pops the last mark and the values above it, and returns the values.
     fn since_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark =
             self.stack.iter().rposition(|slot| matches!(slot, Slot::Mark)).ok_or_else(empty)?;
@@ -386,6 +396,7 @@ impl<'b> Machine<'_, 'b> {
         Ok(taken)
     }
 
+    /// A text up to the end of a line, which is dropped.
     fn line(&mut self) -> Result<String, String> {
         let end = self.bytes.iter().position(|byte| *byte == b'\n');
         let end = end.ok_or_else(|| "expected the end of a line, got none".to_owned())?;
@@ -405,6 +416,7 @@ fn utf8(bytes: &[u8]) -> Result<String, String> {
         .map_err(|error| format!("expected UTF-8: {error}"))
 }
 
+/// Keys and values in turn, as pairs.
 fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>, String> {
     if !items.len().is_multiple_of(2) {
         return Err("expected a value for each key of a dictionary, got one too few".to_owned());
@@ -477,7 +489,7 @@ mod tests {
         let text = b"X\xff\xff\xff\xff.";
         assert!(refusal(text).starts_with("expected 4294967295 more bytes, got 1"));
 
-        // A list of a thousand pairs, asked for again and again.
+        // A list of a thousand pairs that is copied again and again.
         let pairs = [
             b"(".to_vec(),
             b"))\x86".repeat(1000),

@@ -1,4 +1,4 @@
-//! A safetensors file, of which one tensor at a time is read.
+//! A safetensors file. One tensor at a time is read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,8 +9,8 @@ use dlt_spec::tensors::{Number, TensorFile};
 use super::numbers::{Numbers, tensor};
 use crate::{ModelError, Result};
 
-/// A safetensors file whose header has been read and checked against its length; of one that this
-/// program exported, all bytes against its checksum.
+/// A safetensors file whose header has been checked against the length of the file. If this program
+/// exported it, all bytes have been checked against its checksum too.
 pub(super) struct SafeFile(TensorFile);
 
 impl SafeFile {
@@ -44,9 +44,10 @@ impl SafeFile {
         })
     }
 
-    /// Names that the metadata list as those of other tensors, with the name of that tensor:
-    /// `save_model` of safetensors writes a shared tensor once, and notes its other names so.
+    /// Second names of tensors that the metadata list, with the name in the file. `save_model` of
+    /// safetensors writes a shared tensor once and notes its other names in this way.
     pub(super) fn aliases(&self) -> BTreeMap<String, String> {
+        // Other metadata are no pairs of a free name and a tensor of the file.
         let is_alias = |(alias, name): &(&String, &String)| {
             self.shape(alias).is_none() && self.shape(name).is_some()
         };

@@ -1,9 +1,9 @@
-//! `pytorch_model.bin`: what `torch.save` wrote of a dictionary of tensors, of which one tensor at
-//! a time is read.
+//! `pytorch_model.bin`: a dictionary of tensors that `torch.save` wrote. One tensor at a time is
+//! read.
 //!
-//! Since torch 1.6 the file is a zip archive that holds a pickle and, uncompressed, the bytes of
-//! each storage; before that it is five pickles with the storages behind them. A tensor is a view
-//! of a storage: offset, sizes and strides.
+//! Since torch 1.6 the file is a zip archive with a pickle and, uncompressed, the bytes of each
+//! storage. Before, it was five pickles followed by the storages. A tensor is a view of a storage:
+//! offset, sizes and strides.
 
 mod found;
 
@@ -24,10 +24,10 @@ use found::{Found, Storage, View};
 /// The first bytes of a zip archive.
 const ARCHIVE: &[u8] = b"PK\x03\x04";
 
-/// Entries of an archive at most: one for each storage.
+/// Most entries of an archive that is read; each storage has one.
 const MOST_ENTRIES: usize = 1 << 18;
 
-/// A file whose pickle has been read and checked against the storages that are there.
+/// A file whose pickle has been read and checked against the storages in the file.
 pub(super) struct TorchFile {
     path: PathBuf,
     tensors: BTreeMap<String, View>,
@@ -36,10 +36,10 @@ pub(super) struct TorchFile {
     archive: Option<Mutex<Archive>>,
 }
 
-/// An archive whose storages are compared with their checksums when they are first read.
+/// An archive. Each storage is compared with its checksum when it is first read.
 struct Archive {
     zip: ZipArchive<BufReader<File>>,
-    /// Numbers of the entries that were compared.
+    /// Numbers of the entries that have been compared.
     checked: BTreeSet<usize>,
 }
 
@@ -73,6 +73,7 @@ impl TorchFile {
         let mut pickle = Vec::new();
         let entry = archive.by_index(entries.pickle).map_err(|error| error.to_string())?;
 
+        // One byte more than allowed shows that the pickle is longer.
         entry
             .take(MOST_BYTES as u64 + 1)
             .read_to_end(&mut pickle)
@@ -90,8 +91,8 @@ impl TorchFile {
                 .get(key)
                 .ok_or_else(|| format!("expected a storage `{key}`, got none"))?;
 
-            // An archive says of itself how large its entries are; the file says how large they can
-            // be.
+            // The sizes of entries are claims of the archive, so they are checked against the
+            // length of the file.
             let is_there = start.checked_add(*bytes).is_some_and(|end| end <= length);
             let width = storage.numbers.width();
             let expected =
@@ -104,14 +105,15 @@ impl TorchFile {
                 ));
             }
 
-            (storage.entry, storage.start) = (*entry, *start);
+            storage.entry = *entry;
+            storage.start = *start;
         }
 
         Ok(Self::new(path, file, found, Some(archive)))
     }
 
-    /// The layout before torch 1.6: magic number, version, what the system is, the tensors, the
-    /// storages' keys, and then each storage with its count in front.
+    /// The layout before torch 1.6: magic number, version, properties of the system, the tensors,
+    /// the keys of the storages, and then each storage after its count.
     fn open_old(path: &Path, mut file: File, length: u64) -> Result<Self, String> {
         let mut head = Vec::new();
         let read = file.by_ref().take(MOST_BYTES as u64).read_to_end(&mut head);
@@ -122,6 +124,7 @@ impl TorchFile {
             return Err("expected a zip archive or a pickle, got something else".to_owned());
         }
 
+        // Magic number, version and properties say nothing about the tensors.
         for _ in 0..3 {
             Pickle::read(&mut rest)?;
         }
@@ -131,6 +134,8 @@ impl TorchFile {
         let Value::List(keys_there) = keys.root() else {
             return Err(format!("expected the list of storages, got {}", keys.root().kind()));
         };
+
+        // The storages follow the last pickle, in the order of the keys.
         let mut at = (head.len() - rest.len()) as u64;
 
         for key in keys_there {
@@ -161,9 +166,11 @@ impl TorchFile {
                 ));
             };
 
-            (storage.start, at) = (at + 8, end);
+            storage.start = at + 8;
+            at = end;
         }
 
+        // No storage can be at the start of the file, so 0 marks those without a key in the list.
         match found.storages.iter().find(|(_, storage)| storage.start == 0) {
             Some((key, _)) => Err(format!("expected a storage `{key}`, got none")),
             None => Ok(Self::new(path, file, found, None)),
@@ -201,8 +208,8 @@ impl TorchFile {
         Some(self.storages.get(&self.tensors.get(name)?.storage)?.numbers.clone())
     }
 
-    /// Names of tensors that are the same view of the same storage as another one, with the first
-    /// name of it.
+    /// Second names: tensors that are the same view of the same storage as an earlier one, with the
+    /// name of that one.
     pub(super) fn aliases(&self) -> BTreeMap<String, String> {
         let mut first = BTreeMap::new();
         let mut aliases = BTreeMap::new();
@@ -236,12 +243,14 @@ impl TorchFile {
         let count: usize = view.shape.iter().product();
         let mut bytes = vec![0; view.span() * width];
 
+        // The lock is held for this read only.
         {
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(storage.start + (view.offset * width) as u64)).map_err(io)?;
             file.read_exact(&mut bytes).map_err(io)?;
         }
 
+        // The span of the view, read in one piece, in the order of the tensor.
         if !view.is_contiguous() {
             let mut gathered = Vec::with_capacity(count * width);
             view.each(|index| {
@@ -253,11 +262,12 @@ impl TorchFile {
         tensor(&storage.numbers, &bytes, &view.shape).map_err(refuse)
     }
 
-    /// Compares the checksum of a storage, once: an archive has one for each.
+    /// Compares a storage with its checksum, once. Only archives have checksums.
     fn check(&self, storage: &Storage) -> Result<(), String> {
         let Some(archive) = &self.archive else { return Ok(()) };
         let Archive { zip, checked } = &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
         if !checked.contains(&storage.entry) {
+            // The zip reader compares the checksum when it reaches the end of an entry.
             let mut entry = zip.by_index(storage.entry).map_err(|error| error.to_string())?;
             std::io::copy(&mut entry, &mut std::io::sink())
                 .map_err(|error| format!("its storage is damaged: {error}"))?;
@@ -268,7 +278,7 @@ impl TorchFile {
     }
 }
 
-/// Bytes of whole numbers, which old files are to be stepped over.
+/// Bytes of a number, also of whole numbers. Storages of the latter are skipped in old files.
 fn old_width(numbers: &Numbers) -> Option<usize> {
     match numbers {
         Numbers::Other(name) => match name.as_str() {
@@ -282,11 +292,11 @@ fn old_width(numbers: &Numbers) -> Option<usize> {
     }
 }
 
-/// What an archive holds.
+/// The entries of an archive.
 struct Entries {
     /// Number of the pickle's entry.
     pickle: usize,
-    /// Number, place and bytes of each storage's entry, by its key.
+    /// Number, start and length in bytes of each storage's entry, by its key.
     storages: BTreeMap<String, (usize, u64, u64)>,
 }
 
@@ -304,7 +314,7 @@ impl Entries {
             let entry = archive.by_index_raw(number).map_err(|error| error.to_string())?;
             let name = entry.name().map_err(|error| error.to_string())?.into_owned();
 
-            // torch writes entries as they are; a packed one could be of any size.
+            // torch writes entries uncompressed. A compressed one could unpack to any size.
             if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
                 return Err(format!(
                     "entry `{name}`: expected one that is neither packed nor encrypted"

@@ -45,7 +45,7 @@ pub(crate) struct Case {
     pub(crate) spec: CheckedSpec,
     /// Windows, B.
     pub(crate) windows: usize,
-    /// Classes, where they are predicted.
+    /// The class of each window, if classes are predicted.
     pub(crate) labels: Vec<u32>,
     oracle: BufferedSafetensors,
     ids: Vec<u32>,
@@ -79,7 +79,7 @@ pub(crate) fn architecture(spec: &CheckedSpec) -> Box<dyn architecture::Architec
     of_spec(spec, Extents::default())
 }
 
-/// The weights of a folder in a model of which every layer is independent.
+/// The weights of a folder in a model whose layers are all independent.
 pub(crate) fn load(
     spec: &CheckedSpec,
     folder: &Path,
@@ -106,7 +106,8 @@ impl Case {
         let mut spec = spec(&folder.join("config.json"));
         let input = read("input_ids").or_else(|| read("pixel_values")).expect("an input");
 
-        // Texts longer than what a config calls its positions, where the frequencies depend on it.
+        // These frequencies depend on the length of a text, so the fixture has texts that are
+        // longer than the positions of its config.
         let tokens = input.dims()[1];
         if spec.model.architecture == Architecture::Llama && tokens > spec.positions() {
             let mut longer = Spec { model: spec.model.clone(), ..Spec::default() };

@@ -110,7 +110,7 @@ fn fixtures_are_read() {
     assert_eq!((classes.objective, classes.pooling), (Objective::Classes, Pooling::LastReal));
 }
 
-/// A file that says next to nothing is of the size that transformers takes for granted.
+/// A file with only a model type has the sizes that are transformers' defaults.
 #[test]
 fn absent_keys_have_the_defaults_of_each_family() {
     let of = |family: &str| parse(&json!({"model_type": family})).expect("a config");
@@ -236,7 +236,7 @@ fn refusal(name: &str, changes: &Value) -> String {
     parse(&changed(name, changes)).map(|_| ()).expect_err(&format!("{name} {changes}"))
 }
 
-/// Checks the refusals of one setting each: key, value, what is expected.
+/// Checks that each of these settings is refused: key, value, what is expected.
 fn check_refusals<const N: usize>(name: &str, cases: [(&str, Value, &str); N]) {
     for (key, value, expected) in cases {
         let message = refusal(name, &json!({key: value}));
@@ -425,7 +425,7 @@ fn rejects_rotary_positions_that_cannot_be() {
 
 const LONGROPE: &str = "2 numbers above 0, one for each frequency";
 
-/// The same positions in the keys of transformers before 5, with the same or the older name of the
+/// The same positions in the keys of transformers before 5, with the new or the old name of the
 /// kind.
 #[test]
 fn law_both_spellings_of_rotary_positions_are_the_same() {
@@ -446,7 +446,7 @@ fn law_both_spellings_of_rotary_positions_are_the_same() {
         old.insert("type".to_owned(), kind);
         assert_eq!(of(&old), expected, "{name}");
 
-        // Both spellings at once, as files for releases on either side have them.
+        // Both spellings at once, as in files for old and new releases.
         let both = read_as(json!({"rope_scaling": old, "rope_theta": theta}));
         assert_eq!(both, expected, "{name}");
     }
@@ -509,7 +509,7 @@ fn what_rotary_kinds_leave_out_is_what_transformers_takes() {
     assert_eq!(proportional, of(json!({"rope_type": "linear", "factor": 2}), json!({})));
 }
 
-/// A window of text is never longer than what a token attends to, so that attention is that of a
+/// A window of text is never longer than the attention window, so that attention is that of a
 /// Llama.
 #[test]
 fn sliding_windows_bound_the_windows_of_text() {
@@ -549,7 +549,7 @@ fn sliding_windows_bound_the_windows_of_text() {
 
     assert_eq!(used(json!({"layer_types": all})), Size::AUTO);
     assert_eq!(used(json!({"layer_types": some})), Size::Fixed(4));
-    assert_eq!(used(json!({"max_window_layers": 28})), Size::AUTO, "no layer is behind them");
+    assert_eq!(used(json!({"max_window_layers": 28})), Size::AUTO, "no layer comes after them");
     assert_eq!(used(json!({"max_window_layers": 1})), Size::Fixed(4));
 
     let refused = refusal("mistral", &json!({"sliding_window": 1}));
@@ -563,7 +563,7 @@ fn sliding_windows_bound_the_windows_of_text() {
     );
 }
 
-/// Dropout and what else only training and serving read stops nothing; where training differs, a
+/// Dropout and other keys that only training and serving read are accepted. If training differs, a
 /// note says so.
 #[test]
 fn what_only_training_reads_does_not_stop_an_import() {
@@ -599,7 +599,7 @@ fn what_only_training_reads_does_not_stop_an_import() {
 
 #[test]
 fn rejects_keys_that_a_model_may_compute_with() {
-    let expected = "no such key, as a model may compute with it (remove it if this one does not)";
+    let expected = "no such key, as a model may compute with it (remove it if this model does not)";
     for (key, value) in [
         ("logit_scale", json!(0.5)),
         ("attn_logit_softcapping", json!(50.0)),

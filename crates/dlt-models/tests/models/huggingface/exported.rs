@@ -1,4 +1,4 @@
-//! What is written for transformers.
+//! Models that are written for transformers.
 
 use candle_core::{Device, Tensor};
 use dlt_kernels::Kernels;
@@ -24,7 +24,7 @@ fn annotations(config: &Value) -> Annotations {
     }
 }
 
-/// What is read and written again is the same file: the same names, shapes and bits.
+/// A file that is read and written again is the same: the same names, shapes and bits.
 #[test]
 fn law_what_is_read_is_written_again() {
     for name in CASES {
@@ -58,8 +58,8 @@ fn law_what_is_read_is_written_again() {
     }
 }
 
-/// Of the keys that transformers writes, ours have the same values, and those that we leave out say
-/// nothing of what a model computes.
+/// Our keys have the values that transformers writes. The keys that we leave out say nothing about
+/// what a model computes.
 #[test]
 fn matches_reference_configs() {
     const LEFT_OUT: [&str; 9] = [
@@ -82,11 +82,11 @@ fn matches_reference_configs() {
 
         for (key, value) in expected.as_object().expect("an object") {
             match written.get(key) {
-                // What null stands for is written out.
+                // We write the number that null means.
                 Some(given) if key == "n_inner" => {
                     assert_eq!(given.as_u64(), Some(case.spec.feed_forward() as u64), "{name}");
                 }
-                // What transformers takes for granted of a kind is written out.
+                // We write the defaults of transformers for a kind too.
                 Some(Value::Object(given)) if key == "rope_parameters" => {
                     for (key, value) in value.as_object().expect("an object") {
                         let is_kept = given.get(key) == Some(value);
@@ -116,7 +116,7 @@ fn law_a_written_config_is_read_as_the_spec() {
 
         let mut again = read_config(&folder.path().join("config.json")).expect("a config").model;
         if name == "llama-dynamic" {
-            // The positions are those that the base grows from, not the longest window.
+            // The positions are those from which the base grows, not the longest window.
             assert_eq!((again.positions, case.spec.positions()), (Size::Fixed(8), 14));
             again.positions = case.spec.model.positions;
         }
@@ -135,8 +135,8 @@ fn labels_and_tokens_are_written() {
     let case = Case::new("gpt2-classes");
     let model = case.model(Kernels::Fused);
     let labels: Vec<_> = ["no", "yes", "maybe"].map(str::to_owned).to_vec();
-    let beside = Annotations { labels, begin: Some(1), ends: vec![2, 0], padding: None };
-    let written = config(&model, &case.spec, &beside).expect("a config");
+    let annotations = Annotations { labels, begin: Some(1), ends: vec![2, 0], padding: None };
+    let written = config(&model, &case.spec, &annotations).expect("a config");
 
     assert_eq!(written["id2label"], serde_json::json!({"0": "no", "1": "yes", "2": "maybe"}));
     assert_eq!(written["label2id"], serde_json::json!({"no": 0, "yes": 1, "maybe": 2}));
@@ -150,7 +150,7 @@ fn labels_and_tokens_are_written() {
         serde_json::json!([2, 0]),
         "several ends of a text are a list"
     );
-    let short = Annotations { labels: vec!["no".to_owned()], ..beside };
+    let short = Annotations { labels: vec!["no".to_owned()], ..annotations };
 
     let refusal = config(&model, &case.spec, &short).expect_err("too few").to_string();
 
@@ -164,8 +164,7 @@ fn drawn(spec: &CheckedSpec, binding: Binding) -> Model {
     Model::new(architecture(spec), binding, PAPER, Kernels::Fused, 3, &Device::Cpu).expect("memory")
 }
 
-/// Tied and frozen layers are written as layers of their own with the weights that they compute
-/// with.
+/// Tied and frozen layers are written as separate layers, with the weights that they compute with.
 #[test]
 fn law_ties_are_written_out() {
     for name in CASES {
@@ -210,8 +209,7 @@ fn law_the_same_model_is_the_same_bytes() {
     assert_eq!(bytes(), bytes());
 }
 
-/// An output of its own is written, in BERT with its bias under both names that transformers has
-/// for it.
+/// A separate output is written. BERT's has a bias under both names that transformers has for it.
 #[test]
 fn an_output_of_its_own_is_written() {
     for (name, added) in [
@@ -249,7 +247,7 @@ fn an_output_of_its_own_is_written() {
     }
 }
 
-/// What is nearest to a Llama with these settings is the kind that computes the same.
+/// A Llama with these settings is written as the class that computes the same.
 #[test]
 fn llamas_have_the_class_that_computes_the_same() {
     let class = |changes: &[&str]| {

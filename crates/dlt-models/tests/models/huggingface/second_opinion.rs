@@ -26,7 +26,7 @@ fn check(case: &Case, theirs: &Tensor) {
     assert!(apart <= LOGITS * size, "{}: {apart:e} apart at {size}", case.name);
 }
 
-/// candle-transformers has the encoder without the head, which is two products.
+/// candle-transformers has only the encoder, so the head is computed here: two products.
 #[test]
 fn matches_reference_bert_of_candle_transformers() {
     let case = Case::new("bert-classes");

@@ -1,4 +1,4 @@
-//! The layouts that folders of weights have had, and damaged ones.
+//! The layouts that folders of weights have had, and damaged folders.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -21,7 +21,8 @@ fn write(folder: &Path, name: &str, tensors: impl IntoIterator<Item = (String, T
     candle_core::safetensors::save(&tensors, folder.join(name)).expect("written");
 }
 
-/// The bits of a case's model when its file has these tensors instead, and what is unused of them.
+/// The bits of a case's model if its file has these tensors instead, and the tensors that are
+/// unused.
 fn read(case: &Case, tensors: Vec<(String, Tensor)>) -> (BTreeMap<String, Vec<u32>>, Vec<String>) {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), SINGLE, tensors);
@@ -34,7 +35,7 @@ fn read(case: &Case, tensors: Vec<(String, Tensor)>) -> (BTreeMap<String, Vec<u3
     (bits(&model), weights.unused().to_vec())
 }
 
-/// Whatever each tensor is called, the model is the same and every tensor is used.
+/// With other names of its tensors, the model is the same and every tensor is used.
 fn check_renamed(name: &'static str, rename: impl Fn(&str) -> String) {
     let case = Case::new(name);
     let tensors: Vec<_> =
@@ -98,7 +99,7 @@ fn a_token_table_that_is_there_as_the_output_alone_is_read() {
     });
 }
 
-/// Half precision is read as the f32 of the same value.
+/// Half-precision numbers are read as f32 numbers of the same value.
 #[test]
 fn law_types_of_half_the_width_are_read_exactly() {
     for name in ["gpt2-causal", "bert-classes", "vit-classes", "llama-causal"] {
@@ -147,7 +148,7 @@ fn weights_in_several_files_are_read() {
     }
 }
 
-/// Copies of what is tied, and buffers, are no news; heads for something else are named.
+/// Notes name the tensors of other heads. They do not name buffers and copies of tied tensors.
 #[test]
 fn what_is_not_read_is_named() {
     let extra =
@@ -222,9 +223,9 @@ fn rejects_tensors_that_are_missing_by_the_name_in_the_file() {
     );
 }
 
-/// A head that a file lacks can be told beforehand.
+/// It is known in advance whether a file lacks a head.
 #[test]
-fn a_missing_head_is_told() {
+fn a_missing_head_is_known_in_advance() {
     let case = Case::new("gpt2-causal");
     let mut spec = Spec { model: case.spec.model.clone(), ..Spec::default() };
     let holds = |spec: &Spec, name: &str| {
@@ -312,7 +313,7 @@ fn rejects_tensors_that_the_model_would_compute_with() {
     assert!(many.ends_with("`transformer.h.4.ln_3.weight` and 2 more"), "{many}");
 }
 
-/// What wraps every name is taken off, and said.
+/// A prefix that all names have is removed, and a note says so.
 #[test]
 fn names_that_are_wrapped_are_read() {
     for wrapper in [
@@ -344,7 +345,7 @@ fn names_that_are_wrapped_are_read() {
         assert_eq!(weights.notes(), [note]);
     }
 
-    // One that is not wrapped is another model's.
+    // A prefix that only some names have stays, so these are unknown names.
     let half = refusal_after("llama-causal", |tensors| tensors[0].0.insert_str(0, "module."));
 
     assert!(
@@ -421,7 +422,7 @@ fn law_types_of_twice_the_width_are_rounded_to_the_nearest() {
     let expected = bits(&case.model(Kernels::Fused));
     assert_eq!(bits_of(|x| x).0, expected);
 
-    // A third of the last place of f32 away.
+    // A third of an f32 step away.
     assert_eq!(bits_of(|x| x * (1.0 + f64::from(f32::EPSILON) / 6.0)).0, expected);
     assert_ne!(bits_of(|x| x * (1.0 + f64::from(f32::EPSILON))).0, expected);
 
@@ -505,9 +506,9 @@ fn rejects_damaged_files() {
     assert!(refused(&[header(twice), vec![0; 4]].concat()).contains("`a` is there twice"));
 }
 
-/// What is there in place of weights is named as what it is, with what to do.
+/// The error for a file that is no file of weights says what it is and what to do.
 #[test]
-fn rejects_files_that_stand_for_weights() {
+fn rejects_files_in_the_place_of_weights() {
     let case = Case::new("gpt2-causal");
     let folder = tempfile::tempdir().expect("a folder");
 

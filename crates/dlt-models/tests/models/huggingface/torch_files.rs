@@ -79,8 +79,8 @@ fn several_files_are_read_by_their_index() {
     assert_eq!(refusal(folder.path()), expected);
 }
 
-/// Whatever is cut or changed, there is a message and no panic; what the checksums cover is never
-/// read wrongly.
+/// A file that is cut or changed anywhere gives an error and no panic. What the checksums cover is
+/// never read wrongly.
 #[test]
 fn law_damaged_files_are_refused_or_the_same() {
     let case = Case::new(MODEL);
@@ -104,7 +104,8 @@ fn law_damaged_files_are_refused_or_the_same() {
             std::fs::write(folder.path().join(SINGLE), &damaged).expect("written");
 
             let read = load(&case.spec, folder.path(), Kernels::Fused);
-            // Of the old layout nothing covers the numbers themselves.
+
+            // In the old layout no checksum covers the numbers themselves.
             if let (Ok(model), "archive.bin") = (read, name) {
                 assert_eq!(bits(&model), expected, "{name} changed at {at}");
             }
@@ -157,7 +158,7 @@ fn rejects_tensors_that_leave_their_storage() {
     let floats = [0; 72];
     let none = "FOLDER/pytorch_model.bin: not a file of tensors that torch.save wrote: ";
 
-    // As it is meant: the file is read, and lacks the rest of the model.
+    // An intact file is read, and lacks the rest of the model.
     let right =
         refusal_of_tensor(&pickle("model.norm.weight", "FloatStorage", 0, 18, 1, 18), &floats);
     assert!(right.ends_with("it is missing in FOLDER"), "{right}");
@@ -230,22 +231,21 @@ fn rejects_files_of_torch_that_hold_something_else() {
     );
 }
 
-/// Numbers that only F64 has would become infinite.
+/// Numbers outside of the range of f32 would become infinite.
 #[test]
 fn rejects_numbers_beyond_the_range_of_f32() {
     let case = Case::new(MODEL);
     let folder = tempfile::tempdir().expect("a folder");
     let mut bytes = fixture("views.bin");
 
-    // The storage of F64 numbers is the only long stretch: its place is that of the first number of
-    // the table.
+    // The storage is found by its first number: no other part of the file has these bytes.
     let (_, table) =
         case.file().into_iter().find(|(name, _)| name == "model.norm.weight").expect("there");
     let first = f64::from(table.to_vec1::<f32>().expect("f32")[0]).to_le_bytes();
     let at = bytes.windows(8).position(|window| window == first).expect("there");
-
     bytes[at..at + 8].copy_from_slice(&1e300_f64.to_le_bytes());
-    // The checksum of the archive tells the change first.
+
+    // The checksum of the archive shows the change first.
     std::fs::write(folder.path().join(SINGLE), &bytes).expect("written");
 
     assert!(

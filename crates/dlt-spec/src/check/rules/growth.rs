@@ -1,4 +1,5 @@
-//! Rules of what we added to the method: splits, merges, the gate, and who may decide what.
+//! Rules of what we added to the method: splits, merges, the gate, and which policy makes which
+//! decision.
 
 use super::Rules;
 use crate::check::grouping;
@@ -21,7 +22,7 @@ impl Rules<'_> {
             "tying.grow",
             &[],
             || tying.grow.is_sorted(),
-            || "shares of training in their order, none below the one before".into(),
+            || "shares of training in rising order".into(),
         );
 
         self.holds(
@@ -45,12 +46,16 @@ impl Rules<'_> {
             "tying.initial",
             &["model.layers"],
             || {
-                let groups = |asked: &Initial| grouping(asked, layers).map_or(2, |state| state.n_independent());
-                tying.decision != Decision::Swap || !tying.grow.is_empty() || groups(&tying.initial) > 1
+                let groups = |asked: &Initial| {
+                    grouping(asked, layers).map_or(2, |state| state.n_independent())
+                };
+                tying.decision != Decision::Swap
+                    || !tying.grow.is_empty()
+                    || groups(&tying.initial) > 1
             },
             || {
-                "a grouping of two groups or more where tying.decision is \"swap\" and tying.grow is empty: one group \
-                 cannot be swapped"
+                "a grouping of two groups or more where tying.decision is \"swap\" and tying.grow \
+                 is empty: one group cannot be swapped"
                     .into()
             },
         );
@@ -71,7 +76,7 @@ impl Rules<'_> {
             "agent.policy",
             &[],
             || match policy {
-                // What a replay decides, and when, is in its recording.
+                // A recording says what a replay decides, and when.
                 PolicyKind::None
                 | PolicyKind::Random
                 | PolicyKind::Replay
@@ -87,7 +92,8 @@ impl Rules<'_> {
                     Decision::Swap => "\"conflict\", \"random\" or \"none\", or a replay,",
                     Decision::Single => "\"q\", \"random\" or \"none\", or a replay,",
                     Decision::Joint | Decision::PerLayer => {
-                        "another one than \"grow\", \"even\" (tying.decision = \"split\") and \"conflict\" (\"swap\")"
+                        "a policy other than \"grow\", \"even\" (tying.decision = \"split\") and \
+                         \"conflict\" (\"swap\")"
                     }
                 };
 
@@ -101,12 +107,15 @@ impl Rules<'_> {
             "agent.policy",
             &["training.trains"],
             || trains == Trains::All || !matches!(policy, PolicyKind::Grow | PolicyKind::Conflict),
-            || "one that needs no gradients of blocks where training.trains is \"head\"".into(),
+            || {
+                "a policy that needs no gradients of blocks where training.trains is \"head\""
+                    .into()
+            },
         );
     }
 
-    /// Splits copy, merges average and the gate undoes: each needs weights that are where the state
-    /// says.
+    /// Splits copy weights, merges average them and the gate restores them: each needs every layer
+    /// to use the weights that the state names.
     fn kept_function(&mut self) {
         let tying = &self.spec.tying;
         let splits = matches!(tying.decision, Decision::Split | Decision::Swap);
@@ -130,12 +139,12 @@ impl Rules<'_> {
                 let named = |name| tying.initial == Initial::Named(name);
                 !splits || !(named(InitialName::Frozen) || named(InitialName::Trainable))
             },
-            || "a grouping of trained layers, as \"tied\", where groups are split".into(),
+            || "a grouping of trained layers, such as \"tied\", where groups are split".into(),
         );
     }
 }
 
-/// The word of a decision, as the file has it.
+/// The word of a decision as a spec file has it, with its quotes.
 fn word(decision: Decision) -> String {
     serde_json::to_string(&decision).unwrap_or_default()
 }

@@ -1,14 +1,15 @@
-//! What llama has and the other families have not.
+//! Rules of what llama has and the other families lack.
 
 use super::Rules;
 use crate::spec::*;
 
 impl Rules<'_> {
-    /// What only llama has: elsewhere a head is C / H wide and every projection has a bias.
+    /// Settings of llama. In the other families a head is C / H wide and every projection has a
+    /// bias.
     pub(super) fn llama(&mut self) {
         let model = &self.spec.model;
         let is_llama = model.architecture == Architecture::Llama;
-        let elsewhere = "\"auto\" but in llama";
+        let elsewhere = "\"auto\" except in llama";
 
         self.holds(
             "model.head_width",
@@ -17,6 +18,7 @@ impl Rules<'_> {
                 Size::Auto(_) => true,
                 Size::Fixed(width) => is_llama && width.is_multiple_of(2),
             },
+            // Rotary positions turn the numbers of a head in pairs.
             || if is_llama { "even, for rotary positions".into() } else { elsewhere.into() },
         );
 
@@ -26,7 +28,10 @@ impl Rules<'_> {
             || !is_llama || model.head_width.or(model.width / model.heads).is_multiple_of(2),
             || {
                 let width = model.width;
-                format!("so many that model.width = {width} gives each an even width, for rotary positions")
+                format!(
+                    "a number that divides model.width = {width} into even widths, for rotary \
+                     positions"
+                )
             },
         );
 
@@ -53,16 +58,17 @@ impl Rules<'_> {
                 Size::Auto(_) => true,
                 Size::Fixed(window) => is_llama && window >= context,
             },
-            || match is_llama {
-                true => {
-                    format!("at least model.context = {context}: longer windows would need another attention")
+            || {
+                if is_llama {
+                    format!("at least model.context = {context}: a sliding window is not supported")
+                } else {
+                    elsewhere.into()
                 }
-                false => elsewhere.into(),
             },
         );
     }
 
-    /// What rotary positions can be.
+    /// Rules of rotary positions.
     pub(super) fn rotary(&mut self) {
         let model = &self.spec.model;
         let ModelSpec { architecture, rotary_kind, rotary_stretch, rotary_attention, .. } = *model;
@@ -72,7 +78,7 @@ impl Rules<'_> {
             "model.rotary_kind",
             &[],
             || architecture == Architecture::Llama || rotary_kind == RotaryKind::Llama3,
-            || "\"llama3\" but in llama".into(),
+            || "\"llama3\" except in llama".into(),
         );
 
         self.holds(

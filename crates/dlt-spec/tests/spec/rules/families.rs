@@ -19,7 +19,7 @@ const CLASSES: [&str; 4] = [
 #[test]
 fn rejects_pictures_whose_tokens_cannot_be_counted() {
     let many = ["model.picture=1024", "model.patch=1", "training.batch=2147483647"];
-    each_breaks(&[(&[&VIT[..], &many].concat(), "model.width", "addressed")]);
+    each_breaks(&[(&[&VIT[..], &many].concat(), "model.width", "to address")]);
 
     let mut spec = with(&VIT).unwrap();
     spec.model.picture = usize::MAX;
@@ -47,9 +47,13 @@ fn rejects_an_objective_that_a_family_does_not_have() {
         (
             &["model.objective=masked-token"],
             "model.objective",
-            "must be \"masked-token\" in bert only",
+            "must be \"next-token\" or \"classes\" except in bert",
         ),
-        (&[&MASKED[..], &["model.architecture=llama"]].concat(), "model.objective", "in bert only"),
+        (
+            &[&MASKED[..], &["model.architecture=llama"]].concat(),
+            "model.objective",
+            "except in bert",
+        ),
     ]);
 
     let of_classes = |family| [family, "model.objective=classes"];
@@ -87,11 +91,7 @@ fn rejects_an_attention_that_sees_what_is_to_be_predicted_or_too_little() {
 fn rejects_a_pooling_of_positions_that_see_too_little() {
     let classes = "model.objective=classes";
     each_breaks(&[
-        (
-            &[classes, "model.pooling=first"],
-            "model.pooling",
-            "the first position sees nothing else",
-        ),
+        (&[classes, "model.pooling=first"], "model.pooling", "the first position sees only itself"),
         (
             &[&CLASSES[..], &["model.pooling=last-real"]].concat(),
             "model.pooling",
@@ -109,7 +109,7 @@ fn rejects_a_pooling_of_positions_that_see_too_little() {
         &[classes, "model.pooling=last-position"],
         &[classes, "model.pooling=mean"],
         &[&VIT[..], &["model.pooling=mean"]].concat(),
-        // Without effect where no classes are predicted.
+        // They have no effect if no classes are predicted.
         &["model.pooling=first"],
     ]);
 }
@@ -167,7 +167,7 @@ fn rejects_rotary_positions_that_cannot_turn_or_stretch() {
         (
             &[&odd[..], &["model.architecture=llama"]].concat(),
             "model.heads",
-            "must be so many that model.width = 12 gives each an even width",
+            "must be a number that divides model.width = 12 into even widths",
         ),
         (
             &["model.rotary_stretch=[8, 4, 4, 8192]"],
@@ -195,14 +195,14 @@ fn rejects_what_only_llama_has_elsewhere() {
         "model.attention_window=4096",
     ] {
         let key = wrong.split('=').next().unwrap();
-        each_breaks(&[(&[wrong], key, "must be \"auto\" but in llama")]);
+        each_breaks(&[(&[wrong], key, "must be \"auto\" except in llama")]);
         all_pass(&[&["model.architecture=llama", wrong]]);
     }
 
     each_breaks(&[(
         &["model.rotary_kind=yarn"],
         "model.rotary_kind",
-        "must be \"llama3\" but in llama",
+        "must be \"llama3\" except in llama",
     )]);
 }
 
@@ -219,7 +219,7 @@ fn rejects_heads_and_windows_that_cannot_be() {
         (&[llama, "model.heads=5"], "model.heads", "must be a divisor of model.width = 128"),
     ]);
 
-    // Heads of their own width need not divide that of the stream.
+    // Heads with `head_width` need not divide the width of the stream.
     all_pass(&[
         &[llama, "model.heads=5", "model.head_width=6"],
         &[llama, "model.attention_window=128"],
@@ -289,9 +289,9 @@ fn rejects_what_is_for_classes_where_none_are_predicted() {
         (
             "agent.reward",
             "accuracy",
-            "must be an accuracy only where model.objective is \"classes\"",
+            "must be another reward unless model.objective is \"classes\"",
         ),
-        ("agent.reward", "neg-accuracy", "an accuracy only where"),
+        ("agent.reward", "neg-accuracy", "another reward unless"),
     ] {
         let assignment: &str = &format!("{key}={value}");
         each_breaks(&[
@@ -327,8 +327,8 @@ fn rejects_frozen_layers_of_a_model_that_is_read() {
     each_breaks(&[(
         &[start],
         "tying.initial",
-        "is \"frozen\": must be \"independent\", \"tied\" or owners where model.start names a model: weights of \
-         frozen layers are drawn, not read",
+        "is \"frozen\": must be \"independent\", \"tied\" or owners where model.start names a \
+         model: weights of frozen layers are drawn, not read",
     )]);
 
     all_pass(&[

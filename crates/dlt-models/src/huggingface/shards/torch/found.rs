@@ -1,23 +1,27 @@
-//! What a pickle names: tensors as views of storages.
+//! The tensors that a pickle names, as views of storages.
 
 use std::collections::BTreeMap;
 
 use super::super::numbers::Numbers;
 use super::super::pickle::{Id, Pickle, Value};
 
-/// Dimensions of a tensor at most: weights have four.
+/// Most dimensions of a tensor; weights have at most four.
 const MOST_DIMENSIONS: usize = 8;
 
-/// Ways of making a tensor that are one in the other, at most: a parameter of a tensor is two.
+/// Most nested calls that make a tensor; a parameter of a tensor is two.
 const MOST_WRAPPERS: usize = 4;
 
-/// What a pickle names.
+/// The tensors and storages that a pickle names.
 pub(super) struct Found {
     pub(super) tensors: BTreeMap<String, View>,
     pub(super) storages: BTreeMap<String, Storage>,
 }
 
 impl Found {
+    /// What the dictionary of a pickle names.
+    ///
+    /// # Errors
+    /// Says what is not as torch writes it.
     pub(super) fn of(pickle: &Pickle) -> Result<Self, String> {
         let Value::Dict(entries) = pickle.root() else {
             return Err(format!("expected a dictionary of tensors, got {}", pickle.root().kind()));
@@ -41,6 +45,7 @@ impl Found {
         Ok(found)
     }
 
+    /// The tensor that a value would make, through wrappers.
     fn tensor(&mut self, pickle: &Pickle, value: Id) -> Result<View, String> {
         let mut call = self::call(pickle, value)?;
         for _ in 0..MOST_WRAPPERS {
@@ -63,6 +68,7 @@ impl Found {
         Err("expected a tensor, got wrappers of wrappers".to_owned())
     }
 
+    /// A view, from the arguments of `_rebuild_tensor`. Notes its storage.
     fn view(
         &mut self,
         pickle: &Pickle,
@@ -74,6 +80,8 @@ impl Found {
             }
             other => Err(format!("expected at most {MOST_DIMENSIONS} sizes, got {}", other.kind())),
         };
+
+        // A storage is a reference out of the pickle: ("storage", class, key, device, count).
         let Value::Persistent(key) = pickle.get(storage) else {
             return Err(format!("expected a storage, got {}", pickle.get(storage).kind()));
         };
@@ -89,6 +97,7 @@ impl Found {
         let (Value::Global(kind), Value::Text(key)) = (pickle.get(*kind), pickle.get(*key)) else {
             return Err("expected kind and key of a storage".to_owned());
         };
+
         let numbers = numbers(kind);
         let count = size(pickle, *count)?;
         let view = View {
@@ -98,11 +107,14 @@ impl Found {
             strides: sizes_of(strides)?,
         };
         view.check(count)?;
+
+        // Several tensors may be views of one storage, and must agree about it.
         let new = Storage { numbers: numbers.clone(), count, start: 0, entry: 0 };
         let there = self.storages.entry(key.clone()).or_insert(new);
         if (&there.numbers, there.count) != (&numbers, count) {
             return Err(format!("expected storage `{key}` to be of one kind and size, got two"));
         }
+
         Ok(view)
     }
 }
@@ -128,7 +140,8 @@ pub(super) struct Storage {
 }
 
 impl View {
-    /// Numbers from the first to the last that it reads.
+    /// How many numbers of the storage there are from the first to the last one that the view
+    /// reads.
     pub(super) fn span(&self) -> usize {
         if self.shape.contains(&0) {
             return 0;
@@ -142,8 +155,11 @@ impl View {
             .sum::<usize>()
     }
 
+    /// Whether the numbers are in the storage in the order of the tensor, without gaps.
     pub(super) fn is_contiguous(&self) -> bool {
         let mut expected = 1;
+
+        // The stride of a dimension of 1 has no effect.
         self.shape.iter().zip(&self.strides).rev().all(|(size, stride)| {
             let is_next = *size == 1 || *stride == expected;
             expected *= size;
@@ -151,7 +167,7 @@ impl View {
         })
     }
 
-    /// Calls with the place of each number within the span, in the order of the tensor.
+    /// Calls `call` with the index of each number within the span, in the order of the tensor.
     pub(super) fn each(&self, mut call: impl FnMut(usize)) {
         let count: usize = self.shape.iter().product();
         let mut index = vec![0; self.shape.len()];
@@ -160,11 +176,13 @@ impl View {
         for _ in 0..count {
             call(at);
             for dimension in (0..index.len()).rev() {
-                (index[dimension], at) = (index[dimension] + 1, at + self.strides[dimension]);
+                index[dimension] += 1;
+                at += self.strides[dimension];
                 if index[dimension] < self.shape[dimension] {
                     break;
                 }
 
+                // This dimension is at its end: back to its start, and on to the one before it.
                 at -= index[dimension] * self.strides[dimension];
                 index[dimension] = 0;
             }
@@ -173,6 +191,7 @@ impl View {
 
     /// Refuses a view that leaves its storage, or shows more numbers than it has.
     fn check(&self, count: usize) -> Result<(), String> {
+        // The numbers are claims of a file, so every sum and product is checked.
         let fits = || {
             let numbers =
                 self.shape.iter().try_fold(1_usize, |all, size| all.checked_mul(*size))?;
@@ -183,17 +202,19 @@ impl View {
             Some(numbers == 0 || numbers <= count && last < count)
         };
 
-        match self.shape.len() == self.strides.len() && fits() == Some(true) {
-            true => Ok(()),
-            false => Err(format!(
-                "expected a view of the {count} numbers of its storage, got offset {}, sizes {:?} and strides {:?}",
-                self.offset, self.shape, self.strides
-            )),
+        if self.shape.len() == self.strides.len() && fits() == Some(true) {
+            return Ok(());
         }
+
+        Err(format!(
+            "expected a view of the {count} numbers of its storage, \
+             got offset {}, sizes {:?} and strides {:?}",
+            self.offset, self.shape, self.strides
+        ))
     }
 }
 
-/// What a value would be made by, and of what.
+/// The function that would make a value, and its arguments.
 fn call(pickle: &Pickle, value: Id) -> Result<(&str, &[Id]), String> {
     let Value::Called { callable, arguments } = pickle.get(value) else {
         return Err(format!("expected a tensor, got {}", pickle.get(value).kind()));
@@ -205,6 +226,7 @@ fn call(pickle: &Pickle, value: Id) -> Result<(&str, &[Id]), String> {
     }
 }
 
+/// A whole number that is not negative.
 fn size(pickle: &Pickle, value: Id) -> Result<usize, String> {
     match pickle.get(value) {
         Value::Whole(number) => {

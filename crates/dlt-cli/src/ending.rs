@@ -1,4 +1,4 @@
-//! What a finished run says: its result, what it is measured against, and what to try next.
+//! The text at the end of a run: its result, what it is measured against, and what to try next.
 
 use std::path::Path;
 
@@ -15,22 +15,22 @@ use crate::map;
 use crate::numbers::{decimal, duration, perplexity, units, whole};
 use crate::table::Table;
 
-/// A run that has just ended.
+/// A run that has just ended, with everything that the text is made from.
 pub(crate) struct Ending<'a> {
-    /// What was asked for.
+    /// Its spec.
     pub(crate) spec: &'a CheckedSpec,
-    /// What came of it.
+    /// Its result.
     pub(crate) summary: &'a Summary,
-    /// The last state.
+    /// The state at the end of training.
     pub(crate) state: &'a State,
-    /// The last sharing of weights.
+    /// Which layers share storage at the end of training.
     pub(crate) binding: &'a Binding,
     /// The run folder.
     pub(crate) run: &'a Path,
 }
 
 impl Ending<'_> {
-    /// The whole message.
+    /// The whole text, with its line ends.
     pub(crate) fn text(&self) -> String {
         let Summary { name, seed, steps, best_step, elapsed_s, .. } = self.summary;
         let mut text = format!(
@@ -48,8 +48,8 @@ impl Ending<'_> {
                 )
             }
             Objective::MaskedToken => format!(
-                "The best model on validation, of step {best_step} (pseudo-perplexity: of hidden tokens of {tokenizer}, \
-                 seen from both sides; not to be compared with the perplexity of a decoder)\n"
+                "The best model on validation, of step {best_step} (pseudo-perplexity per hidden token of {tokenizer}, \
+                 seen from both sides; not comparable with the perplexity of a decoder)\n"
             ),
             Objective::Classes => format!("The best model on validation, of step {best_step}\n"),
         };
@@ -61,7 +61,7 @@ impl Ending<'_> {
         text += &self.machine();
         text += "\nWho uses whose weights at the end\n\n";
         text += &map::draw(self.state, Some(self.binding));
-        text += &self.beside(&baselines::beside(self.spec));
+        text += &self.recorded_results(&baselines::recorded_for(self.spec));
         text += "\nWhat to try next\n";
         self.next().iter().for_each(|(why, command)| text += &format!("  {why}\n    {command}\n"));
 
@@ -92,7 +92,7 @@ impl Ending<'_> {
 
         if let Some(selected) = summary.test_perplexity_selected_on_test {
             table.row([
-                "test perplexity, had the model been chosen on test (not a fair result)",
+                "test perplexity if the model were chosen on test (not a fair result)",
                 &perplexity(selected),
             ]);
         }
@@ -100,19 +100,20 @@ impl Ending<'_> {
         table.render()
     }
 
-    /// What keeps the figures from being the usual ones.
+    /// Lines about why the figures are not comparable with those of other runs, if there is a
+    /// reason.
     fn reservations(&self) -> String {
         let mut text = String::new();
         if let Some(windows) = self.summary.final_windows {
             text += &format!(
-                "  of the first {} windows of each split only (evaluation.final_windows)\n",
+                "  only for the first {} windows of each split (evaluation.final_windows)\n",
                 whole(windows)
             );
         }
 
         if self.summary.decisions == Some(0) {
             text += &format!(
-                "  no decision was made in {} steps: these are figures of the state that the run began in, not of dynamic \
+                "  no decision was made in {} steps: these figures are for the tying at the start, not for dynamic \
                  tying\n",
                 whole(self.summary.steps)
             );
@@ -206,8 +207,8 @@ impl Ending<'_> {
         )
     }
 
-    /// Recorded results of the same budget.
-    fn beside(&self, recorded: &[Baseline]) -> String {
+    /// A table of recorded results for the same budget, and the commands that made them.
+    fn recorded_results(&self, recorded: &[Baseline]) -> String {
         if recorded.is_empty() {
             return String::new();
         }
@@ -269,8 +270,9 @@ impl Ending<'_> {
         text
     }
 
-    /// Three commands and why one would type them.
+    /// Three commands, each after a line that says what it is for.
     fn next(&self) -> [(&'static str, String); 3] {
+        // As the user has called it, so that the commands can be typed as they are.
         let program =
             quoted(&std::env::args_os().next().unwrap_or_else(|| "dlt".into()).to_string_lossy());
         let run = quoted(&self.run.to_string_lossy());
@@ -278,47 +280,49 @@ impl Ending<'_> {
         let other = |name: &str| quoted(&format!("{}-{name}", self.run.to_string_lossy()));
         let shown = match self.spec.model.objective {
             Objective::NextToken => (
-                "what it writes",
+                "see what it writes",
                 format!("{program} generate {run} --prompt \"To be, or not to be\""),
             ),
             Objective::MaskedToken | Objective::Classes => (
-                "a folder that transformers loads",
+                "export a folder that transformers loads",
                 format!("{program} export {run} --format hf --out {}", other("exported")),
             ),
         };
-        // Frozen layers are drawn, so that a run from a model cannot begin with them.
+        // Frozen layers have random weights, so a run that starts from a model cannot have any.
         let initial =
             if self.spec.model.start.is_empty() { " --set tying.initial=frozen" } else { "" };
-        let compared = match is_conventional(self.spec) {
-            true => (
-                "the same model with the paper's method, for comparison",
+        let compared = if is_conventional(self.spec) {
+            (
+                "train the same model with the paper's method, to compare",
                 format!(
                     "{program} train {spec} --set agent.policy=q{initial}{} --out {}",
                     joint(self.spec),
                     other("tied")
                 ),
-            ),
-            false => (
-                "the same model trained conventionally for as long at the same learning rate, for comparison",
+            )
+        } else {
+            (
+                "train the same model conventionally, with as many steps and the same learning rate, to compare",
                 format!(
                     "{program} train {spec} {} --out {}",
                     conventional(self.spec),
                     other("conventional")
                 ),
-            ),
+            )
         };
+
         [
             shown,
             compared,
             (
-                "the same on a text of your own",
+                "train the same model on your own text",
                 format!("{program} train {spec} --data YOUR.txt --out {}", other("mine")),
             ),
         ]
     }
 }
 
-/// How well classes are told apart, beside whoever always says the most frequent one.
+/// A table of how well a model classifies, compared with always choosing the most frequent class.
 pub(crate) fn scores(summary: &Summary, validation: Scores, test: Option<Scores>) -> String {
     let mut table = Table::new(&["", "this model", "majority class"]);
     let mut row =
@@ -346,12 +350,14 @@ pub(crate) fn scores(summary: &Summary, validation: Scores, test: Option<Scores>
     table.render()
 }
 
+/// Whether no layer is ever tied.
 fn is_conventional(spec: &CheckedSpec) -> bool {
     let is_independent = spec.tying.initial == Initial::Named(InitialName::Independent);
     spec.agent.policy == PolicyKind::None && is_independent
 }
 
-/// What turns a spec of splits, which Q does not decide, into one of joint decisions.
+/// Arguments that turn a spec of splits, which a Q-network cannot decide, into one of joint
+/// decisions.
 fn joint(spec: &CheckedSpec) -> &'static str {
     match spec.tying.decision {
         Decision::Joint | Decision::PerLayer | Decision::Single => "",
@@ -359,7 +365,8 @@ fn joint(spec: &CheckedSpec) -> &'static str {
     }
 }
 
-/// What turns a spec into conventional training.
+/// Arguments that turn a spec into one of conventional training. Settings that only make sense for
+/// its own policy are reset, because the spec would be refused with them.
 fn conventional(spec: &CheckedSpec) -> String {
     let mut set = vec!["agent.policy=none", "tying.initial=independent"];
     if !spec.agent.recording.is_empty() {
@@ -409,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn recorded_results_stand_beside_the_run_with_their_commands() {
+    fn recorded_results_are_shown_with_the_run_and_their_commands() {
         let baseline = Baseline {
             preset: "smoke".into(),
             label: "conventional".into(),
@@ -429,8 +436,8 @@ mod tests {
         let ending =
             Ending { spec: &spec, summary: &summary, state: &state, binding: &binding, run };
 
-        assert_eq!(ending.beside(&[]), "");
-        let text = ending.beside(&[baseline]);
+        assert_eq!(ending.recorded_results(&[]), "");
+        let text = ending.recorded_results(&[baseline]);
         let cells = |label: &str| {
             let line = text.lines().find(|line| line.trim_start().starts_with(label)).unwrap();
             line.trim_start()
@@ -450,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn what_to_try_next_can_be_typed_as_it_stands() {
+    fn what_to_try_next_can_be_typed_as_it_is() {
         let tied = text(&[]);
         let conventional = r"train 'runs/it'\''s here/spec.toml' --set agent.policy=none --set tying.initial=independent";
         assert!(tied.contains(conventional), "{tied}");
@@ -484,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_figures_lack_is_said_beside_them() {
+    fn what_the_figures_lack_is_said_next_to_them() {
         let of = |changed: Summary| {
             let spec = Spec::default().check().unwrap();
             let state = State::all_tied(3);
@@ -511,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_the_system_does_not_tell_is_a_dash() {
+    fn memory_that_is_not_known_is_a_dash() {
         let text = text(&[]);
         let line = text.lines().find(|line| line.contains("resident memory")).unwrap();
         assert_eq!(line.split_whitespace().skip(3).collect::<Vec<_>>(), ["-", "-"]);

@@ -1,4 +1,4 @@
-//! The layers that a spec is laid together from, by what the command line says.
+//! The layers that a spec is made from, as the command line says: preset, method, file, options.
 
 use std::path::Path;
 
@@ -8,20 +8,20 @@ use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, diff, fields};
 use crate::failure::{Failure, Result};
 use crate::rehearsal;
 
-/// What lies at the bottom where neither a preset nor a file is named.
+/// The lowest layer if neither a preset nor a file is named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Ground {
     /// The default preset.
     #[default]
     Preset,
-    /// The plain defaults.
+    /// The plain defaults of the spec.
     Plain,
 }
 
-/// What the command line says about a spec.
+/// The layers of a spec; each overrides those before it. See [`assembled`](Self::assembled).
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Layers<'a> {
-    /// What lies at the bottom.
+pub(crate) struct SpecLayers<'a> {
+    /// The lowest layer if there is no preset and no file.
     pub(crate) ground: Ground,
     /// Between preset and method.
     pub(crate) under_method: Vec<Overlay>,
@@ -33,23 +33,26 @@ pub(crate) struct Layers<'a> {
     pub(crate) method: Option<&'a str>,
     /// The user's file.
     pub(crate) file: Option<&'a Path>,
-    /// Options that stand for one key: the option, the key, the value.
+    /// Options that set one key each: the option, the key, the value.
     pub(crate) options: Vec<(&'static str, &'static str, String)>,
     /// `--set`, in order.
     pub(crate) set: &'a [String],
-    /// Over all of that.
+    /// The topmost layers: a rehearsal's.
     pub(crate) over_all: Vec<Overlay>,
 }
 
-impl Layers<'_> {
-    /// The spec that they make.
+impl SpecLayers<'_> {
+    /// The checked spec.
+    ///
+    /// # Errors
+    /// If a layer cannot be read, or the result breaks a rule of specs.
     pub(crate) fn spec(&self) -> Result<CheckedSpec> {
         Ok(self.assembled()?.check()?)
     }
 
-    /// The same before any rule is looked at: preset, method, file, options, `--set`, each over the
-    /// one before. Without a file the default preset lies at the bottom; a file without a preset
-    /// lies on the plain defaults, so that what it does not say is not taken from a preset that
+    /// The spec before its rules are checked: preset, method, file, options, `--set`, each one over
+    /// those before it. Without a file, the lowest layer is the default preset. A file without a
+    /// preset starts from the plain defaults: what it leaves out must not depend on a preset that
     /// nobody named.
     pub(crate) fn assembled(&self) -> Result<Spec> {
         let mut overlays = Vec::new();
@@ -70,6 +73,7 @@ impl Layers<'_> {
         overlays.extend(self.over_method.iter().cloned());
         if let Some(path) = self.file {
             let file = read(path)?;
+            // The file comes after the method, so it may undo all of it unnoticed.
             if let Some(method) = method {
                 warn_of_overrides(method, &file)?;
             }
@@ -81,12 +85,13 @@ impl Layers<'_> {
         Ok(Spec::assemble(&overlays)?)
     }
 
-    /// The spec of preset, method and file alone, without what else the command line says.
+    /// The spec of preset, method and file alone, without options, `--set` and rehearsal.
     pub(crate) fn usual(&self) -> Result<Spec> {
-        Layers { options: Vec::new(), set: &[], over_all: Vec::new(), ..self.clone() }.assembled()
+        SpecLayers { options: Vec::new(), set: &[], over_all: Vec::new(), ..self.clone() }
+            .assembled()
     }
 
-    /// Whether the person sets a key: in the file, by an option or by `--set`.
+    /// Whether the user sets a key: in the file, by an option or by `--set`.
     pub(crate) fn sets(&self, key: &str) -> Result<bool> {
         let file = self.file.map(read).transpose()?;
         Ok(self
@@ -96,8 +101,8 @@ impl Layers<'_> {
             .any(|overlay| overlay.keys().any(|set| set == key)))
     }
 
-    /// What the command line changes in a run's spec: file, options, `--set`, each over the one
-    /// before.
+    /// The spec of an existing run with the changes of the command line: file, options, `--set`,
+    /// each one over those before it. `origin` names the run's spec in messages.
     pub(crate) fn over(&self, run: &CheckedSpec, origin: Origin) -> Result<CheckedSpec> {
         let mut overlays = vec![Overlay::from_toml(origin, &fields::render(run))?];
         if let Some(path) = self.file {
@@ -111,6 +116,7 @@ impl Layers<'_> {
         Ok(Spec::assemble(&overlays)?.check()?)
     }
 
+    /// Options and `--set`, as overlays in this order.
     fn assignments(&self) -> Result<Vec<Overlay>> {
         let mut overlays = Vec::new();
         for (option, key, value) in &self.options {
@@ -125,8 +131,8 @@ impl Layers<'_> {
     }
 }
 
-/// A whole spec over a method leaves nothing of the method, which somebody who asked for both
-/// should know.
+/// Warns about keys that the file sets otherwise than the method: a whole spec on top of a method
+/// leaves nothing of it, and a user who asked for both should know that.
 fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
     let asked = method.spec()?;
     let found = Spec::assemble(&[method.overlay()?, file.clone()])?;
@@ -142,12 +148,13 @@ fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
         let file = file.origin();
         let keys = other.join(", ");
 
-        tracing::warn!("{file} stands over --method {method} and says otherwise about {keys}");
+        tracing::warn!("{file} overrides --method {method} in {keys}");
     }
 
     Ok(())
 }
 
+/// The overlay in a spec file.
 fn read(path: &Path) -> Result<Overlay> {
     let text =
         dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES).map_err(|error| {

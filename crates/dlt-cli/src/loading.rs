@@ -1,4 +1,5 @@
-//! What a run learns from, and where its tokens are kept between runs.
+//! Loads what a run learns from (texts, sentences, pictures) and its tokenizer, and finds the
+//! folder in which tokens are kept between runs.
 
 use std::env;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use crate::environment::{folder, in_user_cache};
 use crate::failure::{Failure, Result};
 use crate::hub;
 
-/// Loads what a spec names.
+/// Loads the data that a spec names.
 pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<Material> {
     let cache = cache()?;
     let hub = hub::config()?;
@@ -19,7 +20,7 @@ pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Re
     Ok(Material::load(spec, places, progress)?)
 }
 
-/// Loads one text, or one split of it, as `data` says; windows of it are cut later.
+/// Loads one text, or one split of it, as `data` says. The text is not cut into windows.
 pub(crate) fn load_text(
     data: &DataSpec,
     split: Option<Split>,
@@ -37,7 +38,7 @@ pub(crate) fn load_text(
     Ok(dlt_data::load_text(&request, split, progress)?)
 }
 
-/// The tokenizer that a spec names.
+/// Opens a tokenizer by the name that a spec has for it.
 pub(crate) fn tokenizer(name: &str) -> Result<Tokenizer> {
     Ok(match hub::config()? {
         Some(hub) => Tokenizer::open_from(name, &hub, &|_| ())?,
@@ -45,7 +46,8 @@ pub(crate) fn tokenizer(name: &str) -> Result<Tokenizer> {
     })
 }
 
-/// `DLT_CACHE`, else `XDG_CACHE_HOME/dlt`, else `~/.cache/dlt`; nothing where none of them is set.
+/// The folder of cached tokens: `DLT_CACHE`, else `XDG_CACHE_HOME/dlt`, else `~/.cache/dlt`; `None`
+/// if none of the variables is set, not even `HOME`.
 pub(crate) fn cache() -> Result<Option<PathBuf>> {
     if let Some(cache) = folder("DLT_CACHE")? {
         return Ok(Some(cache));
@@ -53,7 +55,8 @@ pub(crate) fn cache() -> Result<Option<PathBuf>> {
     in_user_cache("dlt")
 }
 
-/// Bytes of tokens that a split may become: `DLT_CACHE_LIMIT`, as in `100GB`.
+/// Bytes of tokens that a split may become, by `DLT_CACHE_LIMIT`, as in `100GB`; `None` if it is
+/// not set.
 pub(crate) fn limit() -> Result<Option<u64>> {
     let Some(text) = env::var_os("DLT_CACHE_LIMIT").filter(|value| !value.is_empty()) else {
         return Ok(None);
@@ -68,7 +71,8 @@ pub(crate) fn limit() -> Result<Option<u64>> {
     })
 }
 
-/// A number of bytes, with or without a unit of a power of a thousand.
+/// A whole number of bytes, with or without a unit that is a power of a thousand; `None` if it is
+/// no such number or too large.
 fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {

@@ -1,4 +1,4 @@
-//! The model that a run starts from: where it is, what a spec must say to fit it, and its weights
+//! An existing model that a run starts from: its location, the spec that fits it, and its weights
 //! by name.
 
 mod factors;
@@ -15,62 +15,64 @@ use dlt_models::huggingface::{Config, read_config, tied_layers};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{
-    Architecture as Family, Initial, InitialName, Marks, Normalise, Objective, PolicyKind,
-    RotaryKind, Size, StartVocabulary,
+    Architecture, Initial, InitialName, Marks, Normalise, Objective, PolicyKind, RotaryKind, Size,
+    StartVocabulary,
 };
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, fields, file};
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
 use crate::kept;
-use crate::layers::Layers;
+use crate::loading;
 use crate::progress::Progress;
 use crate::saved::Saved;
-use crate::tokens;
+use crate::spec_layers::SpecLayers;
 use crate::{hub, output};
 pub(crate) use weights::Weights;
 
-/// What marks a folder of changes to a model, which PEFT reads.
+/// File that marks a folder as a PEFT adapter: changes to a model, not a model.
 const ADAPTER_FILE: &str = "adapter_config.json";
 
-/// What marks a folder in Hugging Face's layout.
+/// File that marks a folder as a model in Hugging Face's layout.
 pub(crate) const CONFIG_FILE: &str = "config.json";
 
-/// How pictures become what a model reads.
+/// File that says how pictures are prepared for a model.
 pub(crate) const PROCESSOR_FILE: &str = "preprocessor_config.json";
 
-/// A model that is there already.
-pub(crate) struct Start {
-    /// What a spec calls it: of the hub with its commit.
+/// An existing model that a run can start from.
+pub(crate) struct Pretrained {
+    /// Its name for `model.start`; for a model of the hub, with its commit.
     pub(crate) name: String,
-    /// What it is: no size is `auto`.
+    /// Its spec, in which no size is `auto`.
     pub(crate) spec: CheckedSpec,
-    /// Sizes of its vocabulary and of its classes.
+    /// Size of its vocabulary, and number of its classes.
     pub(crate) extents: Extents,
-    /// What its tokens are, as `data.tokenizer` names it; nothing for pictures, and where nobody
-    /// knows.
+    /// Its tokenizer, as `data.tokenizer` names it; `None` for pictures, and if it is not known.
     pub(crate) tokenizer: Option<String>,
-    /// The files that belong to it beside its weights.
+    /// The files that belong to it besides its weights.
     pub(crate) companions: Companions,
-    /// Which tokens it has seen around a text; nothing where only its tokenizer says it.
+    /// Which tokens it has seen around a text; `None` if only its tokenizer says that.
     marks: Option<Marks>,
-    /// For each layer the lowest one that uses the same weights, where that is known.
+    /// For each layer, the lowest layer that uses the same weights; `None` if it is not known.
     pub(crate) owners: Option<Vec<usize>>,
     /// Where its weights are.
-    pub(crate) source: Source,
+    pub(crate) location: WeightsLocation,
 }
 
 /// Where weights are.
-pub(crate) enum Source {
+pub(crate) enum WeightsLocation {
     /// A model that this program saved.
     Saved(Box<Saved>),
     /// A folder in Hugging Face's layout.
     Folder(PathBuf),
 }
 
-impl Start {
+impl Pretrained {
     /// Opens a run folder, a model file, a folder in Hugging Face's layout, or
-    /// `hf:OWNER/NAME[@REVISION]`.
+    /// `hf:OWNER/NAME[@REVISION]`, which is fetched first.
+    ///
+    /// # Errors
+    /// If it is none of these, is damaged, or needs what this program cannot compute.
     pub(crate) fn open(name: &str, progress: &Progress) -> Result<Self> {
         if let Some(model) = name.strip_prefix(HUB_PREFIX) {
             let Some(config) = hub::config()? else {
@@ -86,15 +88,15 @@ impl Start {
         let path = Path::new(name);
         if path.join(ADAPTER_FILE).is_file() {
             let message = format!(
-                "{name}: expected a model, got a PEFT adapter ({ADAPTER_FILE}): merge it into its model with PEFT's \
-                 merge_and_unload and save that"
+                "{name}: expected a model, got a PEFT adapter ({ADAPTER_FILE}); merge it into its model with PEFT's \
+                 merge_and_unload, and save the result"
             );
             return Err(Failure::refused(ExitCode::BadData, message));
         }
 
         let config = path.join(CONFIG_FILE);
         if file::is_there(&config) {
-            // What is no file is bad data, and not a disk that cannot be read.
+            // A pipe or a folder of this name is bad data (exit code 4), not a failing disk (5).
             file::regular(&config, u64::MAX).map_err(|error| {
                 Failure::refused(
                     ExitCode::BadData,
@@ -103,7 +105,8 @@ impl Start {
             })?;
 
             let own = path.join(TOKENIZER_FILE);
-            // Without the file the folder may have those from before it.
+            // A folder without tokenizer.json may have the older vocab.json and merges.txt, which
+            // are found by the name of the folder.
             let tokenizer = if file::is_there(&own) {
                 own.to_string_lossy().into_owned()
             } else {
@@ -117,7 +120,6 @@ impl Start {
         saved.verify_tokenizer(|line| progress.note(line))?;
 
         let spec = sized(&saved.spec, saved.extents)?;
-
         Ok(Self {
             name: name.to_owned(),
             tokenizer: has_tokens(&spec).then(|| spec.data.tokenizer.clone()),
@@ -126,7 +128,7 @@ impl Start {
             owners: Some(saved.binding().partition()),
             extents: saved.extents,
             spec,
-            source: Source::Saved(Box::new(saved)),
+            location: WeightsLocation::Saved(Box::new(saved)),
         })
     }
 
@@ -137,21 +139,22 @@ impl Start {
         }
 
         let classes = if model.objective == Objective::Classes { model.classes.or(0) } else { 0 };
-        let vocabulary = if model.architecture == Family::Vit { 0 } else { model.vocabulary.or(0) };
+        let vocabulary =
+            if model.architecture == Architecture::Vit { 0 } else { model.vocabulary.or(0) };
         let extents = Extents { vocabulary, classes };
         let mut spec = Spec { model, ..undecided() };
         let mut built_in = None;
         let mut marks = None;
 
         if let Some(Noted { spec: noted, says_marks }) = noted_spec(&folder)? {
-            // A config does not know how long windows were in training.
+            // A config.json does not say how long windows were in training, but spec.toml does.
             let positions = noted.model.positions.or(noted.model.context);
             spec.model.context = spec.model.context.min(noted.model.context);
             if spec.model.rotary_kind == RotaryKind::Dynamic
                 && noted.model.rotary_kind == RotaryKind::Dynamic
             {
-                // The positions of a config are those that the base grows from: texts may be
-                // longer.
+                // For a dynamic rope, config.json has the positions from which on the base grows.
+                // Texts may be longer, so spec.toml decides.
                 spec.model.positions = Size::Fixed(positions.max(spec.model.positions.or(0)));
                 spec.model.context = noted.model.context;
             }
@@ -175,8 +178,8 @@ impl Start {
         let is_tied = owners.iter().enumerate().any(|(layer, owner)| layer != *owner);
 
         let owners = is_tied.then_some(owners);
-        let source = Source::Folder(folder);
-        Ok(Self { name, spec, extents, tokenizer, companions, marks, owners, source })
+        let location = WeightsLocation::Folder(folder);
+        Ok(Self { name, spec, extents, tokenizer, companions, marks, owners, location })
     }
 
     /// The model that a spec starts from, if it names one.
@@ -185,64 +188,88 @@ impl Start {
             return Ok(None);
         }
 
-        let start = Self::open(&spec.model.start, progress)?;
-        start.check(spec)?;
-        Ok(Some(start))
+        let pretrained = Self::open(&spec.model.start, progress)?;
+        pretrained.check(spec)?;
+        Ok(Some(pretrained))
     }
 
-    /// The spec of a run from here. What the model is lies over preset and method; the objective,
-    /// which a method may set, only over the preset. What the person says lies on top, and is
-    /// refused where the model is otherwise.
-    pub(crate) fn lay(&self, mut layers: Layers<'_>, option: &'static str) -> Result<CheckedSpec> {
+    /// The spec of a run that starts from this model. The model's settings override preset and
+    /// method; its objective overrides only the preset, because a method may set it. What the user
+    /// sets overrides all of these.
+    ///
+    /// # Errors
+    /// If the user's settings contradict the model.
+    pub(crate) fn lay(
+        &self,
+        mut spec_layers: SpecLayers<'_>,
+        option: &'static str,
+    ) -> Result<CheckedSpec> {
         let origin = Origin::Option(format!("{option} {}", self.name));
-        layers.under_method.push(self.overlay(&origin, &["model.objective", "model.pooling"])?);
-        self.lay_for_classes(layers, option)
+        spec_layers
+            .under_method
+            .push(self.overlay(&origin, &["model.objective", "model.pooling"])?);
+        self.lay_for_classes(spec_layers, option)
     }
 
-    /// The same, where the objective is settled already.
+    /// As [`lay`](Self::lay), but the model's objective is ignored: `spec_layers` already have the
+    /// one of the task.
     pub(crate) fn lay_for_classes(
         &self,
-        mut layers: Layers<'_>,
+        mut spec_layers: SpecLayers<'_>,
         option: &'static str,
     ) -> Result<CheckedSpec> {
         let origin = Origin::Option(format!("{option} {}", self.name));
         let is_independent = Overlay::from_option(option, "tying.initial", "independent")?;
-        layers.over_method.splice(0..0, [self.overlay(&origin, &self.keys())?, is_independent]);
-        layers.over_method.extend(self.normalised(&origin)?);
+        spec_layers
+            .over_method
+            .splice(0..0, [self.overlay(&origin, &self.keys())?, is_independent]);
+        spec_layers.over_method.extend(self.normalised(&origin)?);
 
         if let Some(tokenizer) = &self.tokenizer {
-            layers.over_method.push(Overlay::from_option(option, "data.tokenizer", tokenizer)?);
-        } else if has_tokens(&self.spec) && !layers.sets("data.tokenizer")? {
+            spec_layers.over_method.push(Overlay::from_option(
+                option,
+                "data.tokenizer",
+                tokenizer,
+            )?);
+        } else if has_tokens(&self.spec) && !spec_layers.sets("data.tokenizer")? {
             return Err(self.asks_for_tokenizer());
         }
 
         if has_tokens(&self.spec) {
-            let wanted = layers.assembled()?;
-            let tokenizer = tokens::tokenizer(&wanted.data.tokenizer)?;
+            let wanted = spec_layers.assembled()?;
+            let tokenizer = loading::tokenizer(&wanted.data.tokenizer)?;
             let marks = self.marks(&tokenizer)?;
 
-            layers.over_method.push(Overlay::from_option(option, "data.marks", word(marks))?);
+            spec_layers.over_method.push(Overlay::from_option(option, "data.marks", word(marks))?);
             if wanted.model.start_vocabulary == StartVocabulary::Grow {
                 let rows = self.rows_for(&tokenizer).to_string();
-                layers.over_method.push(Overlay::from_option(option, "model.vocabulary", &rows)?);
+                spec_layers.over_method.push(Overlay::from_option(
+                    option,
+                    "model.vocabulary",
+                    &rows,
+                )?);
             } else {
                 self.check_table(&tokenizer)?;
             }
         }
 
-        layers.options.push((option, "model.start", self.name.clone()));
+        spec_layers.options.push((option, "model.start", self.name.clone()));
         let positions = self.spec.longest_window();
         if has_tokens(&self.spec)
-            && layers.assembled()?.model.context > positions
-            && !layers.sets("model.context")?
+            && spec_layers.assembled()?.model.context > positions
+            && !spec_layers.sets("model.context")?
         {
             let positions = positions.to_string();
-            layers.over_method.push(Overlay::from_option(option, "model.context", &positions)?);
+            spec_layers.over_method.push(Overlay::from_option(
+                option,
+                "model.context",
+                &positions,
+            )?);
         }
 
-        let spec = layers.assembled()?;
-        // First what is wrong with regard to the model: rules of a spec would only say that
-        // something is.
+        let spec = spec_layers.assembled()?;
+        // Before `check`: `fits` names the model and its value, while the rules of a spec would
+        // only say that some combination is wrong.
         self.fits(&spec)?;
 
         let spec = spec.check()?;
@@ -250,28 +277,27 @@ impl Start {
         Ok(spec)
     }
 
-    /// Refuses a spec of another model.
+    /// Refuses a spec that contradicts this model.
     pub(crate) fn check(&self, spec: &CheckedSpec) -> Result {
         self.fits(&*sized(spec, Extents::of_text(spec.model.vocabulary.or(0)))?)?;
         factors::check(&self.name, &self.spec, spec)
     }
 
-    /// What `tying.residual_scale` must be, so that layers that start in the model's groups have
-    /// its factors.
+    /// The value of `tying.residual_scale` with which layers that start in the model's groups have
+    /// its residual factors.
     pub(crate) fn residual_scale(&self) -> &'static str {
         factors::word(&self.spec)
     }
 
-    /// Refuses a spec that says something else than the model is; what it leaves to be derived is
-    /// passed over.
+    /// Refuses a spec whose values differ from those of the model; values of `auto` are skipped.
     fn fits(&self, spec: &Spec) -> Result {
         let differing: Vec<String> = self
             .keys()
             .iter()
-            // Llama's positions are no weights: a longer context is only one that it was not
-            // trained for.
+            // Llama has no weights for positions. A longer context is possible, even though the
+            // model was not trained for it.
             .filter(|key| {
-                **key != "model.positions" || self.spec.model.architecture != Family::Llama
+                **key != "model.positions" || self.spec.model.architecture != Architecture::Llama
             })
             .filter(|key| **key != "model.vocabulary" || !self.grows_to(spec))
             .filter_map(|key| {
@@ -280,7 +306,7 @@ impl Start {
                 let theirs = field.value(spec).to_string();
 
                 (ours != theirs && theirs != "\"auto\"")
-                    .then(|| format!("\n  `{key}` is {theirs}, its own {ours}"))
+                    .then(|| format!("\n  `{key}` is {theirs}, but the model has {ours}"))
             })
             .collect();
 
@@ -289,7 +315,7 @@ impl Start {
         }
 
         let message = format!(
-            "the spec is not that of {}, from which the run is to start:{}",
+            "the spec contradicts {}, from which the run starts:{}",
             self.name,
             differing.concat()
         );
@@ -297,7 +323,7 @@ impl Start {
         Err(Failure::refused(ExitCode::BadSpec, message))
     }
 
-    /// The refusal of a model whose tokens nobody knows.
+    /// The error for a model whose tokenizer is not known.
     pub(crate) fn asks_for_tokenizer(&self) -> Failure {
         let message = format!(
             "{}: it has no {TOKENIZER_FILE}; name its tokenizer, as in --set data.tokenizer=PATH",
@@ -306,8 +332,8 @@ impl Start {
         Failure::refused(ExitCode::BadSpec, message)
     }
 
-    /// Which tokens the model has seen around a text: what its files say, else those of its
-    /// tokenizer.
+    /// Which tokens the model has seen around a text: as its own files say, or else as its
+    /// tokenizer puts them.
     pub(crate) fn marks(&self, tokenizer: &Tokenizer) -> Result<Marks> {
         if let Some(marks) = self.marks {
             return Ok(marks);
@@ -315,16 +341,16 @@ impl Start {
         Ok(if tokenizer.marks()?.is_empty() { Marks::None } else { Marks::Template })
     }
 
-    /// Refuses a tokenizer that is another model's, and warns of one that has grown beyond the
-    /// table.
+    /// Refuses a tokenizer of another model, and warns if the tokenizer has tokens beyond the rows
+    /// of the model's token table.
     pub(crate) fn check_table(&self, tokenizer: &Tokenizer) -> Result {
         let rows = self.extents.vocabulary;
         let size = tokenizer.vocabulary();
 
         if tokenizer.without_added() > rows {
             let message = format!(
-                "{}: its table has {rows} rows, but the tokenizer {} tokens, {} of them without those that were added: it \
-                 is that of another model",
+                "{}: its token table has {rows} rows, but the tokenizer has {} tokens, {} without the added ones; it \
+                 belongs to another model",
                 self.name,
                 size,
                 tokenizer.without_added()
@@ -335,8 +361,8 @@ impl Start {
         if size > rows {
             let first = (rows..size).find_map(|id| tokenizer.token(id as u32)).unwrap_or_default();
             tracing::warn!(
-                "{}: the tokenizer has {size} tokens and the table {rows} rows: a text with one of the others, as \
-                 {first:?}, cannot be read; `dlt train --from` with --resize-vocabulary adds rows",
+                "{}: the tokenizer has {size} tokens, but the token table has {rows} rows; a text with a token beyond \
+                 them, such as {first:?}, cannot be read; `dlt train --from` with --resize-vocabulary adds rows",
                 self.name
             );
         }
@@ -344,22 +370,24 @@ impl Start {
         Ok(())
     }
 
-    /// Rows that the table of tokens has once it has one for each token.
+    /// Rows that the token table needs to have one for each token.
     fn rows_for(&self, tokenizer: &Tokenizer) -> usize {
         let has_mask = ["[MASK]", "<mask>"].iter().any(|token| tokenizer.id_of(token).is_some());
-        // What hides a token gets a row behind the others where the tokenizer has none for it.
+        // Masked-token training needs a token that hides others. If the tokenizer has none, it gets
+        // a row after all others.
         let is_masked = self.spec.model.objective == Objective::MaskedToken;
         let needed = tokenizer.vocabulary() + usize::from(is_masked && !has_mask);
         self.extents.vocabulary.max(needed)
     }
 
-    /// Whether a spec is that of this model with more tokens.
+    /// Whether a spec asks for this model with a larger vocabulary.
     fn grows_to(&self, spec: &Spec) -> bool {
         let grows = spec.model.start_vocabulary == StartVocabulary::Grow;
         grows && spec.model.vocabulary.or(0) >= self.extents.vocabulary
     }
 
-    /// What a spec must say to fit the weights and what they compute.
+    /// The keys whose values must be those of the model, so that its weights fit and compute the
+    /// same.
     pub(crate) fn keys(&self) -> Vec<&'static str> {
         let model = &self.spec.model;
         let mut keys = vec![
@@ -373,9 +401,11 @@ impl Start {
         ];
 
         keys.extend::<&[_]>(match model.architecture {
-            Family::Gpt2 | Family::Bert => &["model.positions", "model.vocabulary", "model.gelu"],
-            Family::Vit => &["model.picture", "model.patch", "model.gelu"],
-            Family::Llama => &[
+            Architecture::Gpt2 | Architecture::Bert => {
+                &["model.positions", "model.vocabulary", "model.gelu"]
+            }
+            Architecture::Vit => &["model.picture", "model.patch", "model.gelu"],
+            Architecture::Llama => &[
                 "model.positions",
                 "model.vocabulary",
                 "model.key_heads",
@@ -399,14 +429,14 @@ impl Start {
         keys
     }
 
-    /// Some of the model's values, to lay over others.
+    /// The model's values of some keys, as an overlay.
     pub(crate) fn overlay(&self, origin: &Origin, keys: &[&str]) -> Result<Overlay> {
         let fields = keys.iter().filter_map(|key| fields::find(key));
         let values = fields.map(|field| (field.key(), field.value(&self.spec)));
         Ok(Overlay::from_values(origin.clone(), values)?)
     }
 
-    /// How the pictures of a model are normalised; nothing where it reads tokens.
+    /// How the model's pictures are normalised, as an overlay; `None` if it reads tokens.
     pub(crate) fn normalised(&self, origin: &Origin) -> Result<Option<Overlay>> {
         let field = fields::find("data.normalise").filter(|_| !has_tokens(&self.spec));
         let value = field.map(|field| (field.key(), field.value(&self.spec)));
@@ -416,7 +446,7 @@ impl Start {
 
 /// Whether a model reads tokens.
 pub(crate) fn has_tokens(spec: &Spec) -> bool {
-    spec.model.architecture != Family::Vit
+    spec.model.architecture != Architecture::Vit
 }
 
 /// The plain spec of a model whose layers are independent and stay so, whatever their number.
@@ -427,7 +457,7 @@ fn undecided() -> Spec {
     spec
 }
 
-/// The word of a spec.
+/// The value of `data.marks` in a spec.
 pub(crate) fn word(marks: Marks) -> &'static str {
     match marks {
         Marks::None => "none",
@@ -435,15 +465,15 @@ pub(crate) fn word(marks: Marks) -> &'static str {
     }
 }
 
-/// The spec that an export of this program holds.
+/// The spec in a folder that this program exported.
 pub(crate) struct Noted {
     pub(crate) spec: Spec,
-    /// Whether it was written by a version that knows marks.
+    /// Whether it was written by a version that knows `data.marks`.
     says_marks: bool,
 }
 
-/// The spec that an export of this program holds; a folder from elsewhere has none, or a file of
-/// that name that means something else.
+/// The spec in a folder that this program exported. `None` for a folder of another program, which
+/// has no spec.toml, or one that means something else; then a warning says why it is not used.
 pub(crate) fn noted_spec(folder: &Path) -> Result<Option<Noted>> {
     let path = folder.join(SPEC_FILE);
     let Some(text) = read_beside(&path)? else { return Ok(None) };
@@ -453,10 +483,10 @@ pub(crate) fn noted_spec(folder: &Path) -> Result<Option<Noted>> {
         Ok(Noted { spec: Spec::assemble(&[noted])?, says_marks })
     });
 
-    Ok(noted.inspect_err(|error| tracing::warn!("not used: {error}")).ok())
+    Ok(noted.inspect_err(|error| tracing::warn!("spec.toml is not used: {error}")).ok())
 }
 
-/// The text of a file that a folder may lack.
+/// The text of a file, or `None` if there is no such file.
 fn read_beside(path: &Path) -> Result<Option<String>> {
     match dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES) {
         Ok(text) => Ok(Some(text)),
@@ -468,14 +498,14 @@ fn read_beside(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// How the pixels of pictures are normalised, where the folder has a `preprocessor_config.json`
-/// that says it.
+/// How pixels are normalised, if the folder has a `preprocessor_config.json` that says it.
 fn normalise(folder: &Path) -> Result<Option<Normalise>> {
     let path = folder.join(PROCESSOR_FILE);
     read_beside(&path)?.map_or(Ok(None), |text| normalise_in(text.as_bytes(), &path))
 }
 
-/// The same of the file's content; `path` is for messages.
+/// How pixels are normalised, by the content of a `preprocessor_config.json`; `None` if it has no
+/// mean or deviation. `path` is for messages.
 pub(crate) fn normalise_in(content: &[u8], path: &Path) -> Result<Option<Normalise>> {
     let refuse = |reason: String| {
         let message = format!("{}: {reason}", path.display());
@@ -502,11 +532,11 @@ pub(crate) fn normalise_in(content: &[u8], path: &Path) -> Result<Option<Normali
     }
 }
 
-/// The same spec with its sizes written out.
+/// The same spec with numbers for all sizes that may be `auto`, so that they can be compared.
 fn sized(spec: &CheckedSpec, extents: Extents) -> Result<CheckedSpec> {
     let mut sized = Spec::clone(spec);
     let model = &mut sized.model;
-    if model.architecture == Family::Llama {
+    if model.architecture == Architecture::Llama {
         model.key_heads = Size::Fixed(spec.key_heads());
         model.head_width = Size::Fixed(spec.head_width());
         model.attention_bias = spec.attention_bias();
@@ -516,7 +546,7 @@ fn sized(spec: &CheckedSpec, extents: Extents) -> Result<CheckedSpec> {
     model.feed_forward = Size::Fixed(spec.feed_forward());
     model.positions = Size::Fixed(spec.positions());
 
-    if extents.vocabulary > 0 && model.architecture != Family::Vit {
+    if extents.vocabulary > 0 && model.architecture != Architecture::Vit {
         model.vocabulary = Size::Fixed(extents.vocabulary);
     }
 

@@ -1,32 +1,30 @@
-//! Decisions, from the agent to the model.
-
-use std::collections::BTreeMap;
+//! The parts of a run built from its spec: the model, the agent and the first recording.
 
 use candle_core::{Device, Tensor};
-use dlt_agent::{Agent, Decision, Visit, replay_permutation};
+use dlt_agent::{Agent, replay_permutation};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
 use dlt_models::architecture::of_spec;
-use dlt_models::binding::{Binding, Change, Rules};
-use dlt_models::file::ModelFile;
+use dlt_models::binding::{Binding, Rules};
 use dlt_models::parameters::Layout;
+use dlt_spec::CheckedSpec;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{PolicyKind, Tie};
-use dlt_spec::{CheckedSpec, fields, seeds};
 use dlt_state::{Recording, State, pattern};
-use rand_chacha::ChaCha8Rng;
 
 use crate::timetable::{Timetable, grows};
 use crate::{Result, TrainError};
 
-/// Weights to begin with, by the names of our model files; `None` for one that is not there.
+/// Looks up initial weights by the names that our model files use; `None` for a weight that does
+/// not exist.
 pub type Weights<'a> = &'a dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>;
 
-/// The model that a spec describes with data of these extents. Its weights are freshly drawn, or
-/// those of `start`; what a new objective adds to those is drawn.
+/// The model that a spec describes, for data of these extents. Its weights are freshly drawn, or
+/// read from `start`. Weights that `start` lacks because a new objective adds them are drawn.
 ///
 /// # Errors
-/// Fails where `start` lacks a weight or has it in another shape, or the device has no memory left.
+/// Fails if `start` lacks any other weight or has it in another shape, or if the device is out of
+/// memory.
 pub fn model_for(
     spec: &CheckedSpec,
     data: Extents,
@@ -42,8 +40,12 @@ pub fn model_for(
     let model = match start {
         None => Model::new(architecture, binding, rules, kernels, seed, device)?,
         Some(lookup) => {
+            // Parameters that belong to the head alone (a classifier, say) have no counterpart in a
+            // model that was trained on another objective. Only these may be missing; a missing
+            // weight of any other name is an error, not a silent fresh draw.
             let own = architecture.own_head();
             let prefix = architecture.shared_prefix();
+            // Drawn from the streams that a model without `start` uses for these parameters.
             let drawn = Layout::new(architecture.shared_layout().entries().to_vec());
             let or_drawn = |name: &str| -> dlt_models::Result<Option<Tensor>> {
                 let given = lookup(name)?;
@@ -71,20 +73,21 @@ pub fn model_for(
     Ok(model.training(spec.training.trains).computing_in(spec.training.activations))
 }
 
-/// Which storage each layer uses before the first decision.
+/// The storage that each layer uses before the first decision.
 #[must_use]
 pub fn initial_binding(spec: &CheckedSpec) -> Binding {
     match spec {
         _ if spec.starts_frozen() => Binding::frozen(spec.model.layers),
-        // Physically as in conventional training; the state is another one.
+        // The weights are those of conventional training: every layer owns a block. Only the state
+        // differs (DEVIATIONS row 33).
         _ if spec.starts_trainable() => Binding::of_state(&State::independent(spec.model.layers)),
         _ => Binding::of_state(&spec.initial_state()),
     }
 }
 
-/// The largest binding that a run over `train_windows` windows is certain to meet. Ties come and go
-/// by what is decided; copies stay, and so do splits, whose number is known though their places are
-/// not.
+/// The largest binding that a run over `train_windows` windows is certain to reach. Ties depend on
+/// the decisions, so none is assumed. Copies stay once they are made. Splits stay too: their number
+/// is known in advance, their places are not.
 pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Binding {
     if grows(spec) {
         let splits =
@@ -92,7 +95,7 @@ pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Bindi
         let layers = spec.model.layers;
         let groups = spec.initial_state().n_independent() + splits;
 
-        // Any state of so many groups does.
+        // Memory depends on the number of groups only, so any state with that many serves.
         return Binding::of_state(&pattern::leading(layers, groups));
     }
 
@@ -104,52 +107,17 @@ pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Bindi
     }
 }
 
-/// What is noted in a model file beside the weights: the spec, the state and the training steps
-/// done, sizes of vocabulary and classes.
-#[must_use]
-pub fn model_notes(
-    spec: &CheckedSpec,
-    state: &State,
-    step: usize,
-    extents: Extents,
-) -> BTreeMap<String, String> {
-    let owners: Vec<_> = state.owners().iter().map(ToString::to_string).collect();
-    let notes = [
-        ("spec", fields::render(spec)),
-        ("state", owners.join(",")),
-        ("step", step.to_string()),
-        ("vocabulary", extents.vocabulary.to_string()),
-        ("classes", extents.classes.to_string()),
-    ];
-
-    notes.map(|(key, value)| (key.to_owned(), value)).into()
-}
-
-/// The model in a file, which a run with this spec wrote; its activations are those of the run.
-///
-/// # Errors
-/// Fails where the file holds another model than the spec says.
-pub fn saved_model(
-    file: &ModelFile,
-    spec: &CheckedSpec,
-    data: Extents,
-    device: &Device,
-) -> Result<Model> {
-    let architecture = of_spec(spec, data);
-    let model = file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?;
-    Ok(model.computing_in(spec.training.activations))
-}
-
-/// A recording before the first decision. Where there is a gate, it says which decisions were
-/// undone.
+/// The recording of a run before its first decision. If the spec has a gate, rows of the recording
+/// also say whether the decision was undone.
 pub(crate) fn empty_recording(spec: &CheckedSpec) -> Recording {
-    match spec.tying.gate.is_finite() {
-        true => Recording::gated(spec.initial_state()),
-        false => Recording::starting_from(spec.initial_state()),
+    if spec.tying.gate.is_finite() {
+        Recording::gated(spec.initial_state())
+    } else {
+        Recording::starting_from(spec.initial_state())
     }
 }
 
-/// The agent of a run, or nobody.
+/// The agent of a run; `None` if the policy is `none`.
 pub(crate) fn agent_for(
     spec: &CheckedSpec,
     recording: Option<&Recording>,
@@ -164,11 +132,12 @@ pub(crate) fn agent_for(
     Ok(Some(Agent::new(&spec.agent, &spec.tying, spec.model.layers, spec.seed, recording)?))
 }
 
-/// A recording is followed from the state that it starts in.
+/// Refuses a recording that starts in another state than the run: its decisions would mean other
+/// changes.
 fn check_start(spec: &CheckedSpec, recording: &Recording) -> Result<()> {
     let n_layers = spec.model.layers;
     if recording.n_layers() != n_layers {
-        // The agent says so, with both depths.
+        // The agent itself refuses this, in a message that names both depths.
         return Ok(());
     }
 
@@ -185,34 +154,6 @@ fn check_start(spec: &CheckedSpec, recording: &Recording) -> Result<()> {
     }
 
     Err(TrainError::OtherStart { recorded: recorded.into_owners(), run: run.into_owners() })
-}
-
-/// The one layer that was decided; `None` where all were.
-pub(crate) fn visited(decision: &Decision) -> Option<usize> {
-    match decision.visit {
-        Visit::Layer(layer) => Some(layer),
-        Visit::All | Visit::Nothing => None,
-    }
-}
-
-pub(crate) fn change<'a>(from: &'a State, decision: &'a Decision) -> Change<'a> {
-    Change { from, to: &decision.state, action: &decision.action, visited: visited(decision) }
-}
-
-/// Seed of the dropout masks of one training step: the same however the run came to it.
-pub(crate) fn dropout_seed(root: u64, step: usize) -> u64 {
-    use rand::RngCore;
-    stream(root, &format!("dropout/{step}")).next_u64()
-}
-
-/// Seed of the projection of one training step's sketches.
-pub(crate) fn sketch_seed(root: u64, step: usize) -> u64 {
-    use rand::RngCore;
-    stream(root, &format!("sketch/{step}")).next_u64()
-}
-
-pub(crate) fn stream(root: u64, name: &str) -> ChaCha8Rng {
-    seeds::stream(root, name)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The weights of a model that a run starts from, by the names of this program.
+//! The weights of a model that a run starts from, under the names that this program uses.
 
 use candle_core::{Device, Tensor};
 use dlt_models::ModelError;
@@ -8,13 +8,13 @@ use dlt_models::huggingface;
 use dlt_spec::CheckedSpec;
 use dlt_spec::size::Extents;
 
-use super::{Source, Start};
+use super::{Pretrained, WeightsLocation};
 use crate::failure::Result;
 use crate::growth::Growth;
 use crate::output;
 
-impl Start {
-    /// The weights for a model of this spec.
+impl Pretrained {
+    /// Opens the weights for a model of this spec.
     pub(crate) fn weights(
         &self,
         spec: &CheckedSpec,
@@ -22,68 +22,72 @@ impl Start {
         device: &Device,
     ) -> Result<Weights<'_>> {
         let (architecture, growth) = Growth::of(spec, data, self.extents)?;
-        let from = match &self.source {
-            Source::Saved(saved) => From::Saved(saved.file()),
-            Source::Folder(folder) => {
+        let tensors = match &self.location {
+            WeightsLocation::Saved(saved) => TensorSource::Saved(saved.file()),
+            WeightsLocation::Folder(folder) => {
                 let weights = huggingface::Weights::open(folder, &*architecture, device)?;
                 for note in weights.notes() {
                     output::note(&format!("{}: {note}", self.name));
                 }
-                From::Folder(weights)
+                TensorSource::Folder(weights)
             }
         };
 
         let mut weights =
-            Weights { from, architecture, growth, device: device.clone(), drawn: Vec::new() };
+            Weights { tensors, architecture, growth, device: device.clone(), drawn: Vec::new() };
         weights.drawn = weights.unfit()?;
 
         Ok(weights)
     }
 }
 
-/// Weights by the names of this program.
+/// Weights under the names that this program uses.
 pub(crate) struct Weights<'a> {
-    from: From<'a>,
-    /// The model that they are of.
+    tensors: TensorSource<'a>,
+    /// Layout of the model that they belong to, before any growth.
     architecture: Box<dyn Architecture>,
-    /// What is added to them.
+    /// Rows to add to them.
     growth: Growth,
     device: Device,
-    /// Names of the objective's own parameters that are not there or are of another shape.
+    /// Names of the objective's own parameters, if one of them is missing or has another shape.
     drawn: Vec<String>,
 }
 
-enum From<'a> {
+/// Where the tensors are read from.
+enum TensorSource<'a> {
     Saved(&'a ModelFile),
     Folder(huggingface::Weights),
 }
 
 impl Weights<'_> {
-    /// One tensor; nothing for one that is not there, and where the objective's own head is
-    /// another's.
+    /// One tensor; `None` if it does not exist, or if it belongs to a head that is drawn instead.
     pub(crate) fn lookup(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
         if self.drawn.iter().any(|drawn| drawn == name) { Ok(None) } else { self.find(name) }
     }
 
-    /// Parameters that a new head has to draw.
+    /// Names of the parameters of a new head, which have to be drawn at random.
     pub(crate) fn drawn(&self) -> &[String] {
         &self.drawn
     }
 
-    /// One tensor; an error where a folder lacks it.
+    /// One tensor, also of a head that would be drawn.
+    ///
+    /// # Errors
+    /// If a folder lacks it.
     pub(crate) fn find(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
         let found = self.find_as_it_is(name)?;
         found.map(|tensor| self.growth.grow(name, tensor)).transpose()
     }
 
     fn find_as_it_is(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
-        match &self.from {
-            From::Saved(file) => file.lookup(name, &*self.architecture, &self.device),
-            From::Folder(weights) => weights.lookup(name),
+        match &self.tensors {
+            TensorSource::Saved(file) => file.lookup(name, &*self.architecture, &self.device),
+            TensorSource::Folder(weights) => weights.lookup(name),
         }
     }
 
-    /// Either the whole head of the objective fits, or all of it is new.
+    /// Names of the head's parameters if any of them does not fit: half a head of another task
+    /// would be useless, so either all of it is used or all of it is new.
     fn unfit(&self) -> dlt_models::Result<Vec<String>> {
         let layout = self.architecture.shared_layout();
         let prefix = self.architecture.shared_prefix();
