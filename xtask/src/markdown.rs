@@ -14,6 +14,80 @@ pub(crate) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// Text that is read as one: a paragraph or an item of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paragraph {
+    /// Where it starts, counted from 1.
+    pub(crate) line: usize,
+    /// Its lines in one, each code span as the word `Code`, each link as its text.
+    pub(crate) text: String,
+}
+
+/// Paragraphs and items of lists, without headings, tables, comments and code blocks.
+pub(crate) fn paragraphs(text: &str) -> Vec<Paragraph> {
+    let mut paragraphs: Vec<Paragraph> = Vec::new();
+    // The number of the line that would continue the last paragraph.
+    let mut continues_at = None;
+
+    for (number, line) in prose(text) {
+        let trimmed = line.trim();
+        if trimmed.is_empty() || trimmed.starts_with(['#', '|', '<']) {
+            continues_at = None;
+            continue;
+        }
+
+        let item = item_text(trimmed);
+        match paragraphs.last_mut() {
+            Some(paragraph) if continues_at == Some(number) && item.is_none() => {
+                paragraph.text.push(' ');
+                paragraph.text.push_str(trimmed);
+            }
+            _ => {
+                let text = item.unwrap_or(trimmed).to_owned();
+                paragraphs.push(Paragraph { line: number, text });
+            }
+        }
+
+        continues_at = Some(number + 1);
+    }
+
+    for paragraph in &mut paragraphs {
+        paragraph.text = spoken(&paragraph.text);
+    }
+
+    paragraphs
+}
+
+/// What follows the mark of a list's item.
+fn item_text(line: &str) -> Option<&str> {
+    if let Some(text) = line.strip_prefix("- ").or_else(|| line.strip_prefix("* ")) {
+        return Some(text);
+    }
+
+    let (number, text) = line.split_once(". ")?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(text)
+}
+
+/// The text as it is read aloud: a span of code is one word, which may begin a sentence, and a link or
+/// an image is its text.
+fn spoken(text: &str) -> String {
+    let pieces: Vec<&str> = text.split('`').collect();
+    let last = pieces.len() - 1;
+    let mut spoken = String::new();
+    for (index, piece) in pieces.into_iter().enumerate() {
+        spoken.push_str(if index % 2 == 1 && index < last { "Code" } else { piece });
+    }
+
+    // The address of a link has no blanks, so it is gone as part of the word before it.
+    while let Some(at) = spoken.find("](") {
+        let Some(length) = spoken[at..].find(')') else { break };
+        spoken.replace_range(at..=at + length, "");
+    }
+
+    spoken.replace(['[', ']'], "")
+}
+
 /// The texts between single backticks in a line.
 pub(crate) fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     let pieces: Vec<&str> = line.split('`').collect();
@@ -73,6 +147,17 @@ mod tests {
     fn prose_leaves_out_fenced_blocks() {
         let lines: Vec<_> = prose("one\n```rust\ntwo\n```\nthree").collect();
         assert_eq!(lines, [(1, "one"), (5, "three")]);
+    }
+
+    #[test]
+    fn paragraphs_are_joined_and_read_aloud() {
+        let text = "# Title\n\nOne `a b`\n[two](x.md).\n- three\n  four\n1. five\n\n| six |\n<!-- seven -->\n";
+        let found: Vec<_> = paragraphs(text)
+            .into_iter()
+            .map(|paragraph| (paragraph.line, paragraph.text))
+            .collect();
+        let expected = [(3, "One Code two."), (5, "three four"), (7, "five")];
+        assert_eq!(found, expected.map(|(line, text)| (line, text.to_owned())));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::tree::Tree;
 use crate::workspace::Workspace;
 
 mod architecture;
+mod blank_lines;
 mod commands;
 mod crate_edges;
 mod determinism;
@@ -13,7 +14,9 @@ mod deviations;
 mod devices;
 mod fuzz_targets;
 mod links;
+mod phrases;
 mod presets;
+mod sentences;
 mod source_layout;
 mod source_words;
 mod unsafe_places;
@@ -45,6 +48,9 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace, commands: &[String]) -> 
     report.findings.extend(devices::check(tree));
     report.findings.extend(presets::check(tree));
     report.findings.extend(links::check(tree));
+    report.findings.extend(sentences::check(tree));
+    report.findings.extend(phrases::check(tree));
+    report.findings.extend(blank_lines::check(tree));
     report.findings.extend(unsafe_places::check(tree));
     report.findings.extend(fuzz_targets::check(tree));
     report.findings.extend(commands::check(tree, commands));
@@ -75,10 +81,14 @@ mod tests {
 
     #[test]
     fn every_check_takes_part() {
+        let long_sentence = format!("Word{}.\n", " word".repeat(25));
+        let dense_function = format!("fn a() {{\n{}}}\n", "    b();\n".repeat(25));
         let tree = Tree::of(&[
             ("ARCHITECTURE.md", "`crates/gone`\n[gone](gone.md)\n`cargo xtask gone`\n"),
             ("DEVIATIONS.md", "`switch: gone`\n"),
-            ("crates/a/src/utils.rs", "// FIXME\n"),
+            ("crates/a/src/utils.rs", concat!("// FIXME\n// a decision hangs", " on it\n")),
+            ("long.md", &long_sentence),
+            ("crates/a/src/dense.rs", &dense_function),
             ("crates/a/src/raw.rs", "#![allow(unsafe_code)]\n"),
             ("fuzz/fuzz_targets/bare.rs", ""),
             ("data/presets/a.toml", ""),
@@ -97,6 +107,9 @@ mod tests {
             "unsafe code",
             "bare.rs",
             "xtask gone",
+            "depends on",
+            "26 words",
+            "blank one",
         ];
 
         for said in said {

@@ -1,17 +1,30 @@
 //! Algorithm 1 as a loop: train, decide, tie, reward, learn, evaluate, record.
 //!
 //! [`Trainer`] is the loop. The caller drives it, one training step at a time; it knows neither a
-//! terminal nor a command line:
+//! terminal nor a command line. From a checked spec to the result:
 //!
 //! ```no_run
-//! # fn example(mut trainer: dlt_train::Trainer) -> Result<(), dlt_train::TrainError> {
+//! use dlt_data::{Material, Places};
+//! use dlt_spec::{CheckedSpec, record::Provenance};
+//! use dlt_train::{DeviceChoice, Products, RunFolder, Trainer, open_device};
+//!
+//! # fn example(spec: CheckedSpec, provenance: Provenance) -> Result<(), Box<dyn std::error::Error>> {
+//! let (device, _name) = open_device(DeviceChoice::Auto, Products::F32)?;
+//! let material = Material::load(&spec, Places::default(), &mut |_| ())?;
+//! let folder = RunFolder::create("runs/example".as_ref(), &spec, &provenance)?;
+//! let mut trainer = Trainer::new(spec, material, None, None, folder, device)?;
+//!
 //! while let Some(report) = trainer.advance()? {
-//!     tracing::info!(step = report.step, loss = report.loss);
+//!     println!("step {} of {}: loss {:.3}", report.step, report.steps, report.loss);
 //! }
-//! let summary = trainer.finish()?;
+//!
+//! println!("validation perplexity {:.2}", trainer.finish()?.validation_perplexity);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! `examples/train.rs` is the whole of it, with a spec made from values and the provenance filled
+//! in: `cargo run -p dlt-train --example train`.
 
 mod assembly;
 pub mod checkpoint;

@@ -17,8 +17,7 @@ const LINT: &str = "unsafe_code";
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let Some(text) = tree.text(PATH) else { return Vec::new() };
     let places: Vec<(&str, usize)> = tree.texts(".rs").filter_map(place).collect();
-    let Some((number, line)) = markdown::prose(text).find(|(_, line)| line.starts_with(LIST))
-    else {
+    let Some((number, _)) = markdown::prose(text).find(|(_, line)| line.starts_with(LIST)) else {
         let none = places.is_empty();
         let advice = format!(
             "has no line that starts with \"{LIST}\": list the files that hold unsafe code"
@@ -26,8 +25,10 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         return if none { Vec::new() } else { vec![Finding::new(PATH, 1, advice)] };
     };
 
-    let named: Vec<&str> =
-        markdown::code_spans(line).filter(|span| span.ends_with(".rs")).collect();
+    let named: Vec<&str> = item(text, number)
+        .flat_map(markdown::code_spans)
+        .filter(|span| span.ends_with(".rs"))
+        .collect();
     let unnamed = places.iter().filter(|(path, _)| !named.contains(path)).map(|&(path, line)| {
         Finding::new(
             path,
@@ -46,6 +47,12 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     });
 
     unnamed.chain(gone).collect()
+}
+
+/// The lines of the list item that starts at line `number`: the first, and those indented below it.
+fn item(text: &str, number: usize) -> impl Iterator<Item = &str> {
+    let mut lines = text.lines().skip(number - 1);
+    lines.next().into_iter().chain(lines.take_while(|line| line.starts_with("  ")))
 }
 
 /// The file and the first line in it that allows unsafe code, if one does.
@@ -77,7 +84,7 @@ mod tests {
 
     #[test]
     fn places_that_are_named_have_no_findings() {
-        let list = "- **Invariant:** unsafe code is in `crates/a/src/b.rs`, which calls C.\n";
+        let list = "- **Invariant:** unsafe code is in this file only.\n  `crates/a/src/b.rs` calls C.\n- `c.rs`\n";
         let sources = [
             ("crates/a/src/b.rs", "//! x\n#[allow(\n    unsafe_code,\n    reason = \"x\"\n)]\n"),
             ("crates/a/src/lib.rs", "#![forbid(unsafe_code)]\n// unsafe_code\n"),
