@@ -17,10 +17,15 @@
 //! once, see `verified`.
 
 mod answer;
+pub mod catalogue;
 mod layout;
 mod listing;
+pub(crate) mod lock;
 mod name;
+pub(crate) mod origin;
 mod patience;
+pub(crate) mod pretrained;
+pub(crate) mod retrieval;
 mod transfer;
 mod verified;
 

@@ -22,72 +22,52 @@
 //! # Ok::<(), dlt_data::DataError>(())
 //! ```
 
-mod batches;
-mod blocks;
-mod cache;
-pub mod catalogue;
 mod checksum;
-mod cleaning;
-mod corpus;
 mod durable;
 mod error;
-mod files;
 mod hub;
 mod leftovers;
-mod load;
-mod lock;
 mod material;
-mod origin;
-mod perplexity;
 mod pictures;
-mod plan;
-mod prefetch;
-mod pretrained;
-mod retrieval;
-mod selection;
 mod sentences;
-mod source;
 mod split;
-mod stream;
-mod token_file;
+mod text;
 mod tokenizer;
-mod tokenizing;
-mod whole;
-mod windows;
 
-pub use batches::{BatchPosition, Batches};
-pub use blocks::{GROUP_ROWS, MAX_SHARDS};
-pub use cleaning::{Cleaned, clean};
-pub use corpus::{CORPORA, SHAKESPEARE};
 pub use error::DataError;
-pub use files::{BadRows, ColumnChoice, DATA_EXTENSIONS, TextColumn};
+pub use hub::catalogue;
+pub use hub::origin::{HUB_PREFIX, is_local, pinned};
+pub use hub::pretrained::{FetchedModel, fetch_model};
+pub use hub::retrieval::{Fetched, fetch};
 pub use hub::{
     FetchEvent, HUB_ENDPOINT, Hub, HubConfig, Listing, OnFetch, Patience, RemoteFile, RepoKind,
     RepoName, Revision, Token,
 };
 pub use leftovers::{Leftovers, leftovers, remove_leftover};
-pub use load::{DataRequest, LoadedText, Progress, load, load_text};
+pub use material::batches::{BatchPosition, Batches};
+pub use material::plan::plan_folder;
+pub use material::prefetch::{Prefetcher, Ready, prefetch};
 pub use material::{Draw, ExampleBatch, Examples, Material, Places};
-pub use origin::{HUB_PREFIX, is_local, pinned};
-pub use perplexity::{bits_per_byte, unigram_perplexity, unigram_perplexity_of};
 pub use pictures::{
     Augment, CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureBatch, PictureSettings, PictureSplits,
     Pictures, load_pictures, read_cifar10,
 };
-pub use plan::plan_folder;
-pub use prefetch::{Prefetcher, Ready, prefetch};
-pub use pretrained::{FetchedModel, fetch_model};
-pub use retrieval::{Fetched, fetch};
 pub use sentences::{
     Example, Framing, SentenceBatch, SentenceIds, SentenceSplits, load_sentences, read_sentences,
     truncated_lengths,
 };
-pub use source::read_text;
 pub use split::Split;
-pub use stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits, TokenStream};
+pub use text::blocks::{GROUP_ROWS, MAX_SHARDS};
+pub use text::cleaning::{Cleaned, clean};
+pub use text::corpus::{CORPORA, SHAKESPEARE};
+pub use text::files::{BadRows, ColumnChoice, DATA_EXTENSIONS, TextColumn};
+pub use text::load::{DataRequest, LoadedText, Progress, load, load_text};
+pub use text::perplexity::{bits_per_byte, unigram_perplexity, unigram_perplexity_of};
+pub use text::source::read_text;
+pub use text::stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits, TokenStream};
+pub use text::whole::whole_tokens;
+pub use text::windows::{InputsAndTargets, Windows};
 pub use tokenizer::{
     BYTES, COMPANIONS_FOLDER, Companions, END_OF_TEXT, GPT2, KeptTokenizer, Marks, Pairs,
     SpecialTokens, TOKENIZER_FILE, Template, Tokenizer, TrainingRequest, train_tokenizer,
 };
-pub use whole::whole_tokens;
-pub use windows::{InputsAndTargets, Windows};

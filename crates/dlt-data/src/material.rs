@@ -1,21 +1,24 @@
 //! What a run learns from: text, sentences with their class, or pictures.
 
+pub(crate) mod batches;
 mod examples;
 mod masking;
+pub(crate) mod plan;
+pub(crate) mod prefetch;
 
 pub use examples::{Draw, ExampleBatch, Examples};
 
 use crate::{
-    batches::Batches,
     checksum::hex,
     error::DataError,
-    files::BadRows,
     hub::HubConfig,
-    load::{DataRequest, Progress, load},
+    material::batches::Batches,
     pictures::{CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureSettings, Pictures, load_pictures},
     sentences::{Example, Framing, SentenceIds, load_sentences},
     split::Split,
-    stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits},
+    text::files::BadRows,
+    text::load::{DataRequest, Progress, load},
+    text::stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits},
     tokenizer::Tokenizer,
 };
 use dlt_spec::{

@@ -6,18 +6,18 @@ mod resizing;
 pub use batch::{Augment, CIFAR10_MEAN, CIFAR10_STD, PictureBatch, PictureSettings};
 
 use crate::{
-    catalogue::{Columns, LearningTask, RowShare, Tail},
     error::DataError,
-    files::{
+    hub::HubConfig,
+    hub::catalogue::{Columns, LearningTask, RowShare, Tail},
+    hub::origin::{Origin, known_names},
+    sentences::labels,
+    split::{Split, cut_by_fractions},
+    text::files::{
         DataFile, Flow,
         table::{Cell, Table},
     },
-    hub::HubConfig,
-    load::{Progress, retrieved},
-    origin::{Origin, known_names},
-    sentences::labels,
-    split::{Split, cut_by_fractions},
-    stream::HubProvenance,
+    text::load::{Progress, retrieved},
+    text::stream::HubProvenance,
 };
 use dlt_spec::file;
 use std::{

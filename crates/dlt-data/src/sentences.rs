@@ -10,18 +10,18 @@ pub use glue::read_sentences;
 use labelled::Labelled;
 
 use crate::{
-    catalogue::{Columns, LearningTask},
     error::DataError,
-    files::{
+    hub::HubConfig,
+    hub::catalogue::{Columns, LearningTask},
+    hub::origin::{Origin, known_names},
+    material::plan::split_said_by,
+    split::Split,
+    text::files::{
         BadRows, DataFile, Flow,
         table::{Cell, Table},
     },
-    hub::HubConfig,
-    load::{Progress, retrieved},
-    origin::{Origin, known_names},
-    plan::split_said_by,
-    split::Split,
-    stream::HubProvenance,
+    text::load::{Progress, retrieved},
+    text::stream::HubProvenance,
 };
 use dlt_spec::{file, record::FolderPlan, spec::DataSpec};
 use std::{

@@ -29,8 +29,8 @@ pub use training::{TrainingRequest, train_tokenizer};
 
 use crate::{
     error::DataError,
-    files::Flow,
     hub::{HubConfig, OnFetch},
+    text::files::Flow,
 };
 use chunks::cuts_safely;
 use special::Declared;

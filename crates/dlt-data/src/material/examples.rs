@@ -5,7 +5,7 @@ use crate::{
     error::DataError,
     pictures::{Augment, PictureBatch, PictureSettings, Pictures},
     sentences::{SentenceBatch, SentenceIds},
-    windows::Windows,
+    text::windows::Windows,
 };
 use std::sync::Arc;
 

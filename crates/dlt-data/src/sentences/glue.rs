@@ -12,7 +12,7 @@
 //! that are words are numbered as on the hub: `entailment` 0, `not_entailment` 1.
 
 use super::{Example, MOST_CLASSES};
-use crate::{error::DataError, source::read_text};
+use crate::{error::DataError, text::source::read_text};
 use dlt_spec::file;
 use std::{
     io::{BufRead, BufReader, Read},

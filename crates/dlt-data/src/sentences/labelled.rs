@@ -10,13 +10,13 @@
 use super::{Example, MOST_CLASSES};
 use crate::{
     error::DataError,
-    files::{
+    material::plan::plan_folder,
+    split::{Split, cut_by_fractions},
+    text::files::{
         BadRows, DataFile, Flow, Format, JsonLayout, Quoting, Reading, by_file, kind,
         table::{Cell, Table},
         usable,
     },
-    plan::plan_folder,
-    split::{Split, cut_by_fractions},
 };
 use dlt_spec::record::{Division, FolderPlan};
 use serde_json::{Map, Value};

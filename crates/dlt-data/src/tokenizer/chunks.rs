@@ -6,7 +6,7 @@
 //! space: in "a\n\nb" cut before "b", the two line ends would merge.)
 
 use super::words::last_boundary;
-use crate::files::Flow;
+use crate::text::files::Flow;
 use std::mem;
 use tokenizers::{ModelWrapper, PreTokenizerWrapper, Tokenizer};
 

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     error::DataError,
+    hub::origin::HUB_PREFIX,
     hub::{HubConfig, OnFetch},
-    origin::HUB_PREFIX,
 };
 use dlt_spec::file;
 use serde::{Deserialize, Serialize};

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     error::DataError,
+    hub::origin::HUB_PREFIX,
     hub::{Hub, HubConfig, OnFetch, RepoName},
-    origin::HUB_PREFIX,
 };
 use dlt_spec::file;
 use std::{

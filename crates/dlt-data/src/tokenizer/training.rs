@@ -3,11 +3,11 @@
 use super::{Chunker, END_OF_TEXT, Portion, Tokenizer, bytes::with_bytes};
 use crate::{
     error::DataError,
-    files::{Flow, Reading},
     hub::HubConfig,
-    load::{self, Progress},
-    source::TextSource,
     split::Split,
+    text::files::{Flow, Reading},
+    text::load::{self, Progress},
+    text::source::TextSource,
 };
 use std::{
     path::Path,

@@ -8,7 +8,7 @@
 
 use crate::{
     error::DataError,
-    files::{Flow, Piece, PieceKind},
+    text::files::{Flow, Piece, PieceKind},
 };
 use std::mem;
 

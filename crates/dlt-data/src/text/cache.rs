@@ -26,9 +26,9 @@
 use crate::{
     checksum::{feed, hex},
     durable,
-    files::Found,
-    stream::TokenStream,
-    token_file::TokenFile,
+    text::files::Found,
+    text::stream::TokenStream,
+    text::token_file::TokenFile,
 };
 use sha2::{Digest, Sha256};
 use std::{

@@ -2,11 +2,11 @@
 
 use crate::{
     error::DataError,
-    files::Flow,
-    load::{DataRequest, Progress, find},
-    source::TextSource,
     split::Split,
-    stream::TokenSplits,
+    text::files::Flow,
+    text::load::{DataRequest, Progress, find},
+    text::source::TextSource,
+    text::stream::TokenSplits,
     tokenizer::Tokenizer,
 };
 use dlt_spec::{record::Boundary, spec::Pipeline};

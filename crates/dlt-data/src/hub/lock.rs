@@ -6,7 +6,7 @@
 //! the same commit, and the hub is not asked while the files are on this machine. `dlt data fetch`
 //! asks again and rewrites it.
 
-use crate::{durable, error::DataError, hub::RemoteFile, origin::HubOrigin};
+use crate::{durable, error::DataError, hub::RemoteFile, hub::origin::HubOrigin};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};

@@ -1,20 +1,20 @@
 //! Where text comes from: a shipped corpus, a file, a folder of files, or the hub.
 
 use crate::{
-    catalogue::{Columns, Joining, LearningTask, RowShare},
     checksum::{self, hex},
-    corpus::CORPORA,
     error::DataError,
-    files::{
+    hub::catalogue::{Columns, Joining, LearningTask, RowShare},
+    hub::origin::{HubOrigin, Origin, known_names},
+    hub::retrieval::{Retrieval, Retrieved},
+    material::plan::{plan_folder, split_said_by},
+    split::{Split, cut_by_fractions},
+    text::corpus::CORPORA,
+    text::files::{
         BadRows, DataFile, Flow, Format, Found, Piece, PieceKind, Reading, Rows, Sink, TextColumn,
         by_file,
     },
-    origin::{HubOrigin, Origin, known_names},
-    plan::{plan_folder, split_said_by},
-    retrieval::{Retrieval, Retrieved},
-    selection::usual_parts,
-    split::{Split, cut_by_fractions},
-    stream::HubProvenance,
+    text::selection::usual_parts,
+    text::stream::HubProvenance,
 };
 use dlt_spec::{
     file,

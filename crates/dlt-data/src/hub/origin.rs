@@ -1,10 +1,10 @@
 //! What the name of a source means.
 
 use crate::{
-    catalogue::{self, CATALOGUE, Columns, Entry, Joining, Part},
-    corpus::shipped,
     error::DataError,
+    hub::catalogue::{self, CATALOGUE, Columns, Entry, Joining, Part},
     hub::{RepoName, Revision},
+    text::corpus::shipped,
 };
 use std::path::PathBuf;
 

@@ -1,18 +1,18 @@
 //! From the name of a text to its tokens.
 
 use crate::{
-    cache::{self, Begun, CacheKey, Facts, TokenizedText, Writer},
     checksum::hex,
     error::DataError,
-    files::{Reading, TextColumn},
+    hub::origin::HubOrigin,
+    hub::retrieval::{Retrieval, Retrieved},
     hub::{FetchEvent, HubConfig},
-    origin::HubOrigin,
-    retrieval::{Retrieval, Retrieved},
-    source::TextSource,
     split::Split,
-    stream::{Provenance, SplitProvenance, TokenSplits, TokenStream},
+    text::cache::{self, Begun, CacheKey, Facts, TokenizedText, Writer},
+    text::files::{Reading, TextColumn},
+    text::source::TextSource,
+    text::stream::{Provenance, SplitProvenance, TokenSplits, TokenStream},
+    text::tokenizing::Work,
     tokenizer::{END_OF_TEXT, Marks, Tokenizer, TokenizerSource},
-    tokenizing::Work,
 };
 use dlt_spec::{
     record::Boundary,

@@ -10,8 +10,8 @@ mod naming;
 
 use crate::{
     error::DataError,
-    files::{DATA_EXTENSIONS, Format},
     split::Split,
+    text::files::{DATA_EXTENSIONS, Format},
 };
 use dlt_spec::{
     file,

@@ -1,8 +1,8 @@
 //! What the name of a file gives: its split, its place among numbered parts, and its packing.
 
 use crate::{
-    files::{Format, Packing},
     split::Split,
+    text::files::{Format, Packing},
 };
 use dlt_spec::record::Reason;
 use std::cmp::Ordering;

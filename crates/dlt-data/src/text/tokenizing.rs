@@ -6,14 +6,14 @@
 //! is bounded: a new chunk waits until an old one is done.
 
 use crate::{
-    blocks::{Grouping, Shards},
-    cache::Facts,
     error::DataError,
-    files::{Flow, Piece, PieceKind},
-    source::TextSource,
     split::Split,
+    text::blocks::{Grouping, Shards},
+    text::cache::Facts,
+    text::files::{Flow, Piece, PieceKind},
+    text::source::TextSource,
+    text::windows::AROUND_BLOCKS,
     tokenizer::{Chunker, END_OF_TEXT, Encoder, Marks, Portion, Tokenizer},
-    windows::AROUND_BLOCKS,
 };
 use dlt_spec::spec::Pipeline;
 use sha2::{Digest, Sha256};

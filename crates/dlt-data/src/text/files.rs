@@ -15,7 +15,7 @@ pub use bad_rows::BadRows;
 pub(crate) use bad_rows::{Found, by_file, usable};
 pub use column::{ColumnChoice, TextColumn};
 
-use crate::{catalogue::Joining, checksum, error::DataError};
+use crate::{checksum, error::DataError, hub::catalogue::Joining};
 use bad_rows::Findings;
 use content::Foreign;
 use dlt_spec::{

@@ -1,6 +1,6 @@
 //! Inputs and targets out of a token stream.
 
-use crate::{error::DataError, stream::TokenStream, tokenizer::END_OF_TEXT};
+use crate::{error::DataError, text::stream::TokenStream, tokenizer::END_OF_TEXT};
 use dlt_spec::spec::Pipeline;
 use std::ops::Range;
 

@@ -1,10 +1,10 @@
 //! Which files of a repository hold which split.
 
 use crate::{
-    catalogue::{OWN_SPLITS, Part, Tail, validation_from_train},
     error::DataError,
+    hub::catalogue::{OWN_SPLITS, Part, Tail, validation_from_train},
     hub::{Listing, RemoteFile},
-    plan::{Owner, plan},
+    material::plan::{Owner, plan},
 };
 use dlt_spec::record::{Division, FolderPlan};
 

@@ -5,7 +5,7 @@ use super::{
     LearningTask::{self, Classification, Images, LanguageModel},
     OWN_SPLITS, Part, Tail, validation_from_train,
 };
-use crate::corpus::SHAKESPEARE;
+use crate::text::corpus::SHAKESPEARE;
 
 const MAIN: &str = "main";
 /// The hub's own conversion, which is read if the repository itself is a loading script.

@@ -1,6 +1,6 @@
 //! What to compare a perplexity with.
 
-use crate::{error::DataError, stream::TokenStream, token_file::BLOCK};
+use crate::{error::DataError, text::stream::TokenStream, text::token_file::BLOCK};
 
 /// Perplexity of the best unigram model of these tokens: the exponential of the entropy of their
 /// own distribution. No model that ignores the tokens before does better on them, so a model that

@@ -2,10 +2,10 @@
 
 use crate::{
     error::DataError,
-    files::{BadRows, TextColumn},
     split::Split,
-    token_file::TokenFile,
-    windows::Windows,
+    text::files::{BadRows, TextColumn},
+    text::token_file::TokenFile,
+    text::windows::Windows,
 };
 use dlt_spec::{
     record::{Boundary, FolderPlan},

@@ -1,16 +1,16 @@
 //! Files of a data set of the hub: found on this machine, or fetched.
 
 use crate::{
-    catalogue::Part,
     checksum::{self, hex},
     error::DataError,
-    files::DataFile,
+    hub::catalogue::Part,
+    hub::lock::Lock,
+    hub::origin::{HubOrigin, Origin},
     hub::{Hub, HubConfig, Listing, OnFetch, RemoteFile, Revision},
-    lock::Lock,
-    origin::{HubOrigin, Origin},
-    plan::is_data_of_hub,
-    selection::select,
-    stream::HubProvenance,
+    material::plan::is_data_of_hub,
+    text::files::DataFile,
+    text::selection::select,
+    text::stream::HubProvenance,
 };
 use dlt_spec::record::FolderPlan;
 use std::path::{Path, PathBuf};

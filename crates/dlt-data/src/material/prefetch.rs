@@ -1,8 +1,8 @@
 //! Batches prepared on a separate thread.
 
 use crate::{
-    batches::{BatchPosition, Batches},
     error::DataError,
+    material::batches::{BatchPosition, Batches},
     material::{Draw, ExampleBatch, Examples},
 };
 use std::{
