@@ -1,6 +1,6 @@
 //! Files in the caches that were left by processes killed while they wrote there.
 
-use crate::{durable, lock};
+use crate::{durable, hub::lock};
 use std::{
     fs::{self, File, TryLockError},
     io,

@@ -1,6 +1,6 @@
 //! Emptying the token cache.
 
-use crate::{cache, durable, error::DataError, lock};
+use crate::{durable, error::DataError, hub::lock, text::cache};
 use std::{fs, io, path::Path};
 
 /// What was removed.
