@@ -229,14 +229,14 @@ def check_files(browser, dlt, work, out):
     check_themes(browser, url)
     check_widths(browser, url)
     pictures(browser, url, "report", out)
-    together = work / "beside.html"
+    together = work / "compared.html"
     subprocess.run([dlt, "report", *runs, "--out", together], check=True, capture_output=True)
     page = browser.page(together.as_uri())
     assert page.locator("article.run").count() == 3
     check_map(page, runs[2], index=2)
     check_names(page)
     check_widths(browser, together.as_uri())
-    pictures(browser, together.as_uri(), "beside", out)
+    pictures(browser, together.as_uri(), "compared", out)
     browser.check_silent()
     for file in (runs[0] / "report.html", together):
         assert file.stat().st_size < 1_000_000, f"{file}: {file.stat().st_size} bytes"

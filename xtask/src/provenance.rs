@@ -63,7 +63,7 @@ impl Provenance {
         let dirty = if self.is_dirty { " **with uncommitted changes**" } else { "" };
 
         format!(
-            "Host: {}, {} cores{memory}, {}. {}{load} at the start; {}, commit {}{dirty}.",
+            "Host: {}, {} cores{memory}, {}. Date: {}{load} at the start; {}, commit {}{dirty}.",
             self.processor, self.cores, self.system, self.date, self.rustc, self.commit
         )
     }

@@ -65,7 +65,7 @@ fn put<E: From<io::Error>>(
     write: impl FnOnce(&mut File) -> Result<(), E>,
     name: impl FnOnce(&Path) -> io::Result<()>,
 ) -> Result<(), E> {
-    let partial = beside(path);
+    let partial = next_to(path);
     let mut file = claim(&partial)?;
     let written = write(&mut file).and_then(|()| {
         file.sync_all()?;
@@ -92,7 +92,7 @@ fn refuse_existing(path: &Path) -> io::Result<()> {
 /// The name under which a file or folder is written: always the same, so that the next process
 /// finds what a dead one left.
 #[must_use]
-pub fn beside(path: &Path) -> PathBuf {
+pub fn next_to(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".");
     name.push(PARTIAL);
@@ -339,7 +339,7 @@ mod tests {
     fn what_a_dead_writer_left_is_replaced_and_a_living_one_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
-        fs::write(beside(&path), "half").expect("written");
+        fs::write(next_to(&path), "half").expect("written");
         replace(&path, b"whole").expect("replaced");
 
         assert_eq!(

@@ -54,12 +54,12 @@ impl Layout {
             return Ok(pointer);
         }
 
-        let beside = durable::beside(&pointer);
+        let partial = durable::next_to(&pointer);
         // Removes a link that an interrupted run left. The caller holds the lock of the content, so
         // no other process uses it.
-        let _ = fs::remove_file(&beside);
-        symlink(&target, &self.blob(etag), &beside)
-            .and_then(|()| fs::rename(&beside, &pointer))
+        let _ = fs::remove_file(&partial);
+        symlink(&target, &self.blob(etag), &partial)
+            .and_then(|()| fs::rename(&partial, &pointer))
             .map_err(|error| failed(&error))?;
 
         Ok(pointer)

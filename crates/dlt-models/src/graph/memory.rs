@@ -241,6 +241,7 @@ mod tests {
         let own = HeadSettings { output: Output::Own, ..HeadSettings::NEXT_TOKEN };
         let bert =
             |form, attention| Box::new(Bert { form, positions, vocabulary, gelu, attention });
+
         [
             (
                 Box::new(Gpt2 {

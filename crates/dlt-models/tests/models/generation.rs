@@ -45,7 +45,9 @@ fn families() -> [(&'static str, Box<dyn Architecture>); 4] {
         vocabulary,
         turning: Turning::plain(100.0),
     };
+
     let scaled = Form { residual_factors: vec![0.5, 0.25, 1.0, 0.25], ..form() };
+
     [
         ("gpt2", Box::new(Gpt2 { form: form(), positions, vocabulary, gelu })),
         ("gpt2 with scaled branches", Box::new(Gpt2 { form: scaled, positions, vocabulary, gelu })),

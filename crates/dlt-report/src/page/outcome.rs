@@ -111,7 +111,7 @@ fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
 fn tile(html: &mut Html, name: &str, number: Option<String>, note: &str) {
     html.tagged("<div><dt>", name, "</dt>");
     html.tagged("<dd>", number.as_deref().unwrap_or("–"), "</dd>");
-    html.tagged("<dd class=\"beside\">", note, "</dd></div>");
+    html.tagged("<dd class=\"against\">", note, "</dd></div>");
 }
 
 fn percent(share: f64) -> String {

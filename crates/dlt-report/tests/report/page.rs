@@ -225,7 +225,7 @@ fn a_run_under_way_says_so() {
     let run = Run::read(&folder.path).unwrap();
     let page = document(&run);
 
-    assert!(page.contains("Not finished when this page was made: step 20 of 30"), "{page}");
+    assert!(page.contains("Unfinished when this page was made: step 20 of 30"), "{page}");
     assert!(page.contains("Validation perplexity so far") && page.contains("90.02"));
 
     let digest = Digest::of(&run);

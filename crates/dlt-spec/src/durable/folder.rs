@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{beside, is_at, no_links, parent, refuse_existing, remove_if_dead, sync_folder};
+use super::{is_at, next_to, no_links, parent, refuse_existing, remove_if_dead, sync_folder};
 
 /// A folder that is being filled under another name, `.NAME.partial`. If it is dropped before it is
 /// [finished](Self::finish), it is removed.
@@ -38,7 +38,7 @@ impl NewFolder {
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
 
-        let partial = beside(&place.with_file_name(hidden));
+        let partial = next_to(&place.with_file_name(hidden));
 
         loop {
             match fs::create_dir(&partial) {

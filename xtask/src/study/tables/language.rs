@@ -153,7 +153,7 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
     if view.plan.scale == Scale::Laptop {
         sheet.introduction.push(
             "Times per epoch were measured while the machine did other work, so only their order of \
-             magnitude counts. data/results/bench compares the speed of a step with PyTorch."
+             magnitude counts. The page data/results/bench compares the speed of a step with PyTorch."
                 .to_owned(),
         );
     }
