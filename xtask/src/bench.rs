@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use dlt_study::child::{Child, portable};
+use dlt_study::program::{Profile, build, replace};
 
-use crate::child::{Child, portable};
-use crate::program::{Profile, build, replace};
 use crate::provenance::Provenance;
 use grid::{Program, Side, Workload};
 use kernels::{KernelTimes, Round};

@@ -7,10 +7,10 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use dlt_study::metadata;
 
 use crate::steps::{Attempt, Steps};
 use crate::toolkit::Toolkit;
-use crate::workspace;
 
 /// All cargo features that need CUDA.
 const FEATURES: &str = "cuda,nccl";
@@ -30,7 +30,7 @@ pub(crate) struct CudaCheckArguments {
 }
 
 pub(crate) fn run(root: &Path, arguments: &CudaCheckArguments) -> Result<ExitCode> {
-    let target = workspace::target_directory(root)?;
+    let target = metadata::target_directory(root)?;
     let steps = Steps::new("cuda-check", &target, arguments.dry_run)?;
     let toolkit = Toolkit::at(target.join("cuda-toolkit"));
 

@@ -9,12 +9,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use dlt_study::metadata;
 use serde_json::{Value, json};
 
 use crate::bench::peer;
 use crate::provenance::Provenance;
 use crate::steps::{Attempt, Steps};
-use crate::workspace;
 use measurements::{Measurement, measurements};
 use programs::{DLT, PARITY, Programs};
 
@@ -54,7 +54,7 @@ pub(crate) struct GpuCheckArguments {
 /// Exit code 0: everything ran and agreed. 1: something did not; the file lists what.
 pub(crate) fn run(root: &Path, arguments: &GpuCheckArguments) -> Result<ExitCode> {
     if let Some(folder) = &arguments.package {
-        let target = workspace::target_directory(root)?;
+        let target = metadata::target_directory(root)?;
         let steps = Steps::new("gpu-check", &target, arguments.dry_run)?;
         Programs::build(root, &target.join("gpu"), &steps)?.copy(folder, &steps)?;
         steps.finish()?;
@@ -64,7 +64,7 @@ pub(crate) fn run(root: &Path, arguments: &GpuCheckArguments) -> Result<ExitCode
     match &arguments.programs {
         // The root was compiled in where the programs were built, and may not exist here.
         Some(folder) => check(&std::env::current_dir()?, arguments, folder),
-        None => check(root, arguments, &workspace::target_directory(root)?.join("gpu")),
+        None => check(root, arguments, &metadata::target_directory(root)?.join("gpu")),
     }
 }
 

@@ -5,25 +5,21 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
+use dlt_study::StudyCommand;
 
 use crate::bench::BenchArguments;
 use crate::tree::Tree;
 use crate::workspace::Workspace;
 
 mod bench;
-mod child;
 mod cuda_check;
 mod finding;
 mod fuzz;
 mod gpu_check;
 mod markdown;
-mod program;
 mod provenance;
 mod rust_source;
-mod spread;
 mod steps;
-mod study;
-mod table;
 mod tidy;
 mod toolkit;
 mod tree;
@@ -50,7 +46,7 @@ enum XtaskCommand {
     /// Run the fuzz targets, which cover everything that reads bytes from outside.
     Fuzz(fuzz::FuzzArguments),
     #[command(flatten)]
-    Study(study::StudyCommand),
+    Study(StudyCommand),
     /// Build with CUDA on a machine without a GPU, and run the tests that need no GPU.
     CudaCheck(cuda_check::CudaCheckArguments),
     /// Compare a GPU with the CPU, train and measure on it, and write a report.
@@ -63,7 +59,7 @@ fn main() -> Result<ExitCode> {
         XtaskCommand::Tidy => report_tidiness(&root()),
         XtaskCommand::Bench(arguments) => bench::run(&root(), &arguments),
         XtaskCommand::Fuzz(arguments) => fuzz::run(&root(), &arguments),
-        XtaskCommand::Study(command) => study::run(&root(), &command),
+        XtaskCommand::Study(command) => dlt_study::run(&root(), &command),
         XtaskCommand::CudaCheck(arguments) => cuda_check::run(&root(), &arguments),
         XtaskCommand::GpuCheck(arguments) => gpu_check::run(&root(), &arguments),
     }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use dlt_study::metadata;
 
 use crate::steps::Steps;
-use crate::workspace;
 
 mod stubs;
 
@@ -141,7 +141,7 @@ fn need(program: &str, arguments: &[&str], what: &str, package: &str) -> Result<
 
 /// The folder of cudarc's sources, which cargo fetches if necessary.
 fn cudarc(root: &Path) -> Result<PathBuf> {
-    let metadata = workspace::metadata_of_all(root, &["dlt-cli/nccl"])
+    let metadata = metadata::of_all(root, &["dlt-cli/nccl"])
         .context("cargo cannot find the sources of cudarc: it needs the crate registry once")?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
 

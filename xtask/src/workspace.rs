@@ -1,10 +1,10 @@
 //! The crates of the workspace and their dependencies, from cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use dlt_study::metadata;
 use serde_json::Value;
 
 /// Every crate, with its normal dependencies in the workspace, without those of tests and build
@@ -17,7 +17,7 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// Reads the workspace from the manifests.
     pub(crate) fn read(root: &Path) -> Result<Self> {
-        Self::from_metadata(&metadata(root)?)
+        Self::from_metadata(&metadata::of_members(root)?)
     }
 
     fn from_metadata(metadata: &Value) -> Result<Self> {
@@ -46,37 +46,6 @@ impl Workspace {
 
         Ok(Self { edges })
     }
-}
-
-/// The folder of cargo's build output, as configured on this machine.
-pub(crate) fn target_directory(root: &Path) -> Result<PathBuf> {
-    Ok(PathBuf::from(text(&metadata(root)?, "target_directory")?))
-}
-
-/// Cargo's metadata from the manifests alone, which needs no network and no lock file.
-fn metadata(root: &Path) -> Result<Value> {
-    ask(root, &["--no-deps"])
-}
-
-/// Cargo's metadata with all dependencies under these features. Cargo fetches missing crates.
-pub(crate) fn metadata_of_all(root: &Path, features: &[&str]) -> Result<Value> {
-    ask(root, &["--locked", "--features", &features.join(",")])
-}
-
-fn ask(root: &Path, arguments: &[&str]) -> Result<Value> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1"])
-        .args(arguments)
-        .current_dir(root)
-        .output()
-        .context("cannot start cargo metadata")?;
-
-    if !output.status.success() {
-        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-
-    serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")
 }
 
 fn text<'v>(object: &'v Value, key: &str) -> Result<&'v str> {

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use dlt_study::spread::Spread;
+
 use super::grid::{Comparison, Measure, Target};
 use super::measurement::Measurement;
 use super::rounds::Measured;
-use crate::spread::Spread;
 
 /// A ratio and its verdict.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,7 +127,7 @@ pub(super) mod tests {
     use super::*;
     use crate::bench::grid::workloads;
     use crate::bench::rounds::Outcome;
-    use crate::child::Failure;
+    use dlt_study::child::Failure;
 
     pub(in crate::bench) fn run(params: u64, tokens_per_s: f64, peak_rss_mb: f64) -> Outcome {
         let line = json!({ "peer": "x", "params": params, "step_ms_median": 1e3 / tokens_per_s,

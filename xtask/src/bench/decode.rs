@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
+use dlt_study::spread::Spread;
+use dlt_study::table::{Table, grouped};
 use serde_json::{Value, json};
 
 use super::grid::Program;
 use super::page::Heading;
-use crate::spread::Spread;
-use crate::table::{Table, grouped};
 
 /// The peer's script, from the root of the repository.
 pub(super) const SCRIPT: &str = "data/peers/transformers_decode.py";

@@ -4,11 +4,11 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
+use dlt_study::spread::Spread;
+use dlt_study::table::Table;
 use serde_json::{Value, json};
 
 use super::page::Heading;
-use crate::spread::Spread;
-use crate::table::Table;
 
 /// What one process measured.
 #[derive(Clone, Debug, PartialEq)]

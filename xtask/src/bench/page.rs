@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use dlt_study::spread::Spread;
+use dlt_study::table::{Table, grouped};
 use serde_json::{Value, json};
 
 use super::comparison::{Ratio, ratio};
@@ -9,8 +11,6 @@ use super::grid::{Shape, Target};
 use super::measurement::Measurement;
 use super::rounds::Measured;
 use crate::provenance::Provenance;
-use crate::spread::Spread;
-use crate::table::{Table, grouped};
 
 /// Version of the JSON file. It rises when a key is removed or changes its meaning.
 const JSON_VERSION: u64 = 1;
@@ -206,7 +206,7 @@ fn workload_json(measured: &Measured) -> Value {
 mod tests {
     use super::super::comparison::tests::{measured, run};
     use super::*;
-    use crate::child::Failure;
+    use dlt_study::child::Failure;
 
     #[test]
     fn a_section_shows_medians_ranges_ratios_and_targets() {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::child::Child;
+use dlt_study::child::Child;
 
 /// The peer's script, from the root of the repository.
 pub(crate) const SCRIPT: &str = "data/peers/pytorch_step.py";

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Result;
+use dlt_study::child::{Child, Failure};
 
 use super::grid::Workload;
 use super::measurement::Measurement;
-use crate::child::{Child, Failure};
 
 /// The outcome of a run.
 pub(crate) type Outcome = Result<Measurement, Failure>;
