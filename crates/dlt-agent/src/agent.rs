@@ -6,8 +6,8 @@ use crate::experience::Experience;
 use crate::learner::{Update, finite};
 use crate::occasion::{Occasion, Wants};
 use crate::policy::{Choice, Exploration, Policy, PolicySnapshot, Situation, Visit};
-use crate::reward::{Measured, RewardKind, Rewarder};
-use dlt_spec::spec::{Credit, Decision as Coverage, StateVector, TyingSpec};
+use crate::reward::{Measured, Rewarder};
+use dlt_spec::spec::{Credit, Decision as Coverage, Reward, StateVector, TyingSpec};
 use dlt_state::{Action, State};
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +108,7 @@ impl Agent {
     #[must_use]
     pub fn with_policy(
         policy: Box<dyn Policy>,
-        reward: RewardKind,
+        reward: Reward,
         tying: &TyingSpec,
         initial: State,
     ) -> Self {

@@ -10,7 +10,6 @@ use crate::policy::{
     ConflictPolicy, EvenPolicy, ExplorationSettings, FixedPolicy, GrowPolicy, NoPolicy, Policy,
     QPolicy, RandomPolicy, ReplayPolicy,
 };
-use crate::reward::RewardKind;
 use dlt_spec::seeds;
 use dlt_spec::spec::{AgentSpec, Initial, InitialName, PolicyKind, TyingSpec};
 use dlt_state::{Recording, State, pattern};
@@ -53,7 +52,7 @@ impl Agent {
             PolicyKind::Even => Box::new(EvenPolicy),
         };
 
-        let agent = Self::with_policy(policy, RewardKind::from(spec.reward), tying, initial);
+        let agent = Self::with_policy(policy, spec.reward, tying, initial);
         Ok(agent.crediting(spec.credit))
     }
 }

@@ -40,4 +40,4 @@ pub use policy::{
     NoPolicy, Policy, PolicySnapshot, QPolicy, QSnapshot, RandomPolicy, ReplayPolicy, Situation,
     Visit,
 };
-pub use reward::{CLIP, MAX_LOSS, Measured, RewardKind, Rewarder};
+pub use reward::{CLIP, MAX_LOSS, Measured, Rewarder};

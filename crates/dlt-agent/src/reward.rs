@@ -14,40 +14,6 @@ pub const MAX_LOSS: f64 = 20.0;
 /// Bound of the clipped negative perplexity on both sides, as in the authors' code.
 pub const CLIP: f64 = 10.0;
 
-/// The kind of a reward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RewardKind {
-    /// `-exp(loss)`, with the loss no more than [`MAX_LOSS`].
-    NegPpl,
-    /// The same, clipped to `±`[`CLIP`]: the constant -10 as long as perplexity is above 10.
-    NegPplClipped,
-    /// `-loss`.
-    NegLoss,
-    /// The loss of the previous measurement minus this one; 0 the first time.
-    LossDelta,
-    /// The share of right answers.
-    Accuracy,
-    /// The negative of that share, which rewards wrong answers: the authors' code for images.
-    NegAccuracy,
-    /// The loss before the decision minus the loss now, on the same batches.
-    Gain,
-}
-
-impl From<Reward> for RewardKind {
-    fn from(reward: Reward) -> Self {
-        match reward {
-            Reward::NegPpl => Self::NegPpl,
-            Reward::NegPplClipped => Self::NegPplClipped,
-            Reward::NegLoss => Self::NegLoss,
-            Reward::LossDelta => Self::LossDelta,
-            Reward::Gain => Self::Gain,
-            Reward::Accuracy => Self::Accuracy,
-            Reward::NegAccuracy => Self::NegAccuracy,
-        }
-    }
-}
-
 /// Measurements of a model in one state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
@@ -68,9 +34,10 @@ impl Measured {
 /// Turns measurements into rewards.
 ///
 /// ```
-/// use dlt_agent::{Measured, RewardKind, Rewarder};
+/// use dlt_agent::{Measured, Rewarder};
+/// use dlt_spec::spec::Reward;
 ///
-/// let mut rewarder = Rewarder::new(RewardKind::LossDelta);
+/// let mut rewarder = Rewarder::new(Reward::LossDelta);
 /// assert_eq!(rewarder.reward(Measured::of_loss(5.0), None)?, 0.0);
 /// assert_eq!(rewarder.reward(Measured::of_loss(4.5), None)?, 0.5);
 /// # Ok::<(), dlt_agent::AgentError>(())
@@ -78,7 +45,7 @@ impl Measured {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rewarder {
-    kind: RewardKind,
+    kind: Reward,
     #[serde(with = "exact::f64_option")]
     previous_loss: Option<f64>,
 }
@@ -86,18 +53,18 @@ pub struct Rewarder {
 impl Rewarder {
     /// A rewarder that has seen no measurement.
     #[must_use]
-    pub fn new(kind: RewardKind) -> Self {
+    pub fn new(kind: Reward) -> Self {
         Self { kind, previous_loss: None }
     }
 
     /// The kind of reward.
     #[must_use]
-    pub fn kind(&self) -> RewardKind {
+    pub fn kind(&self) -> Reward {
         self.kind
     }
 
     /// The reward for a measurement. `before` is the loss before the decision on the same batches
-    /// as `measured`; only [`RewardKind::Gain`] needs it.
+    /// as `measured`; only [`Reward::Gain`] needs it.
     ///
     /// # Errors
     /// [`AgentError::NotFinite`] if a loss is not finite, which means that the run has diverged, or
@@ -117,17 +84,17 @@ impl Rewarder {
         let negative_perplexity = -loss.min(MAX_LOSS).exp();
 
         Ok(match self.kind {
-            RewardKind::NegPpl => negative_perplexity,
-            RewardKind::NegPplClipped => negative_perplexity.clamp(-CLIP, CLIP),
-            RewardKind::NegLoss => -loss,
-            RewardKind::Accuracy => accuracy()?,
-            RewardKind::NegAccuracy => -accuracy()?,
-            RewardKind::Gain => {
+            Reward::NegPpl => negative_perplexity,
+            Reward::NegPplClipped => negative_perplexity.clamp(-CLIP, CLIP),
+            Reward::NegLoss => -loss,
+            Reward::Accuracy => accuracy()?,
+            Reward::NegAccuracy => -accuracy()?,
+            Reward::Gain => {
                 let before = before.ok_or(AgentError::NoLossBefore)?;
                 finite("the loss before the decision", before)?;
                 before - loss
             }
-            RewardKind::LossDelta => {
+            Reward::LossDelta => {
                 let previous = self.previous_loss.replace(loss);
                 previous.map_or(0.0, |previous| previous - loss)
             }

@@ -2,10 +2,10 @@
 
 use crate::settings::{REGULAR, agent, agent_in, agent_spec, tying_spec};
 use dlt_agent::{
-    Agent, AgentError, Choice, Experience, Policy, PolicySnapshot, Remembered, RewardKind,
-    Situation, Update, Visit,
+    Agent, AgentError, Choice, Experience, Policy, PolicySnapshot, Remembered, Situation, Update,
+    Visit,
 };
-use dlt_spec::spec::{Credit, Decision, PolicyKind};
+use dlt_spec::spec::{Credit, Decision, PolicyKind, Reward};
 use dlt_state::{Action, State};
 use std::sync::mpsc::{Sender, channel};
 
@@ -108,7 +108,7 @@ fn credit_goes_to_all_decided_layers_or_to_those_with_another_owner() {
         let (learned, seen) = channel();
         let policy = Box::new(Student { actions: actions.clone(), learned });
         let tying = tying_spec(Decision::Joint);
-        let mut agent = Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(4))
+        let mut agent = Agent::with_policy(policy, Reward::NegLoss, &tying, State::all_tied(4))
             .crediting(credit);
 
         for _ in 0..3 {
@@ -150,7 +150,7 @@ fn a_refused_decision_is_learned_from_and_changes_nothing() {
     let policy =
         Box::new(Student { actions: vec![vec![0, 1, 1], vec![0, 0, 2], vec![0, 1, 2]], learned });
     let tying = tying_spec(Decision::Joint);
-    let agent = Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(3));
+    let agent = Agent::with_policy(policy, Reward::NegLoss, &tying, State::all_tied(3));
     let mut agent = agent.crediting(Credit::Changed);
 
     for refused in [false, true, false] {

@@ -5,10 +5,11 @@ use crate::settings::{REGULAR, agent_spec, tying_spec};
 use dlt_agent::{
     Agent, AgentError, Choice, Evidence, Experience, ExplorationSettings, LearnerSettings,
     Occasion, Parameters, Policy, PolicySnapshot, QLayout, QLearner, QNetwork, QPolicy,
-    ReplayMemory, RewardKind, Situation, Turn, Update,
+    ReplayMemory, Situation, Turn, Update,
 };
 use dlt_spec::spec::{
-    Credit, DecayPer, Decision, Initial, Network, PolicyKind, Scaling, StateVector, TyingSpec,
+    Credit, DecayPer, Decision, Initial, Network, PolicyKind, Reward, Scaling, StateVector,
+    TyingSpec,
 };
 use dlt_state::{Action, State};
 use rand_chacha::ChaCha8Rng;
@@ -333,7 +334,7 @@ fn scripted_agent(case: &RememberedCase, oracle: &Oracle) -> Agent {
     let initial = State::all_tied(case.learned.layers);
     let policy = Box::new(Scripted { within, actions });
 
-    Agent::with_policy(policy, RewardKind::NegLoss, &tying, initial).crediting(case.credit)
+    Agent::with_policy(policy, Reward::NegLoss, &tying, initial).crediting(case.credit)
 }
 
 fn layout(learned: &Learned) -> QLayout {

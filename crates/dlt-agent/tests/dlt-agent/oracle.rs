@@ -3,9 +3,9 @@
 use crate::settings::{REGULAR, tying_spec};
 use dlt_agent::{
     Agent, Experience, ExplorationSettings, LearnerSettings, Measured, Parameters, QLayout,
-    QLearner, QNetwork, QPolicy, RewardKind, Update,
+    QLearner, QNetwork, QPolicy, Update,
 };
-use dlt_spec::spec::{DecayPer, Decision, Network, Scaling, StateVector};
+use dlt_spec::spec::{DecayPer, Decision, Network, Reward, Scaling, StateVector};
 use dlt_state::State;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -145,7 +145,7 @@ fn matches_reference_greedy_episodes() {
         };
 
         let initial = State::all_tied(case.shape.layers);
-        let mut agent = Agent::with_policy(Box::new(policy), RewardKind::NegLoss, &tying, initial);
+        let mut agent = Agent::with_policy(Box::new(policy), Reward::NegLoss, &tying, initial);
         let name = &case.shape.name;
 
         for step in &case.steps {

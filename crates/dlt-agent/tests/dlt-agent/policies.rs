@@ -2,12 +2,13 @@
 
 use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec, tying_spec};
 use dlt_agent::{
-    Agent, AgentError, Choice, Policy, PolicySnapshot, QLayout, QNetwork, RewardKind, Situation,
-    Visit, grouping_state, replay_permutation,
+    Agent, AgentError, Choice, Policy, PolicySnapshot, QLayout, QNetwork, Situation, Visit,
+    grouping_state, replay_permutation,
 };
 use dlt_spec::seeds;
 use dlt_spec::spec::{
-    AgentSpec, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Scaling, StateVector,
+    AgentSpec, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward, Scaling,
+    StateVector,
 };
 use dlt_state::{Action, Recording, State};
 use std::collections::BTreeMap;
@@ -391,7 +392,7 @@ fn the_state_vector_is_the_state_or_the_raw_action() {
         let (sender, shown) = std::sync::mpsc::channel();
         let tying = dlt_spec::spec::TyingSpec { state_vector: kind, ..tying_spec(Decision::Joint) };
         let policy = Box::new(Watcher(sender));
-        let mut agent = Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(4));
+        let mut agent = Agent::with_policy(policy, Reward::NegLoss, &tying, State::all_tied(4));
 
         step(&mut agent);
         step(&mut agent);

@@ -1,29 +1,29 @@
 //! Rewards for measurements.
 
 use crate::settings::{agent, agent_spec};
-use dlt_agent::{AgentError, MAX_LOSS, Measured, RewardKind, Rewarder};
+use dlt_agent::{AgentError, MAX_LOSS, Measured, Rewarder};
 use dlt_spec::spec::{Decision, PolicyKind, Reward};
 
 /// Rewards are single f64 operations; only the exponential may round differently.
 const TOLERANCE: f64 = 1e-12;
 
-fn rewards<const N: usize>(kind: RewardKind, measured: [f64; N]) -> [f64; N] {
+fn rewards<const N: usize>(kind: Reward, measured: [f64; N]) -> [f64; N] {
     let mut rewarder = Rewarder::new(kind);
     measured.map(|measured| rewarder.reward(Measured::of_loss(measured), None).unwrap())
 }
 
 #[test]
 fn each_kind_rewards_as_defined() {
-    let [low, high] = rewards(RewardKind::NegPpl, [2.0_f64.ln(), 500.0_f64.ln()]);
+    let [low, high] = rewards(Reward::NegPpl, [2.0_f64.ln(), 500.0_f64.ln()]);
     assert!((low + 2.0).abs() < TOLERANCE && (high + 500.0).abs() < 500.0 * TOLERANCE);
 
-    let [low, high] = rewards(RewardKind::NegPplClipped, [2.0_f64.ln(), 500.0_f64.ln()]);
+    let [low, high] = rewards(Reward::NegPplClipped, [2.0_f64.ln(), 500.0_f64.ln()]);
     assert!((low + 2.0).abs() < TOLERANCE);
     assert_eq!(high, -10.0);
-    assert_eq!(rewards(RewardKind::NegLoss, [4.0, 3.5]), [-4.0, -3.5]);
-    assert_eq!(rewards(RewardKind::LossDelta, [4.0, 3.5, 3.75]), [0.0, 0.5, -0.25]);
+    assert_eq!(rewards(Reward::NegLoss, [4.0, 3.5]), [-4.0, -3.5]);
+    assert_eq!(rewards(Reward::LossDelta, [4.0, 3.5, 3.75]), [0.0, 0.5, -0.25]);
 
-    for (kind, expected) in [(RewardKind::Accuracy, 0.25), (RewardKind::NegAccuracy, -0.25)] {
+    for (kind, expected) in [(Reward::Accuracy, 0.25), (Reward::NegAccuracy, -0.25)] {
         let measured = Measured { loss: 3.0, accuracy: Some(0.25) };
         assert_eq!(Rewarder::new(kind).reward(measured, None).unwrap(), expected);
     }
@@ -31,18 +31,18 @@ fn each_kind_rewards_as_defined() {
 
 #[test]
 fn a_gain_is_what_the_loss_fell_by_on_the_same_batches() {
-    let mut rewarder = Rewarder::new(RewardKind::Gain);
+    let mut rewarder = Rewarder::new(Reward::Gain);
     let mut gain = |before, after| rewarder.reward(Measured::of_loss(after), Some(before)).unwrap();
     assert_eq!((gain(4.0, 3.5), gain(3.0, 3.25), gain(2.0, 2.0)), (0.5, -0.25, 0.0));
 
     // Other rewards ignore the loss before the decision.
-    let mut other = Rewarder::new(RewardKind::NegLoss);
+    let mut other = Rewarder::new(Reward::NegLoss);
     assert_eq!(other.reward(Measured::of_loss(3.5), Some(4.0)).unwrap(), -3.5);
 }
 
 #[test]
 fn rejects_a_gain_without_the_loss_before() {
-    let mut rewarder = Rewarder::new(RewardKind::Gain);
+    let mut rewarder = Rewarder::new(Reward::Gain);
     let error = rewarder.reward(Measured::of_loss(3.5), None).unwrap_err();
     assert!(matches!(error, AgentError::NoLossBefore), "{error}");
 
@@ -54,7 +54,7 @@ fn rejects_a_gain_without_the_loss_before() {
 
 #[test]
 fn law_perplexity_stays_finite_for_huge_losses() {
-    let [at_bound, beyond] = rewards(RewardKind::NegPpl, [MAX_LOSS, 1e6]);
+    let [at_bound, beyond] = rewards(Reward::NegPpl, [MAX_LOSS, 1e6]);
     assert_eq!(at_bound, beyond);
     assert!(((beyond * beyond) as f32).is_finite());
 }
@@ -85,7 +85,7 @@ fn the_spec_names_the_reward() {
 #[test]
 fn rejects_a_measurement_that_is_not_finite() {
     for measured in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let mut rewarder = Rewarder::new(RewardKind::LossDelta);
+        let mut rewarder = Rewarder::new(Reward::LossDelta);
         assert!(matches!(
             rewarder.reward(Measured::of_loss(measured), None),
             Err(AgentError::NotFinite { .. })
@@ -101,7 +101,7 @@ fn rejects_a_measurement_that_is_not_finite() {
 
 #[test]
 fn rejects_an_accuracy_that_was_not_measured() {
-    for kind in [RewardKind::Accuracy, RewardKind::NegAccuracy] {
+    for kind in [Reward::Accuracy, Reward::NegAccuracy] {
         let refused = Rewarder::new(kind).reward(Measured::of_loss(2.0), None);
         assert!(matches!(refused, Err(AgentError::NotFinite { .. })));
     }
