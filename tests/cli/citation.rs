@@ -53,7 +53,7 @@ fn the_citation_file_has_what_its_format_demands() {
 #[test]
 fn the_paper_is_named_with_its_authors_and_a_link() {
     const LINK: &str = "https://arxiv.org/abs/2401.12819";
-    let card = include_str!("../../crates/dlt-cli/src/card.rs");
+    let card = include_str!("../../crates/dlt-run/src/card.rs");
     for (name, text) in [("CITATION.cff", CITATION), ("README.md", README), ("a model card", card)]
     {
         for part in

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dlt_data::Split;
 use dlt_train::DeviceChoice;
 
-use crate::provenance::LONG_VERSION;
+use crate::program::LONG_VERSION;
 use crate::run_options::RunOptions;
 
 const ABOUT: &str =

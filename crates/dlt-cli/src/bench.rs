@@ -67,7 +67,9 @@ fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
 
     spec.optimizer.learning_rate = LEARNING_RATE;
     spec.optimizer.clip_norm = 1.0;
-    rehearsal::shrink(&mut spec)?;
+    if rehearsal::is_on()? {
+        dlt_run::rehearsal::shrink(&mut spec);
+    }
 
     Ok(spec.check()?)
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use dlt_report::{csv, tensorboard};
+use dlt_run::refuse_existing;
 
-use crate::export::refuse_existing;
 use crate::failure::Result;
 use crate::output;
 

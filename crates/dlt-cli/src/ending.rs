@@ -4,6 +4,7 @@ use std::path::Path;
 
 use dlt_models::binding::Binding;
 use dlt_report::shell::quoted;
+use dlt_run::map;
 use dlt_spec::CheckedSpec;
 use dlt_spec::baseline::Baseline;
 use dlt_spec::record::{Scores, Summary};
@@ -11,7 +12,6 @@ use dlt_spec::spec::{Decision, Initial, InitialName, Objective, Order, PolicyKin
 use dlt_state::State;
 
 use crate::baselines;
-use crate::map;
 use crate::numbers::{decimal, duration, perplexity, units, whole};
 use crate::table::Table;
 

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use candle_core::Device;
 use dlt_data::{DataError, Split, TokenStream, bits_per_byte, unigram_perplexity_of};
+use dlt_run::Saved;
+use dlt_run::provenance::{as_trained, of_run};
 use dlt_spec::spec::{DataSpec, Pipeline};
 use dlt_train::evaluation::{Evaluation, evaluate, evaluate_stream};
 use serde_json::json;
@@ -11,14 +13,12 @@ use serde_json::json;
 use crate::arguments::EvalTask;
 use crate::failure::Result;
 use crate::numbers::{decimal, perplexity, whole};
-use crate::provenance::{as_trained, of_run};
-use crate::saved::Saved;
 use crate::table::Table;
-use crate::{loading, machine, output};
+use crate::{hub, loading, machine, output};
 
 pub(crate) fn run(task: &EvalTask) -> Result {
     let saved = Saved::open(&task.run)?;
-    saved.verify_tokenizer(output::note)?;
+    saved.verify_tokenizer(hub::config()?.as_ref(), output::note)?;
 
     let (device, _) = machine::open(&task.machine)?;
     let measured = match &task.text {

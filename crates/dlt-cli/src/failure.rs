@@ -6,6 +6,7 @@ use std::io;
 use dlt_data::DataError;
 use dlt_models::ModelError;
 use dlt_report::ReportError;
+use dlt_run::RunError;
 use dlt_spec::{ExitCode, SpecError};
 use dlt_train::TrainError;
 
@@ -52,6 +53,15 @@ macro_rules! from_library {
 }
 
 from_library!(TrainError, SpecError, DataError, ModelError);
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Train(error) => Self::Run(error),
+            other => Self::refused(other.exit_code(), chain(&other)),
+        }
+    }
+}
 
 impl From<ReportError> for Failure {
     fn from(error: ReportError) -> Self {

@@ -9,13 +9,13 @@ use std::path::Path;
 
 use dlt_data::Tokenizer;
 use dlt_models::generation::{Continuation, End, Event, Sampling, generate};
+use dlt_run::Saved;
 use dlt_spec::ExitCode;
 use dlt_spec::spec::Marks;
 
 use crate::arguments::GenerateTask;
 use crate::failure::{Failure, Result};
-use crate::saved::Saved;
-use crate::{loading, machine, output};
+use crate::{hub, loading, machine, output};
 pub(crate) use speed::Speed;
 use text::Text;
 
@@ -32,7 +32,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
 
     let prompts = prompts(task)?;
     let saved = Saved::open(&task.run)?;
-    saved.verify_tokenizer(output::note)?;
+    saved.verify_tokenizer(hub::config()?.as_ref(), output::note)?;
 
     let (device, _) = machine::open(&task.machine)?;
     let tokenizer = loading::tokenizer(&saved.spec.data.tokenizer)?;

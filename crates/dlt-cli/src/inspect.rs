@@ -5,6 +5,7 @@ use std::path::Path;
 
 use dlt_models::binding::Binding;
 use dlt_report::figure::replication_map;
+use dlt_run::{Saved, map};
 use dlt_spec::record::{SPEC_FILE, STATES_FILE, Summary};
 use dlt_spec::{CheckedSpec, ExitCode};
 use dlt_state::{Event, Recording, Row, State};
@@ -13,9 +14,8 @@ use dlt_train::{MODEL_FILE, RunFolder};
 use crate::arguments::InspectTask;
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, perplexity, whole};
-use crate::saved::Saved;
 use crate::table::Table;
-use crate::{ending, map, memory, output};
+use crate::{ending, memory, output};
 
 /// Width in columns of the longest bar of a chart.
 const BAR: usize = 30;

@@ -1,10 +1,9 @@
-//! Loads what a run learns from (texts, sentences, pictures) and its tokenizer, and finds the
-//! folder in which tokens are kept between runs.
+//! Where data, tokens and tokenizers are, by the environment, and the loading of what commands read.
 
 use std::env;
 use std::path::PathBuf;
 
-use dlt_data::{DataRequest, LoadedText, Material, Places, Progress, Split, Tokenizer};
+use dlt_data::{DataRequest, HubConfig, LoadedText, Material, Places, Progress, Split, Tokenizer};
 use dlt_spec::spec::DataSpec;
 use dlt_spec::{CheckedSpec, ExitCode};
 
@@ -12,12 +11,31 @@ use crate::environment::{folder, in_user_cache};
 use crate::failure::{Failure, Result};
 use crate::hub;
 
+/// Where data, tokens and tokenizers are, as the environment says.
+pub(crate) struct Environment {
+    cache: Option<PathBuf>,
+    hub: Option<HubConfig>,
+    limit: Option<u64>,
+}
+
+impl Environment {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// If a variable has a value that cannot be used.
+    pub(crate) fn read() -> Result<Self> {
+        Ok(Self { cache: cache()?, hub: hub::config()?, limit: limit()? })
+    }
+
+    /// The same, for the libraries.
+    pub(crate) fn places(&self) -> Places<'_> {
+        Places { cache: self.cache.as_deref(), hub: self.hub.as_ref(), limit: self.limit }
+    }
+}
+
 /// Loads the data that a spec names.
 pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<Material> {
-    let cache = cache()?;
-    let hub = hub::config()?;
-    let places = Places { cache: cache.as_deref(), hub: hub.as_ref(), limit: limit()? };
-    Ok(Material::load(spec, places, progress)?)
+    Ok(Material::load(spec, Environment::read()?.places(), progress)?)
 }
 
 /// Loads one text, or one split of it, as `data` says. The text is not cut into windows.
@@ -26,24 +44,16 @@ pub(crate) fn load_text(
     split: Option<Split>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<LoadedText> {
-    let cache = cache()?;
-    let hub = hub::config()?;
-    let request = DataRequest {
-        cache: cache.as_deref(),
-        hub: hub.as_ref(),
-        limit: limit()?,
-        ..DataRequest::new(data, 1)
-    };
+    let environment = Environment::read()?;
+    let Places { cache, hub, limit } = environment.places();
+    let request = DataRequest { cache, hub, limit, ..DataRequest::new(data, 1) };
 
     Ok(dlt_data::load_text(&request, split, progress)?)
 }
 
 /// Opens a tokenizer by the name that a spec has for it.
 pub(crate) fn tokenizer(name: &str) -> Result<Tokenizer> {
-    Ok(match hub::config()? {
-        Some(hub) => Tokenizer::open_from(name, &hub, &|_| ())?,
-        None => Tokenizer::open(name)?,
-    })
+    Ok(dlt_run::open_tokenizer(name, hub::config()?.as_ref())?)
 }
 
 /// The folder of cached tokens: `DLT_CACHE`, else `XDG_CACHE_HOME/dlt`, else `~/.cache/dlt`; `None`

@@ -5,6 +5,7 @@ use std::path::Path;
 use dlt_data::Tokenizer;
 use dlt_models::binding::Binding;
 use dlt_models::memory::Prediction as StepPrediction;
+use dlt_run::SpecLayers;
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Architecture, Checkpointing, Size, Tie};
@@ -17,7 +18,6 @@ use crate::arguments::InspectTask;
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
 use crate::output;
-use crate::spec_layers::SpecLayers;
 use crate::table::Table;
 
 /// Title of the row for the state in which a run that splits groups ends.
@@ -63,7 +63,7 @@ fn spec(task: &InspectTask) -> Result<CheckedSpec> {
     };
 
     let preset = file.is_none().then(|| presets::preset(name).map(|_| name)).transpose()?;
-    SpecLayers { preset, file, set: &task.set, ..SpecLayers::default() }.spec()
+    Ok(SpecLayers { preset, file, set: &task.set, ..SpecLayers::default() }.spec()?)
 }
 
 /// The states to print a row for, with their titles. If layers are replicated, each of them has its

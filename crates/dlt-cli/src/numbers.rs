@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use dlt_report::numbers;
+use dlt_report::numbers::{self, typed};
 use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{Architecture, Objective};
 
@@ -19,12 +19,6 @@ pub(crate) fn perplexity(number: f64) -> String {
 /// A time: `0.8 s`, `12 s`, `4 min 12 s`, `3 h 07 min`.
 pub(crate) fn duration(seconds: f64) -> String {
     typed(&numbers::duration(seconds))
-}
-
-/// Replaces the typographic minus and dash of a page by those of a keyboard, for terminals and
-/// scripts.
-fn typed(text: &str) -> String {
-    text.replace(['−', '–'], "-")
 }
 
 /// The unit in which a run's speed and its data are counted.

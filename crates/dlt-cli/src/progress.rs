@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use dlt_data::{ColumnChoice, FetchEvent, Progress as Loading, TextColumn};
+use dlt_data::{ColumnChoice, Progress as Loading, TextColumn};
+use dlt_run::{Introduction, Observer};
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::Split;
 use dlt_spec::spec::Objective;
@@ -10,6 +11,7 @@ use dlt_train::{Evaluating, Measured, StepReport};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hub::Fetching;
+use crate::introduction;
 use crate::numbers::{self, decimal, duration, perplexity, whole};
 use crate::output::{self, BARS};
 
@@ -104,11 +106,6 @@ impl Progress {
             }
             _ => {}
         }
-    }
-
-    /// Shows how far the fetching of a model is.
-    pub(crate) fn fetching(&self, event: FetchEvent) {
-        self.loading(Loading::Fetching(event));
     }
 
     /// Training begins; `done` of its `steps` have been made before.
@@ -225,6 +222,24 @@ impl Progress {
         if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }
+    }
+}
+
+impl Observer for Progress {
+    fn note(&self, line: &str) {
+        self.note(line);
+    }
+
+    fn remark(&self, line: &str) {
+        output::note(line);
+    }
+
+    fn loading(&self, loading: Loading) {
+        self.loading(loading);
+    }
+
+    fn introduce(&self, introduction: &Introduction<'_>) {
+        introduction::lines(introduction).iter().for_each(|line| self.note(line));
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct RunOptions {
 
 impl RunOptions {
     /// The options that set one key of the spec each, as option, key and value for
-    /// [`SpecLayers`](crate::spec_layers::SpecLayers). `--data` is the first, though each command
+    /// [`SpecLayers`](dlt_run::SpecLayers). `--data` is the first, though each command
     /// decides what it may name.
     pub(crate) fn assignments(
         &self,

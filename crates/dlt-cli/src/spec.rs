@@ -1,12 +1,12 @@
 //! `dlt spec`: prints a preset in full, or the spec of a run that is not trained yet.
 
+use dlt_run::SpecLayers;
 use dlt_spec::fields;
 use dlt_spec::presets::{DEFAULT_PRESET, METHODS, PRESETS, Preset, preset};
 
 use crate::arguments::SpecTask;
 use crate::failure::Result;
 use crate::output;
-use crate::spec_layers::SpecLayers;
 
 pub(crate) const HELP: &str = "\
 Examples:

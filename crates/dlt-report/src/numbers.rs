@@ -113,6 +113,13 @@ pub fn moment(seconds: u64) -> String {
     format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
+/// Replaces the typographic minus and dash of a page by those of a keyboard, for terminals and
+/// scripts.
+#[must_use]
+pub fn typed(text: &str) -> String {
+    text.replace(['−', '–'], "-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

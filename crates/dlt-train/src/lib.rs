@@ -23,8 +23,8 @@
 //! # }
 //! ```
 //!
-//! `examples/train.rs` is the whole of it, with a spec made from values and the provenance filled
-//! in: `cargo run -p dlt-train --example train`.
+//! The crate `dlt-run` does the steps before the loop, fills the provenance in, and has the whole of
+//! it as an example: `cargo run -p dlt-run --example train`.
 
 mod assembly;
 pub mod checkpoint;

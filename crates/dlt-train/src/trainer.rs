@@ -382,6 +382,12 @@ impl Trainer {
         weights + gradients + self.optimizer.bytes()
     }
 
+    /// The spec of the run.
+    #[must_use]
+    pub fn spec(&self) -> &CheckedSpec {
+        &self.spec
+    }
+
     /// The folder that the run writes into.
     #[must_use]
     pub fn folder(&self) -> &RunFolder {

@@ -30,8 +30,8 @@ const fn allow(path: &'static str, lines: usize, why: &'static str) -> AllowedFi
 }
 
 const IN_MAIN_MEMORY: &[AllowedFile] = &[
-    allow("crates/dlt-cli/src/export.rs", 1, "a file is written and nothing is computed"),
-    allow("crates/dlt-cli/src/import.rs", 2, "files are converted and nothing is computed"),
+    allow("crates/dlt-run/src/export.rs", 1, "a file is written and nothing is computed"),
+    allow("crates/dlt-run/src/import.rs", 2, "files are converted and nothing is computed"),
     allow("crates/dlt-cli/src/machine.rs", 1, "shows which GPU is used"),
     allow(
         "crates/dlt-models/src/huggingface/shards/numbers.rs",
@@ -55,7 +55,7 @@ const IN_MAIN_MEMORY: &[AllowedFile] = &[
 ];
 
 const READS_BACK: &[AllowedFile] = &[
-    allow("crates/dlt-cli/src/import.rs", 1, "the checksum of weights from another program"),
+    allow("crates/dlt-run/src/import.rs", 1, "the checksum of weights from another program"),
     allow(
         "crates/dlt-models/src/backward/sketches.rs",
         1,

@@ -6,11 +6,10 @@ use std::io;
 use std::path::Path;
 
 use dlt_data::{COMPANIONS_FOLDER, Companions};
+use dlt_run::CARD_FILE;
 use dlt_spec::durable;
 use dlt_spec::record::{METRICS_FILE, PROVENANCE_FILE, SPEC_FILE, STATES_FILE};
 use dlt_train::{LOCK_FILE, MODEL_FILE};
-
-use crate::export::CARD_FILE;
 
 /// Files in folders of runs and exports that do not have their final names yet, besides the
 /// companions of their models. Checkpoints and summaries are not among them: a folder gets its name

@@ -5,23 +5,15 @@ use std::path::Path;
 
 use dlt_data::catalogue;
 use dlt_models::Model;
+use dlt_report::numbers::{self, typed, whole};
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::Summary;
 use dlt_spec::spec::{Architecture, DecideUnit, Decision, Marks, Objective, PolicyKind};
 use dlt_train::split_times;
 
+use crate::export::Form;
 use crate::map;
-use crate::numbers::{decimal, perplexity, whole};
 use crate::saved::Saved;
-
-/// The form in which the model is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// As transformers reads it, with every layer written out.
-    HuggingFace,
-    /// Each distinct block once.
-    Tied,
-}
 
 /// What a card is made from.
 pub(crate) struct Card<'a> {
@@ -274,10 +266,13 @@ fn decisions(spec: &CheckedSpec, steps: Option<usize>) -> String {
     }
 }
 
-/// Number of parameters of a model as it is stored, and with every layer written out.
-pub(crate) struct Parameters {
-    pub(crate) stored: usize,
-    pub(crate) expanded: usize,
+/// Number of parameters of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// As it is stored: each distinct block once.
+    pub stored: usize,
+    /// With every layer written out.
+    pub expanded: usize,
 }
 
 impl Parameters {
@@ -291,6 +286,14 @@ impl Parameters {
             expanded: shared + layers * block,
         }
     }
+}
+
+fn decimal(number: f64, decimals: usize) -> String {
+    typed(&numbers::decimal(number, decimals))
+}
+
+fn perplexity(number: f64) -> String {
+    typed(&numbers::perplexity(number))
 }
 
 /// The last part of a path.

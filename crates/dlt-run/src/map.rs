@@ -23,7 +23,8 @@ enum LayerRole {
 }
 
 /// The map of a state, with its legend and groups. Without a binding, no layer is shown as frozen.
-pub(crate) fn draw(state: &State, binding: Option<&Binding>) -> String {
+#[must_use]
+pub fn draw(state: &State, binding: Option<&Binding>) -> String {
     let is_frozen = |layer| binding.is_some_and(|binding: &Binding| binding.is_frozen(layer));
     let roles: Vec<LayerRole> = (0..state.n_layers())
         .map(|layer| match layer {

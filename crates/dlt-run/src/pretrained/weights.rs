@@ -9,17 +9,21 @@ use dlt_spec::CheckedSpec;
 use dlt_spec::size::Extents;
 
 use super::{Pretrained, WeightsLocation};
-use crate::failure::Result;
+use crate::Result;
 use crate::growth::Growth;
-use crate::output;
+use crate::observer::Observer;
 
 impl Pretrained {
     /// Opens the weights for a model of this spec.
-    pub(crate) fn weights(
+    ///
+    /// # Errors
+    /// If they cannot be read, or do not fit.
+    pub fn weights(
         &self,
         spec: &CheckedSpec,
         data: Extents,
         device: &Device,
+        observer: &dyn Observer,
     ) -> Result<Weights<'_>> {
         let (architecture, growth) = Growth::of(spec, data, self.extents)?;
         let tensors = match &self.location {
@@ -27,7 +31,7 @@ impl Pretrained {
             WeightsLocation::Folder(folder) => {
                 let weights = huggingface::Weights::open(folder, &*architecture, device)?;
                 for note in weights.notes() {
-                    output::note(&format!("{}: {note}", self.name));
+                    observer.remark(&format!("{}: {note}", self.name));
                 }
                 TensorSource::Folder(weights)
             }
@@ -42,7 +46,7 @@ impl Pretrained {
 }
 
 /// Weights under the names that this program uses.
-pub(crate) struct Weights<'a> {
+pub struct Weights<'a> {
     tensors: TensorSource<'a>,
     /// Layout of the model that they belong to, before any growth.
     architecture: Box<dyn Architecture>,
@@ -61,12 +65,16 @@ enum TensorSource<'a> {
 
 impl Weights<'_> {
     /// One tensor; `None` if it does not exist, or if it belongs to a head that is drawn instead.
-    pub(crate) fn lookup(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn lookup(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
         if self.drawn.iter().any(|drawn| drawn == name) { Ok(None) } else { self.find(name) }
     }
 
     /// Names of the parameters of a new head, which have to be drawn at random.
-    pub(crate) fn drawn(&self) -> &[String] {
+    #[must_use]
+    pub fn drawn(&self) -> &[String] {
         &self.drawn
     }
 

@@ -3,16 +3,26 @@
 
 use std::path::{Path, PathBuf};
 
-use dlt_data::{BYTES, Companions, GPT2, KeptTokenizer};
-use dlt_spec::record::PROVENANCE_FILE;
-use dlt_spec::{CheckedSpec, ExitCode, Spec};
+use dlt_data::{BYTES, Companions, GPT2, HubConfig, KeptTokenizer, Tokenizer};
+use dlt_spec::{CheckedSpec, Spec};
 use dlt_train::RunFolder;
 
-use crate::failure::{Failure, Result};
-use crate::hub;
+use crate::Result;
+use crate::error::RunError;
 
 /// Digits of a checksum that are shown: enough to distinguish tokenizers by eye.
 const DIGITS: usize = 12;
+
+/// Opens a tokenizer by the name that a spec has for it.
+///
+/// # Errors
+/// If there is none, or it cannot be read or fetched.
+pub fn open(name: &str, hub: Option<&HubConfig>) -> Result<Tokenizer> {
+    Ok(match hub {
+        Some(hub) => Tokenizer::open_from(name, hub, &|_| ())?,
+        None => Tokenizer::open(name)?,
+    })
+}
 
 /// The tokenizer of a run.
 #[derive(Debug)]
@@ -79,14 +89,13 @@ impl OfRun {
     ///
     /// # Errors
     /// If it is another one, or cannot be read.
-    pub(crate) fn verify(&self) -> Result<String> {
+    pub(crate) fn verify(&self, hub: Option<&HubConfig>) -> Result<String> {
         let name = &self.name;
-        let run = self.run.display();
         let id = match self.origin {
             // A built-in tokenizer cannot change, so its name identifies it.
             TokenizerOrigin::BuiltIn => name.clone(),
             TokenizerOrigin::Copy | TokenizerOrigin::Named => {
-                let companions = Companions::named(name, hub::config()?.as_ref(), &|_| ())?;
+                let companions = Companions::named(name, hub, &|_| ())?;
                 companions.tokenizer_id().unwrap_or_default()
             }
         };
@@ -100,11 +109,13 @@ impl OfRun {
                     }
                 };
 
-                let message = format!(
-                    "{name} is not the tokenizer that {run} was trained with: expected {trained_with} \
-                     ({PROVENANCE_FILE}), got {id}; {advice}"
-                );
-                Err(Failure::refused(ExitCode::BadData, message))
+                Err(RunError::OtherTokenizer {
+                    name: name.clone(),
+                    run: self.run.clone(),
+                    expected: trained_with.clone(),
+                    got: id,
+                    advice,
+                })
             }
             trained_with => Ok(match (self.origin, trained_with) {
                 (TokenizerOrigin::Copy, _) => {

@@ -8,7 +8,7 @@ use dlt_spec::size::Extents;
 use dlt_spec::spec::{Size, StartVocabulary};
 use dlt_spec::{CheckedSpec, Spec};
 
-use crate::failure::Result;
+use crate::Result;
 
 /// The rows that are added to weights: to token tables, and to other parameters with a row for each
 /// token.

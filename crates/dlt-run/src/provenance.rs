@@ -11,14 +11,41 @@ use dlt_spec::record::{
 use dlt_spec::spec::{Pipeline, Separator};
 use dlt_spec::{Change, CheckedSpec, Spec, file, fingerprint};
 
-use crate::failure::Result;
-use crate::threads;
+use crate::Result;
 
-/// Version, and the git revision if it is known.
-pub(crate) const LONG_VERSION: &str = env!("DLT_LONG_VERSION");
+/// The program that makes a run, as its provenance records it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its version.
+    pub version: String,
+    /// The git revision that it is built from, if that is known.
+    pub revision: Option<String>,
+    /// The compiler, or `unknown`.
+    pub toolchain: String,
+    /// Threads that compute.
+    pub threads: usize,
+    /// The command line, word by word; empty if there is none.
+    pub command_line: Vec<String>,
+}
+
+impl Program {
+    /// A program of this version, of which nothing else is known. It computes with `threads`
+    /// threads.
+    #[must_use]
+    pub fn new(version: &str, threads: usize) -> Self {
+        Self {
+            version: version.to_owned(),
+            revision: None,
+            toolchain: "unknown".to_owned(),
+            threads,
+            command_line: Vec::new(),
+        }
+    }
+}
 
 /// The provenance that is written before the first step of a run.
-pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Provenance {
+#[must_use]
+pub fn of(spec: &CheckedSpec, material: &Material, device: &str, program: &Program) -> Provenance {
     let data = material.provenance();
     let amount = |split| match material.tokens() {
         Some(tokens) => tokens.split(split).len() as u64,
@@ -43,7 +70,7 @@ pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Prove
         class_names: data.class_names.clone(),
     };
 
-    with_data(spec, data, device)
+    with_data(spec, data, device, program)
 }
 
 fn bad_rows(rows: &BadRows) -> Option<DataBadRows> {
@@ -52,7 +79,12 @@ fn bad_rows(rows: &BadRows) -> Option<DataBadRows> {
 }
 
 /// The provenance of a model that was made elsewhere: it is not known what it was trained on.
-pub(crate) fn of_import(spec: &CheckedSpec, model: &str, tokenizer: String) -> Provenance {
+pub(crate) fn of_import(
+    spec: &CheckedSpec,
+    model: &str,
+    tokenizer: String,
+    program: &Program,
+) -> Provenance {
     let data = DataProvenance {
         source: model.to_owned(),
         sha256: String::new(),
@@ -68,27 +100,30 @@ pub(crate) fn of_import(spec: &CheckedSpec, model: &str, tokenizer: String) -> P
         class_names: Vec::new(),
     };
 
-    with_data(spec, data, "cpu")
+    with_data(spec, data, "cpu", program)
 }
 
-fn with_data(spec: &CheckedSpec, data: DataProvenance, device: &str) -> Provenance {
-    let revision = env!("DLT_REVISION");
+fn with_data(
+    spec: &CheckedSpec,
+    data: DataProvenance,
+    device: &str,
+    program: &Program,
+) -> Provenance {
+    let Program { version, revision, toolchain, threads, command_line } = program.clone();
 
     Provenance {
         schema: RECORD_SCHEMA,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: (!revision.is_empty()).then(|| revision.to_owned()),
-        toolchain: env!("DLT_TOOLCHAIN").to_owned(),
+        version,
+        revision,
+        toolchain,
         host: host(),
-        threads: threads::current(),
+        threads,
         device: device.to_owned(),
         seed: spec.seed,
         spec_fingerprint: fingerprint(spec),
         figures_revision: Some(FIGURES_REVISION),
         data,
-        command_line: std::env::args_os()
-            .map(|argument| argument.to_string_lossy().into_owned())
-            .collect(),
+        command_line,
         started_at: now(),
         resumed: Vec::new(),
     }
@@ -96,7 +131,8 @@ fn with_data(spec: &CheckedSpec, data: DataProvenance, device: &str) -> Provenan
 
 /// The provenance of a run folder, or of the run that a file is in; `None` if there is none that
 /// can be read.
-pub(crate) fn of_run(run: &Path) -> Option<Provenance> {
+#[must_use]
+pub fn of_run(run: &Path) -> Option<Provenance> {
     let folder = if run.is_file() { run.parent()? } else { run };
     let text = file::read_text(&folder.join(PROVENANCE_FILE), file::CONFIGURATION_BYTES).ok()?;
     serde_json::from_str(&text).ok()
@@ -104,7 +140,10 @@ pub(crate) fn of_run(run: &Path) -> Option<Provenance> {
 
 /// The spec of a run, with `data.separator` as it was in training if the spec leaves it open: new
 /// documents must be separated in the same way.
-pub(crate) fn as_trained(spec: &CheckedSpec, run: &Path) -> Result<CheckedSpec> {
+///
+/// # Errors
+/// If that spec breaks a rule of specs.
+pub fn as_trained(spec: &CheckedSpec, run: &Path) -> Result<CheckedSpec> {
     let separator = match (spec.data.separator, of_run(run).map(|provenance| provenance.data)) {
         (Separator::Auto, Some(data)) => match data.boundary {
             Some(Boundary::EndOfText) if spec.data.pipeline == Pipeline::Stream => {

@@ -3,32 +3,33 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use dlt_data::HUB_PREFIX;
+use dlt_data::{HUB_PREFIX, HubConfig};
 use dlt_models::Model;
 use dlt_models::architecture::{Architecture, of_spec};
 use dlt_models::binding::Binding;
 use dlt_models::file::ModelFile;
 use dlt_report::shell::quoted;
 use dlt_spec::size::Extents;
-use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, file, record};
+use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, file, record};
 use dlt_state::State;
 use dlt_train::{MODEL_FILE, TrainError, open_model, saved_model, with_repair};
 
-use crate::failure::{Failure, Result};
-use crate::finetune::name;
-use crate::kept::OfRun;
+use crate::Result;
+use crate::error::RunError;
+use crate::naming::of_model;
 use crate::pretrained::{CONFIG_FILE, has_tokens};
+use crate::tokenizer::OfRun;
 
 /// A saved model, and what its file says about it.
-pub(crate) struct Saved {
+pub struct Saved {
     /// The spec of the run that made it, with the run's own tokenizer.
-    pub(crate) spec: CheckedSpec,
+    pub spec: CheckedSpec,
     /// Size of its vocabulary, and number of its classes.
-    pub(crate) extents: Extents,
+    pub extents: Extents,
     /// Training steps that were done when it was saved.
-    pub(crate) step: usize,
+    pub step: usize,
     /// The state when it was saved.
-    pub(crate) state: State,
+    pub state: State,
     tokenizer: OfRun,
     file: ModelFile,
 }
@@ -38,11 +39,11 @@ impl Saved {
     ///
     /// # Errors
     /// If there is no model, or it is damaged or contradicts its own spec.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         let at = locate(path)?;
         let file = open_model(&at)?;
         let refuse =
-            |reason: String| Failure::from(TrainError::Format { path: path.to_owned(), reason });
+            |reason: String| RunError::from(TrainError::Format { path: path.to_owned(), reason });
 
         let note = |key: &str| {
             file.metadata()
@@ -87,15 +88,21 @@ impl Saved {
     }
 
     /// The model itself.
-    pub(crate) fn model(&self, device: &Device) -> Result<Model> {
+    ///
+    /// # Errors
+    /// If it cannot be read, or does not fit on the device.
+    pub fn model(&self, device: &Device) -> Result<Model> {
         Ok(saved_model(&self.file, &self.spec, self.extents, device)?)
     }
 
     /// Checks that the tokenizer is the one that the run was trained with, and calls `say` with a
     /// line about it. Does nothing for pictures.
-    pub(crate) fn verify_tokenizer(&self, say: impl FnOnce(&str)) -> Result {
+    ///
+    /// # Errors
+    /// If it is another one, or cannot be read.
+    pub fn verify_tokenizer(&self, hub: Option<&HubConfig>, say: impl FnOnce(&str)) -> Result<()> {
         if has_tokens(&self.spec) {
-            say(&self.tokenizer.verify()?);
+            say(&self.tokenizer.verify(hub)?);
         }
         Ok(())
     }
@@ -106,19 +113,21 @@ impl Saved {
     }
 
     /// Which layers share storage.
-    pub(crate) fn binding(&self) -> &Binding {
+    #[must_use]
+    pub fn binding(&self) -> &Binding {
         self.file.binding()
     }
 
     /// The architecture: what the model computes, and which parameters it has.
-    pub(crate) fn architecture(&self) -> Box<dyn Architecture> {
+    #[must_use]
+    pub fn architecture(&self) -> Box<dyn Architecture> {
         of_spec(&self.spec, self.extents)
     }
 }
 
 /// A path below `runs` for the run of a model, at which nothing exists yet.
 fn new_run(model: &str) -> String {
-    let name = name(model);
+    let name = of_model(model);
     let paths = (1..).map(|number| match number {
         1 => format!("runs/{name}"),
         number => format!("runs/{name}-{number}"),
@@ -133,7 +142,7 @@ fn new_run(model: &str) -> String {
 /// If there is no such folder or file, or it has no model.
 pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     let refuse =
-        |reason: &str| Failure::refused(ExitCode::BadData, format!("{}: {reason}", path.display()));
+        |reason: &str| RunError::NoModel { path: path.to_owned(), reason: reason.to_owned() };
 
     if path.is_file() {
         return Ok(path.to_owned());

@@ -85,9 +85,30 @@ pub(crate) fn short(name: &str) -> Option<String> {
     Some(fit.trim_start_matches(['.', '-']).to_owned()).filter(|fit| !fit.is_empty())
 }
 
+/// The last part of a model's name, with only the letters that a run's name may have.
+pub(crate) fn of_model(model: &str) -> String {
+    let whole = model.split('@').next().unwrap_or(model);
+    let whole = if Path::new(whole).is_file() {
+        Path::new(whole).parent().unwrap_or(Path::new("")).to_string_lossy().into_owned()
+    } else {
+        whole.to_owned()
+    };
+
+    short(&whole).unwrap_or_else(|| "model".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_named_for_its_model() {
+        assert_eq!(of_model("runs/shakespeare-12-1/"), "shakespeare-12-1");
+        assert_eq!(of_model("hf:someone/gpt2@0123"), "gpt2");
+        assert_eq!(of_model("hf:gpt2"), "gpt2");
+        assert_eq!(of_model("../.."), "model");
+        assert_eq!(of_model("mine (2)"), "mine2");
+    }
 
     #[test]
     fn a_folder_says_what_differs_from_the_preset() {

@@ -7,8 +7,8 @@ mod weights;
 use std::path::{Path, PathBuf};
 
 use dlt_data::{
-    BYTES, CIFAR10_MEAN, CIFAR10_STD, Companions, GPT2, HUB_PREFIX, TOKENIZER_FILE, Tokenizer,
-    fetch_model,
+    BYTES, CIFAR10_MEAN, CIFAR10_STD, Companions, GPT2, HUB_PREFIX, HubConfig, Progress,
+    TOKENIZER_FILE, Tokenizer, fetch_model,
 };
 use dlt_models::architecture::of_spec;
 use dlt_models::huggingface::{Config, read_config, tied_layers};
@@ -18,20 +18,18 @@ use dlt_spec::spec::{
     Architecture, Initial, InitialName, Marks, Normalise, Objective, PolicyKind, RotaryKind, Size,
     StartVocabulary,
 };
-use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, fields, file};
+use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, fields, file};
 use serde_json::Value;
 
-use crate::failure::{Failure, Result};
-use crate::kept;
-use crate::loading;
-use crate::progress::Progress;
+use crate::error::RunError;
+use crate::observer::Observer;
 use crate::saved::Saved;
 use crate::spec_layers::SpecLayers;
-use crate::{hub, output};
-pub(crate) use weights::Weights;
+use crate::{Result, tokenizer};
+pub use weights::Weights;
 
 /// File that marks a folder as a PEFT adapter: changes to a model, not a model.
-const ADAPTER_FILE: &str = "adapter_config.json";
+pub(crate) const ADAPTER_FILE: &str = "adapter_config.json";
 
 /// File that marks a folder as a model in Hugging Face's layout.
 pub(crate) const CONFIG_FILE: &str = "config.json";
@@ -40,13 +38,13 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 pub(crate) const PROCESSOR_FILE: &str = "preprocessor_config.json";
 
 /// An existing model that a run can start from.
-pub(crate) struct Pretrained {
+pub struct Pretrained {
     /// Its name for `model.start`; for a model of the hub, with its commit.
-    pub(crate) name: String,
+    pub name: String,
     /// Its spec, in which no size is `auto`.
-    pub(crate) spec: CheckedSpec,
+    pub spec: CheckedSpec,
     /// Size of its vocabulary, and number of its classes.
-    pub(crate) extents: Extents,
+    pub extents: Extents,
     /// Its tokenizer, as `data.tokenizer` names it; `None` for pictures, and if it is not known.
     pub(crate) tokenizer: Option<String>,
     /// The files that belong to it besides its weights.
@@ -69,40 +67,34 @@ pub(crate) enum WeightsLocation {
 
 impl Pretrained {
     /// Opens a run folder, a model file, a folder in Hugging Face's layout, or
-    /// `hf:OWNER/NAME[@REVISION]`, which is fetched first.
+    /// `hf:OWNER/NAME[@REVISION]`, which is fetched first. `hub` says how; without it, a name of the
+    /// hub is refused.
     ///
     /// # Errors
     /// If it is none of these, is damaged, or needs what this program cannot compute.
-    pub(crate) fn open(name: &str, progress: &Progress) -> Result<Self> {
+    pub fn open(name: &str, hub: Option<&HubConfig>, observer: &dyn Observer) -> Result<Self> {
         if let Some(model) = name.strip_prefix(HUB_PREFIX) {
-            let Some(config) = hub::config()? else {
+            let Some(hub) = hub else {
                 return Err(dlt_data::DataError::NoHub { name: name.to_owned() }.into());
             };
-            let fetched = fetch_model(model, &config, &|event| progress.fetching(event))?;
+            let fetched =
+                fetch_model(model, hub, &|event| observer.loading(Progress::Fetching(event)))?;
             let pinned = format!("{HUB_PREFIX}{}@{}", fetched.repository, fetched.commit);
             let tokenizer = pinned.clone();
 
-            return Self::of_folder(pinned, fetched.folder, tokenizer);
+            return Self::of_folder(pinned, fetched.folder, tokenizer, observer);
         }
 
         let path = Path::new(name);
         if path.join(ADAPTER_FILE).is_file() {
-            let message = format!(
-                "{name}: expected a model, got a PEFT adapter ({ADAPTER_FILE}); merge it into its model with PEFT's \
-                 merge_and_unload, and save the result"
-            );
-            return Err(Failure::refused(ExitCode::BadData, message));
+            return Err(RunError::Adapter { model: name.to_owned() });
         }
 
         let config = path.join(CONFIG_FILE);
         if file::is_there(&config) {
             // A pipe or a folder of this name is bad data (exit code 4), not a failing disk (5).
-            file::regular(&config, u64::MAX).map_err(|error| {
-                Failure::refused(
-                    ExitCode::BadData,
-                    format!("cannot read {}: {error}", config.display()),
-                )
-            })?;
+            file::regular(&config, u64::MAX)
+                .map_err(|source| RunError::Read { path: config.clone(), source })?;
 
             let own = path.join(TOKENIZER_FILE);
             // A folder without tokenizer.json may have the older vocab.json and merges.txt, which
@@ -113,17 +105,17 @@ impl Pretrained {
                 name.to_owned()
             };
 
-            return Self::of_folder(name.to_owned(), path.to_owned(), tokenizer);
+            return Self::of_folder(name.to_owned(), path.to_owned(), tokenizer, observer);
         }
 
         let saved = Saved::open(path)?;
-        saved.verify_tokenizer(|line| progress.note(line))?;
+        saved.verify_tokenizer(hub, |line| observer.note(line))?;
 
         let spec = sized(&saved.spec, saved.extents)?;
         Ok(Self {
             name: name.to_owned(),
             tokenizer: has_tokens(&spec).then(|| spec.data.tokenizer.clone()),
-            companions: Companions::of_run(&kept::folder(path))?,
+            companions: Companions::of_run(&tokenizer::folder(path))?,
             marks: Some(spec.data.marks),
             owners: Some(saved.binding().partition()),
             extents: saved.extents,
@@ -132,10 +124,15 @@ impl Pretrained {
         })
     }
 
-    fn of_folder(name: String, folder: PathBuf, tokenizer: String) -> Result<Self> {
+    fn of_folder(
+        name: String,
+        folder: PathBuf,
+        tokenizer: String,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
         let Config { model, notes } = read_config(&folder.join(CONFIG_FILE))?;
         for note in notes {
-            output::note(&format!("{name}: {note}"));
+            observer.remark(&format!("{name}: {note}"));
         }
 
         let classes = if model.objective == Objective::Classes { model.classes.or(0) } else { 0 };
@@ -183,12 +180,19 @@ impl Pretrained {
     }
 
     /// The model that a spec starts from, if it names one.
-    pub(crate) fn of_spec(spec: &CheckedSpec, progress: &Progress) -> Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), or if the spec contradicts the model.
+    pub fn of_spec(
+        spec: &CheckedSpec,
+        hub: Option<&HubConfig>,
+        observer: &dyn Observer,
+    ) -> Result<Option<Self>> {
         if spec.model.start.is_empty() {
             return Ok(None);
         }
 
-        let pretrained = Self::open(&spec.model.start, progress)?;
+        let pretrained = Self::open(&spec.model.start, hub, observer)?;
         pretrained.check(spec)?;
         Ok(Some(pretrained))
     }
@@ -203,12 +207,13 @@ impl Pretrained {
         &self,
         mut spec_layers: SpecLayers<'_>,
         option: &'static str,
+        hub: Option<&HubConfig>,
     ) -> Result<CheckedSpec> {
         let origin = Origin::Option(format!("{option} {}", self.name));
         spec_layers
             .under_method
             .push(self.overlay(&origin, &["model.objective", "model.pooling"])?);
-        self.lay_for_classes(spec_layers, option)
+        self.lay_for_classes(spec_layers, option, hub)
     }
 
     /// As [`lay`](Self::lay), but the model's objective is ignored: `spec_layers` already have the
@@ -217,6 +222,7 @@ impl Pretrained {
         &self,
         mut spec_layers: SpecLayers<'_>,
         option: &'static str,
+        hub: Option<&HubConfig>,
     ) -> Result<CheckedSpec> {
         let origin = Origin::Option(format!("{option} {}", self.name));
         let is_independent = Overlay::from_option(option, "tying.initial", "independent")?;
@@ -232,12 +238,12 @@ impl Pretrained {
                 tokenizer,
             )?);
         } else if has_tokens(&self.spec) && !spec_layers.sets("data.tokenizer")? {
-            return Err(self.asks_for_tokenizer());
+            return Err(self.has_no_tokenizer());
         }
 
         if has_tokens(&self.spec) {
             let wanted = spec_layers.assembled()?;
-            let tokenizer = loading::tokenizer(&wanted.data.tokenizer)?;
+            let tokenizer = tokenizer::open(&wanted.data.tokenizer, hub)?;
             let marks = self.marks(&tokenizer)?;
 
             spec_layers.over_method.push(Overlay::from_option(option, "data.marks", word(marks))?);
@@ -278,7 +284,7 @@ impl Pretrained {
     }
 
     /// Refuses a spec that contradicts this model.
-    pub(crate) fn check(&self, spec: &CheckedSpec) -> Result {
+    pub(crate) fn check(&self, spec: &CheckedSpec) -> Result<()> {
         self.fits(&*sized(spec, Extents::of_text(spec.model.vocabulary.or(0)))?)?;
         factors::check(&self.name, &self.spec, spec)
     }
@@ -290,7 +296,7 @@ impl Pretrained {
     }
 
     /// Refuses a spec whose values differ from those of the model; values of `auto` are skipped.
-    fn fits(&self, spec: &Spec) -> Result {
+    fn fits(&self, spec: &Spec) -> Result<()> {
         let differing: Vec<String> = self
             .keys()
             .iter()
@@ -306,7 +312,7 @@ impl Pretrained {
                 let theirs = field.value(spec).to_string();
 
                 (ours != theirs && theirs != "\"auto\"")
-                    .then(|| format!("\n  `{key}` is {theirs}, but the model has {ours}"))
+                    .then(|| format!("`{key}` is {theirs}, but the model has {ours}"))
             })
             .collect();
 
@@ -314,22 +320,12 @@ impl Pretrained {
             return Ok(());
         }
 
-        let message = format!(
-            "the spec contradicts {}, from which the run starts:{}",
-            self.name,
-            differing.concat()
-        );
-
-        Err(Failure::refused(ExitCode::BadSpec, message))
+        Err(RunError::Contradiction { model: self.name.clone(), differing })
     }
 
     /// The error for a model whose tokenizer is not known.
-    pub(crate) fn asks_for_tokenizer(&self) -> Failure {
-        let message = format!(
-            "{}: it has no {TOKENIZER_FILE}; name its tokenizer, as in --set data.tokenizer=PATH",
-            self.name
-        );
-        Failure::refused(ExitCode::BadSpec, message)
+    pub(crate) fn has_no_tokenizer(&self) -> RunError {
+        RunError::NoTokenizer { model: self.name.clone() }
     }
 
     /// Which tokens the model has seen around a text: as its own files say, or else as its
@@ -343,19 +339,17 @@ impl Pretrained {
 
     /// Refuses a tokenizer of another model, and warns if the tokenizer has tokens beyond the rows
     /// of the model's token table.
-    pub(crate) fn check_table(&self, tokenizer: &Tokenizer) -> Result {
+    pub(crate) fn check_table(&self, tokenizer: &Tokenizer) -> Result<()> {
         let rows = self.extents.vocabulary;
         let size = tokenizer.vocabulary();
 
         if tokenizer.without_added() > rows {
-            let message = format!(
-                "{}: its token table has {rows} rows, but the tokenizer has {} tokens, {} without the added ones; it \
-                 belongs to another model",
-                self.name,
-                size,
-                tokenizer.without_added()
-            );
-            return Err(Failure::refused(ExitCode::BadSpec, message));
+            return Err(RunError::TokenTable {
+                model: self.name.clone(),
+                rows,
+                tokens: size,
+                without_added: tokenizer.without_added(),
+            });
         }
 
         if size > rows {
@@ -445,7 +439,8 @@ impl Pretrained {
 }
 
 /// Whether a model reads tokens.
-pub(crate) fn has_tokens(spec: &Spec) -> bool {
+#[must_use]
+pub fn has_tokens(spec: &Spec) -> bool {
     spec.model.architecture != Architecture::Vit
 }
 
@@ -491,10 +486,7 @@ fn read_beside(path: &Path) -> Result<Option<String>> {
     match dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => {
-            let message = format!("cannot read {}: {error}", path.display());
-            Err(Failure::refused(ExitCode::BadData, message))
-        }
+        Err(source) => Err(RunError::Read { path: path.to_owned(), source }),
     }
 }
 
@@ -507,10 +499,7 @@ fn normalise(folder: &Path) -> Result<Option<Normalise>> {
 /// How pixels are normalised, by the content of a `preprocessor_config.json`; `None` if it has no
 /// mean or deviation. `path` is for messages.
 pub(crate) fn normalise_in(content: &[u8], path: &Path) -> Result<Option<Normalise>> {
-    let refuse = |reason: String| {
-        let message = format!("{}: {reason}", path.display());
-        Failure::refused(ExitCode::BadData, message)
-    };
+    let refuse = |reason: String| RunError::Processor { path: path.to_owned(), reason };
 
     let said: Value = serde_json::from_slice(content).map_err(|error| refuse(error.to_string()))?;
     let numbers = |key: &str| -> Option<[f32; 3]> {

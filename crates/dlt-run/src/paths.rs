@@ -5,7 +5,7 @@ use std::path::Path;
 use dlt_data::{BYTES, GPT2, HUB_PREFIX, is_local};
 use dlt_spec::{CheckedSpec, Spec};
 
-use crate::failure::Result;
+use crate::Result;
 
 /// The same spec with absolute paths of data, tokenizer, model and recording. A value that is not
 /// the path of an existing file stays as it is.

@@ -1,16 +1,16 @@
-//! The layers that a spec is made from, as the command line says: preset, method, file, options.
+//! The layers that a spec is made from: preset, method, file, options.
 
 use std::path::Path;
 
 use dlt_spec::presets::{self, DEFAULT_PRESET, Preset};
-use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, diff, fields};
+use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, diff, fields};
 
-use crate::failure::{Failure, Result};
-use crate::rehearsal;
+use crate::error::RunError;
+use crate::{Result, rehearsal};
 
 /// The lowest layer if neither a preset nor a file is named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Ground {
+pub enum Ground {
     /// The default preset.
     #[default]
     Preset,
@@ -20,25 +20,27 @@ pub(crate) enum Ground {
 
 /// The layers of a spec; each overrides those before it. See [`assembled`](Self::assembled).
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SpecLayers<'a> {
+pub struct SpecLayers<'a> {
     /// The lowest layer if there is no preset and no file.
-    pub(crate) ground: Ground,
+    pub ground: Ground,
     /// Between preset and method.
-    pub(crate) under_method: Vec<Overlay>,
+    pub under_method: Vec<Overlay>,
     /// Between method and file.
-    pub(crate) over_method: Vec<Overlay>,
+    pub over_method: Vec<Overlay>,
     /// `--preset`.
-    pub(crate) preset: Option<&'a str>,
+    pub preset: Option<&'a str>,
     /// `--method`.
-    pub(crate) method: Option<&'a str>,
+    pub method: Option<&'a str>,
     /// The user's file.
-    pub(crate) file: Option<&'a Path>,
+    pub file: Option<&'a Path>,
     /// Options that set one key each: the option, the key, the value.
-    pub(crate) options: Vec<(&'static str, &'static str, String)>,
+    pub options: Vec<(&'static str, &'static str, String)>,
     /// `--set`, in order.
-    pub(crate) set: &'a [String],
+    pub set: &'a [String],
+    /// Whether the run is a [rehearsal], which makes it tiny.
+    pub rehearses: bool,
     /// The topmost layers: a rehearsal's.
-    pub(crate) over_all: Vec<Overlay>,
+    pub over_all: Vec<Overlay>,
 }
 
 impl SpecLayers<'_> {
@@ -46,7 +48,7 @@ impl SpecLayers<'_> {
     ///
     /// # Errors
     /// If a layer cannot be read, or the result breaks a rule of specs.
-    pub(crate) fn spec(&self) -> Result<CheckedSpec> {
+    pub fn spec(&self) -> Result<CheckedSpec> {
         Ok(self.assembled()?.check()?)
     }
 
@@ -54,7 +56,10 @@ impl SpecLayers<'_> {
     /// those before it. Without a file, the lowest layer is the default preset. A file without a
     /// preset starts from the plain defaults: what it leaves out must not depend on a preset that
     /// nobody named.
-    pub(crate) fn assembled(&self) -> Result<Spec> {
+    ///
+    /// # Errors
+    /// If a layer cannot be read.
+    pub fn assembled(&self) -> Result<Spec> {
         let mut overlays = Vec::new();
         match (self.preset, self.file, self.ground) {
             (Some(name), ..) => overlays.push(presets::preset(name)?.overlay()?),
@@ -111,7 +116,9 @@ impl SpecLayers<'_> {
 
         overlays.extend(self.assignments()?);
         let wanted = Spec::assemble(&overlays)?;
-        overlays.extend(rehearsal::over(run, &wanted)?);
+        if self.rehearses {
+            overlays.extend(rehearsal::over(run, &wanted)?);
+        }
 
         Ok(Spec::assemble(&overlays)?.check()?)
     }
@@ -133,7 +140,7 @@ impl SpecLayers<'_> {
 
 /// Warns about keys that the file sets otherwise than the method: a whole spec on top of a method
 /// leaves nothing of it, and a user who asked for both should know that.
-fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
+fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result<()> {
     let asked = method.spec()?;
     let found = Spec::assemble(&[method.overlay()?, file.clone()])?;
     let of_method: Vec<_> = method.overlay()?.keys().collect();
@@ -156,13 +163,8 @@ fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
 
 /// The overlay in a spec file.
 fn read(path: &Path) -> Result<Overlay> {
-    let text =
-        dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES).map_err(|error| {
-            Failure::refused(
-                ExitCode::BadSpec,
-                format!("cannot read the spec {}: {error}", path.display()),
-            )
-        })?;
+    let text = dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES)
+        .map_err(|error| RunError::ReadSpec { path: path.to_owned(), source: error })?;
 
     Ok(Overlay::from_toml(Origin::File(path.display().to_string()), &text)?)
 }

@@ -1,0 +1,145 @@
+//! Continues a run from its last checkpoint, or begins it again if there is none yet.
+
+use std::path::{Path, PathBuf};
+
+use dlt_data::{Companions, Split};
+use dlt_report::numbers::whole;
+use dlt_report::shell::quoted;
+use dlt_spec::record::{Provenance, SPEC_FILE};
+use dlt_spec::spec::Schedule;
+use dlt_spec::{Change, CheckedSpec, Origin};
+use dlt_train::{Resumption, RunFolder, Trainer};
+
+use crate::begin::{Site, load, recording, weights};
+use crate::observer::{Introduction, Observer};
+use crate::pretrained::{Pretrained, has_tokens};
+use crate::spec_layers::SpecLayers;
+use crate::tokenizer::OfRun;
+use crate::{Result, paths, provenance};
+
+/// A run that is about to be continued. Its folder is locked, and nothing in it has changed.
+pub struct Resuming {
+    run: PathBuf,
+    resumption: Resumption,
+    tokenizer: OfRun,
+    /// What the user changes.
+    changed: Vec<Change>,
+}
+
+impl Resuming {
+    /// Locks a run folder, finds its last checkpoint, and lays the changes over its spec: file,
+    /// options and `--set` of `changes`.
+    ///
+    /// # Errors
+    /// If it is no run folder, another process writes into it, none of its checkpoints can be used,
+    /// or a change would make this another run.
+    pub fn open(run: &Path, changes: &SpecLayers<'_>, observer: &dyn Observer) -> Result<Self> {
+        let mut resumption = Resumption::open(run)?;
+        resumption.notices().iter().for_each(|notice| observer.remark(notice));
+
+        let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
+        let spec = changes.over(resumption.spec(), origin)?;
+        let spec = paths::absolute_where_changed(&spec, resumption.spec())?;
+        let tokenizer = OfRun::find(run, &spec)?;
+        let changed = resumption.change(spec)?;
+
+        Ok(Self { run: run.to_owned(), resumption, tokenizer, changed })
+    }
+
+    /// Loads the data, checks everything, and returns the trainer after the last saved step.
+    ///
+    /// # Errors
+    /// If data, tokenizer or recording are no longer those of the run, no steps are left to do, or
+    /// the run does not fit into memory. Then nothing in the folder has changed.
+    pub fn resume(self, site: &Site<'_>) -> Result<Trainer> {
+        let Self { run, resumption, tokenizer, changed } = self;
+        let Site { device, device_name, places, program, observer } = site;
+        let spec = resumption.spec().clone();
+        let recording = recording(&spec)?;
+
+        if has_tokens(&spec) {
+            observer.note(&tokenizer.verify(places.hub)?);
+        }
+
+        let as_trained = provenance::as_trained(&tokenizer.in_place(&spec)?, &run)?;
+        let material = load(&as_trained, *places, *observer)?;
+        let steps = spec.steps(material.examples(Split::Train).count());
+        // Nothing in the folder is changed before this has passed: a refused resume leaves the run as it
+        // was.
+        resumption.check(&material, recording.as_ref(), steps, device)?;
+
+        let step = resumption.step();
+        let is_saved = resumption.has_checkpoint();
+        observer.introduce(&Introduction::of(&spec, &material, recording.as_ref(), device_name)?);
+        observer.note(&format!("run folder: {}", quoted(&run.to_string_lossy())));
+        changed.iter().for_each(|change| observer.note(&format!("changed: {change}")));
+
+        if changed.iter().any(|change| change.key == "training.steps")
+            && depends_on_steps(&spec, step)
+        {
+            observer.note(
+                "from here on, learning rate and times of decisions follow the new number of steps",
+            );
+        }
+
+        observer.note(&if is_saved {
+            format!("resuming after step {}", whole(step))
+        } else {
+            "there is no checkpoint yet: beginning again at step 0".to_owned()
+        });
+
+        // A checkpoint has all weights, so the model that the run started from need not exist any
+        // more.
+        let pretrained =
+            if is_saved { None } else { Pretrained::of_spec(&spec, places.hub, *observer)? };
+        let weights = weights(pretrained.as_ref(), &spec, &material, device, *observer)?;
+        let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
+        let from: Option<dlt_train::Weights<'_>> =
+            if weights.is_some() { Some(&lookup) } else { None };
+        let fresh = provenance::of(&spec, &material, device_name, program);
+
+        warn_of_other_bits(&run, &fresh);
+        let (trainer, notices) =
+            Trainer::resume(resumption, material, recording.as_ref(), from, device.clone())?;
+        notices.iter().for_each(|notice| observer.note(notice));
+
+        if has_tokens(&spec) && tokenizer.is_unkept() {
+            // Earlier versions kept no copy of the tokenizer. `verify` has just confirmed that this
+            // is the one of the run.
+            trainer.folder().keep(&Companions::named(tokenizer.name(), places.hub, &|_| ())?)?;
+        }
+
+        trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;
+        Ok(trainer)
+    }
+}
+
+/// Whether something after `step` follows the number of steps of the whole run: a cosine, a
+/// shortened warm-up, or the times of decisions. The steps so far had other values than a run of
+/// another length would have had.
+fn depends_on_steps(spec: &CheckedSpec, step: usize) -> bool {
+    spec.optimizer.schedule == Schedule::Cosine
+        || spec.tying.decide_until < 1.0
+        || !spec.tying.grow.is_empty()
+        || spec.optimizer.warmup_steps > step
+}
+
+/// Warns if program, threads or machine differ from those that the run began with: only with the
+/// same ones are results equal bit for bit.
+fn warn_of_other_bits(run: &Path, now: &Provenance) {
+    let Ok(then) = RunFolder::read_provenance(run) else { return };
+
+    for (what, then, now) in [
+        ("threads", then.threads.to_string(), now.threads.to_string()),
+        ("processor", then.host.cpu, now.host.cpu.clone()),
+        ("device", then.device, now.device.clone()),
+        ("version", then.version, now.version.clone()),
+        ("revision", then.revision.unwrap_or_default(), now.revision.clone().unwrap_or_default()),
+    ] {
+        if then != now {
+            tracing::warn!(
+                "the run began with {what} {then}, and now has {now}: last bits may differ"
+            );
+        }
+    }
+}
