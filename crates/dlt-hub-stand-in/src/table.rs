@@ -64,7 +64,7 @@ pub fn parquet(columns: &[Column], rows_per_group: usize) -> Vec<u8> {
     parquet_with(columns, rows_per_group, Compression::SNAPPY)
 }
 
-/// As [`parquet`], with another codec.
+/// As [`parquet()`], with another codec.
 #[must_use]
 pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compression) -> Vec<u8> {
     let fields = columns.iter().map(Column::schema).collect();
