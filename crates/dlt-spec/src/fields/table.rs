@@ -7,7 +7,7 @@ use crate::spec::SPEC_SCHEMA;
 
 /// One row. The key and the way to read it are made from the same path, so they cannot differ.
 macro_rules! field {
-    ($section:ident . $name:ident, $values:expr, $meaning:literal) => {
+    ($section:ident . $name:ident, $values:expr, $meaning:expr) => {
         Field::new(
             concat!(stringify!($section), ".", stringify!($name)),
             |spec| toml_value(&spec.$section.$name),
@@ -15,7 +15,7 @@ macro_rules! field {
             $meaning,
         )
     };
-    ($name:ident, $values:expr, $meaning:literal) => {
+    ($name:ident, $values:expr, $meaning:expr) => {
         Field::new(stringify!($name), |spec| toml_value(&spec.$name), $values, $meaning)
     };
 }
