@@ -2,6 +2,7 @@
 
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::error::{AgentError, grouping, same_depth};
+use dlt_spec::{CheckedAgent, seeds};
 use dlt_state::{Action, Recording, Row, State};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -126,8 +127,19 @@ impl Policy for ReplayPolicy {
     }
 }
 
+/// The permutation of `permuted-replay`: that of the setup, or if it is empty, a uniform one from
+/// the stream `permutation` of the root seed.
+#[must_use]
+pub fn replay_permutation(setup: &CheckedAgent) -> Vec<usize> {
+    if setup.agent.permutation.is_empty() {
+        draw_permutation(setup.layers, &mut seeds::stream(setup.seed, "permutation"))
+    } else {
+        setup.agent.permutation.clone()
+    }
+}
+
 /// Draws a uniform permutation of `n_layers` layers (Fisher-Yates).
-pub(crate) fn draw_permutation(n_layers: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+fn draw_permutation(n_layers: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
     let mut permutation: Vec<usize> = (0..n_layers).collect();
     for last in (1..n_layers).rev() {
         permutation.swap(last, rng.random_range(0..=last));
