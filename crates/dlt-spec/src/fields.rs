@@ -1,10 +1,9 @@
 //! One table of every field of a [`Spec`]: its meaning, its unit, the values that it accepts, what
 //! the paper says and where, and what the authors' code does.
 //!
-//! Specs are printed, read, checked and compared through this table, so a field that is missing
-//! here cannot be set.
+//! Specs are printed, read, checked and compared through this table. Its rows follow from the
+//! declarations in [`crate::spec`].
 
-mod table;
 mod values;
 
 use std::fmt::Write;
@@ -12,10 +11,28 @@ use std::fmt::Write;
 use serde::Serialize;
 use toml::Value;
 
-use crate::spec::Spec;
+use crate::spec::{
+    AgentSpec, CheckpointSpec, DataSpec, EvaluationSpec, ModelSpec, OptimizerSpec, Spec,
+    TrainingSpec, TyingSpec,
+};
 
-pub use table::FIELDS;
 pub use values::{Interval, Values};
+
+/// Every field of a spec, in the order of a spec file.
+pub const FIELDS: &[Field] = &joined::<{ number_of_fields() }>();
+
+/// The sections, in the order of a spec file.
+const SECTIONS: &[&[Field]] = &[
+    Spec::ROWS,
+    ModelSpec::ROWS,
+    DataSpec::ROWS,
+    TrainingSpec::ROWS,
+    EvaluationSpec::ROWS,
+    CheckpointSpec::ROWS,
+    OptimizerSpec::ROWS,
+    TyingSpec::ROWS,
+    AgentSpec::ROWS,
+];
 
 /// One field of a spec.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +112,7 @@ impl Field {
         (self.read)(spec)
     }
 
-    const fn new(
+    pub(crate) const fn new(
         key: &'static str,
         read: fn(&Spec) -> Value,
         values: Values,
@@ -104,17 +121,17 @@ impl Field {
         Self { key, read, values, meaning, unit: "", paper: None, code: "" }
     }
 
-    const fn unit_of(mut self, unit: &'static str) -> Self {
+    pub(crate) const fn unit_is(mut self, unit: &'static str) -> Self {
         self.unit = unit;
         self
     }
 
-    const fn paper_says(mut self, value: &'static str, place: &'static str) -> Self {
+    pub(crate) const fn paper_says(mut self, value: &'static str, place: &'static str) -> Self {
         self.paper = Some(Quote { value, place });
         self
     }
 
-    const fn code_does(mut self, value: &'static str) -> Self {
+    pub(crate) const fn code_does(mut self, value: &'static str) -> Self {
         self.code = value;
         self
     }
@@ -205,6 +222,45 @@ fn push(text: &mut String, piece: std::fmt::Arguments<'_>) {
 
 /// A field's value as TOML. TOML's whole numbers end at 2^63 - 1. A greater one becomes text, so
 /// that a message can show it and the check refuses it.
-fn toml_value<T: Serialize + std::fmt::Debug>(value: &T) -> Value {
+pub(crate) fn toml_value<T: Serialize + std::fmt::Debug>(value: &T) -> Value {
     Value::try_from(value).unwrap_or_else(|_| Value::String(format!("{value:?}")))
+}
+
+/// The words of an enum, as they are written in a spec file.
+pub(crate) fn words_of<T: Serialize>(all: &[T]) -> Vec<String> {
+    let word =
+        |value| Value::try_from(value).ok().and_then(|word| word.as_str().map(str::to_owned));
+
+    all.iter().filter_map(word).collect()
+}
+
+/// The sections one after the other, with N fields in all. Iterators are not `const`, so the loops
+/// count by hand.
+const fn joined<const N: usize>() -> [Field; N] {
+    let mut fields = [Spec::ROWS[0]; N];
+    let mut section = 0;
+    let mut at = 0;
+    while section < SECTIONS.len() {
+        let mut index = 0;
+        while index < SECTIONS[section].len() {
+            fields[at] = SECTIONS[section][index];
+            at += 1;
+            index += 1;
+        }
+
+        section += 1;
+    }
+
+    fields
+}
+
+const fn number_of_fields() -> usize {
+    let mut count = 0;
+    let mut section = 0;
+    while section < SECTIONS.len() {
+        count += SECTIONS[section].len();
+        section += 1;
+    }
+
+    count
 }
