@@ -12,8 +12,8 @@ use serde::Serialize;
 use toml::Value;
 
 use crate::spec::{
-    AgentSpec, CheckpointSpec, DataSpec, EvaluationSpec, ModelSpec, OptimizerSpec, Spec,
-    TrainingSpec, TyingSpec,
+    AgentSpec, Architecture, CheckpointSpec, DataSpec, EvaluationSpec, ModelSpec, OptimizerSpec,
+    Spec, TrainingSpec, TyingSpec,
 };
 
 pub use values::{Interval, Values};
@@ -44,6 +44,8 @@ pub struct Field {
     unit: &'static str,
     paper: Option<Quote>,
     code: &'static str,
+    families: &'static [Architecture],
+    is_refused_elsewhere: bool,
 }
 
 /// A value that the paper gives, and where.
@@ -105,6 +107,25 @@ impl Field {
         self.code
     }
 
+    /// The families of transformer that use it; empty if all do.
+    #[must_use]
+    pub fn families(&self) -> &'static [Architecture] {
+        self.families
+    }
+
+    /// Whether a family of transformer uses it.
+    #[must_use]
+    pub fn is_used_by(&self, family: Architecture) -> bool {
+        self.families.is_empty() || self.families.contains(&family)
+    }
+
+    /// Whether it must keep its default in the families that do not use it. Other fields have no
+    /// effect there.
+    #[must_use]
+    pub fn is_refused_elsewhere(&self) -> bool {
+        self.is_refused_elsewhere
+    }
+
     /// Its value in `spec`. A whole number that is too large for TOML is returned as text, which no
     /// field of numbers accepts.
     #[must_use]
@@ -118,7 +139,17 @@ impl Field {
         values: Values,
         meaning: &'static str,
     ) -> Self {
-        Self { key, read, values, meaning, unit: "", paper: None, code: "" }
+        Self {
+            key,
+            read,
+            values,
+            meaning,
+            unit: "",
+            paper: None,
+            code: "",
+            families: &[],
+            is_refused_elsewhere: false,
+        }
     }
 
     pub(crate) const fn unit_is(mut self, unit: &'static str) -> Self {
@@ -135,6 +166,16 @@ impl Field {
         self.code = value;
         self
     }
+
+    pub(crate) const fn used_by(mut self, families: &'static [Architecture]) -> Self {
+        self.families = families;
+        self
+    }
+
+    pub(crate) const fn only(mut self, families: &'static [Architecture]) -> Self {
+        self.is_refused_elsewhere = true;
+        self.used_by(families)
+    }
 }
 
 /// The field with this key.
@@ -149,7 +190,16 @@ pub fn flatten(spec: &Spec) -> Vec<(&'static str, Value)> {
     FIELDS.iter().map(|field| (field.key, field.value(spec))).collect()
 }
 
-/// The whole spec as a TOML file. A comment above each field says its meaning, its values, its
+/// The fields that a spec shows, in the order of the file: those that its family of transformer
+/// uses, and others only if they are not at their default.
+pub fn shown(spec: &Spec) -> impl Iterator<Item = &'static Field> {
+    let default = Spec::default();
+    FIELDS.iter().filter(move |field| {
+        field.is_used_by(spec.model.architecture) || field.value(spec) != field.value(&default)
+    })
+}
+
+/// The fields of [`shown`] as a TOML file. A comment above each says its meaning, its values, its
 /// unit, and what the paper and the authors' code use. Reading the file back gives an equal spec.
 ///
 /// ```
@@ -164,7 +214,7 @@ pub fn render(spec: &Spec) -> String {
     let mut text = String::new();
     let mut section = "";
 
-    for field in FIELDS {
+    for field in shown(spec) {
         if !text.is_empty() {
             text.push('\n');
         }

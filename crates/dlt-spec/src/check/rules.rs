@@ -8,7 +8,7 @@ use dlt_state::State;
 
 use super::grouping;
 use crate::error::Violation;
-use crate::fields::{self, FIELDS};
+use crate::fields::{self, FIELDS, Field, words_of};
 use crate::size::{self, Extents, ModelSize};
 use crate::spec::*;
 
@@ -54,6 +54,7 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
 
     rules.model();
     rules.family();
+    rules.own_fields();
     rules.llama();
     rules.rotary();
     rules.objective();
@@ -102,7 +103,7 @@ impl Rules<'_> {
             &["model.width"],
             || {
                 let is_free =
-                    model.architecture == Architecture::Llama && model.head_width != Size::AUTO;
+                    ROTARY.contains(&model.architecture) && model.head_width != Size::AUTO;
                 is_free || model.width.is_multiple_of(model.heads)
             },
             || format!("a divisor of model.width = {}", model.width),
@@ -114,12 +115,17 @@ impl Rules<'_> {
             &["model.heads"],
             || match model.key_heads {
                 Size::Auto(_) => true,
-                Size::Fixed(key_heads) if model.architecture == Architecture::Llama => {
+                Size::Fixed(key_heads) if ROTARY.contains(&model.architecture) => {
                     heads.is_multiple_of(key_heads)
                 }
                 Size::Fixed(key_heads) => key_heads == heads,
             },
-            || format!("a divisor of model.heads = {heads} in llama, \"auto\" elsewhere"),
+            || {
+                format!(
+                    "a divisor of model.heads = {heads} in {}, \"auto\" elsewhere",
+                    names(ROTARY)
+                )
+            },
         );
 
         let is_picture = model.architecture == Architecture::Vit;
@@ -220,6 +226,25 @@ impl Rules<'_> {
                 }
             },
         );
+    }
+
+    /// Fields that only other families have keep their defaults.
+    fn own_fields(&mut self) {
+        let spec = self.spec;
+        let default = Spec::default();
+        let is_foreign = |field: &&Field| {
+            field.is_refused_elsewhere() && !field.is_used_by(spec.model.architecture)
+        };
+
+        for field in FIELDS.iter().filter(is_foreign) {
+            let value = field.value(&default);
+            self.holds(
+                field.key(),
+                &[],
+                || field.value(spec) == value,
+                || format!("{value} except in {}", names(field.families())),
+            );
+        }
     }
 
     /// Settings that fit only some objectives.
@@ -499,6 +524,11 @@ impl Rules<'_> {
             found.rule.push_str(&format!(" ({reason})"));
         }
     }
+}
+
+/// Families as words, for a message.
+fn names(families: &[Architecture]) -> String {
+    words_of(families).join(" and ")
 }
 
 /// Whether the number of bytes for training the whole model, and for the widest activation of a

@@ -8,6 +8,14 @@ use crate::fields::{Interval, Values};
 /// Deeper models are refused: the Q-network grows with the square of the depth.
 const MOST_LAYERS: usize = 4096;
 
+/// Families with rotary positions, and with what came up together with them: grouped heads of keys,
+/// optional biases, gated feed-forward layers.
+pub(crate) const ROTARY: &[Architecture] = &[Architecture::Llama];
+/// Families with a feed-forward layer of two projections, which has a choice of activations.
+const UNGATED: &[Architecture] = &[Architecture::Gpt2, Architecture::Bert, Architecture::Vit];
+/// Families that read pictures.
+const PICTURES: &[Architecture] = &[Architecture::Vit];
+
 section! {
     /// The transformer.
     ModelSpec in [model.] {
@@ -34,18 +42,21 @@ section! {
         /// Attention heads, H. They divide the width, unless model.head_width is set.
         heads: usize = 4, Values::Whole(1, MOST), unit_is("heads"), paper_says("16", "section 4");
         /// Heads of keys and values in llama. They divide the heads; auto is the same number.
-        key_heads: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("heads");
+        key_heads: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("heads"),
+            used_by(ROTARY);
         /// Width of a head in llama, D. It is even; auto is C / H.
-        head_width: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("units");
+        head_width: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("units"), only(ROTARY);
         /// Projections of attention that have a bias in llama: none, inputs (queries, keys and
         /// values, as in Qwen2), or all. auto is none in llama and all elsewhere.
-        attention_bias: AttentionBias = AttentionBias::Auto, AttentionBias::WORDS;
+        attention_bias: AttentionBias = AttentionBias::Auto, AttentionBias::WORDS, only(ROTARY);
         /// Whether the projections of the feed-forward layer have biases in llama. auto is none in
         /// llama and all elsewhere.
-        feed_forward_bias: FeedForwardBias = FeedForwardBias::Auto, FeedForwardBias::WORDS;
+        feed_forward_bias: FeedForwardBias = FeedForwardBias::Auto, FeedForwardBias::WORDS,
+            only(ROTARY);
         /// Tokens that a token attends to in llama, itself included, as in Mistral. A window of
         /// text must not be longer, so a token sees all of it. auto sets no bound.
-        attention_window: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("tokens");
+        attention_window: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("tokens"),
+            only(ROTARY);
         /// Width of the feed-forward layer; auto is 4 C.
         feed_forward: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("units"),
             code_does("4 C");
@@ -71,30 +82,33 @@ section! {
         pooling: Pooling = Pooling::LastReal, Pooling::WORDS,
             code_does("first in ViT, last-position on GLUE");
         /// Width and height of a picture in vit.
-        picture: usize = 32, Values::Whole(1, 1024), unit_is("pixels"), code_does("224");
+        picture: usize = 32, Values::Whole(1, 1024), unit_is("pixels"), code_does("224"),
+            used_by(PICTURES);
         /// Width and height of a patch of a picture. Divides those of the picture.
-        patch: usize = 4, Values::Whole(1, 1024), unit_is("pixels"), code_does("16");
+        patch: usize = 4, Values::Whole(1, 1024), unit_is("pixels"), code_does("16"),
+            used_by(PICTURES);
         /// Base of the rotary frequencies in llama.
-        rotary_base: f64 = 1e4, Values::Real(Interval::POSITIVE);
+        rotary_base: f64 = 1e4, Values::Real(Interval::POSITIVE), used_by(ROTARY);
         /// How the rotary frequencies are stretched to longer contexts, under the names of
         /// transformers. llama3 and yarn divide low frequencies by a factor, linear divides all of
         /// them, longrope each by its own factor. dynamic raises the base in texts longer than the
         /// original context. yarn-unrounded does not round the bounds of yarn.
-        rotary_kind: RotaryKind = RotaryKind::Llama3, RotaryKind::WORDS;
+        rotary_kind: RotaryKind = RotaryKind::Llama3, RotaryKind::WORDS, only(ROTARY);
         /// Stretching of the rotary frequencies to longer contexts: the factor, the factors of the
         /// low and of the high bound, and the tokens of the original context. Under llama3 and
         /// linear a factor of 1 does nothing.
-        rotary_stretch: [f64; 4] = [1.0, 1.0, 4.0, 8192.0], Values::Reals(4, Interval::POSITIVE);
+        rotary_stretch: [f64; 4] = [1.0, 1.0, 4.0, 8192.0], Values::Reals(4, Interval::POSITIVE),
+            used_by(ROTARY);
         /// Factor of rotated queries and keys under yarn and longrope. 1 elsewhere.
-        rotary_attention: f64 = 1.0, Values::Real(Interval::POSITIVE);
+        rotary_attention: f64 = 1.0, Values::Real(Interval::POSITIVE), used_by(ROTARY);
         /// Divisors of longrope, one for each frequency: D / 2 numbers. Empty under other kinds.
-        rotary_short: Vec<f64> = Vec::new(), Values::RealList(Interval::POSITIVE);
+        rotary_short: Vec<f64> = Vec::new(), Values::RealList(Interval::POSITIVE), used_by(ROTARY);
         /// Divisors of longrope in texts longer than the original context, one for each frequency.
         /// Empty under other kinds.
-        rotary_long: Vec<f64> = Vec::new(), Values::RealList(Interval::POSITIVE);
+        rotary_long: Vec<f64> = Vec::new(), Values::RealList(Interval::POSITIVE), used_by(ROTARY);
         /// Activation of the feed-forward layer. tanh is GPT-2's approximation, erf is the exact
         /// function.
-        gelu: Gelu = Gelu::Tanh, Gelu::WORDS, code_does("erf");
+        gelu: Gelu = Gelu::Tanh, Gelu::WORDS, code_does("erf"), used_by(UNGATED);
         /// Added to the variance in a layer norm.
         norm_epsilon: f64 = 1e-5, Values::Real(Interval::POSITIVE), code_does("1e-5 in GPT-2");
         /// Probability that dropout zeroes an activation in training.
