@@ -11,28 +11,12 @@ use std::fmt::Write;
 use serde::Serialize;
 use toml::Value;
 
-use crate::spec::{
-    AgentSpec, Architecture, CheckpointSpec, DataSpec, EvaluationSpec, ModelSpec, OptimizerSpec,
-    Spec, TrainingSpec, TyingSpec,
-};
+use crate::spec::{Architecture, Spec};
 
 pub use values::{Interval, Values};
 
 /// Every field of a spec, in the order of a spec file.
 pub const FIELDS: &[Field] = &joined::<{ number_of_fields() }>();
-
-/// The sections, in the order of a spec file.
-const SECTIONS: &[&[Field]] = &[
-    Spec::ROWS,
-    ModelSpec::ROWS,
-    DataSpec::ROWS,
-    TrainingSpec::ROWS,
-    EvaluationSpec::ROWS,
-    CheckpointSpec::ROWS,
-    OptimizerSpec::ROWS,
-    TyingSpec::ROWS,
-    AgentSpec::ROWS,
-];
 
 /// One field of a spec.
 #[derive(Clone, Copy, Debug)]
@@ -290,10 +274,10 @@ const fn joined<const N: usize>() -> [Field; N] {
     let mut fields = [Spec::ROWS[0]; N];
     let mut section = 0;
     let mut at = 0;
-    while section < SECTIONS.len() {
+    while section < Spec::SECTIONS.len() {
         let mut index = 0;
-        while index < SECTIONS[section].len() {
-            fields[at] = SECTIONS[section][index];
+        while index < Spec::SECTIONS[section].len() {
+            fields[at] = Spec::SECTIONS[section][index];
             at += 1;
             index += 1;
         }
@@ -307,8 +291,8 @@ const fn joined<const N: usize>() -> [Field; N] {
 const fn number_of_fields() -> usize {
     let mut count = 0;
     let mut section = 0;
-    while section < SECTIONS.len() {
-        count += SECTIONS[section].len();
+    while section < Spec::SECTIONS.len() {
+        count += Spec::SECTIONS[section].len();
         section += 1;
     }
 

@@ -68,6 +68,12 @@ macro_rules! section {
                 $(row!($section $name, $values, $($meaning)+)$(.$mark($($argument),+))*,)+
             ];
         }
+
+        $(impl $struct {
+            /// Its rows and those of its sections.
+            pub(crate) const SECTIONS: &'static [&'static [crate::fields::Field]] =
+                &[Self::ROWS, $(<$part_type>::ROWS),+];
+        })?
     };
 }
 
