@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::*;
-use crate::fields::Interval;
+use super::{MOST, MOST_OF_TOML, Size};
+use crate::fields::{Interval, Values};
 
 section! {
     /// Length of training and shape of a batch.
@@ -37,6 +37,48 @@ section! {
     }
 }
 
+words! {
+    /// Which parameters train.
+    Trains {
+        /// All of them.
+        All,
+        /// Only those of the objective's head; everything below it stays as it is.
+        Head,
+    }
+}
+
+words! {
+    /// What the forward pass keeps for the backward pass.
+    Checkpointing {
+        /// All activations of all blocks.
+        None,
+        /// Only the input of each block. The backward pass computes the rest again.
+        Block,
+    }
+}
+
+words! {
+    /// Number format of activations (DEVIATIONS row 20): of what passes between operations, forward and backward, and
+    /// of what is kept for the backward pass. Weights, their gradients and moments, and the loss
+    /// are always f32.
+    Activations {
+        /// Four bytes, with 24 significant bits.
+        F32,
+        /// Two bytes, with 8 significant bits and the range of f32.
+        Bf16,
+    }
+}
+
+words! {
+    /// What happens at a step whose loss or gradient is not a finite number.
+    NonFinite {
+        /// The run stops.
+        Stop,
+        /// The step changes nothing and is counted in the metrics.
+        Skip,
+    }
+}
+
 section! {
     /// Validation during training and the final evaluation.
     EvaluationSpec in [evaluation.] {
@@ -55,6 +97,18 @@ section! {
         /// reports the perplexity that a choice on the test split would have given.
         select_on: Selection = Selection::Validation, Selection::WORDS,
             paper_says("a separate validation set", "section 4"), code_does("the test split");
+    }
+}
+
+words! {
+    /// Which split chooses the model (DEVIATIONS row 12). The kept model is always the best on
+    /// validation.
+    Selection {
+        /// Only validation is reported; the test split is read once, at the end.
+        Validation,
+        /// The perplexity that a choice on the test split would have given is also reported, under
+        /// its own name.
+        ValidationAndTest,
     }
 }
 
@@ -99,5 +153,25 @@ section! {
         warmup_steps: usize = 0, Values::Whole(0, MOST_OF_TOML), unit_is("steps");
         /// Last learning rate of the cosine schedule, as a share of the peak.
         final_share: f64 = 0.1, Values::Real(Interval::SHARE);
+    }
+}
+
+words! {
+    /// Which parameters weight decay applies to.
+    Decayed {
+        /// Every parameter, also norms, biases and embeddings.
+        All,
+        /// Those of at least two dimensions.
+        Matrices,
+    }
+}
+
+words! {
+    /// Shape of the learning rate after warm-up.
+    Schedule {
+        /// Stays at its peak.
+        Constant,
+        /// Half a cosine from the peak to `final_share` of it.
+        Cosine,
     }
 }

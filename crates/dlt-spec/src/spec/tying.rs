@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::*;
-use crate::fields::Interval;
+use super::{MOST, MOST_OF_TOML, Size};
+use crate::fields::{Interval, Values, words_of};
 
 section! {
     /// How layers are tied and untied (DEVIATIONS rows 1 to 6, 9, 11, 17, 32, and the chapter "What
@@ -100,5 +100,205 @@ section! {
         /// last visit.
         state_vector: StateVector = StateVector::Canonical, StateVector::WORDS,
             paper_says("canonical", "Eq. 1, Alg. 1 line 9"), code_does("raw");
+    }
+}
+
+/// Grouping before the first decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Initial {
+    /// A named one.
+    Named(InitialName),
+    /// The owner of each layer, written out.
+    Owners(Vec<usize>),
+}
+
+impl Initial {
+    /// What a field of this type accepts.
+    pub const WORDS: Values = Values::Grouping(|| words_of(InitialName::ALL));
+}
+
+words! {
+    /// Named groupings.
+    InitialName {
+        /// Layer 0 trains; the others keep their own initial weights, untrained (Algorithm 1, line
+        /// 2).
+        Frozen,
+        /// Every layer trains its own weights while the state is all 0: Algorithm 1 without its
+        /// line 2 (ablation vi).
+        Trainable,
+        /// Every layer trains its own weights, and the state says so.
+        Independent,
+        /// All layers use layer 0.
+        Tied,
+        /// Layer i and layer L/2 + i (ablation vii).
+        Cycle,
+        /// Layer i and layer L - 1 - i (ablation viii).
+        CycleReversed,
+        /// Layer i and layer L - i, as Table 4 writes ablation viii. Layer 0 has no partner, nor
+        /// has layer L/2 at an even depth.
+        CycleReversedAsWritten,
+        /// Pairs of neighbours (ablation ix).
+        Sequence,
+    }
+}
+
+words! {
+    /// What one decision covers (rows 1 and 41).
+    Decision {
+        /// The whole action vector.
+        Joint,
+        /// One layer, in turn 1, 2, ..., L - 1.
+        PerLayer,
+        /// One group becomes two, at the times of `grow`; nothing else is decided.
+        Split,
+        /// As `split`. After the last split, every `decide_every`, two groups become one and one
+        /// becomes two.
+        Swap,
+        /// The one layer whose change promises most, or none.
+        Single,
+    }
+}
+
+words! {
+    /// Unit of `decide_every` (row 40).
+    DecideUnit {
+        /// Training steps.
+        Steps,
+        /// Passes over the training split.
+        Epochs,
+    }
+}
+
+words! {
+    /// When the first decision is made (row 6).
+    FirstDecision {
+        /// After k steps, as the paper's text says.
+        AfterK,
+        /// After the first training step, as Algorithm 1 line 7 says.
+        #[serde(rename = "at-step-0")]
+        AtStep0,
+        /// Before any training step, as the authors' code does.
+        BeforeFirstStep,
+    }
+}
+
+words! {
+    /// What a tied event does to the weights (row 32).
+    Tie {
+        /// The layer uses its owner's weights from then on.
+        Share,
+        /// The layer gets a copy of them and trains the copy by itself, with fresh moments
+        /// (ablation v).
+        Replicate,
+    }
+}
+
+words! {
+    /// What happens to weights and moments that a tied event leaves without a layer (row 42).
+    Merge {
+        /// They are dropped; those of the owner stay as they are.
+        Overwrite,
+        /// They are averaged into the block that replaces them, weighted by the number of layers
+        /// that used each before.
+        Average,
+    }
+}
+
+words! {
+    /// Factor on the residual branches of blocks that several layers use (row 44).
+    ResidualScale {
+        /// 1.
+        None,
+        /// 1 / (layers that use the block at the start of training), for the whole run.
+        Uses,
+    }
+}
+
+words! {
+    /// First tie of a frozen layer (row 5).
+    FirstTie {
+        /// It takes its owner's weights, as section 3 (iii) says.
+        Replicate,
+        /// Nothing happens until its state changes, as Algorithm 1 line 11 says.
+        Literal,
+    }
+}
+
+words! {
+    /// Which positions contribute to the gradient of shared weights (row 2).
+    Gradient {
+        /// Every position that uses them.
+        Sum,
+        /// Only positions that the state calls independent.
+        Owner,
+    }
+}
+
+words! {
+    /// What untying does to the weights (row 3).
+    Untie {
+        /// The layer gets its own copy.
+        Copy,
+        /// The layer keeps sharing the storage, with a separate optimizer state.
+        Alias,
+    }
+}
+
+words! {
+    /// What happens to a layer whose owner is tied to another layer (row 4).
+    Retied {
+        /// It follows its owner, as Eq. 1 says.
+        Follow,
+        /// It keeps the old owner's storage; only visited layers move, to the named layer's present
+        /// storage.
+        Keep,
+    }
+}
+
+words! {
+    /// Optimizer moments of a layer that becomes independent (row 11).
+    Moments {
+        /// Zero.
+        Fresh,
+        /// A copy of its former owner's.
+        Inherit,
+        /// Its own, from the last time it was independent.
+        Resume,
+    }
+}
+
+words! {
+    /// Learning rate of weights that several layers use (row 28). The steps of AdamW do not grow
+    /// with the summed gradient, but one step on weights of m layers changes the model m times.
+    GroupRate {
+        /// The same as that of any other parameter.
+        Same,
+        /// Divided by the square root of the number of layers that train them.
+        Root,
+        /// Divided by the number of layers that train them.
+        Inverse,
+    }
+}
+
+impl GroupRate {
+    /// Factor on the learning rate of weights that `members` layers train.
+    #[must_use]
+    pub fn factor(self, members: usize) -> f64 {
+        match self {
+            Self::Same => 1.0,
+            Self::Root => (members.max(1) as f64).sqrt().recip(),
+            Self::Inverse => (members.max(1) as f64).recip(),
+        }
+    }
+}
+
+words! {
+    /// Content of the state vector (row 17).
+    StateVector {
+        /// The state of Eq. 1.
+        Canonical,
+        /// The action of each layer's last visit, never resolved.
+        Raw,
     }
 }
