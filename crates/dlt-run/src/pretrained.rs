@@ -12,13 +12,14 @@ use dlt_data::{
 };
 use dlt_models::architecture::of_spec;
 use dlt_models::huggingface::{Config, read_config, tied_layers};
+use dlt_spec::fields::{self, Field};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{
     Architecture, Initial, InitialName, Marks, Normalise, Objective, PolicyKind, RotaryKind, Size,
     StartVocabulary,
 };
-use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, fields, file};
+use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, file};
 use serde_json::Value;
 
 use crate::error::RunError;
@@ -381,7 +382,7 @@ impl Pretrained {
     }
 
     /// The keys whose values must be those of the model, so that its weights fit and compute the
-    /// same.
+    /// same. Fields that only some families use are always among them.
     pub(crate) fn keys(&self) -> Vec<&'static str> {
         let model = &self.spec.model;
         let mut keys = vec![
@@ -394,27 +395,13 @@ impl Pretrained {
             "model.norm_epsilon",
         ];
 
-        keys.extend::<&[_]>(match model.architecture {
-            Architecture::Gpt2 | Architecture::Bert => {
-                &["model.positions", "model.vocabulary", "model.gelu"]
-            }
-            Architecture::Vit => &["model.picture", "model.patch", "model.gelu"],
-            Architecture::Llama => &[
-                "model.positions",
-                "model.vocabulary",
-                "model.key_heads",
-                "model.head_width",
-                "model.attention_bias",
-                "model.feed_forward_bias",
-                "model.attention_window",
-                "model.rotary_base",
-                "model.rotary_kind",
-                "model.rotary_stretch",
-                "model.rotary_attention",
-                "model.rotary_short",
-                "model.rotary_long",
-            ],
-        });
+        if has_tokens(&self.spec) {
+            keys.extend(["model.positions", "model.vocabulary"]);
+        }
+
+        let is_its_own =
+            |field: &&Field| !field.families().is_empty() && field.is_used_by(model.architecture);
+        keys.extend(fields::FIELDS.iter().filter(is_its_own).map(Field::key));
 
         if model.objective != Objective::Classes {
             keys.push("model.output");

@@ -1,10 +1,9 @@
 //! One table of every field of a [`Spec`]: its meaning, its unit, the values that it accepts, what
 //! the paper says and where, and what the authors' code does.
 //!
-//! Specs are printed, read, checked and compared through this table, so a field that is missing
-//! here cannot be set.
+//! Specs are printed, read, checked and compared through this table. Its rows follow from the
+//! declarations in [`crate::spec`].
 
-mod table;
 mod values;
 
 use std::fmt::Write;
@@ -12,10 +11,12 @@ use std::fmt::Write;
 use serde::Serialize;
 use toml::Value;
 
-use crate::spec::Spec;
+use crate::spec::{Architecture, Spec};
 
-pub use table::FIELDS;
 pub use values::{Interval, Values};
+
+/// Every field of a spec, in the order of a spec file.
+pub const FIELDS: &[Field] = &joined::<{ number_of_fields() }>();
 
 /// One field of a spec.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ pub struct Field {
     unit: &'static str,
     paper: Option<Quote>,
     code: &'static str,
+    families: &'static [Architecture],
+    is_refused_elsewhere: bool,
 }
 
 /// A value that the paper gives, and where.
@@ -88,6 +91,25 @@ impl Field {
         self.code
     }
 
+    /// The families of transformer that use it; empty if all do.
+    #[must_use]
+    pub fn families(&self) -> &'static [Architecture] {
+        self.families
+    }
+
+    /// Whether a family of transformer uses it.
+    #[must_use]
+    pub fn is_used_by(&self, family: Architecture) -> bool {
+        self.families.is_empty() || self.families.contains(&family)
+    }
+
+    /// Whether it must keep its default in the families that do not use it. Other fields have no
+    /// effect there.
+    #[must_use]
+    pub fn is_refused_elsewhere(&self) -> bool {
+        self.is_refused_elsewhere
+    }
+
     /// Its value in `spec`. A whole number that is too large for TOML is returned as text, which no
     /// field of numbers accepts.
     #[must_use]
@@ -95,28 +117,48 @@ impl Field {
         (self.read)(spec)
     }
 
-    const fn new(
+    pub(crate) const fn new(
         key: &'static str,
         read: fn(&Spec) -> Value,
         values: Values,
         meaning: &'static str,
     ) -> Self {
-        Self { key, read, values, meaning, unit: "", paper: None, code: "" }
+        Self {
+            key,
+            read,
+            values,
+            meaning,
+            unit: "",
+            paper: None,
+            code: "",
+            families: &[],
+            is_refused_elsewhere: false,
+        }
     }
 
-    const fn unit_of(mut self, unit: &'static str) -> Self {
+    pub(crate) const fn unit_is(mut self, unit: &'static str) -> Self {
         self.unit = unit;
         self
     }
 
-    const fn paper_says(mut self, value: &'static str, place: &'static str) -> Self {
+    pub(crate) const fn paper_says(mut self, value: &'static str, place: &'static str) -> Self {
         self.paper = Some(Quote { value, place });
         self
     }
 
-    const fn code_does(mut self, value: &'static str) -> Self {
+    pub(crate) const fn code_does(mut self, value: &'static str) -> Self {
         self.code = value;
         self
+    }
+
+    pub(crate) const fn used_by(mut self, families: &'static [Architecture]) -> Self {
+        self.families = families;
+        self
+    }
+
+    pub(crate) const fn only(mut self, families: &'static [Architecture]) -> Self {
+        self.is_refused_elsewhere = true;
+        self.used_by(families)
     }
 }
 
@@ -132,7 +174,16 @@ pub fn flatten(spec: &Spec) -> Vec<(&'static str, Value)> {
     FIELDS.iter().map(|field| (field.key, field.value(spec))).collect()
 }
 
-/// The whole spec as a TOML file. A comment above each field says its meaning, its values, its
+/// The fields that a spec shows, in the order of the file: those that its family of transformer
+/// uses, and others only if they are not at their default.
+pub fn shown(spec: &Spec) -> impl Iterator<Item = &'static Field> {
+    let default = Spec::default();
+    FIELDS.iter().filter(move |field| {
+        field.is_used_by(spec.model.architecture) || field.value(spec) != field.value(&default)
+    })
+}
+
+/// The fields of [`shown`] as a TOML file. A comment above each says its meaning, its values, its
 /// unit, and what the paper and the authors' code use. Reading the file back gives an equal spec.
 ///
 /// ```
@@ -147,7 +198,7 @@ pub fn render(spec: &Spec) -> String {
     let mut text = String::new();
     let mut section = "";
 
-    for field in FIELDS {
+    for field in shown(spec) {
         if !text.is_empty() {
             text.push('\n');
         }
@@ -205,6 +256,45 @@ fn push(text: &mut String, piece: std::fmt::Arguments<'_>) {
 
 /// A field's value as TOML. TOML's whole numbers end at 2^63 - 1. A greater one becomes text, so
 /// that a message can show it and the check refuses it.
-fn toml_value<T: Serialize + std::fmt::Debug>(value: &T) -> Value {
+pub(crate) fn toml_value<T: Serialize + std::fmt::Debug>(value: &T) -> Value {
     Value::try_from(value).unwrap_or_else(|_| Value::String(format!("{value:?}")))
+}
+
+/// The words of an enum, as they are written in a spec file.
+pub(crate) fn words_of<T: Serialize>(all: &[T]) -> Vec<String> {
+    let word =
+        |value| Value::try_from(value).ok().and_then(|word| word.as_str().map(str::to_owned));
+
+    all.iter().filter_map(word).collect()
+}
+
+/// The sections one after the other, with N fields in all. Iterators are not `const`, so the loops
+/// count by hand.
+const fn joined<const N: usize>() -> [Field; N] {
+    let mut fields = [Spec::ROWS[0]; N];
+    let mut section = 0;
+    let mut at = 0;
+    while section < Spec::SECTIONS.len() {
+        let mut index = 0;
+        while index < Spec::SECTIONS[section].len() {
+            fields[at] = Spec::SECTIONS[section][index];
+            at += 1;
+            index += 1;
+        }
+
+        section += 1;
+    }
+
+    fields
+}
+
+const fn number_of_fields() -> usize {
+    let mut count = 0;
+    let mut section = 0;
+    while section < Spec::SECTIONS.len() {
+        count += Spec::SECTIONS[section].len();
+        section += 1;
+    }
+
+    count
 }

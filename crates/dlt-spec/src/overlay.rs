@@ -145,6 +145,19 @@ impl Overlay {
         Ok(overlay)
     }
 
+    /// The same with the defaults of whole sections below it.
+    pub(crate) fn over_defaults(self, sections: &[&str]) -> Self {
+        let default = Spec::default();
+        let is_missing = |field: &&Field| {
+            sections.contains(&field.section()) && !self.keys().any(|key| key == field.key())
+        };
+
+        let missing = FIELDS.iter().filter(is_missing);
+        let mut values: Vec<_> = missing.map(|field| (field, field.value(&default))).collect();
+        values.extend(self.values);
+        Self { origin: self.origin, values }
+    }
+
     /// Its keys with their values, in the form in which a spec prints them.
     pub fn values(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.values.iter().map(|(field, value)| (field.key(), value))

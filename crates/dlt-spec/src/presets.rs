@@ -1,5 +1,5 @@
 //! The built-in presets: models with their data, and methods that replace the method settings of a
-//! model's preset.
+//! model's preset. The file of a method names what differs from the defaults.
 
 use crate::error::{SpecError, nearest};
 use crate::overlay::{Origin, Overlay};
@@ -7,6 +7,9 @@ use crate::spec::Spec;
 
 /// The preset that is used if none is named: the project's main job.
 pub const DEFAULT_PRESET: &str = "shakespeare-12";
+
+/// The sections of which a method replaces every setting.
+pub const METHOD_SECTIONS: [&str; 3] = ["optimizer", "tying", "agent"];
 
 /// One preset: a TOML file. Its first comment names the source of its values, its cost, the
 /// expected result and the command.
@@ -106,16 +109,17 @@ impl Preset {
         marked.map(str::trim).collect::<Vec<_>>().join("\n")
     }
 
-    /// Its values, as an overlay.
+    /// Its values, as an overlay. A method has a value for every setting of [`METHOD_SECTIONS`]:
+    /// the default where its file has none, so that nothing of another method stays below it.
     ///
     /// # Errors
     /// If there is a fault in the file.
     pub fn overlay(&self) -> Result<Overlay, SpecError> {
-        let origin = match self.kind {
-            PresetKind::Model => Origin::Preset(self.name.into()),
-            PresetKind::Method => Origin::Method(self.name.into()),
-        };
-        Overlay::from_toml(origin, self.text)
+        match self.kind {
+            PresetKind::Model => Overlay::from_toml(Origin::Preset(self.name.into()), self.text),
+            PresetKind::Method => Overlay::from_toml(Origin::Method(self.name.into()), self.text)
+                .map(|named| named.over_defaults(&METHOD_SECTIONS)),
+        }
     }
 
     /// Its values over the defaults.

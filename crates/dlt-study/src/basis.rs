@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use dlt_spec::fields::{FIELDS, Field};
 use dlt_spec::record::FIGURES_REVISION;
-use dlt_spec::{Origin, Overlay, Spec, fields, presets};
+use dlt_spec::{Origin, Overlay, Spec, presets};
 
 use crate::record::{Done, Outcome, Record};
 
@@ -25,18 +26,24 @@ pub(crate) fn counts(key: &str) -> bool {
     !FREE.contains(&key) && !key.starts_with(FREE_SECTION)
 }
 
-/// The settings of a run, from its spec file.
+/// The settings of a run, from its spec file. Fields that its family of transformer does not use
+/// are not in the file and have their defaults. Other keys that it lacks are newer than the run.
 pub(crate) fn of_spec_file(text: &str) -> Result<Settings> {
     let overlay = Overlay::from_toml(Origin::File("spec.toml".to_owned()), text)?;
-    let values = overlay.values().filter(|(key, _)| counts(key));
-    Ok(values.map(|(key, value)| (key.to_owned(), value.to_string())).collect())
+    let spec = Spec::assemble(std::slice::from_ref(&overlay))?;
+    let is_set = |field: &Field| overlay.keys().any(|key| key == field.key());
+    Ok(settings(&spec, |field| is_set(field) || !field.is_used_by(spec.model.architecture)))
 }
 
 /// The settings that `dlt train` with these arguments has now.
 pub(crate) fn of_arguments(arguments: &[String]) -> Result<Settings> {
-    let spec = spec(arguments)?;
-    let values = fields::flatten(&spec).into_iter().filter(|(key, _)| counts(key));
-    Ok(values.map(|(key, value)| (key.to_owned(), value.to_string())).collect())
+    Ok(settings(&spec(arguments)?, |_| true))
+}
+
+/// The values of some fields, without those that no figure depends on.
+fn settings(spec: &Spec, is_wanted: impl Fn(&Field) -> bool) -> Settings {
+    let fields = FIELDS.iter().filter(|field| counts(field.key()) && is_wanted(field));
+    fields.map(|field| (field.key().to_owned(), field.value(spec).to_string())).collect()
 }
 
 /// The spec that `dlt train` with these arguments has now. `--data` is ignored.
@@ -124,6 +131,8 @@ pub(crate) fn differences(then: &Settings, now: &Settings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use dlt_spec::fields;
 
     use super::*;
     use crate::record::Records;
@@ -214,8 +223,13 @@ mod tests {
         assert_ne!(plain, of("train --preset smoke --set tying.gradient=owner"));
         assert_ne!(plain, of("train --preset smoke --seed 2"));
 
-        let spec = fields::render(&spec(&words("train --preset smoke")).unwrap());
-        assert_eq!(of_spec_file(&spec).unwrap(), plain);
+        let spec = spec(&words("train --preset smoke")).unwrap();
+        assert_eq!(of_spec_file(&fields::render(&spec)).unwrap(), plain);
+        // Files of earlier versions also have the fields of other families.
+        let lines = fields::flatten(&spec).into_iter();
+        let every: String = lines.map(|(key, value)| format!("{key} = {value}\n")).collect();
+        assert!(every.contains("rotary_base"));
+        assert_eq!(of_spec_file(&every).unwrap(), plain);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How to repeat a run, and how it was made.
 
-use dlt_spec::fields::FIELDS;
+use dlt_spec::fields;
 use dlt_spec::record::Provenance;
 use dlt_spec::spec::Architecture;
 
@@ -104,7 +104,7 @@ fn whole_u64(number: u64) -> String {
 fn spec_text(run: &Run) -> String {
     let mut text = String::new();
     let mut section = "";
-    for field in FIELDS {
+    for field in fields::shown(&run.spec) {
         if field.section() != section {
             section = field.section();
             text += &format!("\n[{section}]\n");

@@ -1,6 +1,6 @@
 //! The settings of a run compared with the paper's.
 
-use dlt_spec::fields::{self, FIELDS, Field};
+use dlt_spec::fields::{self, Field};
 use dlt_spec::spec::Architecture;
 use dlt_spec::{Spec, presets};
 
@@ -14,7 +14,7 @@ pub(super) fn settings(run: &Run, id: &str) -> Html {
     let mut same = table();
     let mut silent = table();
 
-    for field in FIELDS {
+    for field in fields::shown(&run.spec) {
         match field.paper() {
             None => row(&mut silent, field, &run.spec),
             Some(_) if is_as_in_paper(field, &run.spec, paper.as_ref()) => {

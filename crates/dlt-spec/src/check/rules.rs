@@ -7,7 +7,7 @@ mod llama;
 
 use super::grouping;
 use crate::error::Violation;
-use crate::fields::{self, FIELDS, Field};
+use crate::fields::{self, FIELDS, Field, words_of};
 use crate::size::{self, Extents, ModelSize};
 use crate::spec::*;
 
@@ -48,6 +48,7 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
     rules.agent();
     rules.model();
     rules.family();
+    rules.own_fields();
     rules.llama();
     rules.rotary();
     rules.objective();
@@ -119,7 +120,7 @@ impl Rules<'_> {
             &["model.width"],
             || {
                 let is_free =
-                    model.architecture == Architecture::Llama && model.head_width != Size::AUTO;
+                    ROTARY.contains(&model.architecture) && model.head_width != Size::AUTO;
                 is_free || model.width.is_multiple_of(model.heads)
             },
             || format!("a divisor of model.width = {}", model.width),
@@ -131,12 +132,17 @@ impl Rules<'_> {
             &["model.heads"],
             || match model.key_heads {
                 Size::Auto(_) => true,
-                Size::Fixed(key_heads) if model.architecture == Architecture::Llama => {
+                Size::Fixed(key_heads) if ROTARY.contains(&model.architecture) => {
                     heads.is_multiple_of(key_heads)
                 }
                 Size::Fixed(key_heads) => key_heads == heads,
             },
-            || format!("a divisor of model.heads = {heads} in llama, \"auto\" elsewhere"),
+            || {
+                format!(
+                    "a divisor of model.heads = {heads} in {}, \"auto\" elsewhere",
+                    names(ROTARY)
+                )
+            },
         );
 
         let is_picture = model.architecture == Architecture::Vit;
@@ -237,6 +243,25 @@ impl Rules<'_> {
                 }
             },
         );
+    }
+
+    /// Fields that only other families have keep their defaults.
+    fn own_fields(&mut self) {
+        let spec = self.spec;
+        let default = Spec::default();
+        let is_foreign = |field: &&Field| {
+            field.is_refused_elsewhere() && !field.is_used_by(spec.model.architecture)
+        };
+
+        for field in FIELDS.iter().filter(is_foreign) {
+            let value = field.value(&default);
+            self.holds(
+                field.key(),
+                &[],
+                || field.value(spec) == value,
+                || format!("{value} except in {}", names(field.families())),
+            );
+        }
     }
 
     /// Settings that fit only some objectives.
@@ -402,6 +427,11 @@ impl Rules<'_> {
             },
         );
     }
+}
+
+/// Families as words, for a message.
+fn names(families: &[Architecture]) -> String {
+    words_of(families).join(" and ")
 }
 
 /// Whether the number of bytes for training the whole model, and for the widest activation of a

@@ -2,56 +2,83 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, Initial};
+use super::{Decision, Initial, InitialName, MOST, MOST_OF_TOML};
+use crate::fields::{Interval, Values};
 
-/// Who decides, and what the decision is rewarded with (DEVIATIONS rows 7, 8, 18, 22).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AgentSpec {
-    /// Who decides.
-    pub policy: PolicyKind,
-    /// Grouping that the policy `fixed` sets; `frozen` is none.
-    pub pattern: Initial,
-    /// Path of the `states.jsonl` that `replay` and `permuted-replay` follow; empty if neither is
-    /// used.
-    pub recording: String,
-    /// Layer permutation of `permuted-replay`: layer `i` becomes layer `permutation[i]`. Empty
-    /// draws one from the seed.
-    pub permutation: Vec<usize>,
-    /// Layout of the Q-network.
-    pub network: Network,
-    /// Units of its hidden layer.
-    pub hidden: usize,
-    /// Learning rate of the Q-network.
-    pub learning_rate: f64,
-    /// Decoupled weight decay of the Q-network.
-    pub weight_decay: f64,
-    /// Discount factor.
-    pub gamma: f64,
-    /// Exploration probability at the start.
-    pub epsilon_start: f64,
-    /// Factor by which each decay multiplies it.
-    pub epsilon_decay: f64,
-    /// Lowest exploration probability.
-    pub epsilon_floor: f64,
-    /// How often exploration decays.
-    pub epsilon_decay_per: DecayPer,
-    /// Scaling of the state at the input of Q.
-    pub state_scaling: Scaling,
-    /// What a decision is rewarded with.
-    pub reward: Reward,
-    /// Which layers' values learn from a reward.
-    pub credit: Credit,
-    /// Number of experiences that are kept for later updates; 0 keeps none.
-    pub replay_memory: usize,
-    /// Number of kept experiences that an update draws besides the newest one.
-    pub replay_batch: usize,
-    /// Updates between two copies of the Q-network into its target network; 0 is no target network.
-    pub target_every: usize,
-    /// Number of mini-batches that a reward is measured on.
-    pub reward_batches: usize,
-    /// When the reward is measured.
-    pub reward_timing: RewardTiming,
+section! {
+    /// Who decides, and what the decision is rewarded with (DEVIATIONS rows 7, 8, 18, 22).
+    AgentSpec in [agent.] {
+        /// Who decides. none keeps the initial grouping. q is epsilon-greedy under the Q-network.
+        /// random, fixed, replay and permuted-replay are the baselines. grow and conflict follow
+        /// gradients, even halves groups.
+        policy: PolicyKind = PolicyKind::Q, PolicyKind::WORDS,
+            paper_says("q; ablations: replay, permuted-replay", "Eq. 2; Table 4 (iii), (iv)");
+        /// Grouping that the policy fixed sets. frozen is none.
+        pattern: Initial = Initial::Named(InitialName::Frozen), Initial::WORDS;
+        /// Path of the states.jsonl that replay and permuted-replay follow. Empty where neither is
+        /// used.
+        recording: String = String::new(), Values::MaybeText;
+        /// Layer permutation of permuted-replay: layer i becomes layer permutation[i]. Empty draws
+        /// one from the seed.
+        permutation: Vec<usize> = Vec::new(), Values::Layers;
+        /// Layout of the Q-network. paper has L - 1 inputs and (L + 2)(L - 1) / 2 outputs.
+        /// reference has L inputs and L (L + 1) / 2 outputs, and explores as the authors' code
+        /// does.
+        network: Network = Network::Paper, Network::WORDS,
+            paper_says("paper", "section 3, after Eq. 3"), code_does("reference");
+        /// Units of the hidden ReLU layer of the Q-network.
+        hidden: usize = 128, Values::Whole(1, MOST), unit_is("units"),
+            paper_says("128", "section 4");
+        /// Learning rate of the Q-network's AdamW.
+        learning_rate: f64 = 1e-3, Values::Real(Interval::POSITIVE),
+            paper_says("1e-3", "section 4");
+        /// Decoupled weight decay of the Q-network.
+        weight_decay: f64 = 0.0, Values::Real(Interval::NOT_NEGATIVE), code_does("0.01");
+        /// Discount factor.
+        gamma: f64 = 0.99, Values::Real(Interval::SHARE), paper_says("0.99", "section 4");
+        /// Exploration probability at the start. At least the floor.
+        epsilon_start: f64 = 1.0, Values::Real(Interval::SHARE), paper_says("1.0", "section 4");
+        /// Factor by which each decay multiplies the exploration probability.
+        epsilon_decay: f64 = 0.95, Values::Real(Interval::FACTOR),
+            paper_says("0.95", "section 4, Alg. 1 line 27");
+        /// Lowest exploration probability.
+        epsilon_floor: f64 = 0.1, Values::Real(Interval::SHARE),
+            paper_says("0.1", "section 4, Alg. 1 line 27"),
+            code_does("0.01 (language), 0.1 (vision)");
+        /// How often exploration decays: at every decision, or once a sweep has visited its last
+        /// layer.
+        epsilon_decay_per: DecayPer = DecayPer::Decision, DecayPer::WORDS,
+            paper_says("decision", "Alg. 1 line 27"), code_does("sweep");
+        /// Scaling of the state at the input of the Q-network. none is 0 to L - 1, unit is 0 to 1.
+        state_scaling: Scaling = Scaling::None, Scaling::WORDS,
+            paper_says("none", "section 3, after Eq. 3");
+        /// What a decision is rewarded with. neg-ppl: negative perplexity. neg-ppl-clipped: the
+        /// same, clipped to [-10, 10]. neg-loss: negative mean cross-entropy. loss-delta: the fall
+        /// of the loss since the previous decision. gain: its fall through this decision, on the
+        /// same batches. For classes, accuracy: the share of right ones, and neg-accuracy: its
+        /// negative.
+        reward: Reward = Reward::NegPpl, Reward::WORDS, paper_says("neg-ppl", "Alg. 1 line 21"),
+            code_does(
+                "neg-ppl-clipped: constant until perplexity falls below 10; neg-accuracy for pictures"
+            );
+        /// Layers whose values learn from a reward: all decided layers, or the layers whose owner
+        /// the decision changed.
+        credit: Credit = Credit::All, Credit::WORDS, paper_says("all", "Eq. 4");
+        /// Number of experiences that are kept for later updates of the Q-network. 0 keeps none.
+        replay_memory: usize = 0, Values::Whole(0, MOST), paper_says("0", "Eq. 4");
+        /// Number of kept experiences that an update of the Q-network draws besides the newest one.
+        replay_batch: usize = 1, Values::Whole(1, MOST);
+        /// Updates between two copies of the Q-network into its target network. 0 is no target
+        /// network.
+        target_every: usize = 0, Values::Whole(0, MOST_OF_TOML), paper_says("0", "Eq. 4");
+        /// Number of fresh training batches that a reward is measured on, without dropout.
+        reward_batches: usize = 1, Values::Whole(1, MOST), unit_is("batches"),
+            paper_says("1", "Alg. 1 line 20");
+        /// When the reward is measured: right after tying, or after the training steps that follow
+        /// the decision.
+        reward_timing: RewardTiming = RewardTiming::AtOnce, RewardTiming::WORDS,
+            paper_says("at-once", "Alg. 1 lines 20 and 21"), code_does("after-steps");
+    }
 }
 
 words! {
@@ -90,11 +117,6 @@ struct Facts {
 }
 
 impl PolicyKind {
-    /// The meaning of `agent.policy`, with a few words for each policy.
-    pub(crate) const MEANING: &'static str = "Who decides. none keeps the initial grouping. q is epsilon-greedy under the Q-network. \
-         random, fixed, replay and permuted-replay are the baselines. grow and conflict follow \
-         gradients, even halves groups.";
-
     const fn facts(self) -> Facts {
         const ANY: &[Decision] = Decision::ALL;
         const WHOLE: &[Decision] = &[Decision::Joint, Decision::PerLayer];
@@ -199,13 +221,6 @@ words! {
 }
 
 impl Reward {
-    /// The meaning of `agent.reward`, with a few words for each reward.
-    pub(crate) const MEANING: &'static str = "What a decision is rewarded with. neg-ppl: negative perplexity. neg-ppl-clipped: the \
-         same, clipped to [-10, 10]. neg-loss: negative mean cross-entropy. loss-delta: the fall \
-         of the loss since the previous decision. gain: its fall through this decision, on the \
-         same batches. For classes, accuracy: the share of right ones, and neg-accuracy: its \
-         negative.";
-
     /// Its name at the axis of a figure.
     #[must_use]
     pub const fn axis(self) -> &'static str {

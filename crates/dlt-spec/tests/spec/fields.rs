@@ -137,9 +137,40 @@ fn render_reads_back_with_awkward_values() {
 
     let text = fields::render(&spec);
     let overlay = Overlay::from_toml(Origin::File("spec.toml".into()), &text).unwrap();
-    assert_eq!(overlay.keys().count(), FIELDS.len());
+    assert_eq!(overlay.keys().count(), fields::shown(&spec).count());
     assert_eq!(Spec::assemble(&[overlay]).unwrap(), spec);
     assert_eq!(toml::from_str::<Spec>(&text).unwrap(), spec);
+}
+
+#[test]
+fn a_spec_shows_the_fields_of_its_family() {
+    for family in fields::find("model.architecture").unwrap().values().words() {
+        let spec = with(&[&format!("model.architecture={family}")]).unwrap();
+        let text = fields::render(&spec);
+        for field in FIELDS {
+            let is_shown = text.contains(&format!("\n{} = ", field.name()));
+            assert_eq!(is_shown, field.is_used_by(spec.model.architecture), "{}", field.key());
+        }
+    }
+
+    let text = fields::render(&Spec::default());
+    assert!(text.contains("\ngelu = ") && !text.contains("rotary_") && !text.contains("\npatch"));
+    let llama = fields::render(&with(&["model.architecture=llama"]).unwrap());
+    assert!(llama.contains("\nrotary_base = 10000.0\n") && !llama.contains("\ngelu = "));
+}
+
+#[test]
+fn a_field_of_another_family_is_shown_where_it_is_set_and_may_be_in_an_older_file() {
+    let spec = with(&["model.rotary_base=5e5"]).unwrap();
+    let text = fields::render(&spec);
+    assert!(text.contains("\nrotary_base = 500000.0\n") && !text.contains("rotary_kind"));
+    assert_eq!(toml::from_str::<Spec>(&text).unwrap(), spec);
+
+    // Files of earlier versions have every field.
+    let origin = Origin::File("spec.toml".into());
+    let overlay = Overlay::from_values(origin, fields::flatten(&spec)).unwrap();
+    assert_eq!(overlay.keys().count(), FIELDS.len());
+    assert_eq!(Spec::assemble(&[overlay]).unwrap(), spec);
 }
 
 /// An allowed value of a field, or a value of the right type outside its range.

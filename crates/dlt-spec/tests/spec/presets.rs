@@ -1,11 +1,11 @@
 use dlt_spec::fields::{self, FIELDS};
-use dlt_spec::presets::{DEFAULT_PRESET, METHODS, PRESETS, Preset, method, preset};
+use dlt_spec::presets::{
+    DEFAULT_PRESET, METHOD_SECTIONS, METHODS, PRESETS, Preset, method, preset,
+};
 use dlt_spec::size::Extents;
 use dlt_spec::spec::*;
-use dlt_spec::{ExitCode, Overlay, Spec, SpecError, diff};
-
-/// Sections that belong to the method.
-const METHOD_SECTIONS: [&str; 3] = ["optimizer", "tying", "agent"];
+use dlt_spec::{ExitCode, Origin, Overlay, Spec, SpecError, diff};
+use toml::Value;
 
 /// GPT-2's vocabulary (section 4 of the paper).
 const TEXT: Extents = Extents { vocabulary: 50_257, classes: 0 };
@@ -38,6 +38,11 @@ fn refused(preset: &str, method: &str) -> Option<&'static str> {
 fn changes(method_name: &str) -> Vec<(&'static str, String)> {
     let spec = method(method_name).unwrap().spec().unwrap();
     diff(&Spec::default(), &spec).into_iter().map(|change| (change.key, change.to)).collect()
+}
+
+/// Whether a key is in a section of which a method replaces every setting.
+fn is_of_method(key: &str) -> bool {
+    METHOD_SECTIONS.contains(&fields::find(key).unwrap().section())
 }
 
 /// The keys in which two methods differ.
@@ -103,7 +108,7 @@ fn every_preset_says_source_cost_expectation_and_command() {
 fn law_a_method_replaces_every_method_setting_of_a_preset() {
     for method in METHODS {
         let overlay = method.overlay().unwrap();
-        for field in FIELDS.iter().filter(|field| METHOD_SECTIONS.contains(&field.section())) {
+        for field in FIELDS.iter().filter(|field| is_of_method(field.key())) {
             assert!(
                 overlay.keys().any(|key| key == field.key()),
                 "{} lacks {}",
@@ -116,6 +121,62 @@ fn law_a_method_replaces_every_method_setting_of_a_preset() {
             let foreign = |key: &str| fields::find(key).unwrap().section() == section;
             assert!(!overlay.keys().any(foreign), "{} settles a length or a name", method.name());
         }
+    }
+}
+
+#[test]
+fn law_a_method_on_top_of_another_leaves_nothing_of_it() {
+    for below in METHODS {
+        for above in METHODS {
+            let overlays = [below, above].map(|method| method.overlay().unwrap());
+            let both = Spec::assemble(&overlays).unwrap();
+            let alone = above.spec().unwrap();
+            let rest = diff(&alone, &both).into_iter().map(|change| change.key);
+            let rest: Vec<_> = rest.filter(|key| is_of_method(key)).collect();
+            assert!(rest.is_empty(), "{} over {}: {rest:?}", above.name(), below.name());
+        }
+    }
+}
+
+#[test]
+fn the_file_of_a_method_repeats_no_default() {
+    let default = Spec::default();
+    for method in METHODS {
+        let file = Overlay::from_toml(Origin::File(method.name().into()), method.text()).unwrap();
+        for (key, value) in file.values().filter(|(key, _)| is_of_method(key)) {
+            let same = *value == fields::find(key).unwrap().value(&default);
+            assert!(!same, "{} repeats {key} = {value}", method.name());
+        }
+    }
+}
+
+/// The paper's value is a word of what the table quotes; where the paper gives none, the optimizer
+/// has the value of the authors' code.
+#[test]
+fn the_default_method_has_the_values_that_the_table_quotes() {
+    let default = Spec::default();
+    for field in FIELDS.iter().filter(|field| is_of_method(field.key())) {
+        let quote = match field.paper() {
+            Some(quote) => quote.value,
+            None if field.section() == "optimizer" => field.authors_code(),
+            None => "",
+        };
+
+        // "never stops" is the share 1.
+        if quote.is_empty() || field.key() == "tying.decide_until" {
+            continue;
+        }
+
+        let value = field.value(&default);
+        let is_it = |word: &str| match &value {
+            Value::String(value) => word == value,
+            Value::Integer(value) => word.parse() == Ok(*value),
+            Value::Float(value) => word.parse() == Ok(*value),
+            _ => false,
+        };
+
+        let mut words = quote.split([' ', ',', ';', ':']);
+        assert!(words.any(is_it), "{} = {value}, but the table quotes {quote}", field.key());
     }
 }
 

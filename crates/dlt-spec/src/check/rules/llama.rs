@@ -1,31 +1,26 @@
-//! Rules of what llama has and the other families lack.
+//! Rules of what llama and the other families with rotary positions have.
 
 use super::Rules;
 use crate::spec::*;
 
 impl Rules<'_> {
-    /// Settings of llama. In the other families a head is C / H wide and every projection has a
-    /// bias.
+    /// Widths of heads, and windows of attention. In the other families both are `auto`.
     pub(super) fn llama(&mut self) {
         let model = &self.spec.model;
-        let is_llama = model.architecture == Architecture::Llama;
-        let elsewhere = "\"auto\" except in llama";
+        let is_rotary = ROTARY.contains(&model.architecture);
 
         self.holds(
             "model.head_width",
             &[],
-            || match model.head_width {
-                Size::Auto(_) => true,
-                Size::Fixed(width) => is_llama && width.is_multiple_of(2),
-            },
             // Rotary positions turn the numbers of a head in pairs.
-            || if is_llama { "even, for rotary positions".into() } else { elsewhere.into() },
+            || model.head_width.or(2).is_multiple_of(2),
+            || "even, for rotary positions".into(),
         );
 
         self.holds(
             "model.heads",
             &["model.width", "model.head_width"],
-            || !is_llama || model.head_width.or(model.width / model.heads).is_multiple_of(2),
+            || !is_rotary || model.head_width.or(model.width / model.heads).is_multiple_of(2),
             || {
                 let width = model.width;
                 format!(
@@ -35,36 +30,13 @@ impl Rules<'_> {
             },
         );
 
-        self.holds(
-            "model.attention_bias",
-            &[],
-            || is_llama || model.attention_bias == AttentionBias::Auto,
-            || elsewhere.into(),
-        );
-
-        self.holds(
-            "model.feed_forward_bias",
-            &[],
-            || is_llama || model.feed_forward_bias == FeedForwardBias::Auto,
-            || elsewhere.into(),
-        );
-
         let context = model.context;
 
         self.holds(
             "model.attention_window",
             &["model.context"],
-            || match model.attention_window {
-                Size::Auto(_) => true,
-                Size::Fixed(window) => is_llama && window >= context,
-            },
-            || {
-                if is_llama {
-                    format!("at least model.context = {context}: a sliding window is not supported")
-                } else {
-                    elsewhere.into()
-                }
-            },
+            || model.attention_window.or(context) >= context,
+            || format!("at least model.context = {context}: a sliding window is not supported"),
         );
     }
 
@@ -73,13 +45,7 @@ impl Rules<'_> {
         let model = &self.spec.model;
         let ModelSpec { architecture, rotary_kind, rotary_stretch, rotary_attention, .. } = *model;
         let [factor, low, high, original_context] = rotary_stretch;
-
-        self.holds(
-            "model.rotary_kind",
-            &[],
-            || architecture == Architecture::Llama || rotary_kind == RotaryKind::Llama3,
-            || "\"llama3\" except in llama".into(),
-        );
+        let is_rotary = ROTARY.contains(&architecture);
 
         self.holds(
             "model.rotary_stretch",
@@ -91,7 +57,7 @@ impl Rules<'_> {
         self.holds(
             "model.rotary_stretch",
             &[],
-            || architecture != Architecture::Llama || factor >= 1.0,
+            || !is_rotary || factor >= 1.0,
             || "a factor of at least 1".into(),
         );
 
@@ -117,7 +83,7 @@ impl Rules<'_> {
         self.holds(
             "model.rotary_base",
             &["model.rotary_kind"],
-            || architecture != Architecture::Llama || model.rotary_base >= 1.0,
+            || !is_rotary || model.rotary_base >= 1.0,
             || "at least 1".into(),
         );
 
