@@ -8,7 +8,7 @@
 //! written once. With `--json` each row is a line of JSON, after a first line with the rates.
 #![allow(clippy::print_stdout, reason = "an example prints what it measures")]
 
-use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use dlt_kernels::optimizer::{AdamwStep, squared_norm};
 use dlt_kernels::{Attention, Dropout, Gelu, HeadSums, Kernels, Mask, Projection};
 use rayon::prelude::*;
@@ -49,26 +49,43 @@ fn linear(bench: &Bench) -> Result<()> {
         ("linear 4C to C", 4 * WIDTH, WIDTH, false),
         ("linear_gelu C to 4C", WIDTH, 4 * WIDTH, true),
     ] {
-        let tensors =
-            vec![values(&[ROWS, inputs])?, values(&[outputs, inputs])?, values(&[outputs])?];
+        let x = &values(&[ROWS, inputs])?;
+        let weight = &values(&[outputs, inputs])?;
+        let bias = &values(&[outputs])?;
         let product = 2.0 * (ROWS * inputs * outputs) as f64;
-        let x = ROWS * inputs;
-        let y = ROWS * outputs;
+        let x_floats = ROWS * inputs;
+        let y_floats = ROWS * outputs;
         let weights = (inputs + 1) * outputs;
 
         // The map before the activation is left for the backward pass.
-        let left = if gelu { y } else { 0 };
-        let costs = [Cost::new(product, x + weights + y + left), {
-            Cost::new(2.0 * product, y + left + 2 * x + 2 * weights)
-        }];
+        let left = if gelu { y_floats } else { 0 };
+        let costs = [
+            Cost::new(product, x_floats + weights + y_floats + left),
+            Cost::new(2.0 * product, y_floats + left + 2 * x_floats + 2 * weights),
+        ];
         let shape = format!("[{ROWS}, {inputs}] x [{outputs}, {inputs}]");
 
-        bench.differentiable(name, &shape, costs, &tensors, |k, t| {
+        let forward = |k: Kernels| {
             if gelu {
-                k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh)
+                let [before, after] = k.linear_then_gelu(x, weight, Some(bias), Gelu::Tanh)?;
+                Ok(vec![after, before])
             } else {
-                k.linear(&t[0], &t[1], Some(&t[2]))
+                Ok(vec![k.linear(x, weight, Some(bias))?])
             }
+        };
+
+        bench.differentiable(name, &shape, costs, forward, |k, kept, up| {
+            let of_map = match kept {
+                [_, before] => &k.gelu_gradient(before, Gelu::Tanh, up)?,
+                _ => up,
+            };
+
+            let mut of_weight = None;
+            let mut of_bias = None;
+            k.linear_weight_gradient(x, of_map, &mut of_weight)?;
+            k.linear_bias_gradient(of_map, &mut of_bias)?;
+            let of_x = k.linear_input_gradient(weight, of_map)?;
+            Ok([Some(of_x), of_weight, of_bias].into_iter().flatten().collect())
         })?;
     }
 
@@ -76,31 +93,55 @@ fn linear(bench: &Bench) -> Result<()> {
 }
 
 fn pointwise(bench: &Bench) -> Result<()> {
-    let wide = vec![values(&[ROWS, 4 * WIDTH])?];
-    let narrow = vec![values(&[ROWS, WIDTH])?, values(&[WIDTH])?, values(&[WIDTH])?];
+    let wide = &values(&[ROWS, 4 * WIDTH])?;
+    let narrow = &values(&[ROWS, WIDTH])?;
+    let weight = &values(&[WIDTH])?;
+    let bias = &values(&[WIDTH])?;
     let x = ROWS * WIDTH;
     let x_wide = ROWS * 4 * WIDTH;
 
     for (name, kind) in [("gelu tanh", Gelu::Tanh), ("gelu erf", Gelu::Erf)] {
         let costs = [Cost::new(0.0, 2 * x_wide), Cost::new(0.0, 3 * x_wide)];
         let shape = format!("[{ROWS}, {}]", 4 * WIDTH);
-        bench.differentiable(name, &shape, costs, &wide, |k, t| k.gelu(&t[0], kind))?;
+        bench.differentiable(
+            name,
+            &shape,
+            costs,
+            |k| Ok(vec![k.gelu(wide, kind)?]),
+            |k, _, up| Ok(vec![k.gelu_gradient(wide, kind, up)?]),
+        )?;
     }
 
     let shape = format!("[{ROWS}, {WIDTH}]");
     let costs = [Cost::new(0.0, 2 * x), Cost::new(0.0, 3 * x)];
-    bench.differentiable("layer_norm", &shape, costs, &narrow, |k, t| {
-        k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
-    })?;
+    bench.differentiable(
+        "layer_norm",
+        &shape,
+        costs,
+        |k| Ok(vec![k.layer_norm(narrow, weight, bias, 1e-5)?]),
+        |k, _, up| {
+            let mut of_weight = None;
+            let mut of_bias = None;
+            let sums = Some([&mut of_weight, &mut of_bias]);
+            let of_x = k.layer_norm_gradient(narrow, weight, 1e-5, up, sums)?;
+            Ok([Some(of_x), of_weight, of_bias].into_iter().flatten().collect())
+        },
+    )?;
 
     let costs = [Cost::new(0.0, 2 * x), Cost::new(0.0, 2 * x)];
-    bench.differentiable("dropout", &shape, costs, &narrow[..1], |k, t| k.dropout(&t[0], DROPOUT))
+    bench.differentiable(
+        "dropout",
+        &shape,
+        costs,
+        |k| Ok(vec![k.dropout(narrow, DROPOUT)?]),
+        |k, _, up| Ok(vec![k.dropout(up, DROPOUT)?]),
+    )
 }
 
 const DROPOUT: Dropout = Dropout { probability: 0.1, seed: 1, offset: 0 };
 
 fn attention(bench: &Bench) -> Result<()> {
-    let qkv = [values(&[BATCH, TOKENS, 3 * WIDTH])?];
+    let qkv = &values(&[BATCH, TOKENS, 3 * WIDTH])?;
     let shape = format!("[{BATCH}, {TOKENS}, 3 x {WIDTH}], {HEADS} heads");
     let out = ROWS * WIDTH;
 
@@ -120,7 +161,16 @@ fn attention(bench: &Bench) -> Result<()> {
         let costs = [Cost::new(2.0 * product, 4 * out), Cost::new(5.0 * product, 8 * out)];
         let attention = Attention { dropout, ..Attention::new(HEADS, mask) };
 
-        bench.differentiable(name, &shape, costs, &qkv, |k, t| k.attention(&t[0], &attention))?;
+        bench.differentiable(
+            name,
+            &shape,
+            costs,
+            |k| Ok(k.attention_and_sums(qkv, &attention)?.to_vec()),
+            |k, kept, up| {
+                let forward = [&kept[0], &kept[1]];
+                Ok(vec![k.attention_gradient(qkv, forward, &attention, up)?])
+            },
+        )?;
     }
 
     Ok(())
@@ -231,37 +281,40 @@ struct Bench {
 
 impl Bench {
     /// A row for the forward pass and one for the backward pass, which starts from a gradient of
-    /// ones.
+    /// ones. `forward` returns its result and what it keeps for `backward`. Where a composed
+    /// gradient is candle's autograd, that runs the operation again.
     fn differentiable(
         &self,
         name: &str,
         shape: &str,
         [forward_cost, backward_cost]: [Cost; 2],
-        inputs: &[Tensor],
-        f: impl Fn(Kernels, &[Tensor]) -> Result<Tensor>,
+        forward: impl Fn(Kernels) -> Result<Vec<Tensor>>,
+        backward: impl Fn(Kernels, &[Tensor], &Tensor) -> Result<Vec<Tensor>>,
     ) -> Result<()> {
-        let vars = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
-        let arguments: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
         let mut times = Vec::new();
 
         for kernels in [Kernels::Fused, Kernels::Composed] {
             // Once without measuring: the first pass meets cold caches and fresh memory.
-            f(kernels, &arguments)?.backward()?;
-            let mut forward = f64::INFINITY;
-            let mut backward = f64::INFINITY;
+            let kept = forward(kernels)?;
+            let up = kept[0].ones_like()?;
+            backward(kernels, &kept, &up)?;
+            drop(kept);
+
+            let mut forward_ms = f64::INFINITY;
+            let mut backward_ms = f64::INFINITY;
 
             for _ in 0..ROUNDS {
                 let start = Instant::now();
-                let y = f(kernels, &arguments)?;
-                forward = forward.min(elapsed_ms(start));
+                let kept = forward(kernels)?;
+                forward_ms = forward_ms.min(elapsed_ms(start));
 
                 let start = Instant::now();
-                let gradients = y.backward()?;
-                backward = backward.min(elapsed_ms(start));
+                let gradients = backward(kernels, &kept, &up)?;
+                backward_ms = backward_ms.min(elapsed_ms(start));
                 drop(gradients);
             }
 
-            times.push([forward, backward]);
+            times.push([forward_ms, backward_ms]);
         }
 
         for (pass, direction, cost) in
@@ -273,7 +326,7 @@ impl Bench {
         Ok(())
     }
 
-    /// One row, for a kernel outside of autograd.
+    /// One row, for a kernel without a backward pass of its own.
     fn plain(
         &self,
         name: &str,

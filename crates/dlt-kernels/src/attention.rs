@@ -1,6 +1,7 @@
 //! Scaled dot-product attention over all heads.
 
 mod cache;
+mod definition;
 mod head;
 mod sizes;
 
@@ -8,11 +9,10 @@ use crate::choice::Backend;
 use crate::rounding::{rounded, widened};
 use crate::shape::expect_same;
 use crate::{Dropout, Kernels, composed, cuda, host};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use head::{Head, Outer, Sum};
 use rayon::prelude::*;
 use sizes::Group;
-use std::sync::OnceLock;
 
 pub use cache::KeyValues;
 pub(crate) use sizes::Sizes;
@@ -83,31 +83,13 @@ impl Kernels {
     /// divide H, there is not one length of 1 to T for each window, or the dropout probability is
     /// not in [0, 1).
     pub fn attention(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<Tensor> {
-        let heads = Heads::new(qkv, attention)?;
-        match self.backend(&[qkv], &[]) {
-            Backend::Host => {}
-            Backend::Cuda if !qkv.track_op() => {
-                let [out, _] = cuda::attention(&cuda::Launcher, qkv, attention, None)?;
-                return Ok(out);
-            }
-            Backend::Cuda | Backend::Composed => return composed::attention(qkv, attention),
-            Backend::Widened => {
-                let [qkv] = widened([qkv])?;
-                return rounded(&self.attention(&qkv, attention)?);
-            }
-        }
-
-        let op = AttentionOp { heads, sums: OnceLock::new() };
-        if qkv.track_op() {
-            qkv.contiguous()?.apply_op1(op)
-        } else {
-            qkv.contiguous()?.apply_op1_no_bwd(&op)
-        }
+        let [out, _] = self.attention_and_sums(qkv, attention)?;
+        Ok(out)
     }
 
-    /// [`Kernels::attention`] without autograd, with the sums that [`Kernels::attention_gradient`]
-    /// needs. For each row of scores these are the largest score, and one over the sum of the
-    /// exponentials of `score - largest`. The composed operations return zeros instead.
+    /// [`Kernels::attention`] with the sums that [`Kernels::attention_gradient`] needs. For each row
+    /// of scores these are the largest score, and one over the sum of the exponentials of `score -
+    /// largest`. The composed operations return zeros instead.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2G) D); returns (B, T, H D) and (B, H, T, 2), the latter in f32 where
@@ -131,7 +113,7 @@ impl Kernels {
                 // The composed gradient is candle's autograd, which computes the sums again. These
                 // only have the right shape.
                 let sums = Tensor::zeros(sum_dims, qkv.dtype(), qkv.device())?;
-                return Ok([composed::attention(&qkv.detach(), attention)?, sums]);
+                return Ok([definition::attention(qkv, attention)?, sums]);
             }
             Backend::Widened => {
                 let [qkv] = widened([qkv])?;
@@ -147,8 +129,8 @@ impl Kernels {
         })
     }
 
-    /// Gradient of [`Kernels::attention`] with respect to `qkv`, without autograd. `out` and `sums`
-    /// are what [`Kernels::attention_and_sums`] returned for the same arguments.
+    /// Gradient of [`Kernels::attention`] with respect to `qkv`. `out` and `sums` are what
+    /// [`Kernels::attention_and_sums`] returned for the same arguments.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2G) D), `out` and `gradient` (B, T, H D), `sums` (B, H, T, 2); returns the
@@ -183,7 +165,7 @@ impl Kernels {
                 return cuda::attention_gradient(machine, qkv, sums, attention, gradient, None);
             }
             Backend::Composed => {
-                let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, attention);
+                let attend = |[qkv]: [&Tensor; 1]| definition::attention(qkv, attention);
                 let [of_qkv] = composed::gradients([qkv], gradient, attend)?;
                 return Ok(of_qkv);
             }
@@ -206,15 +188,15 @@ impl Kernels {
 }
 
 /// All heads of all sequences.
-struct Heads {
+struct Heads<'a> {
     sizes: Sizes,
     mask: Mask,
-    lengths: Option<Vec<usize>>,
+    lengths: Option<&'a [usize]>,
     dropout: Option<Dropout>,
 }
 
-impl Heads {
-    fn new(qkv: &Tensor, attention: &Attention<'_>) -> Result<Self> {
+impl<'a> Heads<'a> {
+    fn new(qkv: &Tensor, attention: &Attention<'a>) -> Result<Self> {
         let &Attention { heads, key_heads, mask, lengths, dropout } = attention;
         let sizes = Sizes::new("attention", qkv, heads, key_heads)?;
         attention.check_lengths(sizes)?;
@@ -223,16 +205,16 @@ impl Heads {
             dropout.check()?;
         }
 
-        Ok(Heads { sizes, mask, lengths: lengths.map(<[usize]>::to_vec), dropout })
+        Ok(Heads { sizes, mask, lengths, dropout })
     }
 
-    fn head<'a>(&self, qkv: &'a [f32], index: usize) -> Head<'a> {
+    fn head<'q>(&self, qkv: &'q [f32], index: usize) -> Head<'q> {
         let Sizes { tokens, heads, key_heads, head_width, .. } = self.sizes;
         let batch = index / heads;
         let head = index % heads;
         // Columns of a row of `qkv`: H heads of queries, then G of keys, then G of values.
         let shared = heads + head / self.sizes.group();
-        let keys = self.lengths.as_ref().map_or(tokens, |lengths| lengths[batch]);
+        let keys = self.lengths.map_or(tokens, |lengths| lengths[batch]);
         let view = |column, rows| self.sizes.view(qkv, self.sizes.columns(), [batch, column], rows);
 
         // Each head has its own part of the stream, T x T numbers.
@@ -289,33 +271,5 @@ impl Heads {
         });
 
         into
-    }
-}
-
-struct AttentionOp {
-    heads: Heads,
-    /// For each head and row, what the backward pass computes the softmax from.
-    sums: OnceLock<Vec<Sum>>,
-}
-
-impl CustomOp1 for AttentionOp {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (out, sums) = self.heads.forward(host::slice(storage, layout)?);
-        self.sums.set(sums).ok();
-        Ok((CpuStorage::F32(out), Shape::from(self.heads.sizes.dims())))
-    }
-
-    fn bwd(&self, qkv: &Tensor, out: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let Some(sums) = self.sums.get() else {
-            bail!("attention: expected saved sums in the backward pass, got none")
-        };
-
-        host::read([qkv, out, gradient], |[data, out, gradient]| {
-            host::tensor(self.heads.backward(data, out, sums, gradient), qkv.shape()).map(Some)
-        })
     }
 }

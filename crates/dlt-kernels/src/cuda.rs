@@ -24,8 +24,6 @@ pub use elementwise::{
 pub use embedding::embedding_gradient;
 pub use launch::{KernelFile, Launch, Number};
 pub use launcher::Launcher;
-#[cfg(feature = "cuda")]
-pub(crate) use launcher::forward;
 pub use linear::{linear, linear_input_gradient, linear_then_gelu, linear_weight_gradient};
 pub use loss::{cross_entropy, cross_entropy_sum};
 pub use norm::{layer_norm, layer_norm_gradients, rms_norm, rms_norm_gradients};
@@ -92,7 +90,7 @@ fn run(machine: &dyn Machine, launch: &Launch, memory: &[Memory<'_>]) -> Result<
     machine.run(launch, memory)
 }
 
-/// The tensors outside autograd, contiguous.
+/// The tensors without what candle records of them, contiguous.
 fn plain<const N: usize>(tensors: [&Tensor; N]) -> Result<[Tensor; N]> {
     let mut plain = tensors.map(Tensor::detach);
     for tensor in &mut plain {

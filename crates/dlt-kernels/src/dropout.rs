@@ -2,15 +2,11 @@
 //! never stored.
 
 use crate::choice::Backend;
-#[cfg(feature = "cuda")]
-use crate::cuda;
 use crate::lanes::vectorised;
 use crate::rounding::{rounded, widened};
 use crate::shape::rows_and_width;
-use crate::{Kernels, composed, host, rows};
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
-#[cfg(feature = "cuda")]
-use candle_core::{CudaStorage, backend::BackendStorage};
+use crate::{Kernels, cuda, host, rows};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// One use of the dropout stream: element `i` of a tensor uses number `offset + i`.
@@ -38,15 +34,6 @@ impl Dropout {
         let keys = self.keys();
         let counter = self.offset.wrapping_add(index);
         hash(counter as u32, high_key(counter, keys), keys.1) >= self.threshold()
-    }
-
-    /// The factor of each element: zero, or `1 / (1 - probability)`.
-    pub(crate) fn factors(self, shape: &Shape, device: &Device) -> Result<Tensor> {
-        let scale = self.scale();
-        let factors: Vec<f32> = (0..shape.elem_count() as u64)
-            .map(|i| if self.keeps(i) { scale } else { 0.0 })
-            .collect();
-        Tensor::from_vec(factors, shape, device)
     }
 
     /// Multiplies `x` by the factors of the elements from `first` on.
@@ -101,7 +88,8 @@ impl Dropout {
 
 impl Kernels {
     /// Sets each element to zero with the probability of `dropout`, and divides all others by
-    /// `1 - probability`.
+    /// `1 - probability`. The gradient with respect to `x` is the same operation on the gradient of
+    /// the result.
     ///
     /// # Shapes
     /// `x` any non-empty shape but a scalar; returns the same.
@@ -113,54 +101,40 @@ impl Kernels {
         dropout.check()?;
 
         match self.backend(&[x], &[]) {
-            Backend::Composed => composed::dropout(x, dropout),
+            Backend::Host => {
+                host::read([x], |[data]| host::tensor(masked(data, dropout), x.shape()))
+            }
+            Backend::Cuda => cuda::dropout(&cuda::Launcher, x, dropout),
+            Backend::Composed => definition(x, dropout),
             Backend::Widened => {
                 let [x] = widened([x])?;
                 rounded(&self.dropout(&x, dropout)?)
             }
-            _ if x.track_op() => x.contiguous()?.apply_op1(DropoutOp { dropout }),
-            _ => x.contiguous()?.apply_op1_no_bwd(&DropoutOp { dropout }),
         }
     }
 }
 
-struct DropoutOp {
-    dropout: Dropout,
+/// [`Kernels::dropout`] in candle's own operations.
+pub(crate) fn definition(x: &Tensor, dropout: Dropout) -> Result<Tensor> {
+    // The factor of each element: zero, or one over the probability of staying.
+    let scale = dropout.scale();
+    let factors: Vec<f32> =
+        (0..x.elem_count() as u64).map(|i| if dropout.keeps(i) { scale } else { 0.0 }).collect();
+    let factors = Tensor::from_vec(factors, x.shape(), x.device())?.to_dtype(x.dtype())?;
+
+    x.contiguous()? * factors
 }
 
-impl CustomOp1 for DropoutOp {
-    fn name(&self) -> &'static str {
-        "dropout"
-    }
+fn masked(x: &[f32], dropout: Dropout) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    let piece = rows::per_task(1);
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(self.masked(host::slice(storage, layout)?)), layout.shape().clone()))
-    }
+    y.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(i, (y, x))| {
+        y.copy_from_slice(x);
+        dropout.apply((i * piece) as u64, y);
+    });
 
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let launch = cuda::dropout(x.dtype(), layout.shape().elem_count(), self.dropout)?;
-        cuda::forward(&launch, &[(x, layout)], layout.shape().clone())
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        // The gradient has the same factors, which the stream gives again.
-        Kernels::Fused.dropout(&gradient.detach(), self.dropout).map(Some)
-    }
-}
-
-impl DropoutOp {
-    fn masked(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len()];
-        let piece = rows::per_task(1);
-
-        y.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(i, (y, x))| {
-            y.copy_from_slice(x);
-            self.dropout.apply((i * piece) as u64, y);
-        });
-
-        y
-    }
+    y
 }
 
 /// Mixes the high half of the counter into the first key. The result changes only once in 2³²

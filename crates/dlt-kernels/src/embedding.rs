@@ -11,9 +11,7 @@ impl Kernels {
     /// Row `id` of the table for each id.
     ///
     /// Both variants of [`Kernels`] use candle's `index_select`, which copies at the speed of
-    /// memory. The cost is the gradient of the whole table that autograd makes, and a kernel of our
-    /// own would only add another one. Outside autograd, [`Kernels::embedding_gradient`] makes
-    /// none.
+    /// memory.
     ///
     /// # Shapes
     /// `table` (V, C), `ids` u32 of any non-empty shape; returns (ids..., C).
@@ -22,7 +20,7 @@ impl Kernels {
     /// When a tensor is empty, ids are not u32, or an id is not below V.
     pub fn embedding(self, table: &Tensor, ids: &Tensor) -> Result<Tensor> {
         check(table, ids)?;
-        composed::embedding(table, ids)
+        definition(table, ids)
     }
 
     /// Adds the gradient of [`Kernels::embedding`] with respect to its table to `table_into`, in
@@ -77,7 +75,7 @@ impl Kernels {
         })
     }
 
-    /// The first T rows of a table added to each window, without autograd.
+    /// The first T rows of a table added to each window.
     ///
     /// # Shapes
     /// `x` (B, T, C), `table` (P, C) with P >= T; returns (B, T, C).
@@ -89,8 +87,8 @@ impl Kernels {
         match self.backend(&[x], &[table]) {
             Backend::Host => {}
             Backend::Cuda | Backend::Composed => {
-                let rows = table.detach().narrow(0, 0, tokens)?.to_dtype(x.dtype())?;
-                return x.detach().broadcast_add(&rows);
+                let rows = table.narrow(0, 0, tokens)?.to_dtype(x.dtype())?;
+                return x.broadcast_add(&rows);
             }
             Backend::Widened => {
                 let [x] = widened([x])?;
@@ -139,6 +137,13 @@ impl Kernels {
 
         optimizer::add_in_place(&part, &sum)
     }
+}
+
+/// [`Kernels::embedding`] in candle's own operations.
+fn definition(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    let mut dims = ids.dims().to_vec();
+    dims.push(table.dim(1)?);
+    table.contiguous()?.index_select(&ids.flatten_all()?.contiguous()?, 0)?.reshape(dims)
 }
 
 /// T of windows (B, T, C) to which rows of a table (P, C) are added.

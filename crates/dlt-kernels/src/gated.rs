@@ -5,9 +5,7 @@ use crate::lanes::{exp, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::rows_and_width;
 use crate::{Kernels, composed, cuda, host, rows};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-#[cfg(feature = "cuda")]
-use candle_core::{CudaStorage, backend::BackendStorage};
+use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 
 impl Kernels {
@@ -20,20 +18,31 @@ impl Kernels {
     /// # Errors
     /// When `x` is empty or a scalar, or its last dimension is odd.
     pub fn swiglu(self, x: &Tensor) -> Result<Tensor> {
-        half_width("swiglu", x)?;
+        let half = half_width("swiglu", x)?;
 
         match self.backend(&[x], &[]) {
-            Backend::Composed => composed::swiglu(x),
+            Backend::Host => {}
+            Backend::Cuda => return cuda::swiglu(&cuda::Launcher, x, half),
+            Backend::Composed => return definition(x),
             Backend::Widened => {
                 let [x] = widened([x])?;
-                rounded(&self.swiglu(&x)?)
+                return rounded(&self.swiglu(&x)?);
             }
-            _ if x.track_op() => x.contiguous()?.apply_op1(SwigluOp),
-            _ => x.contiguous()?.apply_op1_no_bwd(&SwigluOp),
         }
+
+        host::read([x], |[data]| {
+            let piece = rows::per_task(2 * half) * half;
+            let mut y = vec![0.0; data.len() / 2];
+
+            y.par_chunks_mut(piece)
+                .zip(data.par_chunks(2 * piece))
+                .for_each(|(y, x)| forward(x, half, y));
+
+            host::tensor(y, halved(x.dims(), half))
+        })
     }
 
-    /// Gradient of [`Kernels::swiglu`] with respect to `x`, without autograd.
+    /// Gradient of [`Kernels::swiglu`] with respect to `x`.
     ///
     /// # Shapes
     /// `x` (..., 2F), `gradient` (..., F); returns (..., 2F).
@@ -55,7 +64,7 @@ impl Kernels {
             Backend::Host => {}
             Backend::Cuda => return cuda::swiglu_gradient(&cuda::Launcher, x, half, gradient),
             Backend::Composed => {
-                let [of_x] = composed::gradients([x], gradient, |[x]| composed::swiglu(x))?;
+                let [of_x] = composed::gradients([x], gradient, |[x]| definition(x))?;
                 return Ok(of_x);
             }
             Backend::Widened => {
@@ -86,7 +95,8 @@ fn half_width(op: &str, x: &Tensor) -> Result<usize> {
     Ok(width / 2)
 }
 
-fn halved(dims: &[usize], half: usize) -> Vec<usize> {
+/// The shape of the result.
+pub(crate) fn halved(dims: &[usize], half: usize) -> Vec<usize> {
     let mut dims = dims.to_vec();
     if let Some(last) = dims.last_mut() {
         *last = half;
@@ -94,33 +104,12 @@ fn halved(dims: &[usize], half: usize) -> Vec<usize> {
     dims
 }
 
-struct SwigluOp;
-
-impl CustomOp1 for SwigluOp {
-    fn name(&self) -> &'static str {
-        "swiglu"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = host::slice(storage, layout)?;
-        let half = layout.dims().last().map_or(1, |width| width / 2);
-        let piece = rows::per_task(2 * half) * half;
-        let mut y = vec![0.0; x.len() / 2];
-
-        y.par_chunks_mut(piece).zip(x.par_chunks(2 * piece)).for_each(|(y, x)| forward(x, half, y));
-        Ok((CpuStorage::F32(y), Shape::from(halved(layout.dims(), half))))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let half = layout.dims().last().map_or(1, |width| width / 2);
-        let shape = Shape::from(halved(layout.dims(), half));
-        cuda::forward(&cuda::swiglu(x.dtype(), shape.elem_count(), half)?, &[(x, layout)], shape)
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        Kernels::Fused.swiglu_gradient(x, gradient).map(Some)
-    }
+/// [`Kernels::swiglu`] in candle's own operations.
+fn definition(x: &Tensor) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let half = x.dim(D::Minus1)? / 2;
+    let gate = x.narrow(D::Minus1, 0, half)?.silu()?;
+    gate * x.narrow(D::Minus1, half, half)?
 }
 
 fn forward(x: &[f32], half: usize, y: &mut [f32]) {

@@ -5,9 +5,7 @@ use crate::lanes::{exp, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-#[cfg(feature = "cuda")]
-use candle_core::{CudaStorage, backend::BackendStorage};
+use candle_core::{Result, Tensor};
 
 /// The form of GELU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,17 +28,19 @@ impl Kernels {
         rows_and_width("gelu", x)?;
 
         match self.backend(&[x], &[]) {
-            Backend::Composed => composed::gelu(x, kind),
+            Backend::Host => host::read([x], |[data]| {
+                host::tensor(rows::map(data, |x, y| kind.forward(x, y)), x.shape())
+            }),
+            Backend::Cuda => cuda::gelu(&cuda::Launcher, x, kind),
+            Backend::Composed => definition(x, kind),
             Backend::Widened => {
                 let [x] = widened([x])?;
                 rounded(&self.gelu(&x, kind)?)
             }
-            _ if x.track_op() => x.contiguous()?.apply_op1(GeluOp { kind }),
-            _ => x.contiguous()?.apply_op1_no_bwd(&GeluOp { kind }),
         }
     }
 
-    /// Gradient of [`Kernels::gelu`] with respect to `x`, without autograd.
+    /// Gradient of [`Kernels::gelu`] with respect to `x`.
     ///
     /// # Shapes
     /// Both the same; so is the result.
@@ -59,7 +59,7 @@ impl Kernels {
             }),
             Backend::Cuda => cuda::gelu_gradient(&cuda::Launcher, x, kind, gradient),
             Backend::Composed => {
-                let [of_x] = composed::gradients([x], gradient, |[x]| composed::gelu(x, kind))?;
+                let [of_x] = composed::gradients([x], gradient, |[x]| definition(x, kind))?;
                 Ok(of_x)
             }
             Backend::Widened => {
@@ -70,29 +70,18 @@ impl Kernels {
     }
 }
 
-struct GeluOp {
-    kind: Gelu,
-}
+/// [`Kernels::gelu`] in candle's own operations.
+pub(crate) fn definition(x: &Tensor, kind: Gelu) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let gate = match kind {
+        Gelu::Tanh => {
+            let inner = ((x.sqr()? * &x)?.affine(0.044715, 0.0)? + &x)?;
+            inner.affine((2.0 / std::f64::consts::PI).sqrt(), 0.0)?.tanh()?
+        }
+        Gelu::Erf => x.affine(std::f64::consts::FRAC_1_SQRT_2, 0.0)?.erf()?,
+    };
 
-impl CustomOp1 for GeluOp {
-    fn name(&self) -> &'static str {
-        "gelu"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = rows::map(host::slice(storage, layout)?, |x, y| self.kind.forward(x, y));
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let launch = cuda::gelu(x.dtype(), layout.shape().elem_count(), self.kind)?;
-        cuda::forward(&launch, &[(x, layout)], layout.shape().clone())
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        Kernels::Fused.gelu_gradient(x, self.kind, gradient).map(Some)
-    }
+    x * gate.affine(0.5, 0.5)?
 }
 
 impl Gelu {

@@ -1,10 +1,14 @@
 //! Differentiable CPU and CUDA kernels for candle, each with a composed reference.
 //!
-//! Every operation is a method of [`Kernels`]. [`Kernels::Composed`] builds it from candle's own
-//! operations. That is the definition, and it runs on every device and dtype. [`Kernels::Fused`]
-//! computes the same on f32 tensors in main memory with a hand-written forward and backward, and on
-//! f32 and bf16 tensors of a CUDA device (feature `cuda`) where the operation has a kernel there;
-//! anywhere else it silently uses the composed operations.
+//! Every operation is a method of [`Kernels`], and so is its gradient. [`Kernels::Composed`] builds
+//! it from candle's own operations. That is the definition, and it runs on every device and dtype.
+//! [`Kernels::Fused`] computes the same on f32 tensors in main memory with hand-written loops, and
+//! on f32 and bf16 tensors of a CUDA device (feature `cuda`) where the operation has a kernel
+//! there; anywhere else it silently uses the composed operations.
+//!
+//! What a loop or a kernel returns has no graph of candle's, so candle's autograd ends there.
+//! Gradients are computed by the methods that name them. They return gradients of activations, and
+//! add those of weights to sums.
 //!
 //! Activations may be bf16 over f32 weights. Where no kernel accepts bf16, they are widened to f32
 //! for the operation, and its results are rounded to bf16. On the CPU that saves memory between

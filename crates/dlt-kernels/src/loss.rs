@@ -7,8 +7,11 @@ use crate::matrix::product_workspace;
 use crate::rounding::{rounded, widened};
 use crate::shape::{checked_ids, expect_same, expect_vector, matrix};
 use crate::{Kernels, composed, cuda, host};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, Var, bail};
 use head::{Head, Sums};
+
+/// Rows of logits that exist at a time in candle's own operations.
+const CHUNK_ROWS: usize = 256;
 
 /// An output projection, with logits `hidden · tableᵀ + bias`.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +47,9 @@ pub struct HeadGradients {
 }
 
 impl Kernels {
-    /// Loss and gradients of `scale · Σ -log softmax(hidden · tableᵀ + bias)[target]`, without
-    /// autograd. It works in chunks of rows, so that the N x V logits never exist at once.
-    /// Gradients of table and bias are added to `sums`.
+    /// Loss and gradients of `scale · Σ -log softmax(hidden · tableᵀ + bias)[target]`. It works in
+    /// chunks of rows, so that the N x V logits never exist at once. Gradients of table and bias are
+    /// added to `sums`.
     ///
     /// # Shapes
     /// `hidden` (N, C), `projection` (V, C) and (V), `targets` u32 (N), `sums` as the projection.
@@ -77,7 +80,7 @@ impl Kernels {
                 );
             }
             Backend::Composed => {
-                return composed::cross_entropy(hidden, projection, targets, scale, sums);
+                return definition(hidden, projection, targets, scale, sums);
             }
             Backend::Widened => {
                 let [hidden] = widened([hidden])?;
@@ -133,7 +136,7 @@ impl Kernels {
             Backend::Cuda => {
                 return cuda::cross_entropy_sum(&cuda::Launcher, hidden, projection, targets, None);
             }
-            Backend::Composed => return composed::cross_entropy_sum(hidden, projection, targets),
+            Backend::Composed => return sum_definition(hidden, projection, targets),
             Backend::Widened => {
                 let [hidden] = widened([hidden])?;
                 return self.cross_entropy_sum(&hidden, projection, targets);
@@ -202,4 +205,87 @@ fn check_sums(
         (None, Some(_)) => bail!("{op}: expected no sum for a missing bias, got one"),
         (_, None) => Ok(()),
     }
+}
+
+/// [`Kernels::cross_entropy`] in candle's own operations.
+fn definition(
+    hidden: &Tensor,
+    projection: Projection<'_>,
+    targets: &Tensor,
+    scale: f64,
+    sums: HeadSums<'_>,
+) -> Result<HeadGradients> {
+    let sum = |into: Option<&Tensor>, of: &Tensor| {
+        into.map_or_else(|| of.zeros_like(), |into| Ok(into.clone()))
+    };
+    let table_sum = sum(sums.table, projection.table)?;
+    let bias_sum = projection.bias.map(|bias| sum(sums.bias, bias)).transpose()?;
+    let variable = |tensor: &Tensor| Var::from_tensor(&tensor.detach().contiguous()?);
+
+    let mut loss_sum = 0.0;
+    let mut of_hidden = Vec::new();
+
+    for start in (0..hidden.dim(0)?).step_by(CHUNK_ROWS) {
+        let length = CHUNK_ROWS.min(hidden.dim(0)? - start);
+        // Leaves of this chunk alone, so that its graph is dropped with it.
+        let hidden = variable(&hidden.narrow(0, start, length)?)?;
+        let table = variable(projection.table)?;
+        let bias = projection.bias.map(variable).transpose()?;
+        let leaves = Projection { table: &table, bias: bias.as_deref() };
+        let loss = chunk_loss(&hidden, leaves, &targets.narrow(0, start, length)?)?;
+
+        loss_sum += loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let mut gradients = (loss * scale)?.backward()?;
+        let mut take = |leaf: &Tensor| match gradients.remove(leaf) {
+            Some(gradient) => Ok(gradient.detach()),
+            None => bail!("cross_entropy: expected a gradient of each argument, got none"),
+        };
+
+        of_hidden.push(take(&hidden)?);
+        composed::add_in_place(&table_sum, &take(&table)?)?;
+
+        if let (Some(bias_sum), Some(bias)) = (&bias_sum, &bias) {
+            composed::add_in_place(bias_sum, &take(bias)?)?;
+        }
+    }
+
+    Ok(HeadGradients {
+        loss_sum,
+        hidden: Tensor::cat(&of_hidden, 0)?,
+        table: table_sum,
+        bias: bias_sum,
+    })
+}
+
+/// [`Kernels::cross_entropy_sum`] in candle's own operations.
+fn sum_definition(hidden: &Tensor, projection: Projection<'_>, targets: &Tensor) -> Result<f64> {
+    let (rows, _) = hidden.dims2()?;
+    let table = projection.table.detach();
+    let bias = projection.bias.map(Tensor::detach);
+    let mut loss_sum = 0.0;
+
+    for start in (0..rows).step_by(CHUNK_ROWS) {
+        let length = CHUNK_ROWS.min(rows - start);
+        let hidden = hidden.detach().narrow(0, start, length)?;
+        let projection = Projection { table: &table, bias: bias.as_ref() };
+        let loss = chunk_loss(&hidden, projection, &targets.narrow(0, start, length)?)?;
+
+        loss_sum += loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    }
+
+    Ok(loss_sum)
+}
+
+fn chunk_loss(hidden: &Tensor, projection: Projection<'_>, targets: &Tensor) -> Result<Tensor> {
+    let mut logits = hidden.contiguous()?.matmul(&projection.table.t()?)?;
+    if let Some(bias) = projection.bias {
+        logits = logits.broadcast_add(bias)?;
+    }
+
+    // Detached: the loss does not depend on the shift, so no gradient goes through it.
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
+    let log_sum = shifted.exp()?.sum_keepdim(1)?.log()?;
+    let targets = targets.contiguous()?.unsqueeze(1)?;
+
+    (log_sum - shifted.gather(&targets, 1)?)?.sum_all()
 }

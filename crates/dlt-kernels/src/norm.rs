@@ -5,9 +5,7 @@ use crate::lanes::{dot_of, sum_of, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
-#[cfg(feature = "cuda")]
-use candle_core::{CudaStorage, backend::BackendStorage};
+use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 impl Kernels {
@@ -31,30 +29,29 @@ impl Kernels {
         expect_vector("layer_norm", "bias", bias, width)?;
 
         match self.backend(&[x], &[weight, bias]) {
-            Backend::Host | Backend::Cuda => {}
-            Backend::Composed => return composed::layer_norm(x, weight, bias, epsilon),
+            Backend::Host => {}
+            Backend::Cuda => return cuda::layer_norm(&cuda::Launcher, x, weight, bias, epsilon),
+            Backend::Composed => return definition(x, weight, bias, epsilon),
             Backend::Widened => {
                 let [x] = widened([x])?;
                 return rounded(&self.layer_norm(&x, weight, bias, epsilon)?);
             }
         }
 
-        let tracked = [x, weight, bias].map(Tensor::track_op);
-        let op = LayerNormOp { epsilon, tracked };
-        let x = x.contiguous()?;
-        let weight = weight.contiguous()?;
-        let bias = bias.contiguous()?;
+        host::read([x, weight, bias], |[data, weight, bias]| {
+            let mut y = vec![0.0; data.len()];
+            let piece = rows::per_task(width) * width;
 
-        if tracked.contains(&true) {
-            x.apply_op3(&weight, &bias, op)
-        } else {
-            x.apply_op3_no_bwd(&weight, &bias, &op)
-        }
+            y.par_chunks_mut(piece)
+                .zip(data.par_chunks(piece))
+                .for_each(|(y, x)| forward(x, weight, bias, epsilon as f32, y));
+
+            host::tensor(y, x.shape())
+        })
     }
 
-    /// Gradient of [`Kernels::layer_norm`] with respect to `x`, without autograd. The gradients of
-    /// weight and bias are added to `parameters`, in place; where one is `None`, it becomes the
-    /// gradient.
+    /// Gradient of [`Kernels::layer_norm`] with respect to `x`. The gradients of weight and bias are
+    /// added to `parameters`, in place; where one is `None`, it becomes the gradient.
     ///
     /// # Shapes
     /// `x`, `gradient` (..., C), `weight` and `parameters` (C); returns (..., C).
@@ -83,70 +80,12 @@ impl Kernels {
     }
 }
 
-struct LayerNormOp {
-    epsilon: f64,
-    /// Whether x, weight, bias are tracked.
-    tracked: [bool; 3],
-}
-
-impl CustomOp3 for LayerNormOp {
-    fn name(&self) -> &'static str {
-        "layer_norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let x = host::slice(x, x_layout)?;
-        let weight = host::slice(weight, weight_layout)?;
-        let bias = host::slice(bias, bias_layout)?;
-        let mut y = vec![0.0; x.len()];
-        let piece = rows::per_task(weight.len()) * weight.len();
-
-        y.par_chunks_mut(piece)
-            .zip(x.par_chunks(piece))
-            .for_each(|(y, x)| forward(x, weight, bias, self.epsilon as f32, y));
-
-        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-        bias: &CudaStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let shape = x_layout.shape();
-        let width = weight_layout.shape().elem_count();
-        let launch = cuda::layer_norm(x.dtype(), shape.elem_count() / width, width, self.epsilon)?;
-        let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
-        cuda::forward(&launch, &inputs, shape.clone())
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight, of_bias] =
-            gradients(Kernels::Fused, x, weight, self.epsilon, gradient)?;
-        let [wants_x, wants_weight, wants_bias] = self.tracked;
-        let wanted = |wanted: bool, gradient: Tensor| wanted.then_some(gradient);
-        Ok((wanted(wants_x, of_x), wanted(wants_weight, of_weight), wanted(wants_bias, of_bias)))
-    }
+/// [`Kernels::layer_norm`] in candle's own operations.
+fn definition(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?;
+    centred.broadcast_div(&deviation)?.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
 /// Gradients of x, weight and bias.
@@ -164,7 +103,7 @@ fn gradients(
             // The bias is only added, so no gradient depends on its value.
             let bias = weight.zeros_like()?;
             composed::gradients([x, weight, &bias], gradient, |[x, weight, bias]| {
-                composed::layer_norm(x, weight, bias, epsilon)
+                definition(x, weight, bias, epsilon)
             })
         }
         Backend::Widened => {

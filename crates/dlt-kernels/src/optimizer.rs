@@ -1,12 +1,11 @@
-//! Work between two steps: norms, accumulation, AdamW. Everything here is outside autograd, and
-//! what is written is written in place.
+//! Work between two steps: norms, accumulation, AdamW. What is written is written in place.
 
 use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::widened;
 use crate::shape::expect_same;
 use crate::{Kernels, composed, cuda, host, rows};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// Elements of one task, and of one partial sum.
@@ -65,7 +64,7 @@ impl Kernels {
             Backend::Cuda => {
                 return cuda::adamw(&cuda::Launcher, parameter, first, second, gradient, step);
             }
-            Backend::Composed => return composed::adamw(parameter, first, second, gradient, step),
+            Backend::Composed => return definition(parameter, first, second, gradient, step),
             Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return self.adamw(parameter, first, second, &gradient, step);
@@ -94,6 +93,32 @@ impl Kernels {
     }
 }
 
+/// [`Kernels::adamw`] in candle's own operations.
+fn definition(
+    parameter: &Tensor,
+    first: &Tensor,
+    second: &Tensor,
+    gradient: &Tensor,
+    step: &AdamwStep,
+) -> Result<()> {
+    let gradient = gradient.detach().affine(step.gradient_scale, 0.0)?;
+    let count = step.step as f64;
+    let new_first =
+        (first.detach().affine(step.beta1, 0.0)? + gradient.affine(1.0 - step.beta1, 0.0)?)?;
+    let new_second = (second.detach().affine(step.beta2, 0.0)?
+        + gradient.sqr()?.affine(1.0 - step.beta2, 0.0)?)?;
+
+    // The moments start from zero and are too small at first; both corrections undo that.
+    let correction = (1.0 - step.beta2.powf(count)).sqrt();
+    let denominator = (new_second.sqrt()?.affine(1.0 / correction, 0.0)? + step.epsilon)?;
+    let rate = step.learning_rate / (1.0 - step.beta1.powf(count));
+    let decayed = parameter.detach().affine(1.0 - step.learning_rate * step.weight_decay, 0.0)?;
+
+    composed::overwrite(first, &new_first)?;
+    composed::overwrite(second, &new_second)?;
+    composed::overwrite(parameter, &(decayed - (new_first / denominator)?.affine(rate, 0.0)?)?)
+}
+
 /// Sum of the squares of all elements, accumulated in f64 in a fixed order.
 ///
 /// # Errors
@@ -105,7 +130,7 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
             return cuda::squared_norms(&cuda::Launcher, &[tensor]);
         }
         Backend::Cuda | Backend::Composed | Backend::Widened => {
-            return composed::squared_norm(tensor);
+            return squared_norm_definition(tensor);
         }
     }
 
@@ -113,6 +138,14 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
         let partial: Vec<f64> = data.par_chunks(PIECE).map(squares).collect();
         Ok(partial.iter().sum())
     })
+}
+
+/// [`squared_norm`] in candle's own operations.
+fn squared_norm_definition(tensor: &Tensor) -> Result<f64> {
+    if tensor.elem_count() == 0 {
+        return Ok(0.0);
+    }
+    tensor.detach().to_dtype(DType::F64)?.flatten_all()?.sqr()?.sum_all()?.to_scalar()
 }
 
 /// The sum of [`squared_norm`] over all tensors, in their order. It waits for a GPU only once.

@@ -5,9 +5,7 @@ use crate::lanes::{dot_of, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-#[cfg(feature = "cuda")]
-use candle_core::{CudaStorage, backend::BackendStorage};
+use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 impl Kernels {
@@ -23,28 +21,29 @@ impl Kernels {
         expect_vector("rms_norm", "weight", weight, width)?;
 
         match self.backend(&[x], &[weight]) {
-            Backend::Host | Backend::Cuda => {}
-            Backend::Composed => return composed::rms_norm(x, weight, epsilon),
+            Backend::Host => {}
+            Backend::Cuda => return cuda::rms_norm(&cuda::Launcher, x, weight, epsilon),
+            Backend::Composed => return definition(x, weight, epsilon),
             Backend::Widened => {
                 let [x] = widened([x])?;
                 return rounded(&self.rms_norm(&x, weight, epsilon)?);
             }
         }
 
-        let tracked = [x, weight].map(Tensor::track_op);
-        let op = RmsNormOp { epsilon, tracked };
-        let x = x.contiguous()?;
-        let weight = weight.contiguous()?;
+        host::read([x, weight], |[data, weight]| {
+            let mut y = vec![0.0; data.len()];
+            let piece = rows::per_task(width) * width;
 
-        if tracked.contains(&true) {
-            x.apply_op2(&weight, op)
-        } else {
-            x.apply_op2_no_bwd(&weight, &op)
-        }
+            y.par_chunks_mut(piece)
+                .zip(data.par_chunks(piece))
+                .for_each(|(y, x)| forward(x, weight, epsilon as f32, y));
+
+            host::tensor(y, x.shape())
+        })
     }
 
-    /// Gradient of [`Kernels::rms_norm`] with respect to `x`, without autograd. The gradient of the
-    /// weight is added to `parameter`, in place; where that is `None`, it becomes the gradient.
+    /// Gradient of [`Kernels::rms_norm`] with respect to `x`. The gradient of the weight is added to
+    /// `parameter`, in place; where that is `None`, it becomes the gradient.
     ///
     /// # Shapes
     /// `x`, `gradient` (..., C), `weight` and `parameter` (C); returns (..., C).
@@ -72,61 +71,11 @@ impl Kernels {
     }
 }
 
-struct RmsNormOp {
-    epsilon: f64,
-    /// Whether x and weight are tracked.
-    tracked: [bool; 2],
-}
-
-impl CustomOp2 for RmsNormOp {
-    fn name(&self) -> &'static str {
-        "rms_norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let x = host::slice(x, x_layout)?;
-        let weight = host::slice(weight, weight_layout)?;
-        let mut y = vec![0.0; x.len()];
-        let piece = rows::per_task(weight.len()) * weight.len();
-
-        y.par_chunks_mut(piece)
-            .zip(x.par_chunks(piece))
-            .for_each(|(y, x)| forward(x, weight, self.epsilon as f32, y));
-
-        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let shape = x_layout.shape();
-        let width = weight_layout.shape().elem_count();
-        let launch = cuda::rms_norm(x.dtype(), shape.elem_count() / width, width, self.epsilon)?;
-        cuda::forward(&launch, &[(x, x_layout), (weight, weight_layout)], shape.clone())
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight] = gradients(Kernels::Fused, x, weight, self.epsilon, gradient)?;
-        let [wants_x, wants_weight] = self.tracked;
-        Ok((wants_x.then_some(of_x), wants_weight.then_some(of_weight)))
-    }
+/// [`Kernels::rms_norm`] in candle's own operations.
+fn definition(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let size = (x.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?;
+    x.broadcast_div(&size)?.broadcast_mul(weight)
 }
 
 /// Gradients of x and weight.
@@ -140,9 +89,9 @@ fn gradients(
     match kernels.backend(&[x, gradient], &[weight]) {
         Backend::Host => host_gradients(x, weight, epsilon, gradient),
         Backend::Cuda => cuda::rms_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
-        Backend::Composed => composed::gradients([x, weight], gradient, |[x, weight]| {
-            composed::rms_norm(x, weight, epsilon)
-        }),
+        Backend::Composed => {
+            composed::gradients([x, weight], gradient, |[x, weight]| definition(x, weight, epsilon))
+        }
         Backend::Widened => {
             let [x, gradient] = widened([x, gradient])?;
             let [of_x, of_weight] = gradients(kernels, &x, weight, epsilon, &gradient)?;

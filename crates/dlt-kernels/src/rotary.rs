@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::{rounded, widened};
-use crate::{Kernels, composed, cuda, host, rows};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use crate::{Kernels, cuda, host, rows};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 pub use stretch::Stretch;
 
@@ -139,22 +139,11 @@ impl Kernels {
         rotary: &Rotary,
         first: &[usize],
     ) -> Result<Tensor> {
-        let turns = Turns::new("rotate", qkv, heads, rotary, first)?;
-
-        match self.backend(&[qkv], &[]) {
-            Backend::Host if qkv.track_op() => qkv.contiguous()?.apply_op1(RotateOp { turns }),
-            Backend::Host => qkv.contiguous()?.apply_op1_no_bwd(&RotateOp { turns }),
-            Backend::Cuda if !qkv.track_op() => cuda::turn(&cuda::Launcher, qkv, &turns),
-            Backend::Cuda | Backend::Composed => composed::rotate(qkv, &turns),
-            Backend::Widened => {
-                let [qkv] = widened([qkv])?;
-                rounded(&self.rotate(&qkv, heads, rotary, first)?)
-            }
-        }
+        self.turned(qkv, &Turns::new("rotate", qkv, heads, rotary, first)?)
     }
 
-    /// Gradient of [`Kernels::rotate`] with respect to `qkv`, without autograd: the turn in the
-    /// other direction, by the same factor.
+    /// Gradient of [`Kernels::rotate`] with respect to `qkv`: the turn in the other direction, by
+    /// the same factor.
     ///
     /// # Shapes
     /// As [`Kernels::rotate`].
@@ -169,22 +158,23 @@ impl Kernels {
         first: &[usize],
     ) -> Result<Tensor> {
         let turns = Turns::new("rotate_gradient", gradient, heads, rotary, first)?.back();
+        self.turned(&gradient.detach(), &turns)
+    }
 
-        match self.backend(&[gradient], &[]) {
-            Backend::Host => {
-                host::read([gradient], |[data]| host::tensor(turns.apply(data), gradient.shape()))
-            }
-            Backend::Cuda => cuda::turn(&cuda::Launcher, gradient, &turns),
-            Backend::Composed => composed::rotate(&gradient.detach(), &turns),
+    fn turned(self, x: &Tensor, turns: &Turns) -> Result<Tensor> {
+        match self.backend(&[x], &[]) {
+            Backend::Host => host::read([x], |[data]| host::tensor(turns.apply(data), x.shape())),
+            Backend::Cuda => cuda::turn(&cuda::Launcher, x, turns),
+            Backend::Composed => definition(x, turns),
             Backend::Widened => {
-                let [gradient] = widened([gradient])?;
-                rounded(&self.rotate_gradient(&gradient, heads, rotary, first)?)
+                let [x] = widened([x])?;
+                rounded(&self.turned(&x, turns)?)
             }
         }
     }
 }
 
-/// [`Kernels::rotate`] by the CUDA kernels on `machine`, outside autograd.
+/// [`Kernels::rotate`] by the CUDA kernels on `machine`.
 ///
 /// # Errors
 /// As [`Kernels::rotate`].
@@ -200,7 +190,6 @@ pub fn rotate_on(
 }
 
 /// The turn of every row of (B, T, W).
-#[derive(Clone)]
 pub(crate) struct Turns {
     pub(crate) batch: usize,
     pub(crate) tokens: usize,
@@ -292,7 +281,7 @@ impl Turns {
     }
 
     /// Cosines and sines of the rows of a window, T x D/2 numbers each.
-    pub(crate) fn of_window(&self, window: usize) -> [&[f32]; 2] {
+    fn of_window(&self, window: usize) -> [&[f32]; 2] {
         let size = self.tokens * self.half;
         let block = self.block(window) * size;
         self.tables().map(|table| &table[block..block + size])
@@ -318,23 +307,34 @@ impl Turns {
     }
 }
 
-struct RotateOp {
-    turns: Turns,
-}
+/// The turn of every row in candle's own operations.
+fn definition(x: &Tensor, turns: &Turns) -> Result<Tensor> {
+    let &Turns { batch, tokens, width, heads, half, .. } = turns;
+    let x = x.contiguous()?;
+    let turned = heads * 2 * half;
 
-impl CustomOp1 for RotateOp {
-    fn name(&self) -> &'static str {
-        "rotate"
-    }
+    // (B, T, 1, D/2), for all heads of a row.
+    let table = |which: usize| {
+        let rows =
+            (0..batch).map(|window| turns.of_window(window)[which]).collect::<Vec<_>>().concat();
+        Tensor::from_vec(rows, (batch, tokens, 1, half), x.device())?.to_dtype(x.dtype())
+    };
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = self.turns.apply(host::slice(storage, layout)?);
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
-    }
+    let cosine = table(0)?;
+    let sine = table(1)?;
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let back = self.turns.clone().back();
-        host::read([gradient], |[data]| host::tensor(back.apply(data), gradient.shape()).map(Some))
+    // (B, T, heads, D)
+    let pairs = x.narrow(2, 0, turned)?.reshape((batch, tokens, heads, 2 * half))?;
+    let a = pairs.narrow(3, 0, half)?;
+    let b = pairs.narrow(3, half, half)?;
+
+    let into_a = (a.broadcast_mul(&cosine)? - b.broadcast_mul(&sine)?)?;
+    let into_b = (b.broadcast_mul(&cosine)? + a.broadcast_mul(&sine)?)?;
+    let turned_part = Tensor::cat(&[into_a, into_b], 3)?.reshape((batch, tokens, turned))?;
+
+    match width - turned {
+        0 => Ok(turned_part),
+        rest => Tensor::cat(&[turned_part, x.narrow(2, turned, rest)?], 2),
     }
 }
 

@@ -2,8 +2,7 @@
 //! are rounded.
 //!
 //! So every sum, statistic and probability inside an operation is f32, and so is what it adds to
-//! gradients of weights. Both steps are candle's own operations, so autograd passes gradients
-//! through them.
+//! gradients of weights.
 
 use candle_core::{DType, Result, Tensor};
 

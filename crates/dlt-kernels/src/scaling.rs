@@ -1,4 +1,4 @@
-//! Activations times a number, and sums with them, without autograd.
+//! Activations times a number, and sums with them.
 
 use crate::choice::Backend;
 use crate::rounding::{rounded, widened};

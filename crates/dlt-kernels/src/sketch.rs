@@ -10,8 +10,8 @@
 use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::widened;
-use crate::{Kernels, composed, cuda, host};
-use candle_core::{Device, Result, Tensor, bail};
+use crate::{Kernels, cuda, host};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// Numbers in a sketch, and in a chunk.
@@ -49,7 +49,7 @@ impl Kernels {
         match self.backend(tensors, &[]) {
             Backend::Host => {}
             Backend::Cuda => return cuda::sketch(&cuda::Launcher, tensors, seed),
-            Backend::Composed => return composed::sketch(tensors, seed),
+            Backend::Composed => return definition(tensors, seed),
             Backend::Widened => {
                 let wide = tensors.iter().map(|tensor| widened([tensor]).map(|[wide]| wide));
                 let wide = wide.collect::<Result<Vec<_>>>()?;
@@ -107,7 +107,7 @@ impl Stream {
     /// By how many places a chunk is turned, and the signs at the places of the turned chunk, a bit
     /// each.
     #[inline(always)]
-    pub(crate) fn chunk(self, chunk: usize) -> (usize, [u32; SKETCH_WIDTH / SIGNS]) {
+    fn chunk(self, chunk: usize) -> (usize, [u32; SKETCH_WIDTH / SIGNS]) {
         let first = chunk as u64 * WORDS;
         let mut signs = [0; SKETCH_WIDTH / SIGNS];
         for (number, signs) in (first..).zip(signs.chunks_exact_mut(2)) {
@@ -203,9 +203,27 @@ fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// [`Kernels::sketch`] in candle's own operations.
+fn definition(tensors: &[&Tensor], seed: u64) -> Result<Tensor> {
+    let mut sketch = Tensor::zeros(SKETCH_WIDTH, DType::F64, tensors[0].device())?;
+    for (number, x) in tensors.iter().enumerate().filter(|(_, x)| x.elem_count() > 0) {
+        let (places, signs) = tables(Stream::of(seed, number), x.elem_count());
+        let shape = (signs.len() / SKETCH_WIDTH, SKETCH_WIDTH);
+        let signs = Tensor::from_vec(signs, shape, x.device())?;
+        let places = Tensor::from_vec(places, shape, x.device())?;
+        let x = x.detach().flatten_all()?.to_dtype(DType::F64)?;
+        // (chunks, SKETCH_WIDTH), as are places and signs.
+        let chunks = x.pad_with_zeros(0, 0, signs.elem_count() - x.elem_count())?.reshape(shape)?;
+
+        sketch = (sketch + (chunks.gather(&places, 1)? * signs)?.sum(0)?)?;
+    }
+
+    Ok(sketch)
+}
+
 /// For each number of the turned chunks of a tensor of `count` numbers, padded to whole chunks: its
 /// place in the chunk before the turn, and its sign.
-pub(crate) fn tables(stream: Stream, count: usize) -> (Vec<u32>, Vec<f64>) {
+fn tables(stream: Stream, count: usize) -> (Vec<u32>, Vec<f64>) {
     let mut places = Vec::new();
     let mut signs = Vec::new();
 

@@ -1,9 +1,10 @@
 //! What a part of a transformer computes, written down once and run many times.
 //!
 //! An architecture writes its stem, block and head as a [`Graph`] over named parameters and shapes,
-//! without a tensor. The same graph then runs forward with the weights of any block. It keeps only
-//! the values that its backward pass reads and that are not cheap to compute again, and it runs
-//! backward. It also says how much memory all this needs before anything is allocated.
+//! without a tensor. It calls a method for each operation, which is in the operation's file. The
+//! same graph then runs forward with the weights of any block. It keeps only the values that its
+//! backward pass reads and that are not cheap to compute again, and it runs backward. It also says
+//! how much memory all this needs before anything is allocated.
 
 mod attention;
 mod elementwise;
@@ -19,7 +20,6 @@ mod tables;
 
 use std::sync::Arc;
 
-use dlt_kernels::{Gelu, Mask, Rotary};
 use dlt_spec::size::CHANNELS;
 
 use crate::architecture::{Architecture, StemInput};
@@ -154,183 +154,6 @@ impl Graph {
         }
     }
 
-    /// `x · weightᵀ + bias`, or without a bias.
-    ///
-    /// # Shapes
-    /// `x` (..., in); result (..., out).
-    ///
-    /// # Errors
-    /// [`ModelError::Weight`] for a name that the layout lacks.
-    pub fn linear<'a>(
-        &mut self,
-        x: Node,
-        weight: &str,
-        bias: impl Into<Option<&'a str>>,
-    ) -> Result<Node> {
-        let (affine, shape) = self.affine(x, weight, bias.into())?;
-        Ok(self.push(affine, &[x], shape))
-    }
-
-    /// [`linear`](Self::linear) followed by GELU.
-    ///
-    /// # Errors
-    /// As [`linear`](Self::linear).
-    pub fn linear_gelu<'a>(
-        &mut self,
-        x: Node,
-        weight: &str,
-        bias: impl Into<Option<&'a str>>,
-        kind: Gelu,
-    ) -> Result<Node> {
-        let (affine, shape) = self.affine(x, weight, bias.into())?;
-        let elements = shape.iter().product();
-        Ok(self.push(linear::LinearGelu { affine, kind, elements }, &[x], shape))
-    }
-
-    /// `silu(gate) · up` of gate and up side by side.
-    ///
-    /// # Shapes
-    /// `x` (..., 2F); result (..., F).
-    pub fn swiglu(&mut self, x: Node) -> Node {
-        let mut shape = self.shape(x).to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last /= 2;
-        }
-        self.push(gated::Swiglu, &[x], shape)
-    }
-
-    /// Hyperbolic tangent.
-    pub fn tanh(&mut self, x: Node) -> Node {
-        self.push(gated::Tanh, &[x], self.shape(x).to_vec())
-    }
-
-    /// Layer norm over the last dimension.
-    ///
-    /// # Errors
-    /// As [`linear`](Self::linear).
-    pub fn layer_norm(&mut self, x: Node, weight: &str, bias: &str, epsilon: f64) -> Result<Node> {
-        let operation = norm::LayerNorm {
-            weight: self.layout.number(weight)?,
-            bias: self.layout.number(bias)?,
-            epsilon,
-        };
-
-        Ok(self.push(operation, &[x], self.shape(x).to_vec()))
-    }
-
-    /// Root-mean-square norm over the last dimension.
-    ///
-    /// # Errors
-    /// As [`linear`](Self::linear).
-    pub fn rms_norm(&mut self, x: Node, weight: &str, epsilon: f64) -> Result<Node> {
-        let operation = norm::RmsNorm { weight: self.layout.number(weight)?, epsilon };
-        Ok(self.push(operation, &[x], self.shape(x).to_vec()))
-    }
-
-    /// Attention of H heads over G heads of keys and values, `heads` being [H, G], with dropout of
-    /// the probabilities. No token attends to padding that the batch names.
-    ///
-    /// # Shapes
-    /// `qkv` (B, T, (H + 2 G) D): queries, keys, values; result (B, T, H D).
-    pub fn attention(&mut self, qkv: Node, [heads, key_heads]: [usize; 2], mask: Mask) -> Node {
-        let mut shape = self.shape(qkv).to_vec();
-
-        // (H + 2 G) D -> H D
-        shape[2] = shape[2] / (heads + 2 * key_heads) * heads;
-        let site = self.site();
-        self.push(attention::Attention { heads, key_heads, mask, site }, &[qkv], shape)
-    }
-
-    /// Rotates the first `heads` heads of `qkv` by their position; the others stay as they are.
-    ///
-    /// # Shapes
-    /// `qkv` and result (B, T, (H + 2 G) D): queries, keys, values.
-    pub fn rotate(&mut self, qkv: Node, heads: usize, rotary: Arc<Rotary>) -> Node {
-        self.push(attention::Rotate { heads, rotary }, &[qkv], self.shape(qkv).to_vec())
-    }
-
-    /// Dropout, if the pass has any.
-    pub fn dropout(&mut self, x: Node) -> Node {
-        let site = self.site();
-        self.push(elementwise::Drop { site }, &[x], self.shape(x).to_vec())
-    }
-
-    /// `x + s · branch`, of the same shape. s is the layer's factor
-    /// ([`Architecture::residual_factor`]). A run supplies it, so that all layers have one graph.
-    pub fn add_branch(&mut self, x: Node, branch: Node) -> Node {
-        self.push(elementwise::AddBranch, &[x, branch], self.shape(x).to_vec())
-    }
-
-    /// Adds to each window the rows of a table that belong to its positions: the first T, unless
-    /// generation continues a sequence.
-    ///
-    /// # Shapes
-    /// `x` (B, T, C), table (P, C).
-    ///
-    /// # Errors
-    /// [`ModelError::Weight`] for a name that the layout lacks, [`ModelError::Batch`] for more than
-    /// P tokens.
-    pub fn add_rows(&mut self, x: Node, table: &str) -> Result<Node> {
-        let table = self.layout.number(table)?;
-        self.expect_tokens(x, self.layout.entries()[table].shape[0])?;
-        Ok(self.push(tables::AddRows { table }, &[x], self.shape(x).to_vec()))
-    }
-
-    /// Adds to each token the row of a table that belongs to its type; row 0 if the batch names no
-    /// types.
-    ///
-    /// # Shapes
-    /// `x` (B, T, C), table (kinds, C).
-    ///
-    /// # Errors
-    /// [`ModelError::Weight`] for a name that the layout lacks.
-    pub fn add_types(&mut self, x: Node, table: &str) -> Result<Node> {
-        let table = self.layout.number(table)?;
-        Ok(self.push(tables::AddTypes { table }, &[x], self.shape(x).to_vec()))
-    }
-
-    /// Puts a vector before the rows of each window.
-    ///
-    /// # Shapes
-    /// `x` (B, N, C), vector (C); result (B, N + 1, C).
-    ///
-    /// # Errors
-    /// [`ModelError::Weight`] for a name that the layout lacks.
-    pub fn prepend(&mut self, x: Node, vector: &str) -> Result<Node> {
-        let vector = self.layout.number(vector)?;
-        let mut shape = self.shape(x).to_vec();
-        shape[1] += 1;
-        Ok(self.push(tables::Prepend { vector }, &[x], shape))
-    }
-
-    /// The rows that the objective reads, if it reads single ones; otherwise everything.
-    ///
-    /// # Shapes
-    /// `x` (B, T, C); result (N, C), or `x`.
-    pub fn pick(&mut self, x: Node) -> Node {
-        let Reading::Picked(rows) = self.reading else { return x };
-
-        // (B, T, C) -> (N, C)
-        let shape = vec![rows, self.shape(x)[2]];
-        self.push(rows::Pick, &[x], shape)
-    }
-
-    /// The mean of the rows of each window that are not padding, if the objective reads that;
-    /// otherwise everything.
-    ///
-    /// # Shapes
-    /// `x` (B, T, C); result (B, C), or `x`.
-    pub fn average(&mut self, x: Node) -> Node {
-        if self.reading != Reading::Mean {
-            return x;
-        }
-
-        // (B, T, C) -> (B, C)
-        let shape = self.shape(x);
-        let shape = vec![shape[0], shape[2]];
-        self.push(rows::Average, &[x], shape)
-    }
-
     /// Refuses windows of more tokens than there are positions.
     ///
     /// # Errors
@@ -343,24 +166,6 @@ impl Graph {
 
         let expected = format!("at most {positions} tokens a window");
         Err(ModelError::Batch { expected, got: tokens.to_string() })
-    }
-
-    /// The operation with the numbers of its parameters, and the shape of its result.
-    fn affine(
-        &self,
-        x: Node,
-        weight: &str,
-        bias: Option<&str>,
-    ) -> Result<(linear::Linear, Vec<usize>)> {
-        let weight = self.layout.number(weight)?;
-        let bias = bias.map(|bias| self.layout.number(bias)).transpose()?;
-        let mut shape = self.shape(x).to_vec();
-
-        if let Some(last) = shape.last_mut() {
-            *last = self.layout.entries()[weight].shape[0];
-        }
-
-        Ok((linear::Linear { weight, bias }, shape))
     }
 
     /// The number of the next dropout site of this graph.

@@ -160,7 +160,8 @@ impl KernelTimes {
              rounds of processes.\n*Ratio* is composed over fused. *Floor* is the larger of two times \
              at the size of the kernel. One is the\noperations of the matrix products over the measured \
              matrix rate. The other is the bytes over the measured\ncopy rate. *Share* is floor over \
-             fused, 1 at best. Functions such as exp and tanh are not in the floor.\n\n{}",
+             fused, 1 at best. Functions such as exp and tanh are not in the floor.\nA composed backward \
+             pass runs the operation again where candle's autograd computes the gradient.\n\n{}",
             heading.paragraphs()
         );
 

@@ -1,12 +1,12 @@
 //! Attention over the cached keys and values of earlier tokens, for generation.
 
 use super::head::{Head, Sum};
-use super::{Mask, Sizes};
+use super::{Mask, Sizes, definition};
 use crate::choice::Backend;
 use crate::lanes::{exp_and_sum, largest, vectorised};
 use crate::matrix::View;
 use crate::rounding::{rounded, widened};
-use crate::{Kernels, composed, host, rows};
+use crate::{Kernels, host, rows};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -163,8 +163,7 @@ impl KeyValues {
 
 impl Kernels {
     /// Appends the keys and values of T new tokens to each of N sequences, then attends. A new
-    /// token sees all earlier tokens of its sequence, and the new ones up to itself. Without
-    /// autograd.
+    /// token sees all earlier tokens of its sequence, and the new ones up to itself.
     ///
     /// The result is what [`Kernels::attention`] with [`Mask::Causal`] gives for these tokens of
     /// whole sequences. A cache of f32 accepts new tokens of bf16 too: they are widened, and the
@@ -201,7 +200,7 @@ impl Kernels {
                     })
                 })
             })?,
-            _ => composed::attend_cached(qkv, [keys, values], sequences, filled, sizes)?,
+            _ => definition::attend_cached(qkv, [keys, values], sequences, filled, sizes)?,
         };
 
         // Last, so that after an error the new rows are behind the end and nothing sees them.

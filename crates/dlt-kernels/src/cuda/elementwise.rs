@@ -1,6 +1,7 @@
 //! Operations on each element by itself.
 
 use super::{KernelFile, Launch, Machine, Memory, Number, fresh, plain, run};
+use crate::gated::halved;
 use crate::rotary::Turns;
 use crate::{Dropout, Gelu};
 use candle_core::{DType, Result, Tensor};
@@ -16,9 +17,23 @@ fn form(kind: Gelu) -> &'static str {
     }
 }
 
-/// Launch that reads x and writes GELU of it.
-pub fn gelu(dtype: DType, count: usize, kind: Gelu) -> Result<Launch> {
-    of_elements(&format!("gelu_{}", form(kind)), dtype, count)
+/// A result of the shape of x, by a kernel that gets these numbers.
+fn mapped(
+    machine: &dyn Machine,
+    kernel: &str,
+    x: &Tensor,
+    numbers: impl IntoIterator<Item = Number>,
+) -> Result<Tensor> {
+    let [x] = plain([x])?;
+    let y = fresh(machine, x.shape(), &x)?;
+    let launch = of_elements(kernel, x.dtype(), x.elem_count())?.with(numbers);
+    run(machine, &launch, &[Memory::Read(&x), Memory::Write(&y)])?;
+    Ok(y)
+}
+
+/// GELU of x.
+pub fn gelu(machine: &dyn Machine, x: &Tensor, kind: Gelu) -> Result<Tensor> {
+    mapped(machine, &format!("gelu_{}", form(kind)), x, [])
 }
 
 /// Gradient of x.
@@ -59,10 +74,13 @@ pub(super) fn bias_gelu(
     Ok(y)
 }
 
-/// Launch that reads x (..., 2F) and writes the result (..., F): `count` elements in rows of
-/// `half`.
-pub fn swiglu(dtype: DType, count: usize, half: usize) -> Result<Launch> {
-    of_elements("swiglu", dtype, count)?.with_sizes([half])
+/// The gated unit (..., F) of x (..., 2F), where `half` is F.
+pub fn swiglu(machine: &dyn Machine, x: &Tensor, half: usize) -> Result<Tensor> {
+    let [x] = plain([x])?;
+    let y = fresh(machine, halved(x.dims(), half), &x)?;
+    let launch = of_elements("swiglu", x.dtype(), y.elem_count())?.with_sizes([half])?;
+    run(machine, &launch, &[Memory::Read(&x), Memory::Write(&y)])?;
+    Ok(y)
 }
 
 /// Gradient of x (..., 2F), from that of the result (..., F).
@@ -81,7 +99,7 @@ pub fn swiglu_gradient(
     Ok(dx)
 }
 
-/// The turn of every row of x, outside autograd.
+/// The turn of every row of x.
 pub(crate) fn turn(machine: &dyn Machine, x: &Tensor, turns: &Turns) -> Result<Tensor> {
     let [x] = plain([x])?;
     let y = fresh(machine, x.shape(), &x)?;
@@ -102,9 +120,9 @@ pub(crate) fn turn(machine: &dyn Machine, x: &Tensor, turns: &Turns) -> Result<T
     Ok(y)
 }
 
-/// Launch that reads x and writes x after dropout.
-pub fn dropout(dtype: DType, count: usize, dropout: Dropout) -> Result<Launch> {
-    Ok(of_elements("dropout", dtype, count)?.with(dropout_numbers(Some(dropout))))
+/// x after dropout.
+pub fn dropout(machine: &dyn Machine, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
+    mapped(machine, "dropout", x, dropout_numbers(Some(dropout)))
 }
 
 /// A kernel's parameters for dropout: the offset, and the four numbers of a stream.
@@ -124,11 +142,7 @@ pub(super) fn dropout_numbers(dropout: Option<Dropout>) -> [Number; 5] {
 
 /// `factor · x`.
 pub fn scaled(machine: &dyn Machine, x: &Tensor, factor: f32) -> Result<Tensor> {
-    let [x] = plain([x])?;
-    let y = fresh(machine, x.shape(), &x)?;
-    let launch = of_elements("scaled", x.dtype(), x.elem_count())?.with([Number::F32(factor)]);
-    run(machine, &launch, &[Memory::Read(&x), Memory::Write(&y)])?;
-    Ok(y)
+    mapped(machine, "scaled", x, [Number::F32(factor)])
 }
 
 /// `a + factor · b`.

@@ -8,8 +8,6 @@ use super::{Launch, Machine, Memory};
 #[cfg(not(feature = "cuda"))]
 use candle_core::bail;
 use candle_core::{DType, Device, Result, Shape, Tensor};
-#[cfg(feature = "cuda")]
-pub(crate) use device::forward;
 
 /// The device that a launch's tensors are on.
 #[derive(Clone, Copy, Debug)]

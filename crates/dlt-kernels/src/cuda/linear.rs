@@ -1,11 +1,12 @@
 //! Affine maps: candle's matrix product, then kernels of this crate.
 
+use super::Machine;
 use super::elementwise::{add_bias, add_or_set, bias_gelu, gelu};
-use super::{Machine, Memory, fresh, run};
-use crate::{Gelu, composed};
+use crate::Gelu;
+use crate::linear::{definition, input_gradient};
 use candle_core::{D, Result, Tensor};
 
-/// `x · weightᵀ + bias`, outside autograd.
+/// `x · weightᵀ + bias`.
 pub fn linear(
     machine: &dyn Machine,
     x: &Tensor,
@@ -33,20 +34,18 @@ pub fn linear_then_gelu(
         return Ok([before, after]);
     }
 
-    let after = fresh(machine, before.shape(), &before)?;
-    let launch = gelu(before.dtype(), before.elem_count(), kind)?;
-    run(machine, &launch, &[Memory::Read(&before), Memory::Write(&after)])?;
+    let after = gelu(machine, &before, kind)?;
     Ok([before, after])
 }
 
 /// `x · weightᵀ` in the dtype of the activations, to which the f32 weight is rounded.
 fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    composed::linear(&x.detach(), &weight.detach().to_dtype(x.dtype())?, None)
+    definition(&x.detach(), &weight.detach().to_dtype(x.dtype())?, None)
 }
 
 /// Gradient of x.
 pub fn linear_input_gradient(weight: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-    composed::linear_input_gradient(&weight.detach().to_dtype(gradient.dtype())?, gradient)
+    input_gradient(&weight.detach().to_dtype(gradient.dtype())?, gradient)
 }
 
 /// Adds the gradient of the weight to `into`, in f32; where `into` is `None`, it becomes the

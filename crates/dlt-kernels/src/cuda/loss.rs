@@ -77,7 +77,7 @@ pub fn cross_entropy_sum(
     total(&losses)
 }
 
-/// A projection and its rows, outside autograd.
+/// A projection and its rows.
 struct Head {
     hidden: Tensor,
     /// In the dtype of the hidden rows, padded with rows of zeros to as many rows as a row of

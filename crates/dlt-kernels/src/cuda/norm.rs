@@ -4,17 +4,47 @@ use super::sums::{Groups, combine};
 use super::{KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
 use candle_core::{DType, Result, Tensor};
 
-/// Launch that reads x (rows, width), weight and bias, and writes the result.
-pub fn layer_norm(dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
-    forward("layer_norm", dtype, rows, width, epsilon)
+/// Layer norm of the rows of x.
+pub fn layer_norm(
+    machine: &dyn Machine,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    epsilon: f64,
+) -> Result<Tensor> {
+    forward(machine, "layer_norm", [x, weight, bias], epsilon)
 }
 
-/// Launch that reads x (rows, width) and weight, and writes the result.
-pub fn rms_norm(dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
-    forward("rms_norm", dtype, rows, width, epsilon)
+/// Root-mean-square norm of the rows of x.
+pub fn rms_norm(
+    machine: &dyn Machine,
+    x: &Tensor,
+    weight: &Tensor,
+    epsilon: f64,
+) -> Result<Tensor> {
+    forward(machine, "rms_norm", [x, weight], epsilon)
 }
 
-fn forward(kernel: &str, dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
+/// The inputs are x, a weight of its width, and what else the kernel reads.
+fn forward<const N: usize>(
+    machine: &dyn Machine,
+    kernel: &str,
+    inputs: [&Tensor; N],
+    epsilon: f64,
+) -> Result<Tensor> {
+    let inputs = plain(inputs)?;
+    let x = &inputs[0];
+    let width = inputs[1].elem_count();
+    let y = fresh(machine, x.shape(), x)?;
+    let launch = of_rows(kernel, x.dtype(), x.elem_count() / width, width, epsilon)?;
+
+    let mut memory: Vec<Memory<'_>> = inputs.iter().map(Memory::Read).collect();
+    memory.push(Memory::Write(&y));
+    run(machine, &launch, &memory)?;
+    Ok(y)
+}
+
+fn of_rows(kernel: &str, dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
     let launch =
         Launch::of_rows(KernelFile::Norm, kernel, dtype, rows, width)?.with_sizes([width])?;
     Ok(launch.with([Number::F32(epsilon as f32)]))
@@ -65,7 +95,7 @@ fn gradients(
     let written = [Memory::Write(&dx), Memory::Write(&moments)];
     run(
         machine,
-        &forward(kernel, x.dtype(), rows, width, epsilon)?,
+        &of_rows(kernel, x.dtype(), rows, width, epsilon)?,
         &[&read[..], &written].concat(),
     )?;
 

@@ -1,15 +1,14 @@
-//! Gradients of the affine map, each by its own method and outside autograd, so that only the
-//! wanted ones are computed.
+//! Gradients of the affine map, each by its own method, so that only the wanted ones are computed.
 
 use crate::choice::Backend;
 use crate::matrix::{Into, Panel, Threads, View, multiply, product};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{D, Result, Tensor, bail};
 
 impl Kernels {
-    /// Gradient of [`Kernels::linear`] with respect to `x`, without autograd.
+    /// Gradient of [`Kernels::linear`] with respect to `x`.
     ///
     /// # Shapes
     /// `weight` (out, in), `gradient` (..., out); returns (..., in).
@@ -26,7 +25,7 @@ impl Kernels {
         match self.backend(&[gradient], &[weight]) {
             Backend::Host => {}
             Backend::Cuda => return cuda::linear_input_gradient(weight, gradient),
-            Backend::Composed => return composed::linear_input_gradient(weight, gradient),
+            Backend::Composed => return input_gradient(weight, gradient),
             Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return rounded(&self.linear_input_gradient(weight, &gradient)?);
@@ -84,7 +83,7 @@ impl Kernels {
                 return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into);
             }
             Backend::Composed => {
-                return host::add_or_set(into, composed::linear_weight_gradient(x, gradient)?);
+                return host::add_or_set(into, weight_gradient(x, gradient)?);
             }
             Backend::Widened => {
                 let [x, gradient] = widened([x, gradient])?;
@@ -145,7 +144,7 @@ impl Kernels {
         host::add_or_set(into, sum)
     }
 
-    /// `a + b`, without autograd.
+    /// `a + b`.
     ///
     /// # Shapes
     /// Both the same.
@@ -172,4 +171,21 @@ impl Kernels {
             host::tensor(sum, a.shape())
         })
     }
+}
+
+/// [`Kernels::linear_input_gradient`] in candle's own operations.
+pub(crate) fn input_gradient(weight: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let (outputs, inputs) = weight.dims2()?;
+    let dims = super::output_dims(gradient.dims(), inputs);
+
+    // (N, out) x (out, in)
+    let gradient = gradient.detach().contiguous()?.reshape(((), outputs))?;
+    gradient.matmul(&weight.detach().contiguous()?)?.reshape(dims)
+}
+
+/// The gradient of the weight in candle's own operations.
+fn weight_gradient(x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    // (out, N) x (N, in)
+    let flat = |tensor: &Tensor| tensor.detach().contiguous()?.flatten_to(D::Minus2);
+    flat(gradient)?.t()?.contiguous()?.matmul(&flat(x)?)
 }

@@ -1,36 +1,46 @@
+use crate::operations;
 use crate::reference::*;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use dlt_kernels::{Attention, Dropout, Kernels, Mask};
 
 const MASKS: [Mask; 2] = [Mask::Causal, Mask::Full];
 const DROPOUT: Option<Dropout> = Some(Dropout { probability: 0.3, seed: 7, offset: 1_000_003 });
 
+fn check_attention(what: &str, qkv: Tensor, attention: &Attention<'_>) {
+    check(what, &[qkv], &operations::attention(attention));
+}
+
 #[test]
 fn matches_reference_attention() {
     for mask in MASKS {
-        for (batch, tokens, heads, width) in
-            [(3, 7, 5, 5), (1, 1, 1, 3), (2, 33, 2, 16), (1, 64, 3, 7), (2, 130, 1, 32)]
-        {
+        for (batch, tokens, heads, width) in [
+            (3, 7, 5, 5),
+            (2, 7, 3, 5),
+            (1, 1, 1, 3),
+            (3, 1, 1, 4),
+            (2, 33, 2, 16),
+            (1, 64, 3, 7),
+            (2, 130, 1, 32),
+            (1, 130, 2, 8),
+        ] {
             let qkv = noise(&[batch, tokens, 3 * heads * width], 1);
-            let attention = Attention::new(heads, mask);
-            check("attention", &[qkv], |k, t| k.attention(&t[0], &attention));
+            check_attention("attention", qkv, &Attention::new(heads, mask));
         }
 
-        let view = noise(&[30, 9, 2], 1);
-        let attention = Attention::new(2, mask);
-        check("attention of a view", &[view], |k, t| {
-            k.attention(&t[0].transpose(0, 2)?, &attention)
-        });
+        let view = noise(&[30, 9, 2], 1).transpose(0, 2).unwrap();
+        check_attention("attention of a view", view, &Attention::new(2, mask));
     }
 }
 
 #[test]
 fn matches_reference_attention_with_dropout() {
     for mask in MASKS {
-        for tokens in [7, 70] {
-            let qkv = noise(&[2, tokens, 3 * 2 * 8], 1);
-            let attention = Attention { dropout: DROPOUT, ..Attention::new(2, mask) };
-            check("attention with dropout", &[qkv], |k, t| k.attention(&t[0], &attention));
+        for (batch, tokens, heads, width) in
+            [(2, 7, 2, 8), (2, 70, 2, 8), (2, 7, 3, 5), (1, 130, 2, 8), (3, 1, 1, 4)]
+        {
+            let qkv = noise(&[batch, tokens, 3 * heads * width], 1);
+            let attention = Attention { dropout: DROPOUT, ..Attention::new(heads, mask) };
+            check_attention("attention with dropout", qkv, &attention);
         }
     }
 }
@@ -38,12 +48,17 @@ fn matches_reference_attention_with_dropout() {
 #[test]
 fn matches_reference_attention_of_groups() {
     for mask in MASKS {
-        for (tokens, heads, key_heads, width) in
-            [(7, 4, 2, 5), (33, 6, 1, 8), (1, 2, 1, 3), (70, 6, 3, 4), (130, 8, 2, 16)]
-        {
+        for (tokens, heads, key_heads, width) in [
+            (7, 4, 2, 5),
+            (33, 6, 1, 8),
+            (1, 2, 1, 3),
+            (70, 6, 3, 4),
+            (71, 6, 2, 5),
+            (130, 8, 2, 16),
+        ] {
             let qkv = noise(&[2, tokens, (heads + 2 * key_heads) * width], 1);
             let attention = Attention { key_heads, ..Attention::new(heads, mask) };
-            check("grouped attention", &[qkv], |k, t| k.attention(&t[0], &attention));
+            check_attention("grouped attention", qkv, &attention);
         }
     }
 }
@@ -56,7 +71,7 @@ fn matches_reference_attention_of_lengths() {
         {
             let qkv = noise(&[3, tokens, 3 * 2 * 8], 1);
             let attention = Attention { lengths: Some(&lengths), ..Attention::new(2, mask) };
-            check("attention of lengths", &[qkv], |k, t| k.attention(&t[0], &attention));
+            check_attention("attention of lengths", qkv, &attention);
         }
     }
 }
@@ -64,15 +79,17 @@ fn matches_reference_attention_of_lengths() {
 #[test]
 fn matches_reference_attention_of_groups_and_lengths_with_dropout() {
     for mask in MASKS {
-        let qkv = noise(&[3, 71, (6 + 2 * 2) * 5], 1);
-        let attention = Attention {
-            key_heads: 2,
-            lengths: Some(&[66, 1, 71]),
-            dropout: DROPOUT,
-            ..Attention::new(6, mask)
-        };
+        for lengths in [[66, 1, 71], [1, 71, 66]] {
+            let qkv = noise(&[3, 71, (6 + 2 * 2) * 5], 1);
+            let attention = Attention {
+                key_heads: 2,
+                lengths: Some(&lengths),
+                dropout: DROPOUT,
+                ..Attention::new(6, mask)
+            };
 
-        check("attention with everything", &[qkv], |k, t| k.attention(&t[0], &attention));
+            check_attention("attention with everything", qkv, &attention);
+        }
     }
 }
 
@@ -82,14 +99,13 @@ fn matches_reference_attention_of_extreme_inputs() {
         let attention = Attention::new(2, mask);
         // Scores of a few thousand: f32 rounds them by 1e-4, so probabilities differ by as much.
         let large = (noise(&[2, 33, 3 * 2 * 16], 1) * 40.0).unwrap();
-        check_to(5e-3, "large scores", &[large], &|k, t: &[Tensor]| k.attention(&t[0], &attention));
+        check_to(5e-3, "large scores", &[large], &operations::attention(&attention));
 
         let constant = Tensor::full(-3.0f32, (2, 33, 48), &Device::Cpu).unwrap();
         // Everything cancels to zero, so the rounding of inputs that are three times as large
         // remains.
-        check_to(3.0 * F32_TOLERANCE, "constant rows", &[constant], &|k, t: &[Tensor]| {
-            k.attention(&t[0], &attention)
-        });
+        let operation = operations::attention(&attention);
+        check_to(3.0 * F32_TOLERANCE, "constant rows", &[constant], &operation);
 
         let huge = Tensor::full(1e4f32, (1, 9, 24), &Device::Cpu).unwrap();
         let y = Kernels::Fused.attention(&huge, &attention).unwrap();
@@ -110,6 +126,18 @@ fn law_causal_attention_sees_no_later_token() {
     assert_ne!(whole[41 * 8..], other[41 * 8..]);
 }
 
+/// The result, and the gradient of the sum of its squares.
+fn value_and_gradient(
+    kernels: Kernels,
+    qkv: &Tensor,
+    attention: &Attention<'_>,
+) -> (Tensor, Tensor) {
+    let [out, sums] = kernels.attention_and_sums(qkv, attention).unwrap();
+    let up = (&out * 2.0).unwrap();
+    let gradient = kernels.attention_gradient(qkv, [&out, &sums], attention, &up).unwrap();
+    (out, gradient)
+}
+
 #[test]
 fn law_full_lengths_change_nothing() {
     let qkv = noise(&[2, 70, 48], 1);
@@ -119,11 +147,8 @@ fn law_full_lengths_change_nothing() {
             let plain = Attention { dropout: DROPOUT, ..Attention::new(2, mask) };
             let full = Attention { lengths: Some(&[70, 70]), ..plain };
             let results = |attention: &Attention<'_>| {
-                let input = Var::from_tensor(&qkv).unwrap();
-                let y = kernels.attention(&input, attention).unwrap();
-                let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-
-                (host(&y), host(gradients.get(&input).unwrap()))
+                let (y, gradient) = value_and_gradient(kernels, &qkv, attention);
+                (host(&y), host(&gradient))
             };
 
             assert_eq!(results(&plain), results(&full));
@@ -143,11 +168,7 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
             let attention =
                 Attention { key_heads, lengths: Some(&LENGTHS), ..Attention::new(heads, mask) };
             let qkv = noise(&[2, 70, (heads + 2 * key_heads) * width], 1);
-            let input = Var::from_tensor(&qkv).unwrap();
-            let y = kernels.attention(&input, &attention).unwrap();
-            let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-
-            let gradient = gradients.get(&input).unwrap();
+            let (y, gradient) = value_and_gradient(kernels, &qkv, &attention);
             for (window, length) in LENGTHS.into_iter().enumerate() {
                 // No result depends on the keys and values of hidden tokens: their gradients are
                 // zero.
@@ -157,11 +178,11 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
                     host(&rows.narrow(2, heads * width, 2 * key_heads * width).unwrap())
                 };
 
-                assert!(hidden(gradient).iter().all(|&x| x == 0.0));
+                assert!(hidden(&gradient).iter().all(|&x| x == 0.0));
                 assert!(hidden(&qkv).iter().all(|&x| x != 0.0));
             }
 
-            assert!(host(&y).iter().chain(&host(gradient)).all(|x| x.is_finite()));
+            assert!(host(&y).iter().chain(&host(&gradient)).all(|x| x.is_finite()));
             let mut other = qkv.to_vec3::<f32>().unwrap();
             for (window, length) in other.iter_mut().zip(LENGTHS) {
                 for row in &mut window[length..] {

@@ -10,7 +10,7 @@ mod norm;
 mod optimizer;
 mod sketch;
 
-pub(crate) use machine::{Host, forward};
+pub(crate) use machine::Host;
 
 use crate::reference::*;
 use candle_core::{DType, Tensor};

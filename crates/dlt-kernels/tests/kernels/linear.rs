@@ -1,51 +1,46 @@
+use crate::operations::{Operation, linear, linear_gelu};
 use crate::reference::*;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use dlt_kernels::{Gelu, Kernels};
 
 #[test]
 fn matches_reference_linear() {
-    for (rows, inputs, outputs) in
-        [(vec![3, 7], 5, 11), (vec![33], 35, 101), (vec![2, 3, 4], 64, 1), (vec![1], 1, 3)]
-    {
+    for (rows, inputs, outputs) in [
+        (vec![3, 7], 5, 11),
+        (vec![33], 35, 101),
+        (vec![233], 35, 101),
+        (vec![2, 3, 4], 64, 1),
+        (vec![1], 1, 3),
+        (vec![2], 4, 1),
+    ] {
         let x = noise(&[rows.clone(), vec![inputs]].concat(), 1);
-        let w = noise(&[outputs, inputs], 2);
-        let b = noise(&[outputs], 3);
-
-        check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| {
-            k.linear(&t[0], &t[1], Some(&t[2]))
-        });
-        check("linear without bias", &[x.clone(), w.clone()], |k, t| k.linear(&t[0], &t[1], None));
+        let all = [x, noise(&[outputs, inputs], 2), noise(&[outputs], 3)];
+        check("linear", &all, &linear());
+        check("linear without bias", &all[..2], &linear());
 
         for kind in [Gelu::Tanh, Gelu::Erf] {
-            check("linear_gelu", &[x.clone(), w.clone(), b.clone()], |k, t| {
-                k.linear_gelu(&t[0], &t[1], Some(&t[2]), kind)
-            });
-            check("linear_gelu without bias", &[x.clone(), w.clone()], |k, t| {
-                k.linear_gelu(&t[0], &t[1], None, kind)
-            });
+            check("linear_gelu", &all, &linear_gelu(kind));
+            check("linear_gelu without bias", &all[..2], &linear_gelu(kind));
         }
     }
 }
 
 #[test]
 fn matches_reference_linear_of_many_rows() {
-    let x = noise(&[3, 233, 40], 1);
-    let w = noise(&[160, 40], 2);
-    let b = noise(&[160], 3);
-    check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| k.linear(&t[0], &t[1], Some(&t[2])));
-    check("linear_gelu", &[x, w, b], |k, t| k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh));
+    let all = [noise(&[3, 233, 40], 1), noise(&[160, 40], 2), noise(&[160], 3)];
+    check("linear", &all, &linear());
+    check("linear_gelu", &all, &linear_gelu(Gelu::Tanh));
 }
 
 #[test]
 fn matches_reference_linear_on_views() {
-    let x = noise(&[5, 7, 3], 1);
-    let w = noise(&[5, 11], 2);
-    let b = noise(&[11, 2], 3);
+    let x = noise(&[5, 7, 3], 1).transpose(0, 2).unwrap();
+    let w = noise(&[5, 11], 2).t().unwrap();
+    let b = noise(&[11, 2], 3).narrow(1, 1, 1).unwrap().squeeze(1).unwrap();
 
-    check("linear", &[x, w, b], |k, t| {
-        let bias = t[2].narrow(1, 1, 1)?.squeeze(1)?;
-        k.linear(&t[0].transpose(0, 2)?, &t[1].t()?, Some(&bias))
-    });
+    let all = [x, w, b];
+    check("linear", &all, &linear());
+    check("linear without bias", &all[..2], &linear());
 }
 
 /// Numbers of rows around the limit up to which the weight is read in place.
@@ -56,33 +51,23 @@ fn matches_reference_linear_of_few_rows() {
     for rows in FEW_ROWS {
         // Widths around that of a vector, and outputs around the number that is computed together.
         for (inputs, outputs) in [(1, 1), (15, 3), (16, 4), (17, 5), (35, 102), (64, 8), (101, 7)] {
-            let x = noise(&[rows, inputs], 1);
-            let w = noise(&[outputs, inputs], 2);
-            let b = noise(&[outputs], 3);
-
-            check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| {
-                k.linear(&t[0], &t[1], Some(&t[2]))
-            });
-            check("linear_gelu", &[x, w, b], |k, t| {
-                k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh)
-            });
+            let all =
+                [noise(&[rows, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3)];
+            check("linear", &all, &linear());
+            check("linear_gelu", &all, &linear_gelu(Gelu::Tanh));
         }
     }
 }
 
 #[test]
 fn matches_reference_linear_of_few_rows_on_views() {
-    let x = noise(&[37, 3, 2], 1);
-    let w = noise(&[37, 11], 2);
-    let b = noise(&[11, 2], 3);
+    let x = noise(&[37, 3, 2], 1).narrow(0, 1, 35).unwrap().transpose(0, 2).unwrap();
+    let w = noise(&[37, 11], 2).narrow(0, 2, 35).unwrap().t().unwrap();
+    let w = w.narrow(0, 3, 8).unwrap();
+    let b = noise(&[11, 2], 3).narrow(1, 1, 1).unwrap().squeeze(1).unwrap();
+    let b = b.narrow(0, 1, 8).unwrap();
 
-    check("linear", &[x, w, b], |k, t| {
-        let bias = t[2].narrow(1, 1, 1)?.squeeze(1)?;
-        let w = t[1].narrow(0, 2, 35)?.t()?;
-        let x = t[0].narrow(0, 1, 35)?.transpose(0, 2)?;
-
-        k.linear(&x, &w.narrow(0, 3, 8)?, Some(&bias.narrow(0, 1, 8)?))
-    });
+    check("linear", &[x, w, b], &linear());
 }
 
 /// Bits of `linear`, of `linear_gelu`, and of both results of `linear_then_gelu`, row by row.
@@ -156,56 +141,36 @@ fn law_few_rows_keep_what_is_not_finite_in_its_place() {
 }
 
 #[test]
-fn law_untracked_arguments_get_no_gradient() {
-    let x = noise(&[4, 6], 1);
-    let w = noise(&[3, 6], 2);
-    let b = noise(&[3], 3);
+fn law_gradients_reach_through_chains_and_add_up() {
+    const LENGTH: usize = 4;
+    let kind = Gelu::Tanh;
+    let chain = Operation::new(
+        |k, t| (0..LENGTH).try_fold(t[0].clone(), |x, _| k.linear_gelu(&x, &t[1], None, kind)),
+        |k, t, up| {
+            let mut x = t[0].clone();
+            let mut kept = Vec::new();
+            for _ in 0..LENGTH {
+                let [before, after] = k.linear_then_gelu(&x, &t[1], None, kind)?;
+                kept.push((x, before));
+                x = after;
+            }
 
-    for tracked in 0..8 {
-        let vars: Vec<Var> =
-            [&x, &w, &b].map(|t| Var::from_tensor(&t.copy().unwrap()).unwrap()).to_vec();
-        let arguments: Vec<Tensor> = vars
-            .iter()
-            .enumerate()
-            .map(|(i, var)| {
-                if tracked >> i & 1 == 1 {
-                    var.as_tensor().clone()
-                } else {
-                    var.as_detached_tensor()
-                }
-            })
-            .collect();
+            let mut of_weight = None;
+            let mut gradient = up.clone();
+            for (x, before) in kept.into_iter().rev() {
+                let inner = k.gelu_gradient(&before, kind, &gradient)?;
+                k.linear_weight_gradient(&x, &inner, &mut of_weight)?;
+                gradient = k.linear_input_gradient(&t[1], &inner)?;
+            }
 
-        let y = Kernels::Fused.linear(&arguments[0], &arguments[1], Some(&arguments[2])).unwrap();
-        assert_eq!(y.track_op(), tracked != 0);
+            Ok(vec![gradient, of_weight.unwrap()])
+        },
+    );
 
-        let gradients = y.sum_all().unwrap().backward().unwrap();
-        for (i, (var, argument)) in vars.iter().zip(&arguments).enumerate() {
-            assert_eq!(gradients.get(var).is_some(), tracked >> i & 1 == 1);
-            assert_eq!(gradients.get(argument).is_some(), tracked >> i & 1 == 1);
-        }
-    }
-}
-
-#[test]
-fn law_gradients_carry_no_graph_and_reach_through_chains() {
-    let w = Var::from_tensor(&noise(&[6, 6], 2)).unwrap();
-    let x = noise(&[4, 6], 1);
-    let mut y = x.clone();
-
-    for _ in 0..4 {
-        y = Kernels::Fused.linear_gelu(&y, &w, None, Gelu::Tanh).unwrap();
-    }
-
-    let gradient = y.sum_all().unwrap().backward().unwrap().remove(&w).unwrap();
-    let chain = |k: Kernels, t: &[Tensor]| {
-        let once = k.linear_gelu(&t[0], &t[1], None, Gelu::Tanh)?;
-        let twice = k.linear_gelu(&once, &t[1], None, Gelu::Tanh)?;
-        k.linear_gelu(&k.linear_gelu(&twice, &t[1], None, Gelu::Tanh)?, &t[1], None, Gelu::Tanh)
-    };
-
-    check("a shared weight", &[x, w.as_detached_tensor()], chain);
-    assert!(host(&gradient).iter().any(|g| g.abs() > 1e-3));
+    let all = [noise(&[4, 6], 1), noise(&[6, 6], 2)];
+    check("a shared weight", &all, &chain);
+    let (_, gradients) = chain.value_and_gradients(Kernels::Fused, &all);
+    assert!(host(&gradients[1]).iter().any(|g| g.abs() > 1e-3));
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use crate::operations::{gelu, layer_norm};
 use crate::reference::*;
 use candle_core::{DType, Device, Tensor};
 use dlt_kernels::{Gelu, Kernels};
@@ -7,12 +8,11 @@ fn matches_reference_gelu() {
     for kind in [Gelu::Tanh, Gelu::Erf] {
         for shape in [vec![1], vec![3, 7, 25], vec![2, 20_001]] {
             let x = (noise(&shape, 1) * 6.0).unwrap();
-            check("gelu", &[x], |k, t| k.gelu(&t[0], kind));
+            check("gelu", &[x], &gelu(kind));
         }
 
-        check("gelu of a view", &[(noise(&[5, 9], 1) * 3.0).unwrap()], |k, t| {
-            k.gelu(&t[0].t()?, kind)
-        });
+        let view = (noise(&[5, 9], 1) * 3.0).unwrap().t().unwrap();
+        check("gelu of a view", &[view], &gelu(kind));
     }
 }
 
@@ -25,7 +25,7 @@ fn matches_reference_gelu_in_its_tails() {
     .unwrap();
 
     for kind in [Gelu::Tanh, Gelu::Erf] {
-        check_to(1e-7, "gelu", std::slice::from_ref(&x), &|k, t: &[Tensor]| k.gelu(&t[0], kind));
+        check_to(1e-7, "gelu", std::slice::from_ref(&x), &gelu(kind));
         let nan = Kernels::Fused
             .gelu(&Tensor::new(&[f32::NAN, 1.0], &Device::Cpu).unwrap(), kind)
             .unwrap();
@@ -41,14 +41,14 @@ fn matches_reference_layer_norm() {
         let w = noise(&[width], 2);
         let b = noise(&[width], 3);
 
-        check("layer_norm", &[x, w, b], |k, t| k.layer_norm(&t[0], &t[1], &t[2], 1e-5));
+        check("layer_norm", &[x, w, b], &layer_norm());
     }
 
-    let x = noise(&[25, 7], 1);
+    let x = noise(&[25, 7], 1).t().unwrap();
     let w = noise(&[25], 2);
     let b = noise(&[25], 3);
 
-    check("layer_norm of a view", &[x, w, b], |k, t| k.layer_norm(&t[0].t()?, &t[1], &t[2], 1e-5));
+    check("layer_norm of a view", &[x, w, b], &layer_norm());
 }
 
 #[test]
@@ -59,20 +59,13 @@ fn matches_reference_layer_norm_of_extreme_rows() {
     // Next to a large mean, f32 has fewer digits for the deviations: they are off by up to 100 /
     // 2^24.
     let offset = (noise(&[4, 64], 1) + 100.0).unwrap();
-    check_to(5e-5, "a large mean", &[offset, w.clone(), b.clone()], &|k, t: &[Tensor]| {
-        k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
-    });
+    check_to(5e-5, "a large mean", &[offset, w.clone(), b.clone()], &layer_norm());
 
     let large = (noise(&[4, 64], 1) * 1e4).unwrap();
-    check_to(F32_TOLERANCE, "large rows", &[large, w.clone(), b.clone()], &|k, t: &[Tensor]| {
-        k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
-    });
+    check_to(F32_TOLERANCE, "large rows", &[large, w.clone(), b.clone()], &layer_norm());
 
     let constant = Tensor::full(-3.0f32, (4, 64), &Device::Cpu).unwrap();
-
-    check_to(F32_TOLERANCE, "constant rows", &[constant, w, b], &|k, t: &[Tensor]| {
-        k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
-    });
+    check_to(F32_TOLERANCE, "constant rows", &[constant, w, b], &layer_norm());
 }
 
 #[test]

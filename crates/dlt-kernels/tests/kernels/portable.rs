@@ -1,5 +1,8 @@
+use crate::operations::{
+    Operation, attention, dropout, gelu, layer_norm, linear, linear_gelu, rms_norm, rotate, swiglu,
+};
 use crate::reference::*;
-use candle_core::{DType, Result, Tensor};
+use candle_core::Tensor;
 use dlt_kernels::optimizer::{AdamwStep, squared_norm};
 use dlt_kernels::{
     Attention, Dropout, Gelu, HeadSums, Kernels, Mask, Projection, Rotary, normals, set_portable,
@@ -8,44 +11,40 @@ use dlt_kernels::{
 /// Values and gradients of everything, in one list.
 fn everything() -> Vec<Vec<f64>> {
     let mut all = Vec::new();
-    let mut differentiable =
-        |inputs: &[Tensor], f: &dyn Fn(Kernels, &[Tensor]) -> Result<Tensor>| {
-            let (value, gradients) = value_and_gradients(Kernels::Fused, DType::F32, inputs, &f);
-            all.push(host(&value));
-            all.extend(gradients.iter().map(host));
-        };
+    let mut differentiable = |inputs: &[Tensor], operation: &Operation<'_>| {
+        let (value, gradients) = operation.value_and_gradients(Kernels::Fused, inputs);
+        all.push(host(&value));
+        all.extend(gradients.iter().map(host));
+    };
 
     let x = noise(&[3, 7, 75], 1);
+    let large = (&x * 5.0).unwrap();
     let w = noise(&[33, 75], 2);
     let b = noise(&[33], 3);
     let d = Dropout { probability: 0.2, seed: 1, offset: 5 };
 
     for kind in [Gelu::Tanh, Gelu::Erf] {
-        differentiable(std::slice::from_ref(&x), &|k, t| k.gelu(&(&t[0] * 5.0)?, kind));
-        differentiable(&[x.clone(), w.clone(), b.clone()], &|k, t| {
-            k.linear_gelu(&t[0], &t[1], Some(&t[2]), kind)
-        });
+        differentiable(std::slice::from_ref(&large), &gelu(kind));
+        differentiable(&[x.clone(), w.clone(), b.clone()], &linear_gelu(kind));
     }
 
-    differentiable(&[x.clone(), noise(&[75], 4), noise(&[75], 5)], &|k, t| {
-        k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
-    });
-    differentiable(&[x.clone(), noise(&[75], 4)], &|k, t| k.rms_norm(&t[0], &t[1], 1e-5));
-    differentiable(&[noise(&[3, 7, 150], 8)], &|k, t| k.swiglu(&(&t[0] * 5.0)?));
+    differentiable(&[x.clone(), noise(&[75], 4), noise(&[75], 5)], &layer_norm());
+    differentiable(&[x.clone(), noise(&[75], 4)], &rms_norm());
+    differentiable(&[(noise(&[3, 7, 150], 8) * 5.0).unwrap()], &swiglu());
 
     let rotary = Rotary::new(14, 10_000.0, None).unwrap();
-    differentiable(std::slice::from_ref(&x), &|k, t| k.rotate(&t[0], 5, &rotary, &[0, 9, 100]));
-    differentiable(std::slice::from_ref(&x), &|k, t| k.dropout(&t[0], d));
+    differentiable(std::slice::from_ref(&x), &rotate(5, &rotary, &[0, 9, 100]));
+    differentiable(std::slice::from_ref(&x), &dropout(d));
 
     for mask in [Mask::Causal, Mask::Full] {
-        let attention = Attention { dropout: Some(d), ..Attention::new(5, mask) };
-        differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
+        let single = Attention { dropout: Some(d), ..Attention::new(5, mask) };
+        differentiable(std::slice::from_ref(&x), &attention(&single));
 
         // 75 columns: three query heads that share one head of keys and one of values, all of width
         // 15.
-        let attention =
+        let grouped =
             Attention { key_heads: 1, lengths: Some(&[7, 1, 4]), ..Attention::new(3, mask) };
-        differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
+        differentiable(std::slice::from_ref(&x), &attention(&grouped));
     }
 
     // Few rows: widths around a vector, and a product that several threads share.
@@ -55,13 +54,11 @@ fn everything() -> Vec<Vec<f64>> {
         let w = noise(&[outputs, inputs], 2);
         let b = noise(&[outputs], 3);
 
-        differentiable(&[x, w, b], &|k, t| k.linear(&t[0], &t[1], Some(&t[2])));
+        differentiable(&[x, w, b], &linear());
     }
 
     // Large enough that several threads share each product.
-    differentiable(&[noise(&[2, 150, 64], 6), noise(&[128, 64], 7)], &|k, t| {
-        k.linear(&t[0], &t[1], None)
-    });
+    differentiable(&[noise(&[2, 150, 64], 6), noise(&[128, 64], 7)], &linear());
     let table = noise(&[101, 25], 2);
     let bias = noise(&[101], 9);
 

@@ -1,5 +1,7 @@
-//! The comparison of a fused kernel with the composed operations in f64: value and every gradient.
+//! The comparison of an operation with candle's autograd over its definition in f64: value and
+//! every gradient.
 
+use crate::operations::Operation;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use dlt_kernels::Kernels;
 
@@ -9,6 +11,8 @@ pub(crate) const F32_TOLERANCE: f64 = 3e-6;
 /// A central difference of width 1e-5 in f64 is accurate to about 1e-9, relative.
 const DIFFERENCE_TOLERANCE: f64 = 1e-6;
 const DIFFERENCE_STEP: f64 = 1e-5;
+/// The composed gradients in f64 differ from those of autograd by the order of sums at most.
+const F64_TOLERANCE: f64 = 1e-12;
 
 /// Numbers in (-1, 1) that depend on `seed` and the position only.
 pub(crate) fn noise(shape: &[usize], seed: u64) -> Tensor {
@@ -54,21 +58,25 @@ pub(crate) fn assert_close(what: &str, got: &Tensor, expected: &Tensor, toleranc
     }
 }
 
-/// The value of `f` and the gradient of `Σ f · probe` for each input.
-pub(crate) fn value_and_gradients(
-    kernels: Kernels,
-    dtype: DType,
+/// The gradient of the result that tests start from.
+pub(crate) fn upstream(dims: &[usize], dtype: DType) -> Tensor {
+    noise(dims, 4711).to_dtype(dtype).unwrap()
+}
+
+/// The composed value in f64, and the gradient of `Σ value · upstream` for each input, by candle's
+/// autograd.
+pub(crate) fn by_autograd(
     inputs: &[Tensor],
-    f: &impl Fn(Kernels, &[Tensor]) -> Result<Tensor>,
+    value: &dyn Fn(Kernels, &[Tensor]) -> Result<Tensor>,
 ) -> (Tensor, Vec<Tensor>) {
     let vars: Vec<Var> = inputs
         .iter()
-        .map(|x| Var::from_tensor(&x.to_dtype(dtype).unwrap().copy().unwrap()).unwrap())
+        .map(|x| Var::from_tensor(&x.to_dtype(DType::F64).unwrap().copy().unwrap()).unwrap())
         .collect();
     let arguments: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
-    let y = f(kernels, &arguments).unwrap();
+    let y = value(Kernels::Composed, &arguments).unwrap();
 
-    let probe = noise(y.dims(), 4711).to_dtype(dtype).unwrap();
+    let probe = upstream(y.dims(), DType::F64);
     let gradients = (&y * probe).unwrap().sum_all().unwrap().backward().unwrap();
     let gradients = vars
         .iter()
@@ -78,45 +86,44 @@ pub(crate) fn value_and_gradients(
     (y.detach(), gradients)
 }
 
-/// Compares fused in f32 with composed in f64: value and every gradient. Then compares composed
-/// with finite differences.
-pub(crate) fn check(
-    what: &str,
-    inputs: &[Tensor],
-    f: impl Fn(Kernels, &[Tensor]) -> Result<Tensor>,
-) {
-    check_to(F32_TOLERANCE, what, inputs, &f);
-    check_differences(what, inputs, &f);
+/// Compares an operation with autograd: fused in f32, and composed. Then compares autograd with
+/// finite differences.
+pub(crate) fn check(what: &str, inputs: &[Tensor], operation: &Operation<'_>) {
+    check_to(F32_TOLERANCE, what, inputs, operation);
+    check_differences(what, inputs, operation);
 }
 
-pub(crate) fn check_to(
-    tolerance: f64,
-    what: &str,
-    inputs: &[Tensor],
-    f: &impl Fn(Kernels, &[Tensor]) -> Result<Tensor>,
-) {
-    let (value, gradients) = value_and_gradients(Kernels::Fused, DType::F32, inputs, f);
-    let (expected, expected_gradients) =
-        value_and_gradients(Kernels::Composed, DType::F64, inputs, f);
-    assert_close(&format!("{what} value"), &value, &expected, tolerance);
+/// The comparison alone, where f32 is off by up to `tolerance`.
+pub(crate) fn check_to(tolerance: f64, what: &str, inputs: &[Tensor], operation: &Operation<'_>) {
+    let expected = by_autograd(inputs, &operation.value);
+    let compare = |kernels, inputs: &[Tensor], tolerance| {
+        let (value, gradients) = operation.value_and_gradients(kernels, inputs);
+        let what = format!("{what} {kernels:?} {:?}", value.dtype());
+        assert_close(&format!("{what} value"), &value, &expected.0, tolerance);
+        assert_eq!(gradients.len(), inputs.len(), "{what}: a gradient of each input");
 
-    for (i, (gradient, expected)) in gradients.iter().zip(&expected_gradients).enumerate() {
-        assert_close(&format!("{what} gradient of input {i}"), gradient, expected, tolerance);
+        for (i, (gradient, expected)) in gradients.iter().zip(&expected.1).enumerate() {
+            assert_close(&format!("{what} gradient of input {i}"), gradient, expected, tolerance);
+        }
+    };
+
+    compare(Kernels::Fused, inputs, tolerance);
+
+    // A change of dtype makes a copy, so views are composed in f32 as well.
+    let copies: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::F64).unwrap()).collect();
+    compare(Kernels::Composed, &copies, F64_TOLERANCE);
+    if inputs.iter().any(is_view) {
+        compare(Kernels::Composed, inputs, tolerance);
     }
-
-    // Without tracking, the result has the same bits.
-    let plain = f(Kernels::Fused, inputs).unwrap();
-    assert!(!plain.track_op(), "{what}: an untracked result");
-    assert_eq!(host(&plain), host(&value), "{what}: tracked and untracked");
 }
 
-fn check_differences(
-    what: &str,
-    inputs: &[Tensor],
-    f: &impl Fn(Kernels, &[Tensor]) -> Result<Tensor>,
-) {
-    let (value, gradients) = value_and_gradients(Kernels::Composed, DType::F64, inputs, f);
-    let probe = host(&noise(value.dims(), 4711));
+fn is_view(x: &Tensor) -> bool {
+    !x.is_contiguous() || x.layout().start_offset() > 0
+}
+
+fn check_differences(what: &str, inputs: &[Tensor], operation: &Operation<'_>) {
+    let (value, gradients) = by_autograd(inputs, &operation.value);
+    let probe = host(&upstream(value.dims(), DType::F64));
     let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::F64).unwrap()).collect();
 
     for (i, gradient) in gradients.iter().enumerate() {
@@ -125,7 +132,7 @@ fn check_differences(
             let mut moved = inputs.clone();
             moved[i] = (&inputs[i] + (&direction * step).unwrap()).unwrap();
 
-            let y = host(&f(Kernels::Composed, &moved).unwrap());
+            let y = host(&(operation.value)(Kernels::Composed, &moved).unwrap());
             y.iter().zip(&probe).map(|(y, probe)| y * probe).sum::<f64>()
         };
 

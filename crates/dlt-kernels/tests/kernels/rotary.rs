@@ -1,3 +1,4 @@
+use crate::operations::rotate;
 use crate::reference::*;
 use candle_core::{DType, Device, Tensor};
 use dlt_kernels::{Kernels, Rotary, Stretch};
@@ -19,27 +20,22 @@ fn matches_reference_rotation() {
         // The same start twice, and ranges that overlap.
         let first: Vec<usize> = (0..batch).map(|window| [40, 3, 40][window]).collect();
         for first in [&[][..], &first] {
-            check("rotate", std::slice::from_ref(&qkv), |k, t| {
-                k.rotate(&t[0], heads, &rotary, first)
-            });
+            check("rotate", std::slice::from_ref(&qkv), &rotate(heads, &rotary, first));
         }
     }
 
-    let view = noise(&[30, 9, 2], 1);
-    check("rotate a view", &[view], |k, t| {
-        k.rotate(&t[0].transpose(0, 2)?, 2, &plain(10), &[7, 0])
-    });
+    for (shape, heads, first) in [([3, 7, 45], 4, &[5, 0, 1023][..]), ([1, 900, 20], 2, &[])] {
+        check("rotate", &[noise(&shape, 1)], &rotate(heads, &plain(10), first));
+    }
+
+    let view = noise(&[30, 9, 2], 1).transpose(0, 2).unwrap();
+    check("rotate a view", &[view], &rotate(2, &plain(10), &[7, 0]));
 
     let large = (noise(&[2, 9, 24], 1) * 1e4).unwrap();
-    check_to(F32_TOLERANCE, "large", &[large], &|k, t: &[Tensor]| {
-        k.rotate(&t[0], 2, &plain(8), &[])
-    });
+    check_to(F32_TOLERANCE, "large", &[large], &rotate(2, &plain(8), &[]));
 
     let constant = Tensor::full(-3.0f32, (2, 9, 24), &Device::Cpu).unwrap();
-
-    check_to(F32_TOLERANCE, "constant", &[constant], &|k, t: &[Tensor]| {
-        k.rotate(&t[0], 3, &plain(8), &[])
-    });
+    check_to(F32_TOLERANCE, "constant", &[constant], &rotate(3, &plain(8), &[]));
 }
 
 /// The expected numbers are turned heads of `(i mod 7 - 3) / 4` from `LlamaRotaryEmbedding` and

@@ -6,16 +6,41 @@ use candle_core::Tensor;
 use dlt_kernels::{Attention as Settings, Mask, Rotary};
 
 use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
+use super::{Graph, Node};
 use crate::{ModelError, Result};
+
+impl Graph {
+    /// Attention of H heads over G heads of keys and values, `heads` being [H, G], with dropout of
+    /// the probabilities. No token attends to padding that the batch names.
+    ///
+    /// # Shapes
+    /// `qkv` (B, T, (H + 2 G) D): queries, keys, values; result (B, T, H D).
+    pub fn attention(&mut self, qkv: Node, [heads, key_heads]: [usize; 2], mask: Mask) -> Node {
+        let mut shape = self.shape(qkv).to_vec();
+
+        // (H + 2 G) D -> H D
+        shape[2] = shape[2] / (heads + 2 * key_heads) * heads;
+        let site = self.site();
+        self.push(Attention { heads, key_heads, mask, site }, &[qkv], shape)
+    }
+
+    /// Rotates the first `heads` heads of `qkv` by their position; the others stay as they are.
+    ///
+    /// # Shapes
+    /// `qkv` and result (B, T, (H + 2 G) D): queries, keys, values.
+    pub fn rotate(&mut self, qkv: Node, heads: usize, rotary: Arc<Rotary>) -> Node {
+        self.push(Rotate { heads, rotary }, &[qkv], self.shape(qkv).to_vec())
+    }
+}
 
 /// Attention over queries, keys and values side by side. It saves the sums of its softmax, two
 /// numbers for each row of scores, which are f32 whatever the format of activations.
 #[derive(Debug)]
-pub(super) struct Attention {
-    pub(super) heads: usize,
-    pub(super) key_heads: usize,
-    pub(super) mask: Mask,
-    pub(super) site: usize,
+struct Attention {
+    heads: usize,
+    key_heads: usize,
+    mask: Mask,
+    site: usize,
 }
 
 impl Attention {
@@ -86,9 +111,9 @@ impl Operation for Attention {
 /// Rotary positions of the first `heads` heads. A rotation is linear, so its backward pass needs no
 /// value: it rotates the gradient the other way.
 #[derive(Debug)]
-pub(super) struct Rotate {
-    pub(super) heads: usize,
-    pub(super) rotary: Arc<Rotary>,
+struct Rotate {
+    heads: usize,
+    rotary: Arc<Rotary>,
 }
 
 impl Operation for Rotate {

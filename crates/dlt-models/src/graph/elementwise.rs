@@ -3,12 +3,28 @@
 use candle_core::Tensor;
 
 use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
+use super::{Graph, Node};
 use crate::Result;
+
+impl Graph {
+    /// Dropout, if the pass has any.
+    pub fn dropout(&mut self, x: Node) -> Node {
+        let site = self.site();
+        self.push(Drop { site }, &[x], self.shape(x).to_vec())
+    }
+
+    /// `x + s · branch`, of the same shape. s is the layer's factor, see
+    /// [`Architecture::residual_factor`](crate::architecture::Architecture::residual_factor). A run
+    /// supplies it, so that all layers have one graph.
+    pub fn add_branch(&mut self, x: Node, branch: Node) -> Node {
+        self.push(AddBranch, &[x, branch], self.shape(x).to_vec())
+    }
+}
 
 /// `x + s · branch`, where s is the factor of the layer that runs. With a factor of 1 nothing is
 /// multiplied.
 #[derive(Debug)]
-pub(super) struct AddBranch;
+struct AddBranch;
 
 impl Operation for AddBranch {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
@@ -43,8 +59,8 @@ impl Operation for AddBranch {
 /// Dropout, if the pass has any. Its backward pass is the same operation on the gradient: the mask
 /// is a function of seed, site and window, so it is made again and not kept.
 #[derive(Debug)]
-pub(super) struct Drop {
-    pub(super) site: usize,
+struct Drop {
+    site: usize,
 }
 
 impl Drop {

@@ -5,11 +5,31 @@ use candle_core::{DType, Tensor};
 use super::operation::{
     Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
 };
+use super::{Graph, Node};
 use crate::Result;
+
+impl Graph {
+    /// `silu(gate) · up` of gate and up side by side.
+    ///
+    /// # Shapes
+    /// `x` (..., 2F); result (..., F).
+    pub fn swiglu(&mut self, x: Node) -> Node {
+        let mut shape = self.shape(x).to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last /= 2;
+        }
+        self.push(Swiglu, &[x], shape)
+    }
+
+    /// Hyperbolic tangent.
+    pub fn tanh(&mut self, x: Node) -> Node {
+        self.push(Tanh, &[x], self.shape(x).to_vec())
+    }
+}
 
 /// `silu(gate) · up`. Its result is computed again from its input.
 #[derive(Debug)]
-pub(super) struct Swiglu;
+struct Swiglu;
 
 impl Operation for Swiglu {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
@@ -37,7 +57,7 @@ impl Operation for Swiglu {
 /// Hyperbolic tangent, on the few rows that a head reads. It is computed in f32 by candle's own
 /// operations.
 #[derive(Debug)]
-pub(super) struct Tanh;
+struct Tanh;
 
 impl Operation for Tanh {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {

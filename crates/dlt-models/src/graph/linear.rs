@@ -6,13 +6,62 @@ use dlt_kernels::Gelu;
 use super::operation::{
     Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
 };
+use super::{Graph, Node};
 use crate::Result;
+
+impl Graph {
+    /// `x · weightᵀ + bias`, or without a bias.
+    ///
+    /// # Shapes
+    /// `x` (..., in); result (..., out).
+    ///
+    /// # Errors
+    /// [`ModelError::Weight`](crate::ModelError::Weight) for a name that the layout lacks.
+    pub fn linear<'a>(
+        &mut self,
+        x: Node,
+        weight: &str,
+        bias: impl Into<Option<&'a str>>,
+    ) -> Result<Node> {
+        let (affine, shape) = self.affine(x, weight, bias.into())?;
+        Ok(self.push(affine, &[x], shape))
+    }
+
+    /// [`linear`](Self::linear) followed by GELU.
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear).
+    pub fn linear_gelu<'a>(
+        &mut self,
+        x: Node,
+        weight: &str,
+        bias: impl Into<Option<&'a str>>,
+        kind: Gelu,
+    ) -> Result<Node> {
+        let (affine, shape) = self.affine(x, weight, bias.into())?;
+        let elements = shape.iter().product();
+        Ok(self.push(LinearGelu { affine, kind, elements }, &[x], shape))
+    }
+
+    /// The operation with the numbers of its parameters, and the shape of its result.
+    fn affine(&self, x: Node, weight: &str, bias: Option<&str>) -> Result<(Linear, Vec<usize>)> {
+        let weight = self.layout.number(weight)?;
+        let bias = bias.map(|bias| self.layout.number(bias)).transpose()?;
+        let mut shape = self.shape(x).to_vec();
+
+        if let Some(last) = shape.last_mut() {
+            *last = self.layout.entries()[weight].shape[0];
+        }
+
+        Ok((Linear { weight, bias }, shape))
+    }
+}
 
 /// `x · weightᵀ + bias`, with the numbers of its parameters.
 #[derive(Debug)]
-pub(super) struct Linear {
-    pub(super) weight: usize,
-    pub(super) bias: Option<usize>,
+struct Linear {
+    weight: usize,
+    bias: Option<usize>,
 }
 
 impl Linear {
@@ -72,11 +121,11 @@ impl Operation for Linear {
 /// [`Linear`] followed by GELU. It saves what GELU is applied to, and computes its result from that
 /// again: GELU is cheap, the product is not.
 #[derive(Debug)]
-pub(super) struct LinearGelu {
-    pub(super) affine: Linear,
-    pub(super) kind: Gelu,
+struct LinearGelu {
+    affine: Linear,
+    kind: Gelu,
     /// Number of elements of the result.
-    pub(super) elements: usize,
+    elements: usize,
 }
 
 impl Operation for LinearGelu {

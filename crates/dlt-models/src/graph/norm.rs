@@ -5,15 +5,41 @@ use candle_core::Tensor;
 use super::operation::{
     Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
 };
+use super::{Graph, Node};
 use crate::Result;
+
+impl Graph {
+    /// Layer norm over the last dimension.
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear).
+    pub fn layer_norm(&mut self, x: Node, weight: &str, bias: &str, epsilon: f64) -> Result<Node> {
+        let operation = LayerNorm {
+            weight: self.layout.number(weight)?,
+            bias: self.layout.number(bias)?,
+            epsilon,
+        };
+
+        Ok(self.push(operation, &[x], self.shape(x).to_vec()))
+    }
+
+    /// Root-mean-square norm over the last dimension.
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear).
+    pub fn rms_norm(&mut self, x: Node, weight: &str, epsilon: f64) -> Result<Node> {
+        let operation = RmsNorm { weight: self.layout.number(weight)?, epsilon };
+        Ok(self.push(operation, &[x], self.shape(x).to_vec()))
+    }
+}
 
 /// Layer norm over the last dimension, with the numbers of its parameters. Its result is computed
 /// again from its input.
 #[derive(Debug)]
-pub(super) struct LayerNorm {
-    pub(super) weight: usize,
-    pub(super) bias: usize,
-    pub(super) epsilon: f64,
+struct LayerNorm {
+    weight: usize,
+    bias: usize,
+    epsilon: f64,
 }
 
 impl Operation for LayerNorm {
@@ -61,9 +87,9 @@ impl Operation for LayerNorm {
 /// Root-mean-square norm over the last dimension, with the number of its weight. Its result is
 /// computed again from its input.
 #[derive(Debug)]
-pub(super) struct RmsNorm {
-    pub(super) weight: usize,
-    pub(super) epsilon: f64,
+struct RmsNorm {
+    weight: usize,
+    epsilon: f64,
 }
 
 impl Operation for RmsNorm {

@@ -3,12 +3,43 @@
 use candle_core::{D, DType, Device, Tensor};
 
 use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues, absent};
-use super::side_inputs::Rows;
+use super::side_inputs::{Reading, Rows};
+use super::{Graph, Node};
 use crate::Result;
+
+impl Graph {
+    /// The rows that the objective reads, if it reads single ones; otherwise everything.
+    ///
+    /// # Shapes
+    /// `x` (B, T, C); result (N, C), or `x`.
+    pub fn pick(&mut self, x: Node) -> Node {
+        let Reading::Picked(rows) = self.reading else { return x };
+
+        // (B, T, C) -> (N, C)
+        let shape = vec![rows, self.shape(x)[2]];
+        self.push(Pick, &[x], shape)
+    }
+
+    /// The mean of the rows of each window that are not padding, if the objective reads that;
+    /// otherwise everything.
+    ///
+    /// # Shapes
+    /// `x` (B, T, C); result (B, C), or `x`.
+    pub fn average(&mut self, x: Node) -> Node {
+        if self.reading != Reading::Mean {
+            return x;
+        }
+
+        // (B, T, C) -> (B, C)
+        let shape = self.shape(x);
+        let shape = vec![shape[0], shape[2]];
+        self.push(Average, &[x], shape)
+    }
+}
 
 /// Single rows.
 #[derive(Debug)]
-pub(super) struct Pick;
+struct Pick;
 
 impl Pick {
     fn places(call: &Call<'_>) -> Result<Tensor> {
@@ -54,7 +85,7 @@ impl Operation for Pick {
 
 /// The mean of the rows of each window that are not padding.
 #[derive(Debug)]
-pub(super) struct Average;
+struct Average;
 
 impl Average {
     /// The weight of each row in its window's mean, in f32: (B, T, 1).

@@ -3,12 +3,57 @@
 use candle_core::{D, DType, Tensor};
 
 use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
+use super::{Graph, Node};
 use crate::Result;
+
+impl Graph {
+    /// Adds to each window the rows of a table that belong to its positions: the first T, unless
+    /// generation continues a sequence.
+    ///
+    /// # Shapes
+    /// `x` (B, T, C), table (P, C).
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear), and [`ModelError::Batch`](crate::ModelError::Batch) for more
+    /// than P tokens.
+    pub fn add_rows(&mut self, x: Node, table: &str) -> Result<Node> {
+        let table = self.layout.number(table)?;
+        self.expect_tokens(x, self.layout.entries()[table].shape[0])?;
+        Ok(self.push(AddRows { table }, &[x], self.shape(x).to_vec()))
+    }
+
+    /// Adds to each token the row of a table that belongs to its type; row 0 if the batch names no
+    /// types.
+    ///
+    /// # Shapes
+    /// `x` (B, T, C), table (kinds, C).
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear).
+    pub fn add_types(&mut self, x: Node, table: &str) -> Result<Node> {
+        let table = self.layout.number(table)?;
+        Ok(self.push(AddTypes { table }, &[x], self.shape(x).to_vec()))
+    }
+
+    /// Puts a vector before the rows of each window.
+    ///
+    /// # Shapes
+    /// `x` (B, N, C), vector (C); result (B, N + 1, C).
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear).
+    pub fn prepend(&mut self, x: Node, vector: &str) -> Result<Node> {
+        let vector = self.layout.number(vector)?;
+        let mut shape = self.shape(x).to_vec();
+        shape[1] += 1;
+        Ok(self.push(Prepend { vector }, &[x], shape))
+    }
+}
 
 /// Adds rows of a table by position. The field is the number of the table.
 #[derive(Debug)]
-pub(super) struct AddRows {
-    pub(super) table: usize,
+struct AddRows {
+    table: usize,
 }
 
 impl Operation for AddRows {
@@ -68,8 +113,8 @@ fn with_rows(call: &Call<'_>, x: &Tensor, rows: &Tensor) -> Result<Tensor> {
 
 /// Adds rows of a table by type of token. The field is the number of the table.
 #[derive(Debug)]
-pub(super) struct AddTypes {
-    pub(super) table: usize,
+struct AddTypes {
+    table: usize,
 }
 
 impl AddTypes {
@@ -116,8 +161,8 @@ impl Operation for AddTypes {
 
 /// Puts a vector before the rows of each window. The field is the number of the vector.
 #[derive(Debug)]
-pub(super) struct Prepend {
-    pub(super) vector: usize,
+struct Prepend {
+    vector: usize,
 }
 
 impl Operation for Prepend {

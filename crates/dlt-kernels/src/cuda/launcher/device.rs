@@ -80,54 +80,6 @@ fn gather(launch: &Launch, memory: &[Memory<'_>], addresses: &mut Vec<u64>) -> R
     }
 }
 
-/// A forward pass of autograd: `launch` reads `inputs` and writes a tensor of `shape`, with the
-/// dtype of the first input.
-pub(crate) fn forward(
-    launch: &Launch,
-    inputs: &[(&CudaStorage, &Layout)],
-    shape: Shape,
-) -> Result<(CudaStorage, Shape)> {
-    let Some((first, _)) = inputs.first() else {
-        bail!("{}: expected memory to work on, got none", launch.kernel)
-    };
-
-    let device = first.device().clone();
-    let count = shape.elem_count();
-
-    let slice = match first.dtype() {
-        // SAFETY: as in `fresh`.
-        DType::F32 => CudaStorageSlice::F32(unsafe { device.alloc(count)? }),
-        // SAFETY: as in `fresh`.
-        DType::BF16 => CudaStorageSlice::BF16(unsafe { device.alloc(count)? }),
-        other => {
-            bail!("{}: expected activations of dtype F32 or BF16, got {other:?}", launch.kernel)
-        }
-    };
-
-    let mut out = CudaStorage { slice, device };
-    into_forward(launch, inputs, &mut out, &shape, &mut Vec::with_capacity(inputs.len() + 1))?;
-    Ok((out, shape))
-}
-
-fn into_forward(
-    launch: &Launch,
-    inputs: &[(&CudaStorage, &Layout)],
-    out: &mut CudaStorage,
-    shape: &Shape,
-    addresses: &mut Vec<u64>,
-) -> Result<()> {
-    match inputs.split_first() {
-        Some(((storage, layout), rest)) => read(storage, layout, &mut |_, address| {
-            addresses.push(address);
-            into_forward(launch, rest, out, shape, addresses)
-        }),
-        None => write(out, &Layout::contiguous(shape), &mut |device, address| {
-            addresses.push(address);
-            enqueue(device, launch, addresses)
-        }),
-    }
-}
-
 struct Written<'a> {
     then: RefCell<Then<'a>>,
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::operations;
 use dlt_kernels::cuda::{attention, attention_gradient};
 use dlt_kernels::{Attention, Dropout, Kernels, Mask};
 
@@ -16,13 +17,10 @@ fn compare(
 ) {
     let [out, sums] = attention(&Host, qkv, settings, rows).unwrap();
     let inputs = [wide(qkv)];
-    let (value, gradients) =
-        value_and_gradients(Kernels::Composed, DType::F64, &inputs, &|k, t: &[Tensor]| {
-            k.attention(&t[0], settings)
-        });
+    let (value, gradients) = by_autograd(&inputs, &operations::attention(settings).value);
 
     assert_close(&format!("{what} value"), &out, &value, tolerance);
-    let gradient = noise(out.dims(), 4711).to_dtype(qkv.dtype()).unwrap();
+    let gradient = upstream(out.dims(), qkv.dtype());
     let got = attention_gradient(&Host, qkv, &sums, settings, &gradient, rows).unwrap();
 
     assert_eq!((out.dtype(), got.dtype()), (qkv.dtype(), qkv.dtype()));

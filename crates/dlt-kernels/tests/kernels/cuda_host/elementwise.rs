@@ -22,7 +22,7 @@ fn law_gelu_has_the_bits_of_the_loops() {
     let gradient = noise(x.dims(), 2);
 
     for kind in FORMS {
-        let y = forward(&gelu(DType::F32, x.elem_count(), kind).unwrap(), &[&x], x.dims());
+        let y = gelu(&Host, &x, kind).unwrap();
         assert_eq!(host(&y), host(&Kernels::Fused.gelu(&x, kind).unwrap()), "{kind:?}");
 
         let dx = gelu_gradient(&Host, &x, kind, &gradient).unwrap();
@@ -41,7 +41,7 @@ fn matches_reference_gelu() {
     {
         let x = spread(dtype);
         let gradient = held(x.dims(), 4711, dtype);
-        let y = forward(&gelu(dtype, x.elem_count(), kind).unwrap(), &[&x], x.dims());
+        let y = gelu(&Host, &x, kind).unwrap();
 
         assert_eq!(y.dtype(), dtype);
         assert_close("gelu", &y, &Kernels::Composed.gelu(&wide(&x), kind).unwrap(), tolerance);
@@ -136,7 +136,7 @@ fn matches_reference_swiglu() {
     for (dtype, tolerance) in ACTIVATIONS {
         let x = (noise(&[3, 7, 150], 8) * 5.0).unwrap().to_dtype(dtype).unwrap();
         let gradient = held(&[3, 7, 75], 4711, dtype);
-        let y = forward(&swiglu(dtype, gradient.elem_count(), 75).unwrap(), &[&x], gradient.dims());
+        let y = swiglu(&Host, &x, 75).unwrap();
 
         assert_close("swiglu", &y, &Kernels::Composed.swiglu(&wide(&x)).unwrap(), tolerance);
         let expected = Kernels::Composed.swiglu_gradient(&wide(&x), &wide(&gradient)).unwrap();
@@ -170,11 +170,11 @@ fn law_rotation_has_the_bits_of_the_loops() {
 #[test]
 fn law_dropout_has_the_mask_of_the_loops() {
     let x = noise(&[3, 333], 1);
-    let y = forward(&dropout(DType::F32, x.elem_count(), DROPOUT).unwrap(), &[&x], x.dims());
+    let y = dropout(&Host, &x, DROPOUT).unwrap();
     assert_eq!(host(&y), host(&Kernels::Fused.dropout(&x, DROPOUT).unwrap()));
 
     let narrow = x.to_dtype(DType::BF16).unwrap();
-    let y = forward(&dropout(DType::BF16, x.elem_count(), DROPOUT).unwrap(), &[&narrow], x.dims());
+    let y = dropout(&Host, &narrow, DROPOUT).unwrap();
     assert_close("bf16", &y, &Kernels::Fused.dropout(&x, DROPOUT).unwrap(), BF16_TOLERANCE);
 }
 

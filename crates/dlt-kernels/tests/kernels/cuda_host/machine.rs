@@ -121,14 +121,3 @@ fn results(one: &Launch, memory: &[Memory<'_>], order: Order) -> Result<Vec<Data
     result.map_err(|error| Error::Msg(error.to_string()))?;
     Ok(data)
 }
-
-/// Runs the launch of a forward pass of autograd: inputs, then one output of `shape`.
-pub(crate) fn forward(launch: &Launch, inputs: &[&Tensor], shape: &[usize]) -> Tensor {
-    let y = Host.fresh(Shape::from(shape), inputs[0].dtype(), inputs[0].device()).unwrap();
-    let contiguous: Vec<Tensor> = inputs.iter().map(|x| x.contiguous().unwrap()).collect();
-    let mut memory: Vec<Memory<'_>> = contiguous.iter().map(Memory::Read).collect();
-
-    memory.push(Memory::Write(&y));
-    Host.run(launch, &memory).unwrap();
-    y
-}

@@ -1,9 +1,9 @@
 use super::*;
+use crate::operations::{self, EPSILON};
 use candle_core::Device;
 use dlt_kernels::Kernels;
 use dlt_kernels::cuda::{layer_norm, layer_norm_gradients, rms_norm, rms_norm_gradients, row_sum};
 
-const EPSILON: f64 = 1e-5;
 /// Widths around the threads of a block, and rows around those of a partial sum.
 const SHAPES: [(usize, usize); 7] =
     [(1, 1), (3, 5), (16, 33), (17, 128), (40, 131), (130, 4), (2500, 3)];
@@ -19,14 +19,10 @@ fn matches_reference_layer_norm() {
         let gradient = held(&[rows, width], 4711, dtype);
         let inputs = [&x, &weight, &bias].map(wide);
 
-        let (value, gradients) =
-            value_and_gradients(Kernels::Composed, DType::F64, &inputs, &|k, t: &[Tensor]| {
-                k.layer_norm(&t[0], &t[1], &t[2], EPSILON)
-            });
-
-        let launch = layer_norm(dtype, rows, width, EPSILON).unwrap();
+        let (value, gradients) = by_autograd(&inputs, &operations::layer_norm().value);
         let what = format!("layer_norm {rows} x {width} {dtype:?}");
-        assert_close(&what, &forward(&launch, &[&x, &weight, &bias], x.dims()), &value, tolerance);
+        let y = layer_norm(&Host, &x, &weight, &bias, EPSILON).unwrap();
+        assert_close(&what, &y, &value, tolerance);
 
         let got = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
         // The reference has the probe before rounding, so the tolerance covers that too.
@@ -44,14 +40,10 @@ fn matches_reference_rms_norm() {
         let gradient = held(&[rows, width], 4711, dtype);
         let inputs = [&x, &weight].map(wide);
 
-        let (value, gradients) =
-            value_and_gradients(Kernels::Composed, DType::F64, &inputs, &|k, t: &[Tensor]| {
-                k.rms_norm(&t[0], &t[1], EPSILON)
-            });
-
-        let launch = rms_norm(dtype, rows, width, EPSILON).unwrap();
+        let (value, gradients) = by_autograd(&inputs, &operations::rms_norm().value);
         let what = format!("rms_norm {rows} x {width} {dtype:?}");
-        assert_close(&what, &forward(&launch, &[&x, &weight], x.dims()), &value, tolerance);
+        let y = rms_norm(&Host, &x, &weight, EPSILON).unwrap();
+        assert_close(&what, &y, &value, tolerance);
 
         let got = rms_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
         compare(&what, &got, &gradients, tolerance);
@@ -76,15 +68,14 @@ fn matches_reference_norms_of_extreme_rows() {
     let weight = noise(&[131], 2);
     let bias = noise(&[131], 3);
     let large = (noise(&[5, 131], 1) + 100.0).unwrap();
-    let launch = layer_norm(DType::F32, 5, 131, EPSILON).unwrap();
-    let inputs = [&large, &weight, &bias];
     let expected =
         Kernels::Composed.layer_norm(&wide(&large), &wide(&weight), &wide(&bias), EPSILON).unwrap();
 
-    assert_close("a large mean", &forward(&launch, &inputs, large.dims()), &expected, 1e-4);
+    let y = layer_norm(&Host, &large, &weight, &bias, EPSILON).unwrap();
+    assert_close("a large mean", &y, &expected, 1e-4);
 
     let constant = Tensor::full(3.0f32, (5, 131), &Device::Cpu).unwrap();
-    let y = forward(&launch, &[&constant, &weight, &bias], constant.dims());
+    let y = layer_norm(&Host, &constant, &weight, &bias, EPSILON).unwrap();
     assert_close("constant rows", &y, &bias.broadcast_as((5, 131)).unwrap(), F32_TOLERANCE);
 }
 

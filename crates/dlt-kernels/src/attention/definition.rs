@@ -1,10 +1,10 @@
-//! Attention over whole windows or over a cache.
+//! Attention over whole windows or over a cache, in candle's own operations.
 
-use super::{dropout, softmax};
-use crate::attention::{Attention, Mask, Sizes};
-use candle_core::{Result, Shape, Tensor};
+use super::{Attention, Mask, Sizes};
+use crate::dropout;
+use candle_core::{D, Result, Shape, Tensor};
 
-pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>) -> Result<Tensor> {
+pub(super) fn attention(qkv: &Tensor, attention: &Attention<'_>) -> Result<Tensor> {
     let &Attention { heads, key_heads, mask, lengths, .. } = attention;
     let (batch, tokens, width) = qkv.dims3()?;
     let head = width / (heads + 2 * key_heads);
@@ -34,7 +34,7 @@ pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>) -> Result<Tenso
 
     let mut p = softmax(&scores)?;
     if let Some(chosen) = attention.dropout {
-        p = dropout(&p, chosen)?;
+        p = dropout::definition(&p, chosen)?;
     }
 
     // (B, H, T, D) to (B, T, H D)
@@ -43,7 +43,7 @@ pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>) -> Result<Tenso
 
 /// New tokens of each of `sequences` after the `filled` ones of a cache: `keys` (R, G, D, capacity)
 /// and `values` (R, G, capacity, D).
-pub(crate) fn attend_cached(
+pub(super) fn attend_cached(
     qkv: &Tensor,
     [keys, values]: [&Tensor; 2],
     sequences: &[usize],
@@ -86,7 +86,7 @@ pub(crate) fn attend_cached(
 }
 
 /// Each key head as often as query heads use it: (B, G, ...) becomes (B, H, ...).
-pub(crate) fn repeated(x: &Tensor, heads: usize) -> Result<Tensor> {
+fn repeated(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (batch, key_heads, rows, columns) = x.dims4()?;
     if key_heads == heads {
         return Ok(x.clone());
@@ -112,4 +112,9 @@ fn hide(
     let bias = Tensor::from_vec(bias, shape, scores.device())?.to_dtype(scores.dtype())?;
 
     scores.broadcast_add(&bias)
+}
+
+fn softmax(x: &Tensor) -> Result<Tensor> {
+    let exp = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?.exp()?;
+    exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
 }
