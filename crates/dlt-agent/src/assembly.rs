@@ -7,12 +7,12 @@ use crate::layout::QLayout;
 use crate::learner::{LearnerSettings, QLearner};
 use crate::network::QNetwork;
 use crate::policy::{
-    ConflictPolicy, EvenPolicy, ExplorationSettings, FixedPolicy, GrowPolicy, NoPolicy, Policy,
-    QPolicy, RandomPolicy, ReplayPolicy,
+    ConflictPolicy, Draws, EvenPolicy, ExplorationSettings, FixedPolicy, GrowPolicy, NoPolicy,
+    Policy, QPolicy, RandomPolicy, ReplayPolicy,
 };
 use dlt_spec::seeds;
 use dlt_spec::spec::{AgentSpec, Initial, InitialName, PolicyKind, TyingSpec};
-use dlt_state::{Recording, State, pattern};
+use dlt_state::{Recording, State, pattern, random_permutation};
 
 impl Agent {
     /// The agent that a spec describes, for a model of `n_layers` layers. It starts in
@@ -89,7 +89,7 @@ pub fn grouping_state(grouping_spec: &Initial, n_layers: usize) -> Result<State,
 #[must_use]
 pub fn replay_permutation(spec: &AgentSpec, n_layers: usize, seed: u64) -> Vec<usize> {
     if spec.permutation.is_empty() {
-        crate::policy::draw_permutation(n_layers, &mut seeds::stream(seed, "permutation"))
+        random_permutation(n_layers, &mut Draws(&mut seeds::stream(seed, "permutation")))
     } else {
         spec.permutation.clone()
     }

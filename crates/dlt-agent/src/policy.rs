@@ -11,9 +11,9 @@ pub use conflict::ConflictPolicy;
 pub use fixed::{FixedPolicy, NoPolicy};
 pub use grow::{EvenPolicy, GrowPolicy};
 pub use q::{Exploration, ExplorationSettings, QPolicy, QSnapshot};
+pub(crate) use random::Draws;
 pub use random::RandomPolicy;
 pub use replay::ReplayPolicy;
-pub(crate) use replay::draw_permutation;
 
 use crate::error::AgentError;
 use crate::experience::Experience;

@@ -2,6 +2,7 @@
 //! Meaning, unit, range and the paper's value of a field are in [`crate::fields`], the rules
 //! between fields in [`crate::check`].
 
+use dlt_state::binding::Rules;
 use serde::{Deserialize, Serialize};
 
 /// Declares an enum whose values are kebab-case words in a spec file.
@@ -26,6 +27,7 @@ mod model;
 
 pub use agent::*;
 pub use data::*;
+pub use dlt_state::binding::{FirstTie, Gradient, Merge, Retied, Tie, Untie};
 pub use model::*;
 
 /// Version of the layout of a spec file. A file with another number is refused.
@@ -291,6 +293,13 @@ pub struct TyingSpec {
     pub state_vector: StateVector,
 }
 
+impl From<&TyingSpec> for Rules {
+    fn from(spec: &TyingSpec) -> Self {
+        let TyingSpec { tie, gradient, untie, retied, first_tie, merge, .. } = *spec;
+        Self { tie, gradient, untie, retied, first_tie, merge }
+    }
+}
+
 /// Grouping before the first decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -367,75 +376,12 @@ words! {
 }
 
 words! {
-    /// What a tied event does to the weights (row 32).
-    Tie {
-        /// The layer uses its owner's weights from then on.
-        Share,
-        /// The layer gets a copy of them and trains the copy by itself, with fresh moments
-        /// (ablation v).
-        Replicate,
-    }
-}
-
-words! {
-    /// What happens to weights and moments that a tied event leaves without a layer (row 42).
-    Merge {
-        /// They are dropped; those of the owner stay as they are.
-        Overwrite,
-        /// They are averaged into the block that replaces them, weighted by the number of layers
-        /// that used each before.
-        Average,
-    }
-}
-
-words! {
     /// Factor on the residual branches of blocks that several layers use (row 44).
     ResidualScale {
         /// 1.
         None,
         /// 1 / (layers that use the block at the start of training), for the whole run.
         Uses,
-    }
-}
-
-words! {
-    /// First tie of a frozen layer (row 5).
-    FirstTie {
-        /// It takes its owner's weights, as section 3 (iii) says.
-        Replicate,
-        /// Nothing happens until its state changes, as Algorithm 1 line 11 says.
-        Literal,
-    }
-}
-
-words! {
-    /// Which positions contribute to the gradient of shared weights (row 2).
-    Gradient {
-        /// Every position that uses them.
-        Sum,
-        /// Only positions that the state calls independent.
-        Owner,
-    }
-}
-
-words! {
-    /// What untying does to the weights (row 3).
-    Untie {
-        /// The layer gets its own copy.
-        Copy,
-        /// The layer keeps sharing the storage, with a separate optimizer state.
-        Alias,
-    }
-}
-
-words! {
-    /// What happens to a layer whose owner is tied to another layer (row 4).
-    Retied {
-        /// It follows its owner, as Eq. 1 says.
-        Follow,
-        /// It keeps the old owner's storage; only visited layers move, to the named layer's present
-        /// storage.
-        Keep,
     }
 }
 

@@ -3,8 +3,6 @@
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::error::{AgentError, grouping, same_depth};
 use dlt_state::{Action, Recording, Row, State};
-use rand::Rng;
-use rand_chacha::ChaCha8Rng;
 
 /// Replays the rows of a recording in turn, one per decision. After its end it repeats the last
 /// one.
@@ -124,13 +122,4 @@ impl Policy for ReplayPolicy {
             other => Err(other.mismatch("replay")),
         }
     }
-}
-
-/// Draws a uniform permutation of `n_layers` layers (Fisher-Yates).
-pub(crate) fn draw_permutation(n_layers: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
-    let mut permutation: Vec<usize> = (0..n_layers).collect();
-    for last in (1..n_layers).rev() {
-        permutation.swap(last, rng.random_range(0..=last));
-    }
-    permutation
 }
