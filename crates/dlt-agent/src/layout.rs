@@ -56,6 +56,16 @@ impl QLayout {
         slice.start + self.unused_outputs()..slice.end + self.unused_outputs()
     }
 
+    /// The choices that have a value.
+    pub(crate) fn space(&self) -> ActionSpace {
+        self.space
+    }
+
+    /// The outputs that are the value of a choice, in the order of [`ActionSpace`].
+    pub(crate) fn values<'a>(&self, outputs: &'a [f32]) -> &'a [f32] {
+        &outputs[self.unused_outputs()..]
+    }
+
     /// The inputs of the network for the state vector `vector`, which has L entries.
     #[must_use]
     pub fn inputs(&self, vector: &[usize]) -> Vec<f32> {

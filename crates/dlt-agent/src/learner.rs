@@ -3,7 +3,6 @@
 use crate::adamw::AdamW;
 use crate::error::AgentError;
 use crate::experience::Experience;
-use crate::layout::QLayout;
 use crate::network::{Activations, Parameters, QNetwork};
 use std::ops::Range;
 
@@ -144,14 +143,14 @@ impl QLearner {
         let layout = self.network.layout();
         let layers = experience.layers.iter().copied();
         let kept: Activations = self.network.forward(experience.before);
-        let chosen = |layer: usize| layout.slice(layer).start + experience.action[layer];
-        let predicted: f32 = layers.clone().map(|layer| kept.outputs[chosen(layer)]).sum();
+        let space = layout.space();
+        let values = layout.values(&kept.outputs);
+        let predicted = space.q_value_over(values, experience.action, layers.clone());
         let next = self.target.as_ref().unwrap_or(&self.network).values(experience.after);
 
         // The target is a constant: no gradient flows into `next`, so that forward pass keeps
         // nothing.
-        let best_next: f32 =
-            layers.clone().map(|layer| next[best_index(layout, &next, layer)]).sum();
+        let best_next = space.max_q_value_over(layout.values(&next), layers.clone());
         let target = experience.reward as f32 + self.settings.gamma as f32 * best_next;
         let difference = predicted - target;
 
@@ -161,7 +160,8 @@ impl QLearner {
         // and all others get none.
         let mut slopes = vec![0.0; kept.outputs.len()];
         for layer in layers {
-            slopes[chosen(layer)] = 2.0 * difference * share;
+            let chosen = layout.slice(layer).start + experience.action[layer];
+            slopes[chosen] = 2.0 * difference * share;
         }
 
         let update = Update {
@@ -178,8 +178,9 @@ impl QLearner {
     #[must_use]
     pub fn best(&self, vector: &[usize], layers: Range<usize>) -> Vec<usize> {
         let layout = self.network.layout();
-        let values = self.network.values(vector);
-        layers.map(|layer| best_index(layout, &values, layer) - layout.slice(layer).start).collect()
+        let outputs = self.network.values(vector);
+        let values = layout.values(&outputs);
+        layers.map(|layer| layout.space().best_choice(values, layer)).collect()
     }
 
     /// The network.
@@ -205,13 +206,6 @@ impl QLearner {
     pub fn settings(&self) -> LearnerSettings {
         self.settings
     }
-}
-
-/// Index of the greatest output of `layer`; of equal outputs the lowest.
-fn best_index(layout: &QLayout, values: &[f32], layer: usize) -> usize {
-    let slice = layout.slice(layer);
-    let first = slice.start;
-    slice.fold(first, |best, index| if values[index] > values[best] { index } else { best })
 }
 
 /// Fails if `value` is infinite, not a number, or too great for f32.

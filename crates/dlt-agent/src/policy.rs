@@ -11,6 +11,7 @@ pub use conflict::ConflictPolicy;
 pub use fixed::{FixedPolicy, NoPolicy};
 pub use grow::{EvenPolicy, GrowPolicy};
 pub use q::{Exploration, ExplorationSettings, QPolicy, QSnapshot};
+pub(crate) use random::Draws;
 pub use random::RandomPolicy;
 pub use replay::{ReplayPolicy, replay_permutation};
 

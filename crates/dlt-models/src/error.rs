@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use dlt_spec::tensors::TensorError;
+use dlt_state::StateError;
 
 /// Errors of building, reading, running and writing models.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +102,9 @@ pub enum ModelError {
         /// Layers of the state.
         got: usize,
     },
+    /// Something else is wrong with a state or a binding.
+    #[error("{0}")]
+    State(StateError),
     /// A model predicts something else than what is requested.
     #[error("expected a model that predicts {expected}, got one that predicts {got}")]
     Objective {
@@ -147,6 +151,16 @@ impl<T> Context<T> for candle_core::Result<T> {
 impl From<candle_core::Error> for ModelError {
     fn from(source: candle_core::Error) -> Self {
         Self::Tensor { context: "tensor operation".to_owned(), source: Box::new(source) }
+    }
+}
+
+/// A binding refuses states of another depth than the model's.
+impl From<StateError> for ModelError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::DepthMismatch { expected, got } => Self::Depth { expected, got },
+            other => Self::State(other),
+        }
     }
 }
 

@@ -301,4 +301,5 @@ fn binding(metadata: &BTreeMap<String, String>) -> std::result::Result<Binding, 
     };
 
     Binding::from_parts(&parse("storage")?, &parse("frozen")?, &parse("independent")?)
+        .map_err(|error| error.to_string())
 }

@@ -1,8 +1,8 @@
 //! Transformers that are assembled over one bank of blocks, in which a tie is an index and never a
 //! copy.
 //!
-//! - [`binding`]: which storage each layer uses, and which layers train. It is index arithmetic,
-//!   without tensors.
+//! - [`binding`] of `dlt-state`: which storage each layer uses, and which layers train. It is index
+//!   arithmetic, without tensors.
 //! - [`bank`]: the weights behind the storages. Only owners hold parameters.
 //! - [`architecture`], and [`gpt2`], [`bert`], [`vit`], [`llama`]: what stem, block and head
 //!   compute, written as a [`graph`].
@@ -17,7 +17,6 @@ pub mod backward;
 pub mod bank;
 pub mod batch;
 pub mod bert;
-pub mod binding;
 mod distances;
 mod error;
 pub mod file;
@@ -32,6 +31,7 @@ pub mod parameters;
 pub mod vit;
 
 pub use batch::Batch;
+pub use dlt_state::binding;
 pub use error::ModelError;
 pub use model::{HeldBlocks, Model};
 

@@ -5,7 +5,7 @@ use alloc::string::String;
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
 
-/// The reason why a value cannot become an action, a state, a transition or a recording.
+/// The reason why a value cannot become an action, a state, a transition, a binding or a recording.
 ///
 /// ```
 /// use dlt_state::{Action, StateError};
@@ -109,6 +109,32 @@ pub enum StateError {
     SameGroup {
         /// Its owner.
         owner: usize,
+    },
+    /// A row of values has another length than the choices at this depth.
+    ValueCount {
+        /// Number of values that was expected.
+        expected: usize,
+        /// Number of values that was found.
+        got: usize,
+    },
+    /// A binding names a layer as the lowest that uses a storage, but it is not.
+    CannotShare {
+        /// The layer that shares.
+        layer: usize,
+        /// The layer that it names.
+        with: usize,
+    },
+    /// A binding names a storage that does not exist.
+    StorageOutOfRange {
+        /// The number of the storage.
+        id: usize,
+        /// Number of the next new storage, above all that exist.
+        next: usize,
+    },
+    /// A layer is frozen, but trains by itself or uses a storage that is not an initial one.
+    CannotFreeze {
+        /// The layer.
+        layer: usize,
     },
     /// A decision is recorded at an earlier step than the one before it.
     StepDecreased {
@@ -229,6 +255,18 @@ impl Display for StateError {
             }
             Self::GroupCount { groups, n_layers } => {
                 write!(f, "expected 1 to {n_layers} groups, got {groups}")
+            }
+            Self::ValueCount { expected, got } => {
+                write!(f, "expected {expected} values, one for each choice, got {got}")
+            }
+            Self::CannotShare { layer, with } => {
+                write!(f, "layer {layer} cannot share with layer {with}")
+            }
+            Self::StorageOutOfRange { id, next } => {
+                write!(f, "expected storages below {next}, got storage {id}")
+            }
+            Self::CannotFreeze { layer } => {
+                write!(f, "layer {layer} cannot be frozen: it trains or has no initial weights")
             }
             Self::StepDecreased { previous, step } => {
                 write!(f, "expected a step of at least {previous}, got {step}")

@@ -21,7 +21,12 @@
 //!   `s[a[i]]`.
 //! - A [`Transition`] is the difference between two states, as a list of [`Event`]s: layer 3 was
 //!   *tied* to 0, layer 5 was *untied*.
-//! - An [`ActionSpace`] numbers all single choices, for a network that scores them.
+//! - An [`ActionSpace`] numbers all single choices, for a network that scores them: the greedy
+//!   action, Equations 3 and 4, and how many states and actions there are.
+//! - A [`Binding`](binding::Binding) says which weights are in place. It plans the copies and
+//!   releases that carry a network from one state to the next.
+//! - [`Draw`] is any source of random numbers, for random actions, splits and merges. [`growth`]
+//!   splits groups by rule.
 //! - A [`Recording`] is the history of the decisions of a training run. It has a text form for
 //!   files.
 //! - [`pattern`] has fixed ways of sharing, for comparison.
@@ -73,17 +78,22 @@
 extern crate alloc;
 
 mod action;
+pub mod binding;
 mod error;
+pub mod growth;
 pub mod pattern;
+mod random;
 mod recording;
 #[cfg(feature = "serde")]
 mod serialised;
 mod space;
 mod state;
+mod text;
 mod transition;
 
 pub use action::Action;
 pub use error::StateError;
+pub use random::{Draw, random_permutation};
 pub use recording::{Recording, Row};
 pub use space::ActionSpace;
 pub use state::{Group, State};

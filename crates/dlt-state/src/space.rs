@@ -2,6 +2,9 @@
 
 use core::ops::Range;
 
+mod counts;
+mod values;
+
 /// All single choices at a given depth, in one row. A network that scores them has its outputs in
 /// this order.
 ///
@@ -94,6 +97,17 @@ impl ActionSpace {
         let n_layers = self.n_layers;
         assert!(layer < n_layers, "expected one of the {n_layers} layers, got layer {layer}");
         layer + 1
+    }
+
+    /// The layers that have a choice, `1..L`. A decision for all layers is for these.
+    ///
+    /// ```
+    /// assert_eq!(dlt_state::ActionSpace::new(4).deciding_layers(), 1..4);
+    /// assert!(dlt_state::ActionSpace::new(1).deciding_layers().is_empty());
+    /// ```
+    #[must_use]
+    pub fn deciding_layers(self) -> Range<usize> {
+        1..self.n_layers.max(1)
     }
 
     /// Number of actions, `L!`. It fits for up to 34 layers; above that, `None`.

@@ -345,7 +345,9 @@ impl State {
     /// ```
     pub fn split(&self, owner: usize, part: &[usize]) -> Result<Self, StateError> {
         self.check_owner(owner)?;
-        let first = *part.first().ok_or(StateError::EmptyPart { owner })?;
+        if part.is_empty() {
+            return Err(StateError::EmptyPart { owner });
+        }
 
         for (&previous, &layer) in part.iter().zip(&part[1..]) {
             if layer <= previous {
@@ -360,18 +362,30 @@ impl State {
             }
         }
 
-        // The lowest layer that is left in the group names it. None is left where `part` is the
-        // whole group.
-        let rest = |layer: &usize| self.owner(*layer) == owner && !part.contains(layer);
-        let rest_first =
-            (owner..self.n_layers()).find(rest).ok_or(StateError::WholeGroup { owner })?;
-        let named = |layer: usize| match self.owner(layer) {
-            other if other != owner => other,
-            _ if part.contains(&layer) => first,
-            _ => rest_first,
+        if self.owners().iter().filter(|&&other| other == owner).count() == part.len() {
+            return Err(StateError::WholeGroup { owner });
+        }
+
+        Ok(self.split_off(owner, part))
+    }
+
+    /// [`split`](Self::split) at a part that is known to be some of the group's layers, not all.
+    pub(crate) fn split_off(&self, owner: usize, part: &[usize]) -> Self {
+        // The lowest layer of each half names it.
+        let lowest = |inside: bool| {
+            let is_first =
+                |layer: &usize| self.owner(*layer) == owner && part.contains(layer) == inside;
+            (owner..self.n_layers()).find(is_first).unwrap_or(owner)
         };
 
-        Ok(Self::from_valid((0..self.n_layers()).map(named).collect()))
+        let (rest, split) = (lowest(false), lowest(true));
+        let named = |layer: usize| match self.owner(layer) {
+            other if other != owner => other,
+            _ if part.contains(&layer) => split,
+            _ => rest,
+        };
+
+        Self::from_valid((0..self.n_layers()).map(named).collect())
     }
 
     /// Merges two groups into one, named by the lowest layer of both. Afterwards there is one
@@ -397,11 +411,15 @@ impl State {
             return Err(StateError::SameGroup { owner: one });
         }
 
+        Ok(self.joined(one, other))
+    }
+
+    /// [`merge`](Self::merge) of two groups that are known to be two.
+    pub(crate) fn joined(&self, one: usize, other: usize) -> Self {
         let kept = one.min(other);
         let gone = one.max(other);
         let named = |&owner: &usize| if owner == gone { kept } else { owner };
-
-        Ok(Self::from_valid(self.owners().iter().map(named).collect()))
+        Self::from_valid(self.owners().iter().map(named).collect())
     }
 
     fn check_layer(&self, layer: usize) -> Result<(), StateError> {

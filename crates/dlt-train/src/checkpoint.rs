@@ -155,7 +155,7 @@ impl Checkpoint {
             next: self.number("next-storage")?,
         };
 
-        Binding::restore(&saved).map_err(|reason| self.refuse(reason))
+        Binding::restore(&saved).map_err(|error| self.refuse(error.to_string()))
     }
 
     /// A tensor of f32 by its name; `None` if the checkpoint has none of that name.

@@ -3,9 +3,10 @@
 
 use super::grow::most_disagreeing;
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
-use crate::disagreement::{Disagreement, Division, TIE};
+use crate::disagreement::disagreement;
 use crate::error::{AgentError, grouping};
 use crate::occasion::{Evidence, Turn, Wants};
+use dlt_state::growth::{Division, TIE};
 use dlt_state::{Group, State};
 
 /// Splits as [`GrowPolicy`](crate::GrowPolicy) does. A swap first merges the two groups that are
@@ -34,12 +35,12 @@ impl ConflictPolicy {
 
         let merged = situation.state.merge(pair.one.owner, pair.other.owner);
         let merged = merged.map_err(grouping("the merge of a swap"))?;
-        let disagreement = Disagreement::new(evidence);
+        let disagreements = disagreement(evidence)?;
         // The price of the merge: a swap pays only if the split separates more than the merge
         // joins. It also keeps a swap from undoing its own merge.
-        let apart = disagreement.of(&pair.one.members, &pair.other.members);
+        let apart = disagreements.of(&pair.one.members, &pair.other.members);
 
-        match disagreement.greatest(&merged) {
+        match disagreements.greatest(&merged) {
             Some(Division { owner, part, disagreement }) if disagreement > apart + TIE => {
                 let state = merged.split(owner, &part).map_err(grouping("the split of a swap"))?;
                 let conflict = Some(disagreement);

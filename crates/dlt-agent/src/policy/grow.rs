@@ -2,16 +2,18 @@
 //! 45).
 
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
-use crate::disagreement::{Disagreement, Division};
+use crate::disagreement::disagreement;
 use crate::error::{AgentError, grouping};
 use crate::occasion::{Turn, Wants};
+use dlt_state::growth::Division;
 
 /// Splits the group with the greatest disagreement of gradients, at the bipartition that disagrees
 /// most.
 #[derive(Clone, Copy, Debug)]
 pub struct GrowPolicy;
 
-/// Splits the largest group in its middle, without looking at gradients.
+/// Splits the largest group in its middle, without looking at gradients: see
+/// [`State::split_largest`](dlt_state::State::split_largest).
 #[derive(Clone, Copy, Debug)]
 pub struct EvenPolicy;
 
@@ -28,7 +30,7 @@ pub(crate) fn most_disagreeing(
 
     let evidence = situation.evidence_for(policy, "the products of gradients")?;
 
-    match Disagreement::new(evidence).greatest(situation.state) {
+    match disagreement(evidence)?.greatest(situation.state) {
         Some(Division { owner, part, disagreement }) => {
             let state = situation.state.split(owner, &part);
             let state = state.map_err(grouping("the split by disagreement"))?;
@@ -56,28 +58,15 @@ impl Policy for GrowPolicy {
 }
 
 impl Policy for EvenPolicy {
-    /// Of equally large groups it splits the one with the lowest owner. With an odd number of
-    /// members the lower half has one more.
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
         if situation.turn != Turn::Split {
             return Err(AgentError::OtherTurn { policy: "even", turn: situation.turn });
         }
 
-        let mut groups = situation.state.groups();
-        // The sort is stable and groups come in rising order of owners, so of equally large groups
-        // the lowest owner is first.
-        groups.sort_by_key(|group| std::cmp::Reverse(group.members.len()));
-
-        match groups.first() {
-            Some(largest) if largest.members.len() > 1 => {
-                let part = &largest.members[largest.members.len().div_ceil(2)..];
-                let state = situation.state.split(largest.owner, part);
-                let state = state.map_err(grouping("the split in the middle"))?;
-
-                Ok(Choice::new(state.into(), Visit::All))
-            }
-            _ => Ok(Choice::nothing(situation)),
-        }
+        Ok(match situation.state.split_largest() {
+            Some(state) => Choice::new(state.into(), Visit::All),
+            None => Choice::nothing(situation),
+        })
     }
 
     fn snapshot(&self) -> PolicySnapshot {

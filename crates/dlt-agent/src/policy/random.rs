@@ -4,7 +4,7 @@ use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::error::{AgentError, grouping};
 use crate::occasion::Turn;
 use dlt_spec::spec::Decision;
-use dlt_state::{Group, State, StateError};
+use dlt_state::{ActionSpace, Draw};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -27,66 +27,42 @@ impl RandomPolicy {
     /// A uniform layer with a uniform entry.
     fn change(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
         let mut action = situation.action.clone();
-        if action.n_layers() == 1 {
+        let space = ActionSpace::new(action.n_layers());
+        let Some((layer, entry)) = space.random_change(&mut Draws(&mut self.rng)) else {
             return Ok(Choice::nothing(situation));
-        }
-
-        let layer = self.rng.random_range(1..action.n_layers());
-        let entry = self.rng.random_range(0..=layer);
-        action.replace(layer, entry).map_err(grouping("the random change"))?;
-
-        Ok(Choice::new(action, Visit::Layer(layer)))
-    }
-
-    /// The state after a uniform split; `None` if no group has two members.
-    fn split(&mut self, state: &State) -> Result<Option<State>, StateError> {
-        let mut groups = state.groups();
-        groups.retain(|group| group.members.len() > 1);
-
-        if groups.is_empty() {
-            return Ok(None);
-        }
-
-        let Group { owner, members } = &groups[self.rng.random_range(0..groups.len())];
-        // The owner stays in its group, so each bipartition is one non-empty set of the other
-        // members. Drawing again when the set is empty keeps the others equally likely.
-        let part = loop {
-            let mut part = members[1..].to_vec();
-            part.retain(|_| self.rng.random::<bool>());
-
-            if !part.is_empty() {
-                break part;
-            }
         };
 
-        state.split(*owner, &part).map(Some)
+        action.replace(layer, entry).map_err(grouping("the random change"))?;
+        Ok(Choice::new(action, Visit::Layer(layer)))
+    }
+}
+
+/// A stream of random numbers as the algebra draws from it. What it draws is part of what a seed
+/// means: other calls of the same stream would change every recorded run.
+pub(crate) struct Draws<'a>(pub(crate) &'a mut ChaCha8Rng);
+
+impl Draw for Draws<'_> {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0.random_range(0..bound)
     }
 
-    /// The state after a uniform merge and a uniform split; `None` if there is only one group.
-    fn swap(&mut self, state: &State) -> Result<Option<State>, StateError> {
-        let owners: Vec<usize> = state.independent_layers().collect();
-        if owners.len() == 1 {
-            return Ok(None);
-        }
-
-        let one = self.rng.random_range(0..owners.len());
-        // Drawn among the other groups: an index from `one` on means the group one further. So
-        // every pair is equally likely, without a second try.
-        let other = self.rng.random_range(0..owners.len() - 1);
-        let other = if other < one { other } else { other + 1 };
-
-        self.split(&state.merge(owners[one], owners[other])?)
+    fn coin(&mut self) -> bool {
+        self.0.random()
     }
 }
 
 impl Policy for RandomPolicy {
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
+        let mut draws = Draws(&mut self.rng);
         let state = match (situation.turn, situation.decision) {
-            (Turn::Split, _) => self.split(situation.state),
-            (Turn::Swap, _) => self.swap(situation.state),
+            (Turn::Split, _) => situation.state.random_split(&mut draws),
+            (Turn::Swap, _) => {
+                let merged = situation.state.random_merge(&mut draws);
+                merged.and_then(|merged| merged.random_split(&mut draws))
+            }
             (Turn::Regular, Decision::Single) => return self.change(situation),
             (Turn::Regular, Decision::Joint | Decision::PerLayer) => {
-                let action = situation.replace(|layer| self.rng.random_range(0..=layer));
+                let action = situation.replace(|layer| draws.below(layer + 1));
                 let action = action.map_err(grouping("the random action"))?;
                 return Ok(Choice::new(action, situation.visit));
             }
@@ -95,7 +71,7 @@ impl Policy for RandomPolicy {
             }
         };
 
-        Ok(match state.map_err(grouping("the random groups"))? {
+        Ok(match state {
             Some(state) => Choice::new(state.into(), Visit::All),
             None => Choice::nothing(situation),
         })

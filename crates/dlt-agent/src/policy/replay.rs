@@ -1,11 +1,9 @@
 //! Replay of a recording row by row, as it is or with its layers permuted (ablations iii and iv).
 
-use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
+use super::{Choice, Draws, Policy, PolicySnapshot, Situation, Visit};
 use crate::error::{AgentError, grouping, same_depth};
 use dlt_spec::{CheckedAgent, seeds};
-use dlt_state::{Action, Recording, Row, State};
-use rand::Rng;
-use rand_chacha::ChaCha8Rng;
+use dlt_state::{Action, Recording, Row, State, random_permutation};
 
 /// Replays the rows of a recording in turn, one per decision. After its end it repeats the last
 /// one.
@@ -132,17 +130,8 @@ impl Policy for ReplayPolicy {
 #[must_use]
 pub fn replay_permutation(setup: &CheckedAgent) -> Vec<usize> {
     if setup.agent.permutation.is_empty() {
-        draw_permutation(setup.layers, &mut seeds::stream(setup.seed, "permutation"))
+        random_permutation(setup.layers, &mut Draws(&mut seeds::stream(setup.seed, "permutation")))
     } else {
         setup.agent.permutation.clone()
     }
-}
-
-/// Draws a uniform permutation of `n_layers` layers (Fisher-Yates).
-fn draw_permutation(n_layers: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
-    let mut permutation: Vec<usize> = (0..n_layers).collect();
-    for last in (1..n_layers).rev() {
-        permutation.swap(last, rng.random_range(0..=last));
-    }
-    permutation
 }

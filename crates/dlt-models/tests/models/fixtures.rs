@@ -9,7 +9,6 @@ use dlt_models::architecture::{Form, HeadSettings};
 use dlt_models::binding::{Binding, Rules};
 use dlt_models::gpt2::Gpt2;
 use dlt_models::{Model, ModelError};
-use dlt_spec::spec::{FirstTie, Gradient, Merge, Retied, Tie, Untie};
 use dlt_state::State;
 use serde_json::Value;
 
@@ -32,23 +31,8 @@ pub(crate) fn numbers(value: &Value) -> Vec<usize> {
     list.iter().map(|number| number.as_u64().expect("a count") as usize).collect()
 }
 
-pub(crate) const PAPER: Rules = Rules {
-    tie: Tie::Share,
-    gradient: Gradient::Sum,
-    untie: Untie::Copy,
-    retied: Retied::Follow,
-    first_tie: FirstTie::Replicate,
-    merge: Merge::Overwrite,
-};
-
-pub(crate) const REFERENCE: Rules = Rules {
-    tie: Tie::Share,
-    gradient: Gradient::Owner,
-    untie: Untie::Alias,
-    retied: Retied::Keep,
-    first_tie: FirstTie::Replicate,
-    merge: Merge::Overwrite,
-};
+pub(crate) const PAPER: Rules = Rules::PAPER;
+pub(crate) const REFERENCE: Rules = Rules::REFERENCE;
 
 /// Four layers of width 12 with a vocabulary of 31.
 pub(crate) fn small() -> Gpt2 {

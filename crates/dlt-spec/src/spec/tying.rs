@@ -1,5 +1,7 @@
 //! How layers are tied and untied.
 
+use dlt_state::binding::Rules;
+pub use dlt_state::binding::{FirstTie, Gradient, Merge, Retied, Tie, Untie};
 use serde::{Deserialize, Serialize};
 
 use super::{MOST, MOST_OF_TOML, Size};
@@ -54,13 +56,13 @@ section! {
         budget: f64 = 1.0, Values::Real(Interval::FACTOR);
         /// What a tied event does to the weights. share: the layer uses its owner's weights.
         /// replicate: the layer gets a copy that it trains by itself, with fresh moments.
-        tie: Tie = Tie::Share, Tie::WORDS,
+        tie: Tie = Tie::Share, Values::Word(|| words_of(Tie::ALL)),
             paper_says("share; ablation (v): replicate", "Alg. 1 line 16; Table 4 (v)"),
             code_does("share");
         /// What happens to weights and moments that a tied event leaves without a layer. overwrite
         /// drops them. average adds them to the block that replaces them, weighted by the layers
         /// that used each.
-        merge: Merge = Merge::Overwrite, Merge::WORDS,
+        merge: Merge = Merge::Overwrite, Values::Word(|| words_of(Merge::ALL)),
             paper_says("overwrite: the weights are tied", "Alg. 1 line 16"), code_does("overwrite");
         /// By how much the mean loss on the reward's batches may rise through a decision that ties
         /// a layer. A decision above the gate is undone. inf measures nothing.
@@ -68,7 +70,7 @@ section! {
         /// What happens to a frozen layer whose owner is still layer 0 at its first decision.
         /// replicate gives it its owner's weights. literal leaves it as it is until its state
         /// changes.
-        first_tie: FirstTie = FirstTie::Replicate, FirstTie::WORDS,
+        first_tie: FirstTie = FirstTie::Replicate, Values::Word(|| words_of(FirstTie::ALL)),
             paper_says(
                 "replicate in the text, literal in the algorithm",
                 "section 3 (iii); Alg. 1 line 11"
@@ -76,15 +78,15 @@ section! {
             code_does("replicate, at its visit");
         /// Positions that add to the gradient of shared weights. sum: all that use them. owner:
         /// only those that the state calls independent.
-        gradient: Gradient = Gradient::Sum, Gradient::WORDS,
+        gradient: Gradient = Gradient::Sum, Values::Word(|| words_of(Gradient::ALL)),
             paper_says("sum: the weights are tied", "Alg. 1 line 16"), code_does("owner");
         /// What untying does to the weights. copy gives the layer its own copy. alias keeps sharing
         /// the storage, with a separate optimizer state.
-        untie: Untie = Untie::Copy, Untie::WORDS, paper_says("copy", "Alg. 1 line 13"),
+        untie: Untie = Untie::Copy, Values::Word(|| words_of(Untie::ALL)), paper_says("copy", "Alg. 1 line 13"),
             code_does("alias");
         /// What happens to a layer whose owner is tied to another layer. follow: it follows its
         /// owner. keep: it stays on the old owner's storage.
-        retied: Retied = Retied::Follow, Retied::WORDS, paper_says("follow", "Eq. 1"),
+        retied: Retied = Retied::Follow, Values::Word(|| words_of(Retied::ALL)), paper_says("follow", "Eq. 1"),
             code_does("keep");
         /// Optimizer moments of a layer that becomes independent. fresh: zeros. inherit: a copy of
         /// its former owner's. resume: its own, from the last time it was independent.
@@ -100,6 +102,13 @@ section! {
         /// last visit.
         state_vector: StateVector = StateVector::Canonical, StateVector::WORDS,
             paper_says("canonical", "Eq. 1, Alg. 1 line 9"), code_does("raw");
+    }
+}
+
+impl From<&TyingSpec> for Rules {
+    fn from(spec: &TyingSpec) -> Self {
+        let TyingSpec { tie, gradient, untie, retied, first_tie, merge, .. } = *spec;
+        Self { tie, gradient, untie, retied, first_tie, merge }
     }
 }
 
@@ -184,75 +193,12 @@ words! {
 }
 
 words! {
-    /// What a tied event does to the weights (row 32).
-    Tie {
-        /// The layer uses its owner's weights from then on.
-        Share,
-        /// The layer gets a copy of them and trains the copy by itself, with fresh moments
-        /// (ablation v).
-        Replicate,
-    }
-}
-
-words! {
-    /// What happens to weights and moments that a tied event leaves without a layer (row 42).
-    Merge {
-        /// They are dropped; those of the owner stay as they are.
-        Overwrite,
-        /// They are averaged into the block that replaces them, weighted by the number of layers
-        /// that used each before.
-        Average,
-    }
-}
-
-words! {
     /// Factor on the residual branches of blocks that several layers use (row 44).
     ResidualScale {
         /// 1.
         None,
         /// 1 / (layers that use the block at the start of training), for the whole run.
         Uses,
-    }
-}
-
-words! {
-    /// First tie of a frozen layer (row 5).
-    FirstTie {
-        /// It takes its owner's weights, as section 3 (iii) says.
-        Replicate,
-        /// Nothing happens until its state changes, as Algorithm 1 line 11 says.
-        Literal,
-    }
-}
-
-words! {
-    /// Which positions contribute to the gradient of shared weights (row 2).
-    Gradient {
-        /// Every position that uses them.
-        Sum,
-        /// Only positions that the state calls independent.
-        Owner,
-    }
-}
-
-words! {
-    /// What untying does to the weights (row 3).
-    Untie {
-        /// The layer gets its own copy.
-        Copy,
-        /// The layer keeps sharing the storage, with a separate optimizer state.
-        Alias,
-    }
-}
-
-words! {
-    /// What happens to a layer whose owner is tied to another layer (row 4).
-    Retied {
-        /// It follows its owner, as Eq. 1 says.
-        Follow,
-        /// It keeps the old owner's storage; only visited layers move, to the named layer's present
-        /// storage.
-        Keep,
     }
 }
 

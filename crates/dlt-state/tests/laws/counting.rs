@@ -44,6 +44,7 @@ fn law_distinct_states_are_the_partitions_and_bell_many() {
         let partitions: BTreeSet<State> =
             all_states(n_layers).into_iter().map(|owners| State::new(owners).unwrap()).collect();
         assert_eq!(reached.len(), bell);
+        assert_eq!(ActionSpace::new(n_layers).n_states(), Some(bell as u128));
         assert_eq!(reached, partitions);
     }
 }
@@ -58,7 +59,48 @@ fn law_actions_by_independent_layers_are_stirling_many() {
 
         let expected: Vec<_> = (0..=n_layers).map(|k| stirling(n_layers, k)).collect();
         assert_eq!(counts, expected);
+
+        let space = ActionSpace::new(n_layers);
+        let counted: Vec<_> = (0..=n_layers).map(|k| space.n_actions_with(k)).collect();
+        assert_eq!(counted, counts.iter().map(|&count| Some(count as u128)).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn law_states_by_groups_are_stirling_many() {
+    for n_layers in 1..=EXHAUSTIVE_DEPTH {
+        let mut counts = vec![Some(0_u128); n_layers + 2];
+        for owners in all_states(n_layers) {
+            let count = &mut counts[State::new(owners).unwrap().n_independent()];
+            *count = count.map(|count| count + 1);
+        }
+
+        let space = ActionSpace::new(n_layers);
+        let counted: Vec<_> = (0..=n_layers + 1).map(|k| space.n_states_with(k)).collect();
+        assert_eq!(counted, counts);
+    }
+}
+
+/// The rows of both triangles sum to the totals, at the greatest depths that fit too.
+#[test]
+fn law_counts_by_groups_sum_to_all() {
+    for n_layers in [0, 1, 20, 34, 42] {
+        let space = ActionSpace::new(n_layers);
+        let sum = |count: &dyn Fn(usize) -> Option<u128>| -> Option<u128> {
+            (0..=n_layers).map(count).sum()
+        };
+
+        assert_eq!(sum(&|k| space.n_states_with(k)), space.n_states());
+        if let Some(actions) = space.n_actions() {
+            assert_eq!(sum(&|k| space.n_actions_with(k)), Some(actions));
+        }
+    }
+
+    // Single counts fit where their sum does not, and a count that does not fit is not a wrong one.
+    assert_eq!(ActionSpace::new(128).n_states_with(2), Some((1 << 127) - 1));
+    assert_eq!(ActionSpace::new(128).n_states_with(64), None);
+    assert_eq!(ActionSpace::new(128).n_states_with(128), Some(1));
+    assert_eq!(ActionSpace::new(36).n_actions_with(1), None);
 }
 
 /// The mean over L! actions is H_L = 1 + 1/2 + ... + 1/L; in whole numbers, the sum is L!/1 + L!/2

@@ -6,14 +6,19 @@
     reason = "a test fails where it unwraps; helpers are not `#[test]` functions"
 )]
 
+mod bindings;
 mod brute_force;
 mod counting;
 mod groups;
+mod growth;
 mod patterns;
+mod randomness;
 mod recordings;
 mod rejections;
 mod relabelling;
 mod resolution;
 mod serialised;
 mod strategies;
+mod text;
 mod transitions;
+mod values;

@@ -1,8 +1,9 @@
 //! The optional serde forms. Reading checks them.
 
+use dlt_state::binding::{Binding, Retied};
 use dlt_state::{Action, ActionSpace, Event, EventCounts, Recording, State, Transition};
 use proptest::prelude::*;
-use serde_json::{from_str, json, to_value};
+use serde_json::{from_str, from_value, json, to_value};
 
 use crate::strategies;
 
@@ -107,4 +108,18 @@ proptest! {
             prop_assert_eq!(from_str::<Transition>(&text).unwrap(), transition);
         }
     }
+}
+
+#[test]
+fn serde_form_of_a_binding_is_its_saved_one() {
+    let binding = Binding::frozen(2);
+    let form = json!({"storage": [0, 1], "frozen": [1], "independent": [0], "next": 2});
+    assert_eq!(to_value(&binding).unwrap(), form);
+    assert_eq!(from_value::<Binding>(form.clone()).unwrap(), binding);
+    assert_eq!(to_value(Retied::Keep).unwrap(), json!("keep"));
+
+    let mut wrong = form;
+    wrong["next"] = json!(1);
+    let error = from_value::<Binding>(wrong).unwrap_err().to_string();
+    assert_eq!(error, "expected storages below 1, got storage 1");
 }

@@ -1,9 +1,9 @@
 //! Averages of blocks that no layer uses after a decision into the blocks that replace them
 //! (DEVIATIONS row 42).
 
-use dlt_spec::spec::Gradient;
+use alloc::vec::Vec;
 
-use super::{Binding, Merged, Move, StorageId};
+use super::{Binding, Gradient, Merged, Move, StorageId};
 
 /// A block that becomes the average of itself and a released one.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,6 @@
 //! Which storage each layer uses, which layers are frozen, and which optimizer state gets the
-//! gradient of which position.
+//! gradient of which position; and the plan of copies and releases that carries a network from one
+//! state to the next.
 //!
 //! A [`State`] says who owns whose weights. A [`Binding`] says what is physically in place. The two
 //! differ
@@ -11,49 +12,62 @@
 //! - for good under [`Tie::Replicate`], where layers that the state calls tied have their own
 //!   storage.
 //!
-//! A decision turns one binding into the next as a list of [`Move`]s, which the bank carries out.
-//! No tensor is touched here.
+//! A decision turns one binding into the next as a list of [`Move`]s. Whoever holds the tensors
+//! carries them out, in any framework. No tensor is touched here.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use dlt_state::State;
+//! use dlt_state::binding::{Binding, Change, Move, Rules};
+//!
+//! // Each storage holds some weights: here one number, in a framework a module.
+//! let from = State::independent(3);
+//! let mut binding = Binding::of_state(&from);
+//! let mut bank: BTreeMap<_, f32> =
+//!     (0..3).map(|layer| (binding.storage(layer), layer as f32)).collect();
+//!
+//! // Layers 1 and 2 give up their weights; then layer 2 trains a copy of those of layer 0.
+//! let tied = State::all_tied(3);
+//! let next = State::new(vec![0, 0, 2])?;
+//! for change in [Change::joint(&from, &tied), Change::joint(&tied, &next)] {
+//!     for step in binding.apply(&Rules::PAPER, &change)?.moves {
+//!         match step {
+//!             Move::Copy { from, to } => {
+//!                 let copied = bank[&from];
+//!                 bank.insert(to, copied);
+//!             }
+//!             Move::Release(id) => {
+//!                 bank.remove(&id);
+//!             }
+//!             other => unreachable!("no layer is frozen and nothing is averaged: {other:?}"),
+//!         }
+//!     }
+//! }
+//!
+//! assert_eq!(bank.len(), 2);
+//! assert_eq!(binding.storage(0), binding.storage(1));
+//! assert_ne!(binding.storage(0), binding.storage(2));
+//! assert_eq!(bank[&binding.storage(2)], 0.0);
+//! # Ok::<(), dlt_state::StateError>(())
+//! ```
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::{Action, State, StateError};
 
 mod merge;
+mod rules;
 mod saved;
 
-use dlt_spec::spec::{FirstTie, Gradient, Merge, Retied, Tie, TyingSpec, Untie};
-use dlt_state::{Action, State};
-
-use crate::ModelError;
-
+pub use rules::{FirstTie, Gradient, Merge, Retied, Rules, Tie, Untie};
 pub use saved::SavedBinding;
 
 /// Identity of one storage of block weights. Layer `i` starts with storage `i`; new storages get
 /// the numbers after these, and no number is used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StorageId(pub usize);
-
-/// The readings of the method that a binding follows (DEVIATIONS rows 2 to 5, 32, 42).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// What a tied event does to the weights. Under [`Tie::Replicate`] no two layers share storage,
-    /// from the start on. The binding then follows the state, whatever `gradient`, `untie` and
-    /// `retied` say.
-    pub tie: Tie,
-    /// Which positions contribute to the gradient of shared weights.
-    pub gradient: Gradient,
-    /// What untying does to the weights.
-    pub untie: Untie,
-    /// What happens to a layer whose owner is tied to another layer.
-    pub retied: Retied,
-    /// What happens to a frozen layer whose owner stays layer 0.
-    pub first_tie: FirstTie,
-    /// What happens to weights that no layer uses any more after a tied event.
-    pub merge: Merge,
-}
-
-impl From<&TyingSpec> for Rules {
-    fn from(spec: &TyingSpec) -> Self {
-        let TyingSpec { tie, gradient, untie, retied, first_tie, merge, .. } = *spec;
-        Self { tie, gradient, untie, retied, first_tie, merge }
-    }
-}
 
 /// One decision, as the binding needs it.
 #[derive(Clone, Copy, Debug)]
@@ -68,13 +82,27 @@ pub struct Change<'a> {
     pub visited: Option<usize>,
 }
 
-impl Change<'_> {
+impl<'a> Change<'a> {
+    /// A decision for all layers, which asks for state `to` itself.
+    ///
+    /// ```
+    /// use dlt_state::State;
+    /// use dlt_state::binding::Change;
+    ///
+    /// let (from, to) = (State::all_tied(2), State::independent(2));
+    /// assert_eq!(Change::joint(&from, &to).action.values(), [0, 1]);
+    /// ```
+    #[must_use]
+    pub fn joint(from: &'a State, to: &'a State) -> Self {
+        Self { from, to, action: to.as_action(), visited: None }
+    }
+
     fn visits(&self, layer: usize) -> bool {
         self.visited.is_none_or(|visited| visited == layer)
     }
 }
 
-/// One thing that the bank has to do for a decision.
+/// One thing that the holder of the weights has to do for a decision.
 ///
 /// Order of the moves: copies, then blends, then releases. So a copy holds what its source held
 /// before the decision. The one exception is the block that a replicated layer leaves. It is
@@ -119,7 +147,7 @@ pub struct Merged {
 /// What a decision did, besides the new binding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settlement {
-    /// What the bank has to do, in order.
+    /// What the holder of the weights has to do, in order.
     pub moves: Vec<Move>,
     /// Layers that now train by themselves and did not before, rising. Each has the lowest layer
     /// that trained the storage which it used. `None`: no layer did, because the layer was frozen
@@ -139,6 +167,11 @@ pub struct Settlement {
 
 /// Who uses which storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "SavedBinding", into = "SavedBinding")
+)]
 pub struct Binding {
     storage: Vec<StorageId>,
     frozen: Vec<bool>,
@@ -163,6 +196,12 @@ enum Plan {
 impl Binding {
     /// Layer 0 trains. Every other layer uses its own initial weights, untrained (Algorithm 1, line
     /// 2).
+    ///
+    /// ```
+    /// let binding = dlt_state::binding::Binding::frozen(3);
+    /// assert!(!binding.is_frozen(0) && binding.is_frozen(2));
+    /// assert_eq!((binding.n_distinct(), binding.n_training_alone()), (3, 1));
+    /// ```
     #[must_use]
     pub fn frozen(n_layers: usize) -> Self {
         Self {
@@ -174,6 +213,16 @@ impl Binding {
     }
 
     /// Every layer uses its owner's weights from the start.
+    ///
+    /// ```
+    /// use dlt_state::State;
+    /// use dlt_state::binding::{Binding, StorageId};
+    ///
+    /// let binding = Binding::of_state(&State::new(vec![0, 1, 1])?);
+    /// assert_eq!(binding.storage(2), StorageId(1));
+    /// assert_eq!(binding.trained(), [StorageId(0), StorageId(1)]);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
     #[must_use]
     pub fn of_state(state: &State) -> Self {
         let n_layers = state.n_layers();
@@ -190,26 +239,32 @@ impl Binding {
     /// are frozen and those that train by themselves.
     ///
     /// # Errors
-    /// Says which layers contradict each other.
+    ///
+    /// [`StateError::Empty`] without a layer, [`StateError::CannotShare`] where the layer named is
+    /// not the lowest of its group, [`StateError::LayerOutOfRange`] for a layer that does not
+    /// exist.
+    ///
+    /// ```
+    /// use dlt_state::binding::Binding;
+    ///
+    /// let binding = Binding::from_parts(&[0, 0, 2], &[2], &[0])?;
+    /// assert_eq!(binding.partition(), [0, 0, 2]);
+    /// assert!(binding.is_frozen(2) && binding.trains_alone(0));
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
     pub fn from_parts(
         lowest: &[usize],
         frozen: &[usize],
         independent: &[usize],
-    ) -> Result<Self, String> {
+    ) -> Result<Self, StateError> {
         let n_layers = lowest.len();
-        if n_layers == 0 {
-            return Err("expected at least one layer, got none".to_owned());
-        }
+        saved::check_layers(n_layers, frozen, independent)?;
 
         // The lowest layer of a group must name itself.
-        if let Some(layer) = (0..n_layers)
-            .find(|&layer| lowest[layer] > layer || lowest[lowest[layer]] != lowest[layer])
-        {
-            return Err(format!("layer {layer} cannot share with layer {}", lowest[layer]));
-        }
-
-        if let Some(layer) = frozen.iter().chain(independent).find(|&&layer| layer >= n_layers) {
-            return Err(format!("expected layers below {n_layers}, got layer {layer}"));
+        for (layer, &with) in lowest.iter().enumerate() {
+            if with > layer || lowest[with] != with {
+                return Err(StateError::CannotShare { layer, with });
+            }
         }
 
         Ok(Self {
@@ -227,6 +282,10 @@ impl Binding {
     }
 
     /// The storage that a layer uses.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such layer; so do the other methods that are asked about one.
     #[must_use]
     pub fn storage(&self, layer: usize) -> StorageId {
         self.storage[layer]
@@ -272,6 +331,15 @@ impl Binding {
     /// Under both rules a layer that trains by itself is its own slot. Under [`Gradient::Sum`] a
     /// tied position also adds its gradient, to the lowest layer that trains its storage, if there
     /// is one (DEVIATIONS row 2).
+    ///
+    /// ```
+    /// use dlt_state::State;
+    /// use dlt_state::binding::{Binding, Gradient};
+    ///
+    /// let binding = Binding::of_state(&State::all_tied(2));
+    /// assert_eq!(binding.slot(1, Gradient::Sum), Some(0));
+    /// assert_eq!(binding.slot(1, Gradient::Owner), None);
+    /// ```
     #[must_use]
     pub fn slot(&self, layer: usize, gradient: Gradient) -> Option<usize> {
         match gradient {
@@ -297,15 +365,35 @@ impl Binding {
         trained
     }
 
-    /// Carries a decision out (DEVIATIONS rows 3 to 5, 25, 32 and 42). Returns what the bank and
-    /// the optimizer have to do.
+    /// Carries a decision out: Algorithm 1, lines 10 to 19, under `rules` (DEVIATIONS rows 3 to 5,
+    /// 25, 32 and 42). Returns what the holder of the weights and the optimizer have to do. After
+    /// an error nothing has changed.
     ///
     /// # Errors
-    /// [`ModelError::Depth`] if the states or the action have another depth.
-    pub fn apply(&mut self, rules: &Rules, change: &Change<'_>) -> Result<Settlement, ModelError> {
+    ///
+    /// [`StateError::DepthMismatch`] if the states or the action have another depth.
+    ///
+    /// ```
+    /// use dlt_state::State;
+    /// use dlt_state::binding::{Binding, Change, Move, Rules, StorageId};
+    ///
+    /// // At the start of Algorithm 1 layers 1 and 2 are frozen. Layer 1 now trains its own initial
+    /// // weights, and layer 2 uses those of layer 0.
+    /// let mut binding = Binding::frozen(3);
+    /// let (from, to) = (State::all_tied(3), State::new(vec![0, 1, 0])?);
+    /// let settlement = binding.apply(&Rules::PAPER, &Change::joint(&from, &to))?;
+    /// assert_eq!(
+    ///     settlement.moves,
+    ///     [Move::Materialise(StorageId(1)), Move::Release(StorageId(2))]
+    /// );
+    /// assert_eq!(settlement.untied, [(1, None)]);
+    /// assert!(!settlement.keeps_function);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    pub fn apply(&mut self, rules: &Rules, change: &Change<'_>) -> Result<Settlement, StateError> {
         for got in [change.from.n_layers(), change.to.n_layers(), change.action.values().len()] {
             if got != self.n_layers() {
-                return Err(ModelError::Depth { expected: self.n_layers(), got });
+                return Err(StateError::DepthMismatch { expected: self.n_layers(), got });
             }
         }
 
@@ -414,7 +502,7 @@ impl Binding {
     /// Gives a layer a storage with a new number, and returns the one that it used.
     fn renew(&mut self, layer: usize) -> StorageId {
         self.next += 1;
-        std::mem::replace(&mut self.storage[layer], StorageId(self.next - 1))
+        core::mem::replace(&mut self.storage[layer], StorageId(self.next - 1))
     }
 
     /// What the layer is to do. Layers below it are settled already.

@@ -1,9 +1,17 @@
 //! A binding as a checkpoint holds it, with the numbers of its storages.
 
+use alloc::vec::Vec;
+
 use super::{Binding, StorageId};
+use crate::StateError;
 
 /// Everything in a [`Binding`], as plain numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(deny_unknown_fields)
+)]
 pub struct SavedBinding {
     /// Number of each layer's storage.
     pub storage: Vec<usize>,
@@ -17,6 +25,15 @@ pub struct SavedBinding {
 
 impl Binding {
     /// All of this binding: [`restore`](Self::restore) returns an equal one.
+    ///
+    /// ```
+    /// use dlt_state::binding::Binding;
+    ///
+    /// let saved = Binding::frozen(2).save();
+    /// assert_eq!((&saved.storage[..], saved.next), (&[0, 1][..], 2));
+    /// assert_eq!(Binding::restore(&saved)?, Binding::frozen(2));
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
     #[must_use]
     pub fn save(&self) -> SavedBinding {
         let layers = |is: &[bool]| (0..is.len()).filter(|&layer| is[layer]).collect();
@@ -31,28 +48,24 @@ impl Binding {
     /// The binding that was saved.
     ///
     /// # Errors
-    /// Says which numbers contradict each other.
-    pub fn restore(saved: &SavedBinding) -> Result<Self, String> {
+    ///
+    /// [`StateError::Empty`] without a layer, [`StateError::LayerOutOfRange`] for a layer that does
+    /// not exist, [`StateError::StorageOutOfRange`] for a storage that does not,
+    /// [`StateError::CannotFreeze`] where a frozen layer trains or has a later storage.
+    pub fn restore(saved: &SavedBinding) -> Result<Self, StateError> {
         let SavedBinding { storage, frozen, independent, next } = saved;
         let n_layers = storage.len();
-        if n_layers == 0 {
-            return Err("expected at least one layer, got none".to_owned());
-        }
-        if let Some(layer) = frozen.iter().chain(independent).find(|&&layer| layer >= n_layers) {
-            return Err(format!("expected layers below {n_layers}, got layer {layer}"));
-        }
+        check_layers(n_layers, frozen, independent)?;
 
-        if let Some(id) = storage.iter().find(|&id| id >= next) {
-            return Err(format!("expected storages below {next}, got storage {id}"));
+        if let Some(&id) = storage.iter().find(|&id| id >= next) {
+            return Err(StateError::StorageOutOfRange { id, next: *next });
         }
 
         // A frozen layer uses the storage that it began with, which nobody trains.
         let is_frozen = |layer: usize| frozen.contains(&layer);
         for (layer, &id) in storage.iter().enumerate() {
             if is_frozen(layer) && (id >= n_layers || independent.contains(&layer)) {
-                return Err(format!(
-                    "layer {layer} cannot be frozen: it trains or has no initial weights"
-                ));
+                return Err(StateError::CannotFreeze { layer });
             }
         }
 
@@ -65,8 +78,40 @@ impl Binding {
     }
 }
 
+impl From<Binding> for SavedBinding {
+    fn from(binding: Binding) -> Self {
+        binding.save()
+    }
+}
+
+impl TryFrom<SavedBinding> for Binding {
+    type Error = StateError;
+
+    fn try_from(saved: SavedBinding) -> Result<Self, StateError> {
+        Self::restore(&saved)
+    }
+}
+
+/// Fails unless there is a layer, and every layer that is named exists.
+pub(super) fn check_layers(
+    n_layers: usize,
+    frozen: &[usize],
+    independent: &[usize],
+) -> Result<(), StateError> {
+    if n_layers == 0 {
+        return Err(StateError::Empty);
+    }
+
+    match frozen.iter().chain(independent).find(|&&layer| layer >= n_layers) {
+        Some(&layer) => Err(StateError::LayerOutOfRange { layer, n_layers }),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     fn saved(
@@ -98,12 +143,12 @@ mod tests {
     fn rejects_bindings_that_contradict_themselves() {
         for (wrong, says) in [
             (saved(&[], &[], &[], 0), "at least one layer"),
-            (saved(&[0, 1], &[2], &[0], 2), "below 2, got layer 2"),
+            (saved(&[0, 1], &[2], &[0], 2), "one of the 2 layers, got layer 2"),
             (saved(&[0, 5], &[], &[0], 2), "below 2, got storage 5"),
             (saved(&[0, 1], &[1], &[1], 2), "layer 1 cannot be frozen"),
             (saved(&[0, 2], &[1], &[0], 3), "layer 1 cannot be frozen"),
         ] {
-            let error = Binding::restore(&wrong).expect_err(says);
+            let error = Binding::restore(&wrong).expect_err(says).to_string();
             assert!(error.contains(says), "{error}");
         }
     }
