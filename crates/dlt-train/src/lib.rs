@@ -46,6 +46,7 @@ pub mod memory;
 mod model_file;
 pub mod optimizer;
 mod resume;
+mod run_state;
 pub mod schedule;
 mod statistics;
 mod step;

@@ -181,18 +181,14 @@ impl Resumption {
         }
 
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
-        let progress = checkpoint.progress();
+        let run = checkpoint.run();
         let now = material.provenance();
         let replayed = recording.map(recording_sha256);
 
         for (what, before, now) in [
-            ("data", Some(&progress.data_sha256), Some(&now.sha256)),
-            ("tokenizer", Some(&progress.tokenizer), Some(&now.tokenizer)),
-            (
-                "recording that the agent follows",
-                progress.replayed_sha256.as_ref(),
-                replayed.as_ref(),
-            ),
+            ("data", Some(&run.data_sha256), Some(&now.sha256)),
+            ("tokenizer", Some(&run.tokenizer), Some(&now.tokenizer)),
+            ("recording that the agent follows", run.replayed_sha256.as_ref(), replayed.as_ref()),
         ] {
             if before != now {
                 let name =

@@ -18,19 +18,16 @@ use dlt_spec::{CheckedSpec, seeds};
 use dlt_state::Recording;
 
 use crate::assembly::{Weights, agent_for, certain_binding, empty_recording, model_for};
-use crate::checkpoint::Probe;
 use crate::clock::{Clock, per_second};
-use crate::ending::Times;
 use crate::evaluation::Evaluating;
 use crate::feed::Feed;
 use crate::folder::RunFolder;
-use crate::means::{Means, Peaks, Sample};
+use crate::means::{Peaks, Sample};
 use crate::optimizer::Optimizer;
 use crate::optimizer::resting::RestingPlace;
+use crate::run_state::RunState;
 use crate::schedule::learning_rate;
-use crate::statistics::Statistics;
 use crate::timetable::{self, Timetable};
-use crate::trainer::evaluated::Best;
 use crate::trainer::health::Health;
 use crate::trainer::saved::Saving;
 use crate::{Result, TrainError, memory, step};
@@ -68,29 +65,18 @@ pub struct Trainer {
     timetable: Timetable,
     /// Training steps between a decision and its reward, if the reward is measured late.
     reward_after: usize,
-    statistics: Statistics,
     train: Feed,
     rewards: Feed,
     validation: Examples,
     material: Material,
-    step: usize,
     steps: usize,
     evaluate_every: usize,
-    pending: Option<DecisionRow>,
-    /// The loss before the pending decision, if its reward needs that.
-    probe: Option<Probe>,
-    means: Means,
-    best: Option<Best>,
-    best_on_test: Option<f64>,
-    state_bytes_peak: usize,
+    /// What changes while the run trains, besides the tensors and the recording.
+    run: RunState,
     /// Resident memory before the model was made. The predicted peak of the process is this plus
-    /// `predicted_bytes`, the largest prediction so far.
+    /// the largest prediction so far.
     process_mb: Option<f64>,
-    predicted_bytes: usize,
-    /// Peaks of the earlier processes of this run, if it was resumed.
-    peaks_before: Peaks,
     clock: Clock,
-    times: Times,
     saving: Saving,
     health: Health,
     watch: Watch,
@@ -210,23 +196,16 @@ impl Trainer {
             } else {
                 validation
             },
-            step: 0,
             steps,
             evaluate_every: spec.evaluate_every(examples.count()),
-            pending: None,
-            probe: None,
-            statistics: Statistics::default(),
-            means: Means::default(),
-            best: None,
-            best_on_test: None,
-            state_bytes_peak: 0,
-            peaks_before: Peaks::default(),
+            run: RunState {
+                predicted_bytes: memory::predict(&spec, &material, model.binding())?.peak,
+                ..RunState::new(&material, recording)
+            },
             process_mb,
-            predicted_bytes: memory::predict(&spec, &material, model.binding())?.peak,
             model,
             clock: Clock::start(),
-            times: Times::default(),
-            saving: Saving::new(&spec, recording),
+            saving: Saving::new(&spec),
             health: Health::new(spec.training.non_finite),
             watch: Box::new(|_| ()),
             extents: spec.extents(material.extents()),
@@ -247,18 +226,18 @@ impl Trainer {
     /// [`TrainError::Diverged`] if the loss or a gradient is not finite, [`TrainError::Io`] if the
     /// run folder cannot be written.
     pub fn advance(&mut self) -> Result<Option<StepReport>> {
-        if self.step >= self.steps {
+        if self.run.step >= self.steps {
             return Ok(None);
         }
 
         let started = Clock::start();
         let mut decision = None;
-        for turn in self.timetable.turns_after(self.step) {
+        for turn in self.timetable.turns_after(self.run.step) {
             decision = self.deciding(|trainer| trainer.decide(turn))?;
         }
 
         let row = self.train_step(&started)?;
-        self.step += 1;
+        self.run.step += 1;
 
         // Before the evaluation and the checkpoint: a checkpoint then holds the reward of every
         // decision that is due for one.
@@ -268,7 +247,7 @@ impl Trainer {
 
         // Evaluation and checkpoints come after this line, because `tokens_per_s` is about training
         // only.
-        self.times.training_s += started.elapsed_s();
+        self.run.times.training_s += started.elapsed_s();
         self.folder.metric(&MetricRow::Step(row.clone()))?;
 
         let evaluation = self.evaluate_when_due()?;
@@ -278,7 +257,7 @@ impl Trainer {
         self.save_when_due()?;
 
         Ok(Some(StepReport {
-            step: self.step,
+            step: self.run.step,
             steps: self.steps,
             loss: row.loss,
             independent_layers: row.independent_layers,
@@ -293,7 +272,7 @@ impl Trainer {
         let sketches = self.needs_sketches();
         let batch = self.train.next()?;
         let n_tokens = self.spec.units_per_step();
-        let step = self.step;
+        let step = self.run.step;
 
         // New moments live long; allocated here, they leave no gaps among the buffers of the
         // backward pass.
@@ -308,7 +287,7 @@ impl Trainer {
         if !is_finite {
             let tensor =
                 self.model.first_non_finite(&gradients)?.unwrap_or_else(|| "the loss".to_owned());
-            self.health.not_finite(step, loss, tensor)?;
+            self.health.not_finite(step, loss, tensor, &mut self.run.skipped_steps)?;
         }
 
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
@@ -317,7 +296,7 @@ impl Trainer {
         let gradient_bytes = gradients.bytes();
         if is_finite {
             if let Some(sketches) = gradients.sketches.take() {
-                self.statistics.add(&sketches);
+                self.run.statistics.add(&sketches);
             }
             self.optimizer.step(&self.model, gradients, norm, rate)?;
         }
@@ -326,8 +305,8 @@ impl Trainer {
         let sample = self.sample();
         let resident = memory::resident();
 
-        self.means.add(&sample, resident.map(|resident| resident.now_mb));
-        self.state_bytes_peak = self.state_bytes_peak.max(self.state_bytes(gradient_bytes));
+        self.run.means.add(&sample, resident.map(|resident| resident.now_mb));
+        self.run.state_bytes_peak = self.run.state_bytes_peak.max(self.state_bytes(gradient_bytes));
 
         Ok(StepRow {
             step: step + 1,
@@ -342,20 +321,20 @@ impl Trainer {
             elapsed_ms: self.clock.elapsed_ms(),
             tokens_per_s: per_second(
                 ((step + 1) * n_tokens) as f64,
-                self.times.training_s + started.elapsed_s(),
+                self.run.times.training_s + started.elapsed_s(),
             ),
             current_rss_mb: resident.map(|resident| resident.now_mb),
-            skipped_steps: self.health.skipped(),
+            skipped_steps: self.run.skipped(),
         })
     }
 
-    /// The most memory so far, over all processes of this run.
-    fn peaks(&self) -> Peaks {
+    /// Raises the peaks of memory to those of this process.
+    fn note_peaks(&mut self) {
         let now = Peaks {
             resident_mb: memory::resident().map(|resident| resident.peak_mb),
-            predicted_mb: self.process_mb.map(|mb| mb + self.predicted_bytes as f64 / 1e6),
+            predicted_mb: self.process_mb.map(|mb| mb + self.run.predicted_bytes as f64 / 1e6),
         };
-        now.or_above(self.peaks_before)
+        self.run.peaks = now.or_above(self.run.peaks);
     }
 
     /// What is trainable now, and how many layers the state calls independent. Under `tying.tie =
@@ -369,7 +348,7 @@ impl Trainer {
         Sample {
             trainable_parameters,
             block_parameters: trainable_parameters - shared,
-            independent_layers: self.recording.state_at(self.step).n_independent(),
+            independent_layers: self.recording.state_at(self.run.step).n_independent(),
             distinct_layers: binding.n_distinct(),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use dlt_agent::Agent;
-use dlt_data::{Material, Split};
+use dlt_data::{BatchPosition, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::architecture::of_spec;
 use dlt_models::binding::Rules;
@@ -42,7 +42,7 @@ impl Restored {
         recording: Option<&Recording>,
         device: &Device,
     ) -> Result<(Model, Self)> {
-        let progress = checkpoint.progress();
+        let run = checkpoint.run();
         let expected = spec.model.layers;
         let got = checkpoint.recording().n_layers();
 
@@ -55,7 +55,7 @@ impl Restored {
         let optimizer = optimizer(checkpoint, &model, place, device)?;
         let mut agent = agent_for(spec, recording)?;
 
-        match (&mut agent, &progress.agent) {
+        match (&mut agent, &run.agent) {
             (Some(agent), Some(snapshot)) => agent.restore(snapshot)?,
             (None, None) => {}
             _ => {
@@ -64,13 +64,13 @@ impl Restored {
             }
         }
 
-        if !progress.statistics.fit(spec.model.layers) {
+        if !run.statistics.fit(spec.model.layers) {
             return Err(checkpoint.refuse(
                 "its inner products of gradients are for another number of layers, or not finite",
             ));
         }
 
-        if progress.probe.as_ref().is_some_and(|probe| !probe.loss.is_finite()) {
+        if run.probe.as_ref().is_some_and(|probe| !probe.loss.is_finite()) {
             return Err(
                 checkpoint.refuse("its loss before the pending decision is not a finite number")
             );
@@ -78,15 +78,15 @@ impl Restored {
 
         // Both orders go through the training split, each from its own stream, as in a new run.
         let examples = material.examples(Split::Train);
-        let feed = |name: &str, position| -> Result<Feed> {
+        let feed = |name: &str, position: &Option<BatchPosition>| -> Result<Feed> {
             let mut feed =
                 Feed::new(examples, spec.training.batch, seeds::stream(spec.seed, name))?;
-            feed.resume(position)?;
+            position.clone().map_or(Ok(()), |position| feed.resume(position))?;
             Ok(feed)
         };
 
-        let train = feed("data", progress.train.clone())?;
-        let rewards = feed("reward", progress.rewards.clone())?;
+        let train = feed("data", &run.train)?;
+        let rewards = feed("reward", &run.rewards)?;
         Ok((model, Self { optimizer, agent, train, rewards }))
     }
 }
@@ -98,7 +98,7 @@ fn optimizer(
     device: &Device,
 ) -> Result<OptimizerState> {
     let architecture = model.architecture();
-    let counts = &checkpoint.progress().moments;
+    let counts = &checkpoint.run().moments;
     let moments = |prefix: &str, layout: &Layout, steps: &[u64]| {
         moments(checkpoint, prefix, layout, steps, device)
     };

@@ -15,17 +15,16 @@ use dlt_spec::{CheckedSpec, fields};
 use dlt_state::Recording;
 
 use super::restored::Restored;
-use super::{Best, Trainer, process_mb};
+use super::{Trainer, process_mb};
 use crate::assembly::{Weights, empty_recording, model_for};
-use crate::checkpoint::{
-    Best as SavedBest, Checkpoint, CheckpointFolder, Contents, Numbers, Progress, StepCounts,
-};
+use crate::checkpoint::{Checkpoint, CheckpointFolder, Contents, Numbers, sha256};
 use crate::clock::Clock;
 use crate::disk::{Disk, SystemDisk};
 use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
 use crate::optimizer::resting::{Resting, RestingPlace};
-use crate::resume::{Resumption, recording_sha256};
+use crate::resume::Resumption;
+use crate::run_state::{RunState, StepCounts};
 use crate::{Result, TrainError};
 
 /// Usual length of `progress` as text, without the agent.
@@ -38,16 +37,12 @@ pub(super) struct Saving {
     since: Clock,
     /// Step of the newest checkpoint.
     last: Option<usize>,
-    /// Checksum of the recording that the agent follows, if it follows one.
-    replayed_sha256: Option<String>,
-    /// Step and checksum of the best model's file.
-    best: Option<(usize, String)>,
     /// Step of the best model that is known to be next to the checkpoints.
     kept: Option<usize>,
 }
 
 impl Saving {
-    pub(super) fn new(spec: &CheckedSpec, recording: Option<&Recording>) -> Self {
+    pub(super) fn new(spec: &CheckedSpec) -> Self {
         let every_steps = match spec.checkpoint.every_steps {
             Size::Fixed(steps) => Some(steps),
             Size::Auto(_) => None,
@@ -58,8 +53,6 @@ impl Saving {
             every_s: spec.checkpoint.every_minutes * 60.0,
             since: Clock::start(),
             last: None,
-            replayed_sha256: recording.map(recording_sha256),
-            best: None,
             kept: None,
         }
     }
@@ -115,9 +108,7 @@ impl Trainer {
         let none = empty_recording(&spec);
         let cut = Cut {
             step: checkpoint.as_ref().map_or(0, Checkpoint::step),
-            metrics_bytes: checkpoint
-                .as_ref()
-                .map(|checkpoint| checkpoint.progress().metrics_bytes),
+            metrics_bytes: checkpoint.as_ref().map(|checkpoint| checkpoint.run().metrics_bytes),
             recording: checkpoint.as_ref().map_or(&none, Checkpoint::recording),
         };
 
@@ -141,7 +132,6 @@ impl Trainer {
 
     /// Puts what a checkpoint holds in place of the values of a fresh run.
     fn take_up(&mut self, restored: Restored, checkpoint: &Checkpoint) {
-        let progress = checkpoint.progress();
         let Restored { optimizer, agent, train, rewards } = restored;
         self.agent = agent;
         self.train = train;
@@ -152,29 +142,11 @@ impl Trainer {
         // After the recording is in place: splits that it holds are not made again, even if more
         // steps have moved the times of the others.
         self.timetable = self.timetable.clone().behind(&self.recording, &self.spec, self.steps);
-        self.step = progress.step;
-        self.pending = progress.pending.clone();
-        self.probe = progress.probe.clone();
-        self.statistics = progress.statistics.clone();
-        self.means = progress.means;
-
-        self.best = progress.best.as_ref().map(|best| Best {
-            step: best.step,
-            loss: best.loss,
-            accuracy: best.accuracy,
-        });
-
-        self.best_on_test = progress.best_on_test;
-        self.state_bytes_peak = progress.state_bytes_peak;
-        self.clock = Clock::resumed(progress.elapsed_s);
-        self.times = progress.times;
-
-        // Peaks are of the whole run, so those of earlier processes count.
-        self.predicted_bytes = self.predicted_bytes.max(progress.predicted_bytes);
-        self.peaks_before = progress.peaks;
-        self.saving.last = Some(progress.step);
-        self.saving.best = progress.best.as_ref().map(|best| (best.step, best.sha256.clone()));
-        self.health.skipped_steps = progress.skipped_steps;
+        // With other micro-batches, say, the same binding can need more memory than before.
+        let predicted_bytes = self.run.predicted_bytes.max(checkpoint.run().predicted_bytes);
+        self.run = RunState { agent: None, predicted_bytes, ..checkpoint.run().clone() };
+        self.clock = Clock::resumed(self.run.elapsed_s);
+        self.saving.last = Some(self.run.step);
     }
 
     /// Saves a checkpoint of the run as it is now, between two steps.
@@ -199,11 +171,11 @@ impl Trainer {
         let contents = self.contents(metrics_bytes)?;
         let checkpoints = CheckpointFolder::held(self.folder.held());
         let disk = self.folder.held().on(disk);
-        let best = self.best.map(|best| best.step);
+        let best = self.run.best.as_ref().map(|best| best.step);
 
         let saved = checkpoints.save(
             &disk,
-            self.step,
+            self.run.step,
             best.filter(|_| best != self.saving.kept),
             &contents,
         );
@@ -216,7 +188,7 @@ impl Trainer {
 
         saved?;
         self.saving.kept = best;
-        self.saving.last = Some(self.step);
+        self.saving.last = Some(self.run.step);
         self.saving.since = Clock::start();
 
         // Older checkpoints go only now that this one is safe on disk.
@@ -224,7 +196,7 @@ impl Trainer {
     }
 
     pub(super) fn save_when_due(&mut self) -> Result<()> {
-        if self.saving.is_due(self.step, self.steps) { self.save_checkpoint() } else { Ok(()) }
+        if self.saving.is_due(self.run.step, self.steps) { self.save_checkpoint() } else { Ok(()) }
     }
 
     /// Step of the newest checkpoint; `None` if there is none yet.
@@ -254,7 +226,7 @@ impl Trainer {
     /// Training steps done.
     #[must_use]
     pub fn step(&self) -> usize {
-        self.step
+        self.run.step
     }
 
     /// Training steps of the whole run.
@@ -269,18 +241,18 @@ impl Trainer {
         let (moments, counts) = self.moments();
         tensors.extend(moments);
 
-        let progress = self.progress(metrics_bytes, counts)?;
+        self.note_state(metrics_bytes, counts)?;
 
         // Reserved in full: a buffer that grows holds its text twice while it is copied, which the
         // prediction of memory does not count.
         let agent = AgentMemory::of(&self.spec.agent, self.spec.model.layers);
         let mut text = Vec::with_capacity(agent.text + PROGRESS_BYTES);
 
-        serde_json::to_writer(&mut text, &progress)
-            .expect("progress holds only numbers, texts and lists");
+        serde_json::to_writer(&mut text, &self.run)
+            .expect("the state holds only numbers, texts and lists");
 
-        // It holds a copy of the Q-network and its moments, which the text replaces.
-        drop(progress);
+        // A copy of the Q-network and its moments, which the text replaces.
+        self.run.agent = None;
 
         tensors
             .push(("recording".to_owned(), Numbers::Bytes(self.recording.to_text().into_bytes())));
@@ -294,12 +266,12 @@ impl Trainer {
             numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
         };
         let binding = self.model.binding().save();
-        let state = self.recording.state_at(self.step);
+        let state = self.recording.state_at(self.run.step);
 
         BTreeMap::from(
             [
                 ("spec", fields::render(&self.spec)),
-                ("step", self.step.to_string()),
+                ("step", self.run.step.to_string()),
                 ("vocabulary", self.extents.vocabulary.to_string()),
                 ("classes", self.extents.classes.to_string()),
                 ("state", list(state.owners())),
@@ -327,7 +299,11 @@ impl Trainer {
                 // checkpoint would replace the last good one.
                 if !squared_norm(&tensor).map_err(ModelError::from)?.is_finite() {
                     let tensor = format!("weights {name}");
-                    return Err(TrainError::Diverged { step: self.step, loss: f64::NAN, tensor });
+                    return Err(TrainError::Diverged {
+                        step: self.run.step,
+                        loss: f64::NAN,
+                        tensor,
+                    });
                 }
 
                 tensors.push((name, Numbers::Tensor(tensor)));
@@ -384,47 +360,24 @@ impl Trainer {
         (tensors, counts)
     }
 
-    fn progress(&mut self, metrics_bytes: u64, moments: StepCounts) -> Result<Progress> {
-        Ok(Progress {
-            step: self.step,
-            metrics_bytes,
-            data_sha256: self.material.provenance().sha256.clone(),
-            tokenizer: self.material.provenance().tokenizer.clone(),
-            replayed_sha256: self.saving.replayed_sha256.clone(),
-            agent: self.agent.as_ref().map(Agent::snapshot),
-            pending: self.pending.clone(),
-            probe: self.probe.clone(),
-            statistics: self.statistics.clone(),
-            train: self.train.position(),
-            rewards: self.rewards.position(),
-            moments,
-            means: self.means,
-            best: self.saved_best()?,
-            best_on_test: self.best_on_test,
-            state_bytes_peak: self.state_bytes_peak,
-            skipped_steps: self.health.skipped_steps,
-            elapsed_s: self.clock.elapsed_s(),
-            predicted_bytes: self.predicted_bytes,
-            peaks: self.peaks(),
-            times: self.times,
-        })
-    }
+    /// Brings those parts of the state up to date that only a checkpoint reads.
+    fn note_state(&mut self, metrics_bytes: u64, moments: StepCounts) -> Result<()> {
+        self.note_peaks();
+        self.run.metrics_bytes = metrics_bytes;
+        self.run.moments = moments;
+        self.run.train = Some(self.train.position());
+        self.run.rewards = Some(self.rewards.position());
+        self.run.elapsed_s = self.clock.elapsed_s();
 
-    /// The best model so far, with the checksum of its file. The file is only read if it has
-    /// changed since the last checkpoint.
-    fn saved_best(&mut self) -> Result<Option<SavedBest>> {
-        let Some(Best { step, loss, accuracy }) = self.best else { return Ok(None) };
-        let sha256 = match &self.saving.best {
-            Some((known, sha256)) if *known == step => sha256.clone(),
-            _ => {
-                let path = self.folder.model_path();
-                let io = |source| TrainError::Io { action: "read", path: path.clone(), source };
-                crate::checkpoint::sha256(&self.folder.held().real(&path)).map_err(io)?
-            }
-        };
+        // The file is only read if it has changed since the last checkpoint.
+        if let Some(best) = self.run.best.as_mut().filter(|best| best.sha256.is_none()) {
+            let path = self.folder.model_path();
+            let io = |source| TrainError::Io { action: "read", path: path.clone(), source };
+            best.sha256 = Some(sha256(&self.folder.held().real(&path)).map_err(io)?);
+        }
 
-        self.saving.best = Some((step, sha256.clone()));
-        Ok(Some(SavedBest { step, loss, accuracy, sha256 }))
+        self.run.agent = self.agent.as_ref().map(Agent::snapshot);
+        Ok(())
     }
 }
 
