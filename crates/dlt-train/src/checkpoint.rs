@@ -34,6 +34,7 @@ mod store;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use dlt_agent::AgentSnapshot;
 use dlt_models::binding::{Binding, SavedBinding};
 use dlt_spec::tensors::{CHECKSUM, Number, TensorError, TensorFile};
 use dlt_spec::{CheckedSpec, Origin, Overlay, Spec};
@@ -136,6 +137,11 @@ impl Checkpoint {
     /// The state of the run at this checkpoint.
     pub(crate) fn run(&self) -> &RunState {
         &self.run
+    }
+
+    /// Takes the agent's part out of the state.
+    pub(crate) fn take_agent(&mut self) -> Option<AgentSnapshot> {
+        self.run.agent.take()
     }
 
     pub(crate) fn vocabulary(&self) -> Result<usize> {

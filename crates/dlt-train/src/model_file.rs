@@ -19,7 +19,7 @@ use dlt_state::State;
 use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
 use crate::folder::{Held, remove_leftovers};
 use crate::lock::Lock;
-use crate::trainer::restored;
+use crate::plan::restored;
 use crate::{MODEL_FILE, Result, TrainError};
 
 /// Opens a model file and checks all of it. Files of the first layout hold no checksum; in a run

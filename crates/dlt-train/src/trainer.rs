@@ -3,21 +3,17 @@
 mod deciding;
 mod evaluated;
 mod health;
-pub(crate) mod restored;
 mod saved;
 
 use candle_core::Device;
 use dlt_agent::{Agent, Measured};
-use dlt_data::{DataError, Examples, Material, Split};
-use dlt_kernels::Kernels;
+use dlt_data::{Examples, Material, Split};
 use dlt_models::Model;
+use dlt_spec::CheckedSpec;
 use dlt_spec::record::{DecisionRow, MetricRow, StepRow};
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{Objective, Selection};
-use dlt_spec::{CheckedSpec, seeds};
 use dlt_state::Recording;
 
-use crate::assembly::{Weights, agent_for, certain_binding, empty_recording, model_for};
 use crate::clock::{Clock, per_second};
 use crate::evaluation::Evaluating;
 use crate::feed::Feed;
@@ -25,12 +21,13 @@ use crate::folder::RunFolder;
 use crate::means::{Peaks, Sample};
 use crate::optimizer::Optimizer;
 use crate::optimizer::resting::RestingPlace;
+use crate::plan::{Plan, Prepared};
 use crate::run_state::RunState;
 use crate::schedule::learning_rate;
 use crate::timetable::{self, Timetable};
 use crate::trainer::health::Health;
 use crate::trainer::saved::Saving;
-use crate::{Result, TrainError, memory, step};
+use crate::{Result, memory, step};
 
 /// What one training step did, for progress output.
 #[derive(Clone, Debug)]
@@ -85,135 +82,52 @@ pub struct Trainer {
 /// A callback for the progress of evaluations, which can take longer than training.
 pub type Watch = Box<dyn FnMut(Evaluating)>;
 
-/// Resident memory before the model exists. Memory that reading and tokenizing have freed is given
-/// back first, because it does not belong to the run.
-fn process_mb() -> Option<f64> {
-    memory::give_back();
-    memory::resident().map(|resident| resident.now_mb)
-}
-
-/// Checks that the model has an output for every token and class of the data.
-fn check_extents(spec: &CheckedSpec, data: Extents) -> Result<()> {
-    let model = spec.extents(data);
-    if model.vocabulary < data.vocabulary {
-        return Err(TrainError::Vocabulary { tokenizer: data.vocabulary, spec: model.vocabulary });
-    }
-
-    // A single score distinguishes two classes, by its sign.
-    let distinguished = if model.classes == 1 { 2 } else { model.classes };
-
-    if spec.model.objective == Objective::Classes && distinguished < data.classes {
-        return Err(TrainError::Classes { data: data.classes, spec: model.classes });
-    }
-
-    Ok(())
-}
-
 impl Trainer {
-    /// Refuses what [`new`](Self::new) would refuse about a spec and its data. Call it before the
-    /// run folder is made.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn check(
-        spec: &CheckedSpec,
-        material: &Material,
-        recording: Option<&Recording>,
-        device: &Device,
-    ) -> Result<()> {
-        check_extents(spec, material.extents())?;
-        if spec.evaluation.select_on == Selection::ValidationAndTest && !material.has(Split::Test) {
-            let name = material.provenance().source.clone();
-            let advice = "add files for it, or leave out evaluation.select_on";
-            return Err(DataError::NoSplit { name, split: Split::Test, advice }.into());
-        }
-
-        material.batches(spec.training.batch, seeds::stream(spec.seed, "data"))?;
-
-        // Memory is checked before the agent is made, because the agent can be larger than the
-        // model.
-        memory::check_fit(
+    /// A run before its next step, which will write into `folder`.
+    #[must_use]
+    pub fn new(prepared: Prepared, folder: RunFolder) -> Self {
+        let Prepared { plan, model, optimizer, process_mb } = prepared;
+        let Plan {
             spec,
             material,
-            &certain_binding(spec, material.examples(Split::Train).count()),
             device,
-        )?;
-
-        agent_for(spec, recording).map(drop)
-    }
-
-    /// A run before its first step. `recording` holds the decisions that `agent.recording` names,
-    /// for policies that replay; `start` looks up the weights that `model.start` names.
-    ///
-    /// # Errors
-    /// [`TrainError::Vocabulary`] and [`TrainError::Classes`] if the data have more of them than
-    /// the model, [`TrainError::Data`] if a split is too short, [`TrainError::Agent`] if a
-    /// recording does not fit the spec, [`TrainError::Memory`] if the run does not fit into memory.
-    pub fn new(
-        spec: CheckedSpec,
-        material: Material,
-        recording: Option<&Recording>,
-        start: Option<Weights<'_>>,
-        folder: RunFolder,
-        device: Device,
-    ) -> Result<Self> {
-        Self::check(&spec, &material, recording, &device)?;
-        let process_mb = process_mb();
-        let model = model_for(&spec, material.extents(), start, Kernels::Fused, &device)?;
-        Self::with_model(model, process_mb, spec, material, recording, folder, device)
-    }
-
-    /// A run before its first step, with a model that already exists.
-    fn with_model(
-        model: Model,
-        process_mb: Option<f64>,
-        spec: CheckedSpec,
-        material: Material,
-        recording: Option<&Recording>,
-        folder: RunFolder,
-        device: Device,
-    ) -> Result<Self> {
-        let examples = material.examples(Split::Train).clone();
-        let batch = spec.training.batch;
-        let seed = spec.seed;
-        let validation = material.examples(Split::Validation).clone();
-        let used = spec.evaluation.windows.or(validation.count());
-        let steps = spec.steps(examples.count());
-
-        Ok(Self {
-            optimizer: Optimizer::new(&spec.optimizer, &spec.tying)
-                .resting_in(RestingPlace::in_run(folder.held())),
-            agent: agent_for(&spec, recording)?,
-            recording: empty_recording(&spec),
-            timetable: Timetable::new(&spec, steps, examples.count(), recording),
-            reward_after: timetable::every(&spec, examples.count()),
-            // Two streams: a measured reward then takes no batch from training, so a run sees the
-            // same training batches whatever its rewards are.
-            train: Feed::new(&examples, batch, seeds::stream(seed, "data"))?,
-            rewards: Feed::new(&examples, batch, seeds::stream(seed, "reward"))?,
-            validation: if used < validation.count() {
-                validation.first(used)?
-            } else {
-                validation
-            },
+            agent,
+            recording,
+            timetable,
+            train,
+            rewards,
+            validation,
             steps,
-            evaluate_every: spec.evaluate_every(examples.count()),
-            run: RunState {
-                predicted_bytes: memory::predict(&spec, &material, model.binding())?.peak,
-                ..RunState::new(&material, recording)
-            },
-            process_mb,
-            model,
-            clock: Clock::start(),
-            saving: Saving::new(&spec),
+            run,
+            saved,
+            ..
+        } = plan;
+        let windows = material.examples(Split::Train).count();
+
+        Self {
+            optimizer: optimizer.resting_in(RestingPlace::in_run(folder.held())),
+            reward_after: timetable::every(&spec, windows),
+            evaluate_every: spec.evaluate_every(windows),
+            clock: Clock::resumed(run.elapsed_s),
+            saving: Saving::new(&spec, saved),
             health: Health::new(spec.training.non_finite),
             watch: Box::new(|_| ()),
             extents: spec.extents(material.extents()),
+            agent,
+            recording,
+            timetable,
+            train,
+            rewards,
+            validation,
+            steps,
+            run,
+            process_mb,
+            model,
             material,
             spec,
             folder,
             device,
-        })
+        }
     }
 
     /// Makes one training step, with the decision, evaluation and checkpoint that are due; `None`

@@ -3,28 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use candle_core::Device;
 use dlt_agent::{Agent, AgentMemory};
-use dlt_data::{Material, Split};
-use dlt_kernels::Kernels;
 use dlt_kernels::optimizer::squared_norm;
 use dlt_models::ModelError;
 use dlt_models::parameters::{Layout, Parameters};
 use dlt_spec::spec::Size;
 use dlt_spec::{CheckedSpec, fields};
-use dlt_state::Recording;
 
-use super::restored::Restored;
-use super::{Trainer, process_mb};
-use crate::assembly::{Weights, empty_recording, model_for};
-use crate::checkpoint::{Checkpoint, CheckpointFolder, Contents, Numbers, sha256};
+use super::Trainer;
+use crate::assembly::Weights;
+use crate::checkpoint::{CheckpointFolder, Contents, Numbers, sha256};
 use crate::clock::Clock;
 use crate::disk::{Disk, SystemDisk};
 use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
 use crate::optimizer::resting::{Resting, RestingPlace};
-use crate::resume::Resumption;
-use crate::run_state::{RunState, StepCounts};
+use crate::resume::ResumePlan;
+use crate::run_state::StepCounts;
 use crate::{Result, TrainError};
 
 /// Usual length of `progress` as text, without the agent.
@@ -42,7 +37,7 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    pub(super) fn new(spec: &CheckedSpec) -> Self {
+    pub(super) fn new(spec: &CheckedSpec, last: Option<usize>) -> Self {
         let every_steps = match spec.checkpoint.every_steps {
             Size::Fixed(steps) => Some(steps),
             Size::Auto(_) => None,
@@ -52,7 +47,7 @@ impl Saving {
             every_steps,
             every_s: spec.checkpoint.every_minutes * 60.0,
             since: Clock::start(),
-            last: None,
+            last,
             kept: None,
         }
     }
@@ -67,86 +62,37 @@ impl Saving {
 }
 
 impl Trainer {
-    /// Resumes a run from its newest checkpoint, or starts it again at step 0 if it has none. The
-    /// second value says what was cut off or set aside in its folder. `recording` holds the
-    /// decisions that `agent.recording` names. `start` looks up the weights that `model.start`
-    /// names, and is only used without a checkpoint.
+    /// Resumes a planned run, or starts it again at step 0 if it has no checkpoint. The second value
+    /// says what was cut off or set aside in its folder. `start` looks up the weights that
+    /// `model.start` names, and is only used without a checkpoint.
     ///
     /// # Errors
-    /// As [`Trainer::new`]; [`TrainError::Resume`] if it would not be the same run,
-    /// [`TrainError::Format`] if the checkpoint holds another model than the spec says. The folder
-    /// is unchanged then.
-    pub fn resume(
-        resumption: Resumption,
-        material: Material,
-        recording: Option<&Recording>,
-        start: Option<Weights<'_>>,
-        device: Device,
-    ) -> Result<(Self, Vec<String>)> {
-        let steps = resumption.spec.steps(material.examples(Split::Train).count());
-        resumption.check(&material, recording, steps, &device)?;
-        Self::check(&resumption.spec, &material, recording, &device)?;
-
-        let Resumption { run, lock, spec, checkpoint, .. } = resumption;
-        let process_mb = process_mb();
-        let restored = checkpoint.as_ref();
-        let place = RestingPlace::in_run(&run);
-
-        // Everything is built from the checkpoint before the folder changes: a refusal up to here
-        // costs nothing.
-        let restored = restored
-            .map(|checkpoint| {
-                Restored::read(checkpoint, &place, &spec, &material, recording, &device)
-            })
-            .transpose()?;
-
-        let (model, restored) = match restored {
-            Some((model, restored)) => (model, Some(restored)),
-            None => (model_for(&spec, material.extents(), start, Kernels::Fused, &device)?, None),
+    /// [`TrainError::Format`] if the checkpoint lacks a tensor of the model or of the optimizer, and
+    /// as [`Plan::with_weights`](crate::Plan::with_weights). The folder is unchanged then. After
+    /// that only [`TrainError::Io`] and [`TrainError::Moved`], if the folder cannot be written.
+    pub fn resume(plan: ResumePlan, start: Option<Weights<'_>>) -> Result<(Self, Vec<String>)> {
+        let ResumePlan { run, lock, checkpoint, plan } = plan;
+        let checkpoint = checkpoint.as_ref();
+        let prepared = match checkpoint {
+            Some(checkpoint) => plan.with_saved(checkpoint, &RestingPlace::in_run(&run))?,
+            None => plan.with_weights(start)?,
         };
 
-        let none = empty_recording(&spec);
-        let cut = Cut {
-            step: checkpoint.as_ref().map_or(0, Checkpoint::step),
-            metrics_bytes: checkpoint.as_ref().map(|checkpoint| checkpoint.run().metrics_bytes),
-            recording: checkpoint.as_ref().map_or(&none, Checkpoint::recording),
-        };
-
-        // From here on the folder changes. Each of these steps can be repeated, so a process that
-        // is killed among them leaves a folder that can be resumed.
+        // The whole run is in memory by now. From here on the folder changes. Each of these steps
+        // can be repeated, so a process that is killed among them leaves a folder that can be
+        // resumed.
         run.check()?;
-        let mut notices = CheckpointFolder::held(&run).rewind(checkpoint.as_ref())?;
+        let mut notices = CheckpointFolder::held(&run).rewind(checkpoint)?;
+        let cut = Cut {
+            step: prepared.plan.run.step,
+            metrics_bytes: checkpoint.map(|checkpoint| checkpoint.run().metrics_bytes),
+            recording: &prepared.plan.recording,
+        };
+
         let (folder, cut) = RunFolder::reopen(run, lock, &cut)?;
-
         notices.extend(cut);
-        folder.rewrite_spec(&spec)?;
-
-        let mut trainer =
-            Self::with_model(model, process_mb, spec, material, recording, folder, device)?;
-        if let (Some(restored), Some(checkpoint)) = (restored, &checkpoint) {
-            trainer.take_up(restored, checkpoint);
-        }
-
-        Ok((trainer, notices))
-    }
-
-    /// Puts what a checkpoint holds in place of the values of a fresh run.
-    fn take_up(&mut self, restored: Restored, checkpoint: &Checkpoint) {
-        let Restored { optimizer, agent, train, rewards } = restored;
-        self.agent = agent;
-        self.train = train;
-        self.rewards = rewards;
-        self.optimizer.restore(optimizer);
-        self.recording = checkpoint.recording().clone();
-
-        // After the recording is in place: splits that it holds are not made again, even if more
-        // steps have moved the times of the others.
-        self.timetable = self.timetable.clone().behind(&self.recording, &self.spec, self.steps);
-        // With other micro-batches, say, the same binding can need more memory than before.
-        let predicted_bytes = self.run.predicted_bytes.max(checkpoint.run().predicted_bytes);
-        self.run = RunState { agent: None, predicted_bytes, ..checkpoint.run().clone() };
-        self.clock = Clock::resumed(self.run.elapsed_s);
-        self.saving.last = Some(self.run.step);
+        folder.rewrite_spec(&prepared.plan.spec)?;
+        Ok((Self::new(prepared, folder), notices))
     }
 
     /// Saves a checkpoint of the run as it is now, between two steps.
