@@ -39,6 +39,7 @@ pub mod doctor;
 mod ending;
 mod error;
 pub mod evaluation;
+mod exchange;
 mod explosion;
 mod feed;
 mod folder;
@@ -64,6 +65,7 @@ pub use dlt_agent::Measured;
 pub use dlt_kernels::Kernels;
 pub use error::TrainError;
 pub use evaluation::{Evaluating, Evaluation};
+pub use exchange::{Alone, Exchange};
 pub use folder::{Held as HeldFolder, MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
 pub use model_file::{

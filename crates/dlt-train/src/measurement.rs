@@ -106,6 +106,7 @@ pub fn measure_steps(
         optimizer.prepare(&model)?;
 
         let (loss, gradients) = step::gradients(&model, batch, spec, index, sketches)?;
+        let loss = loss.loss();
         let norm = gradients.norm()?;
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
 

@@ -16,6 +16,7 @@ use dlt_state::Recording;
 
 use crate::clock::{Clock, per_second};
 use crate::evaluation::Evaluating;
+use crate::exchange::{Alone, Exchange};
 use crate::feed::Feed;
 use crate::folder::RunFolder;
 use crate::means::{Peaks, Sample};
@@ -77,6 +78,7 @@ pub struct Trainer {
     saving: Saving,
     health: Health,
     watch: Watch,
+    exchange: Box<dyn Exchange>,
 }
 
 /// A callback for the progress of evaluations, which can take longer than training.
@@ -112,6 +114,7 @@ impl Trainer {
             saving: Saving::new(&spec, saved),
             health: Health::new(spec.training.non_finite),
             watch: Box::new(|_| ()),
+            exchange: Box::new(Alone),
             extents: spec.extents(material.extents()),
             agent,
             recording,
@@ -162,7 +165,7 @@ impl Trainer {
         // Evaluation and checkpoints come after this line, because `tokens_per_s` is about training
         // only.
         self.run.times.training_s += started.elapsed_s();
-        self.folder.metric(&MetricRow::Step(row.clone()))?;
+        self.write(&MetricRow::Step(row.clone()))?;
 
         let evaluation = self.evaluate_when_due()?;
 
@@ -191,8 +194,9 @@ impl Trainer {
         // New moments live long; allocated here, they leave no gaps among the buffers of the
         // backward pass.
         self.optimizer.prepare(&self.model)?;
-        let (loss, mut gradients) =
-            step::gradients(&self.model, batch, &self.spec, step, sketches)?;
+        let (own, mut gradients) = step::gradients(&self.model, batch, &self.spec, step, sketches)?;
+        let loss = self.exchange.losses(own)?.loss();
+        self.exchange.gradients(&mut gradients)?;
         let norm = gradients.norm()?;
         let is_finite = loss.is_finite() && norm.is_finite();
 
@@ -242,6 +246,11 @@ impl Trainer {
         })
     }
 
+    /// Appends a row to the metrics, in the process that writes.
+    fn write(&mut self, row: &MetricRow) -> Result<()> {
+        if self.exchange.writes() { self.folder.metric(row) } else { Ok(()) }
+    }
+
     /// Raises the peaks of memory to those of this process.
     fn note_peaks(&mut self) {
         let now = Peaks {
@@ -273,6 +282,11 @@ impl Trainer {
         let blocks = self.model.bank().blocks().len() * self.model.n_block_parameters();
         let weights = (self.model.n_shared_parameters() + blocks) * size_of::<f32>();
         weights + gradients + self.optimizer.bytes()
+    }
+
+    /// Makes this process one of several that train together. Set it before the first step.
+    pub fn exchange_with(&mut self, exchange: Box<dyn Exchange>) {
+        self.exchange = exchange;
     }
 
     /// The spec of the run.

@@ -56,7 +56,8 @@ impl Trainer {
 
         let Some(agent) = &mut self.agent else { return Ok(None) };
         let evidence = self.run.statistics.evidence(agent, &self.model)?;
-        let decision = agent.decide(&Occasion { turn, evidence: evidence.as_ref() })?;
+        let own = agent.decide(&Occasion { turn, evidence: evidence.as_ref() })?;
+        let decision = self.exchange.decision(self.run.step, own)?;
 
         let from = agent.current_state().clone();
         let outcome = self.enter(&from, &decision)?;
@@ -155,7 +156,10 @@ impl Trainer {
             self.recording.push(self.run.step, action, layer)?
         };
 
-        self.folder.state_line(&row.to_line())?;
+        if self.exchange.writes() {
+            self.folder.state_line(&row.to_line())?;
+        }
+
         let state = if outcome.refused { from } else { &decision.state };
         self.run.pending = Some(DecisionRow {
             step: self.run.step,
@@ -225,7 +229,7 @@ impl Trainer {
         row.q_predicted = update.map(|update| update.predicted);
         row.q_target = update.map(|update| update.target);
         row.q_loss = update.map(|update| update.loss);
-        self.folder.metric(&MetricRow::Decision(row.clone()))?;
+        self.write(&MetricRow::Decision(row.clone()))?;
 
         Ok(Some(row))
     }
@@ -257,8 +261,9 @@ impl Trainer {
             }
         }
 
+        let measured = self.exchange.losses(measured)?.measured();
         self.run.times.rewarding_s += started.elapsed_s();
-        Ok(measured.measured())
+        Ok(measured)
     }
 
     /// Starts a fresh shuffle before a measurement, if the spec says so.

@@ -48,16 +48,17 @@ impl Trainer {
                 watch(Evaluating { split, done, of });
             })?;
 
+        let evaluation = self.exchange.losses(evaluation)?;
         let elapsed_ms = self.clock.elapsed_ms();
-        self.folder.metric(&MetricRow::Evaluation(evaluation.row(
-            self.run.step,
-            split,
-            elapsed_ms,
-        )))?;
+        self.write(&MetricRow::Evaluation(evaluation.row(self.run.step, split, elapsed_ms)))?;
         finite(self.run.step, evaluation)
     }
 
     fn save_model(&self) -> Result<()> {
+        if !self.exchange.writes() {
+            return Ok(());
+        }
+
         let extra = model_notes(
             &self.spec,
             self.recording.state_at(self.run.step),
@@ -103,6 +104,7 @@ impl Trainer {
             model,
             optimizer,
             mut watch,
+            mut exchange,
             ..
         } = self;
 
@@ -119,11 +121,12 @@ impl Trainer {
                     watch(Evaluating { split: label, done, of });
                 })?;
 
-            folder.metric(&MetricRow::Evaluation(evaluation.row(
-                best_step,
-                label,
-                clock.elapsed_ms(),
-            )))?;
+            let evaluation = exchange.losses(evaluation)?;
+            if exchange.writes() {
+                let row = evaluation.row(best_step, label, clock.elapsed_ms());
+                folder.metric(&MetricRow::Evaluation(row))?;
+            }
+
             finite(best_step, evaluation)?.finite(split.name())
         };
 
@@ -136,7 +139,10 @@ impl Trainer {
         let summary = end.summary(&run, &spec, &material, &validation, test.as_ref())?;
 
         // Last: this file is the mark of a finished run.
-        folder.summary(&summary)?;
+        if exchange.writes() {
+            folder.summary(&summary)?;
+        }
+
         Ok(summary)
     }
 

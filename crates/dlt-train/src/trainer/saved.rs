@@ -111,6 +111,10 @@ impl Trainer {
     /// # Errors
     /// As [`save_checkpoint`](Self::save_checkpoint).
     pub fn save_checkpoint_on(&mut self, disk: &dyn Disk) -> Result<()> {
+        if !self.exchange.writes() {
+            return Ok(());
+        }
+
         // Metrics first: the checkpoint names their length, so these bytes must be on disk before
         // it is.
         let metrics_bytes = self.folder.sync()?;
@@ -160,6 +164,7 @@ impl Trainer {
     pub fn last_good_checkpoint(&mut self, error: &TrainError) -> Result<Option<usize>> {
         if let TrainError::Diverged { step, .. } = error
             && self.saving.last == Some(*step)
+            && self.exchange.writes()
         {
             let checkpoints = CheckpointFolder::held(self.folder.held());
             checkpoints.set_aside(*step, "diverged")?;
