@@ -12,7 +12,6 @@ use crate::{
     checksum::hex,
     error::DataError,
     hub::HubConfig,
-    material::batches::Batches,
     pictures::{CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureSettings, Pictures, load_pictures},
     sentences::{Example, Framing, SentenceIds, load_sentences},
     split::Split,
@@ -28,7 +27,6 @@ use dlt_spec::{
 };
 use examples::ExampleKind;
 use masking::Masking;
-use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 use std::{path::Path, sync::Arc};
 
@@ -284,14 +282,6 @@ impl Material {
     #[must_use]
     pub fn tokens(&self) -> Option<&TokenSplits> {
         self.text.as_ref()
-    }
-
-    /// Batches of the training examples.
-    ///
-    /// # Errors
-    /// If there are fewer examples than a batch has.
-    pub fn batches(&self, batch: usize, rng: ChaCha8Rng) -> Result<Batches, DataError> {
-        Batches::new(self.examples(Split::Train).count(), batch, rng)
     }
 }
 

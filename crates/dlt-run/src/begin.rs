@@ -9,7 +9,7 @@ use dlt_report::shell::quoted;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{Provenance, STATES_FILE};
 use dlt_state::Recording;
-use dlt_train::{RunFolder, TrainError, Trainer};
+use dlt_train::{Plan, RunFolder, TrainError, Trainer};
 
 use crate::error::RunError;
 use crate::observer::{Introduction, Observer};
@@ -177,28 +177,26 @@ impl Beginning {
 
         let recording = recording(&spec)?;
         let material = load(&spec, *places, *observer)?;
-        Trainer::check(&spec, &material, recording.as_ref(), device)?;
+        // The run folder names files by absolute paths; what the user sees first names them as given.
+        let plan =
+            Plan::new(paths::absolute(&spec)?, material, recording.as_ref(), device.clone())?;
+        let material = plan.material();
 
-        let weights = weights(pretrained.as_ref(), &spec, &material, device, *observer)?;
+        let weights = weights(pretrained.as_ref(), &spec, material, device, *observer)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
         let from: Option<dlt_train::Weights<'_>> =
             if weights.is_some() { Some(&lookup) } else { None };
 
-        observer.introduce(&Introduction::of(&spec, &material, recording.as_ref(), device_name)?);
-        let companions = companions(&spec, pretrained.as_ref(), &material, places.hub)?;
-        let spec = paths::absolute(&spec)?;
-        let provenance = provenance::of(&spec, &material, device_name, program);
-        let folder = destination.create(&spec, &provenance, &companions)?;
-        let held = folder.held().clone();
+        observer.introduce(&Introduction::of(&spec, &plan, recording.as_ref(), device_name)?);
+        let companions = companions(&spec, pretrained.as_ref(), material, places.hub)?;
+        let provenance = provenance::of(plan.spec(), material, device_name, program);
 
+        // Memory or weights that do not fit are found here, so the folder is only made after that.
+        let prepared = plan.with_weights(from)?;
+        let folder = destination.create(prepared.plan().spec(), &provenance, &companions)?;
         observer.note(&format!("run folder: {}", quoted(&folder.path().to_string_lossy())));
-        let trainer =
-            Trainer::new(spec, material, recording.as_ref(), from, folder, device.clone())
-                // Memory or weights that do not fit are found only here, after the folder was made.
-                // A run that never began must leave nothing behind.
-                .inspect_err(|_| held.remove())?;
 
-        Ok(trainer)
+        Ok(Trainer::new(prepared, folder))
     }
 }
 

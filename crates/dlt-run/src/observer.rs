@@ -4,7 +4,7 @@ use dlt_data::{Material, Progress};
 use dlt_models::binding::Binding;
 use dlt_spec::CheckedSpec;
 use dlt_state::{Recording, State, pattern};
-use dlt_train::{grown_groups, initial_binding, memory};
+use dlt_train::{Plan, grown_groups, memory};
 
 use crate::error::RunError;
 
@@ -52,7 +52,7 @@ pub struct Introduction<'a> {
 impl<'a> Introduction<'a> {
     pub(crate) fn of(
         spec: &'a CheckedSpec,
-        material: &'a Material,
+        plan: &'a Plan,
         recording: Option<&'a Recording>,
         device: &'a str,
     ) -> Result<Self, RunError> {
@@ -63,7 +63,8 @@ impl<'a> Introduction<'a> {
             None => State::independent(layers),
         };
 
-        let start_bytes = memory::predict(spec, material, &initial_binding(spec))?.peak;
+        let material = plan.material();
+        let start_bytes = plan.start_bytes();
         let most_bytes = memory::predict(spec, material, &Binding::of_state(&most))?.peak;
         Ok(Self { spec, material, recording, device, start_bytes, most_bytes })
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dlt_data::{Companions, Split};
+use dlt_data::Companions;
 use dlt_report::numbers::whole;
 use dlt_report::shell::quoted;
 use dlt_spec::record::{Provenance, SPEC_FILE};
@@ -63,14 +63,13 @@ impl Resuming {
 
         let as_trained = provenance::as_trained(&tokenizer.in_place(&spec)?, &run)?;
         let material = load(&as_trained, *places, *observer)?;
-        let steps = spec.steps(material.examples(Split::Train).count());
-        // Nothing in the folder is changed before this has passed: a refused resume leaves the run as it
-        // was.
-        resumption.check(&material, recording.as_ref(), steps, device)?;
-
         let step = resumption.step();
         let is_saved = resumption.has_checkpoint();
-        observer.introduce(&Introduction::of(&spec, &material, recording.as_ref(), device_name)?);
+        // A refused resume leaves the run as it was.
+        let planned = resumption.plan(material, recording.as_ref(), device.clone())?;
+        let plan = planned.plan();
+
+        observer.introduce(&Introduction::of(&spec, plan, recording.as_ref(), device_name)?);
         observer.note(&format!("run folder: {}", quoted(&run.to_string_lossy())));
         changed.iter().for_each(|change| observer.note(&format!("changed: {change}")));
 
@@ -92,21 +91,25 @@ impl Resuming {
         // more.
         let pretrained =
             if is_saved { None } else { Pretrained::of_spec(&spec, places.hub, *observer)? };
-        let weights = weights(pretrained.as_ref(), &spec, &material, device, *observer)?;
+        let weights = weights(pretrained.as_ref(), &spec, plan.material(), device, *observer)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
         let from: Option<dlt_train::Weights<'_>> =
             if weights.is_some() { Some(&lookup) } else { None };
-        let fresh = provenance::of(&spec, &material, device_name, program);
+        let fresh = provenance::of(&spec, plan.material(), device_name, program);
+
+        // Earlier versions kept no copy of the tokenizer. `verify` has just confirmed that this is
+        // the one of the run. It is read before the folder changes, as it may be gone by now.
+        let is_unkept = has_tokens(&spec) && tokenizer.is_unkept();
+        let unkept = is_unkept
+            .then(|| Companions::named(tokenizer.name(), places.hub, &|_| ()))
+            .transpose()?;
 
         warn_of_other_bits(&run, &fresh);
-        let (trainer, notices) =
-            Trainer::resume(resumption, material, recording.as_ref(), from, device.clone())?;
+        let (trainer, notices) = Trainer::resume(planned, from)?;
         notices.iter().for_each(|notice| observer.note(notice));
 
-        if has_tokens(&spec) && tokenizer.is_unkept() {
-            // Earlier versions kept no copy of the tokenizer. `verify` has just confirmed that this
-            // is the one of the run.
-            trainer.folder().keep(&Companions::named(tokenizer.name(), places.hub, &|_| ())?)?;
+        if let Some(companions) = unkept {
+            trainer.folder().keep(&companions)?;
         }
 
         trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;

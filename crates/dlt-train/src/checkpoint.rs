@@ -10,7 +10,7 @@
 //! | `transformer.h.S.attn.c_attn.weight`, ... | the block of storage `S`, each storage once, however many layers use it |
 //! | `moments/first/` and `moments/second/`, then a name | AdamW's moments of a parameter; for a block under the number of the layer whose optimizer state it is |
 //! | `recording` | u8: the decisions so far, as `states.jsonl` holds them |
-//! | `progress` | u8: everything else as JSON: step counts of the moments, the agent (Q-network, its optimizer, epsilon, random stream, pending decision), position and random stream of both orders of data, running means, statistics of gradients since the last decision, the loss before it, peaks of memory, best model, length of `metrics.jsonl`, checksums of the data |
+//! | `progress` | u8: the state of the run (`run_state.rs`) as JSON: step counts of the moments, the agent (Q-network, its optimizer, epsilon, random stream, pending decision), position and random stream of both orders of data, running means, statistics of gradients since the last decision, the loss before it, peaks of memory, best model, length of `metrics.jsonl`, checksums of the data |
 //!
 //! Metadata, all text:
 //!
@@ -29,20 +29,20 @@
 //! `RUN/model.safetensors` was when the checkpoint was made.
 
 mod contents;
-mod progress;
 mod store;
 
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use dlt_agent::AgentSnapshot;
 use dlt_models::binding::{Binding, SavedBinding};
 use dlt_spec::tensors::{CHECKSUM, Number, TensorError, TensorFile};
 use dlt_spec::{CheckedSpec, Origin, Overlay, Spec};
 use dlt_state::Recording;
 
+use crate::run_state::RunState;
 use crate::{Result, TrainError};
 pub(crate) use contents::{Contents, Numbers};
-pub(crate) use progress::{Best, Probe, Progress, StepCounts};
 pub(crate) use store::sha256;
 pub use store::{CHECKPOINT_FOLDER, CheckpointFolder, Found};
 
@@ -59,7 +59,7 @@ const CHUNK: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Checkpoint {
     tensors: TensorFile,
-    progress: Progress,
+    run: RunState,
     recording: Recording,
 }
 
@@ -90,14 +90,14 @@ impl Checkpoint {
             bytes.ok_or_else(|| refuse(format!("it lacks `{name}`")))
         };
 
-        let progress = serde_json::from_slice(&text("progress")?)
+        let run = serde_json::from_slice(&text("progress")?)
             .map_err(|error| refuse(format!("`progress`: {error}")))?;
         let recording = String::from_utf8(text("recording")?).map_err(|error| error.to_string());
         let recording =
             recording.and_then(|text| Recording::parse(&text).map_err(|error| error.to_string()));
         let recording = recording.map_err(|error| refuse(format!("`recording`: {error}")))?;
 
-        Ok(Self { tensors, progress, recording })
+        Ok(Self { tensors, run, recording })
     }
 
     /// The path of the file.
@@ -109,7 +109,7 @@ impl Checkpoint {
     /// Training steps done.
     #[must_use]
     pub fn step(&self) -> usize {
-        self.progress.step
+        self.run.step
     }
 
     /// The decisions so far.
@@ -130,12 +130,18 @@ impl Checkpoint {
     /// The file of the best model so far, next to this one; `None` if no model had been evaluated.
     #[must_use]
     pub fn best_path(&self) -> Option<PathBuf> {
-        let best = self.progress.best.as_ref()?;
+        let best = self.run.best.as_ref()?;
         Some(self.path().with_file_name(store::best_name(best.step)))
     }
 
-    pub(crate) fn progress(&self) -> &Progress {
-        &self.progress
+    /// The state of the run at this checkpoint.
+    pub(crate) fn run(&self) -> &RunState {
+        &self.run
+    }
+
+    /// Takes the agent's part out of the state.
+    pub(crate) fn take_agent(&mut self) -> Option<AgentSnapshot> {
+        self.run.agent.take()
     }
 
     pub(crate) fn vocabulary(&self) -> Result<usize> {

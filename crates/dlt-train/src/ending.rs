@@ -9,13 +9,13 @@ use dlt_spec::CheckedSpec;
 use dlt_spec::record::{RECORD_SCHEMA, Summary};
 use dlt_spec::size::Extents;
 use dlt_spec::spec::Objective;
-use serde::{Deserialize, Serialize};
 
 use crate::clock::per_second;
 use crate::evaluation::Evaluation;
 use crate::folder::RunFolder;
-use crate::means::{Means, Sample};
+use crate::means::Sample;
 use crate::model_file::saved_model;
+use crate::run_state::RunState;
 use crate::{Result, TrainError};
 
 /// The best model of a run. The bytes of its file are freed before anything is computed with it.
@@ -39,65 +39,43 @@ pub(crate) fn finite(step: usize, evaluation: Evaluation) -> Result<Evaluation> 
     Err(TrainError::Diverged { step, loss, tensor: "the loss of an evaluation".to_owned() })
 }
 
-/// How the time of training was spent, in seconds.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Times {
-    /// All of training, without evaluations.
-    pub(crate) training_s: f64,
-    /// Policy, transition and learning.
-    pub(crate) deciding_s: f64,
-    /// Forward passes for rewards.
-    pub(crate) rewarding_s: f64,
-}
-
-/// The results of training, before the final evaluation.
-pub(crate) struct Training {
-    pub(crate) end: Sample,
-    pub(crate) means: Means,
-    /// Training steps done.
-    pub(crate) steps: usize,
-    pub(crate) times: Times,
+/// The model and the agent at the end of training, which are dropped before the last evaluation.
+pub(crate) struct End {
+    pub(crate) sample: Sample,
     /// Parameters of a block, and of everything outside of blocks.
     pub(crate) block: usize,
     pub(crate) shared: usize,
-    pub(crate) state_bytes_peak: usize,
-    pub(crate) peak_rss_mb: Option<f64>,
-    pub(crate) predicted_peak_rss_mb: Option<f64>,
-    pub(crate) best_step: usize,
-    pub(crate) best_on_test: Option<f64>,
-    pub(crate) skipped_steps: Option<usize>,
     /// Decisions made; `None` if the policy is `none`.
     pub(crate) decisions: Option<usize>,
 }
 
-impl Training {
+impl End {
     /// The summary of the run. `validation` and `test` are the evaluations of the best model.
     pub(crate) fn summary(
         &self,
+        run: &RunState,
         spec: &CheckedSpec,
         material: &Material,
         validation: &Evaluation,
         test: Option<&Evaluation>,
-        elapsed_s: f64,
     ) -> Result<Summary> {
         let blocks = spec.model.layers * self.block;
-        let n_tokens = self.steps * spec.units_per_step();
+        let n_tokens = run.step * spec.units_per_step();
         let pass = spec.steps_per_pass(material.examples(Split::Train).count());
 
         Ok(Summary {
             schema: RECORD_SCHEMA,
             name: spec.name.clone(),
             seed: spec.seed,
-            steps: self.steps,
-            skipped_steps: self.skipped_steps,
+            steps: run.step,
+            skipped_steps: run.skipped(),
             decisions: self.decisions,
-            best_step: self.best_step,
+            best_step: run.best_step(),
             final_windows: final_windows(spec, material),
             validation_loss: validation.loss(),
             validation_perplexity: validation.perplexity(),
             test_perplexity: test.map(Evaluation::perplexity),
-            test_perplexity_selected_on_test: self.best_on_test,
+            test_perplexity_selected_on_test: run.best_on_test,
             unigram_perplexity: floor(spec, material, Split::Validation)?,
             unigram_test_perplexity: test
                 .map(|_| floor(spec, material, Split::Test))
@@ -105,26 +83,26 @@ impl Training {
             bits_per_byte: bits_of(spec, material, validation),
             validation_scores: validation.scores(),
             test_scores: test.and_then(Evaluation::scores),
-            trainable_parameters_mean: self.means.trainable_parameters(),
-            trainable_parameters_end: self.end.trainable_parameters,
-            block_parameters_mean: self.means.block_parameters(),
-            block_parameters_end: self.end.block_parameters,
+            trainable_parameters_mean: run.means.trainable_parameters(),
+            trainable_parameters_end: self.sample.trainable_parameters,
+            block_parameters_mean: run.means.block_parameters(),
+            block_parameters_end: self.sample.block_parameters,
             conventional_parameters: self.shared + blocks,
             conventional_block_parameters: blocks,
-            independent_layers_mean: self.means.independent_layers(),
-            independent_layers_end: self.end.independent_layers,
-            distinct_layers_mean: self.means.distinct_layers(),
-            distinct_layers_end: self.end.distinct_layers,
-            tokens_per_s: per_second(n_tokens as f64, self.times.training_s),
-            seconds_per_epoch: self.times.training_s / self.steps.max(1) as f64 * pass as f64,
-            elapsed_s,
-            elapsed_training_s: self.times.training_s,
-            elapsed_deciding_s: self.times.deciding_s,
-            elapsed_rewarding_s: self.times.rewarding_s,
-            peak_rss_mb: self.peak_rss_mb,
-            predicted_peak_rss_mb: self.predicted_peak_rss_mb,
-            mean_rss_mb: self.means.rss_mb(),
-            weights_gradients_moments_mb_peak: self.state_bytes_peak as f64 / 1e6,
+            independent_layers_mean: run.means.independent_layers(),
+            independent_layers_end: self.sample.independent_layers,
+            distinct_layers_mean: run.means.distinct_layers(),
+            distinct_layers_end: self.sample.distinct_layers,
+            tokens_per_s: per_second(n_tokens as f64, run.times.training_s),
+            seconds_per_epoch: run.times.training_s / run.step.max(1) as f64 * pass as f64,
+            elapsed_s: run.elapsed_s,
+            elapsed_training_s: run.times.training_s,
+            elapsed_deciding_s: run.times.deciding_s,
+            elapsed_rewarding_s: run.times.rewarding_s,
+            peak_rss_mb: run.peaks.resident_mb,
+            predicted_peak_rss_mb: run.peaks.predicted_mb,
+            mean_rss_mb: run.means.rss_mb(),
+            weights_gradients_moments_mb_peak: run.state_bytes_peak as f64 / 1e6,
         })
     }
 }

@@ -26,7 +26,7 @@ use crate::{Result, TrainError};
 
 pub use held::Held;
 pub(crate) use leftovers::{leftovers, remove_leftovers};
-pub(crate) use reopened::Cut;
+pub(crate) use reopened::{Cut, check_metrics};
 
 /// The best model on validation, as `dlt_models::file` describes it.
 pub const MODEL_FILE: &str = "model.safetensors";

@@ -6,13 +6,16 @@
 //! ```no_run
 //! use dlt_data::{Material, Places};
 //! use dlt_spec::{CheckedSpec, record::Provenance};
-//! use dlt_train::{DeviceChoice, Products, RunFolder, Trainer, open_device};
+//! use dlt_train::{DeviceChoice, Plan, Products, RunFolder, Trainer, open_device};
 //!
 //! # fn example(spec: CheckedSpec, provenance: Provenance) -> Result<(), Box<dyn std::error::Error>> {
 //! let (device, _name) = open_device(DeviceChoice::Auto, Products::F32)?;
 //! let material = Material::load(&spec, Places::default(), &mut |_| ())?;
+//!
+//! // All that can be refused is refused here, before the folder is made.
+//! let prepared = Plan::new(spec.clone(), material, None, device)?.with_weights(None)?;
 //! let folder = RunFolder::create("runs/example".as_ref(), &spec, &provenance)?;
-//! let mut trainer = Trainer::new(spec, material, None, None, folder, device)?;
+//! let mut trainer = Trainer::new(prepared, folder);
 //!
 //! while let Some(report) = trainer.advance()? {
 //!     println!("step {} of {}: loss {:.3}", report.step, report.steps, report.loss);
@@ -36,6 +39,7 @@ pub mod doctor;
 mod ending;
 mod error;
 pub mod evaluation;
+mod exchange;
 mod explosion;
 mod feed;
 mod folder;
@@ -45,7 +49,9 @@ pub mod measurement;
 pub mod memory;
 mod model_file;
 pub mod optimizer;
+mod plan;
 mod resume;
+mod run_state;
 pub mod schedule;
 mod statistics;
 mod step;
@@ -59,12 +65,14 @@ pub use dlt_agent::Measured;
 pub use dlt_kernels::Kernels;
 pub use error::TrainError;
 pub use evaluation::{Evaluating, Evaluation};
+pub use exchange::{Alone, Exchange};
 pub use folder::{Held as HeldFolder, MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
 pub use model_file::{
     Repaired, model_notes, open_model, repair_model, saved_model, sweep, with_repair,
 };
-pub use resume::{ALLOWED_CHANGES, Resumption};
+pub use plan::{Plan, Prepared};
+pub use resume::{ALLOWED_CHANGES, ResumePlan, Resumption};
 pub use timetable::{due_decisions, grown_groups, split_times};
 pub use trainer::{StepReport, Trainer, Watch};
 

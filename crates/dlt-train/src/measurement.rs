@@ -76,9 +76,8 @@ pub fn measure_steps(
     device: &Device,
 ) -> Result<StepFigures> {
     let binding = initial_binding(spec);
-    memory::check_fit(spec, data, &binding, device)?;
+    let predicted = memory::check_fit(spec, data, &binding, device)?.step.peak as f64 / 1e6;
 
-    let predicted = memory::predict(spec, data, &binding)?.step.peak as f64 / 1e6;
     // Before the model exists: the prediction adds the step to this.
     let before = memory::resident();
     let model = model_for(spec, data, None, kernels, device)?;
@@ -107,6 +106,7 @@ pub fn measure_steps(
         optimizer.prepare(&model)?;
 
         let (loss, gradients) = step::gradients(&model, batch, spec, index, sketches)?;
+        let loss = loss.loss();
         let norm = gradients.norm()?;
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
 

@@ -102,9 +102,9 @@ fn predict_steps(spec: &CheckedSpec, data: DataShape, binding: &Binding) -> Resu
     Ok(dlt_models::memory::predict(of_spec(spec, data.extents).as_ref(), binding, &shape)?)
 }
 
-/// Refuses a spec whose next steps, in this binding, do not fit into the memory that is left: main
-/// memory, or that of the GPU. On a GPU, operations without a kernel of ours take more than is
-/// predicted.
+/// The [`prediction`](predict) for a spec whose next steps, in this binding, fit into the memory
+/// that is left: main memory, or that of the GPU. On a GPU, operations without a kernel of ours take
+/// more than is predicted.
 ///
 /// A run can grow beyond that as layers become independent; [`predict`] says how far.
 ///
@@ -115,19 +115,16 @@ pub fn check_fit(
     data: impl Into<DataShape>,
     binding: &Binding,
     device: &Device,
-) -> Result<()> {
-    let data = data.into();
-    if !device.is_cpu() {
-        return device::free_mb(device)
-            .map_or(Ok(()), |free| check_fit_in(spec, data, binding, 0.0, free));
-    }
+) -> Result<Prediction> {
+    let limits = if device.is_cpu() {
+        let process = resident().map(|resident| resident.now_mb);
+        process.zip(available_mb()).map(|(process, available)| (process, available + process))
+    } else {
+        device::free_mb(device).map(|free| (0.0, free))
+    };
 
-    match (available_mb(), resident()) {
-        (Some(available), Some(process)) => {
-            check_fit_in(spec, data, binding, process.now_mb, available + process.now_mb)
-        }
-        _ => Ok(()),
-    }
+    let (process_mb, limit_mb) = limits.unwrap_or((0.0, f64::INFINITY));
+    check_fit_in(spec, data.into(), binding, process_mb, limit_mb)
 }
 
 /// [`check_fit`] with a limit of `limit_mb` megabytes, of which the process already uses
@@ -138,14 +135,13 @@ fn check_fit_in(
     binding: &Binding,
     process_mb: f64,
     limit_mb: f64,
-) -> Result<()> {
-    let needed = |spec: &CheckedSpec| -> Result<f64> {
-        Ok(process_mb + predict(spec, data, binding)?.peak as f64 / 1e6)
-    };
-    let needed_mb = needed(spec)?;
+) -> Result<Prediction> {
+    let needed = |prediction: Prediction| process_mb + prediction.peak as f64 / 1e6;
+    let prediction = predict(spec, data, binding)?;
+    let needed_mb = needed(prediction);
 
     if needed_mb <= limit_mb {
-        return Ok(());
+        return Ok(prediction);
     }
 
     let mut help = Vec::new();
@@ -166,7 +162,7 @@ fn check_fit_in(
             settings.push("training.micro_batch=1");
         }
 
-        let needed = needed(&other.check()?)?;
+        let needed = needed(predict(&other.check()?, data, binding)?);
         least = least.min(needed);
 
         if needed <= limit_mb {

@@ -19,7 +19,7 @@ use dlt_state::State;
 use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
 use crate::folder::{Held, remove_leftovers};
 use crate::lock::Lock;
-use crate::trainer::restored;
+use crate::plan::restored;
 use crate::{MODEL_FILE, Result, TrainError};
 
 /// Opens a model file and checks all of it. Files of the first layout hold no checksum; in a run
@@ -228,10 +228,10 @@ impl WholeCopy {
         let folder = CheckpointFolder::of(run);
         for (_, path) in folder.list().ok()? {
             let Ok(checkpoint) = Checkpoint::open(&path) else { continue };
-            let Some(best) = &checkpoint.progress().best else { continue };
+            let Some(best) = &checkpoint.run().best else { continue };
             let kept = checkpoint.best_path().unwrap_or_default();
 
-            if crate::checkpoint::sha256(&kept).is_ok_and(|sha256| sha256 == best.sha256) {
+            if best.is_in(&kept) {
                 return Some(Self::Kept(kept, best.step));
             }
 
@@ -295,9 +295,9 @@ fn differs(file: &ModelFile, run: &Path) -> Option<String> {
     let step: usize = file.metadata().get("step")?.parse().ok()?;
     for (_, path) in CheckpointFolder::of(run).list().ok()? {
         let Ok(checkpoint) = Checkpoint::open(&path) else { continue };
-        if let Some(best) = checkpoint.progress().best.as_ref().filter(|best| best.step == step) {
+        if let Some(best) = checkpoint.run().best.as_ref().filter(|best| best.step == step) {
             let path = path.display();
-            return (best.sha256 != file.sha256()).then(|| {
+            return (best.sha256.as_deref() != Some(file.sha256())).then(|| {
                 format!("it is damaged: its checksum differs from the one recorded in {path}")
             });
         }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use dlt_data::Material;
+use dlt_data::{Material, Split};
 use dlt_spec::checksum::hex;
 use dlt_spec::record::{METRICS_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
 use dlt_spec::{Change, CheckedSpec, diff, durable};
@@ -12,8 +12,9 @@ use dlt_state::Recording;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
-use crate::folder::{Held, RunFolder};
+use crate::folder::{Held, RunFolder, check_metrics};
 use crate::lock::Lock;
+use crate::plan::Plan;
 use crate::{Result, TrainError, memory};
 
 /// Keys of a spec that may change when a run is resumed. With any of them changed, the steps so far
@@ -39,15 +40,15 @@ pub const ALLOWED_CHANGES: &[&str] = &[
 /// yet, except the lock.
 #[derive(Debug)]
 pub struct Resumption {
-    pub(crate) run: Held,
-    pub(crate) lock: Lock,
+    run: Held,
+    lock: Lock,
     /// The spec that the steps so far were computed with.
     before: CheckedSpec,
     /// The spec that the run continues with.
-    pub(crate) spec: CheckedSpec,
-    pub(crate) checkpoint: Option<Checkpoint>,
+    spec: CheckedSpec,
+    checkpoint: Option<Checkpoint>,
     /// Messages for the user: checkpoints that could not be used.
-    pub(crate) notices: Vec<String>,
+    notices: Vec<String>,
 }
 
 impl Resumption {
@@ -153,19 +154,46 @@ impl Resumption {
         Ok(changes)
     }
 
-    /// Compares the data that the run learned from with those it would continue with, the new
-    /// length with the steps done, and the size of the model with the memory that is left.
+    /// The plan of the rest of the run: with the data that it learned from, the number of steps that
+    /// its spec says, and everything of its checkpoint but the tensors. Nothing in the folder has
+    /// changed yet.
     ///
     /// # Errors
     /// [`TrainError::Resume`] if the text, the tokenizer or the recording is a different one, or if
     /// no steps are left to do; [`TrainError::Memory`] if the model, with its present number of
-    /// blocks, does not fit.
-    pub fn check(
+    /// blocks, does not fit; [`TrainError::Format`] if the checkpoint contradicts the spec, or its
+    /// part of the metrics is not whole lines; and as [`Plan::new`].
+    pub fn plan(
+        self,
+        material: Material,
+        recording: Option<&Recording>,
+        device: Device,
+    ) -> Result<ResumePlan> {
+        let steps = self.spec.steps(material.examples(Split::Train).count());
+        self.check(&material, recording, steps)?;
+
+        let Self { run, lock, spec, mut checkpoint, .. } = self;
+        let fits = |checkpoint: &Checkpoint| -> Result<usize> {
+            Ok(memory::check_fit(&spec, &material, &checkpoint.binding()?, &device)?.peak)
+        };
+        let needed = checkpoint.as_ref().map(fits).transpose()?.unwrap_or_default();
+
+        let mut plan = Plan::new(spec, material, recording, device)?;
+        if let Some(checkpoint) = &mut checkpoint {
+            plan.take_up(checkpoint, needed)?;
+            check_metrics(&run, checkpoint.run().metrics_bytes)?;
+        }
+
+        Ok(ResumePlan { run, lock, checkpoint, plan })
+    }
+
+    /// Compares the data that the run learned from with those it would continue with, and the new
+    /// length with the steps done.
+    fn check(
         &self,
         material: &Material,
         recording: Option<&Recording>,
         steps: usize,
-        device: &Device,
     ) -> Result<()> {
         let refuse =
             |reason: String| Err(TrainError::Resume { path: self.run.path().to_owned(), reason });
@@ -181,18 +209,14 @@ impl Resumption {
         }
 
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
-        let progress = checkpoint.progress();
+        let run = checkpoint.run();
         let now = material.provenance();
         let replayed = recording.map(recording_sha256);
 
         for (what, before, now) in [
-            ("data", Some(&progress.data_sha256), Some(&now.sha256)),
-            ("tokenizer", Some(&progress.tokenizer), Some(&now.tokenizer)),
-            (
-                "recording that the agent follows",
-                progress.replayed_sha256.as_ref(),
-                replayed.as_ref(),
-            ),
+            ("data", Some(&run.data_sha256), Some(&now.sha256)),
+            ("tokenizer", Some(&run.tokenizer), Some(&now.tokenizer)),
+            ("recording that the agent follows", run.replayed_sha256.as_ref(), replayed.as_ref()),
         ] {
             if before != now {
                 let name =
@@ -205,7 +229,23 @@ impl Resumption {
             }
         }
 
-        memory::check_fit(&self.spec, material, &checkpoint.binding()?, device)
+        Ok(())
+    }
+}
+
+/// The rest of a run, planned. Its folder is locked and has not changed.
+pub struct ResumePlan {
+    pub(crate) run: Held,
+    pub(crate) lock: Lock,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) plan: Plan,
+}
+
+impl ResumePlan {
+    /// The plan itself.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 }
 

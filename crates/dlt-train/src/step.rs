@@ -7,9 +7,10 @@ use dlt_spec::{CheckedSpec, seeds};
 use rand::RngCore;
 
 use crate::Result;
+use crate::evaluation::Evaluation;
 
-/// Mean cross-entropy of a batch, in nats, and its gradients. The number of micro-batches in the
-/// spec changes neither.
+/// Loss of a batch, and the gradients of its mean. The number of micro-batches in the spec changes
+/// neither.
 ///
 /// `step` selects the dropout masks, and the projection of the sketches if `sketches` is set.
 pub(crate) fn gradients(
@@ -18,11 +19,10 @@ pub(crate) fn gradients(
     spec: &CheckedSpec,
     step: usize,
     sketches: bool,
-) -> Result<(f64, Gradients)> {
+) -> Result<(Evaluation, Gradients)> {
     // Counted over the whole batch: micro-batches can predict different numbers of tokens, and a
     // mean of their means would weigh those tokens unequally.
-    let n_predictions = batch.n_predictions();
-    let mut loss_sum = 0.0;
+    let mut loss = Evaluation { tokens: batch.n_predictions(), ..Evaluation::default() };
     let mut gradients = Gradients::default();
 
     for (first_window, piece) in batch.pieces(spec.micro_batch()) {
@@ -37,14 +37,14 @@ pub(crate) fn gradients(
         let pass = TrainingPass {
             checkpointing: spec.training.checkpointing,
             dropout,
-            scale: 1.0 / n_predictions as f64,
+            scale: 1.0 / loss.tokens as f64,
             sketch: sketches.then(|| sketch_seed(spec.seed, step)),
         };
 
-        loss_sum += model.add_gradients(&piece, &pass, &mut gradients)?;
+        loss.loss_sum += model.add_gradients(&piece, &pass, &mut gradients)?;
     }
 
-    Ok((loss_sum / n_predictions as f64, gradients))
+    Ok((loss, gradients))
 }
 
 /// Seed of the dropout masks of one training step. It depends on the root seed and the step only,

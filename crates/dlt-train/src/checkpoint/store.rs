@@ -102,7 +102,7 @@ impl CheckpointFolder {
 
         let metrics = self.run.join(dlt_spec::record::METRICS_FILE);
         let length = fs::metadata(self.real(&metrics)).map_or(0, |file| file.len());
-        let expected = checkpoint.progress().metrics_bytes;
+        let expected = checkpoint.run().metrics_bytes;
 
         if length < expected {
             let metrics = metrics.display();
@@ -124,11 +124,9 @@ impl CheckpointFolder {
     /// model file. An empty path for a checkpoint that names no best model; `None` if there is no
     /// such file.
     fn best_source(&self, checkpoint: &Checkpoint) -> Option<PathBuf> {
-        let Some(best) = &checkpoint.progress().best else { return Some(PathBuf::new()) };
+        let Some(best) = &checkpoint.run().best else { return Some(PathBuf::new()) };
         let kept = self.path.join(best_name(best.step));
-        [kept, self.run.join(MODEL_FILE)]
-            .into_iter()
-            .find(|path| sha256(&self.real(path)).is_ok_and(|sha256| sha256 == best.sha256))
+        [kept, self.run.join(MODEL_FILE)].into_iter().find(|path| best.is_in(&self.real(path)))
     }
 
     /// Writes the checkpoint of `step`. `best` is the step of the best model so far, which is in
@@ -244,12 +242,9 @@ impl CheckpointFolder {
         }
 
         let model = self.run.join(MODEL_FILE);
-        match checkpoint
-            .and_then(|checkpoint| Some((checkpoint, checkpoint.progress().best.as_ref()?)))
+        match checkpoint.and_then(|checkpoint| Some((checkpoint, checkpoint.run().best.as_ref()?)))
         {
-            Some((checkpoint, best))
-                if !sha256(&self.real(&model)).is_ok_and(|sha256| sha256 == best.sha256) =>
-            {
+            Some((checkpoint, best)) if !best.is_in(&self.real(&model)) => {
                 let source = self.best_source(checkpoint).unwrap_or_default();
                 durable::copy(&self.real(&source), &self.real(&model)).map_err(io(&model))?;
             }

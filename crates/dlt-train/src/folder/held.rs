@@ -93,14 +93,6 @@ impl Held {
         fs::metadata(&now).is_ok_and(|named| is_same(held, &named)).then_some(now)
     }
 
-    /// Removes the folder with everything in it, if its path still names it.
-    pub fn remove(&self) {
-        if self.check().is_ok() {
-            // The caller gives the folder up. A file that cannot be removed stays.
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-
     /// A disk that finds the files of this folder through the open folder, not by its path.
     pub(crate) fn on<'a>(&'a self, disk: &'a dyn Disk) -> HeldDisk<'a> {
         HeldDisk { held: self, disk }
@@ -207,8 +199,6 @@ mod tests {
         assert!(says.contains(&*path.to_string_lossy()), "{says}");
         fs::create_dir(&path).expect("another one");
         assert!(matches!(held.check(), Err(TrainError::Moved { .. })));
-        held.remove();
-        assert!(path.is_dir(), "another one's folder stays");
 
         fs::remove_dir(&path).expect("empty");
         fs::rename(&aside, &path).expect("renamed");

@@ -122,8 +122,26 @@ fn cut_metrics(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
         return Ok((had > 0).then(|| format!("{}: {had} lines cut off", path.display())));
     };
 
-    let mut file =
-        durable::no_links().read(true).write(true).open(&real).map_err(io("write", path))?;
+    let mut file = open_metrics(folder, bytes)?;
+    let rest = rest(&mut file).map_err(io("read", path))?;
+    file.set_len(bytes).and_then(|()| file.sync_data()).map_err(io("write", path))?;
+    Ok(rest.map(|rest| format!("{}: {rest} after step {} cut off", path.display(), cut.step)))
+}
+
+/// Refuses metrics that cannot be cut back to this length.
+pub(crate) fn check_metrics(folder: &Held, bytes: u64) -> Result<()> {
+    open_metrics(folder, bytes).map(drop)
+}
+
+/// Opens the metrics for writing, after their first `bytes` bytes.
+fn open_metrics(folder: &Held, bytes: u64) -> Result<File> {
+    let path = &folder.path().join(METRICS_FILE);
+    let mut file = durable::no_links()
+        .read(true)
+        .write(true)
+        .open(folder.real(path))
+        .map_err(io("write", path))?;
+
     let mut last = [0];
     // A file of the right length may still be another one. This byte was a line end when the
     // checkpoint was made.
@@ -138,9 +156,7 @@ fn cut_metrics(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
         return Err(TrainError::Format { path: path.to_owned(), reason });
     }
 
-    let rest = rest(&mut file).map_err(io("read", path))?;
-    file.set_len(bytes).and_then(|()| file.sync_data()).map_err(io("write", path))?;
-    Ok(rest.map(|rest| format!("{}: {rest} after step {} cut off", path.display(), cut.step)))
+    Ok(file)
 }
 
 /// What is after the present position of a file, in words; `None` if nothing is.

@@ -8,9 +8,9 @@ use dlt_spec::spec::{Order, RewardTiming};
 use dlt_state::{EventCounts, State};
 
 use super::Trainer;
-use crate::checkpoint::Probe;
 use crate::clock::Clock;
 use crate::evaluation::Evaluation;
+use crate::run_state::Probe;
 use crate::{Result, TrainError, memory};
 
 /// Bytes that a decision must free before memory is given back to the system. The next step then
@@ -34,9 +34,10 @@ impl Trainer {
     /// not counted there: they add their own time to `rewarding_s`.
     pub(super) fn deciding<R>(&mut self, part: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         let started = Clock::start();
-        let rewarding_s = self.times.rewarding_s;
+        let rewarding_s = self.run.times.rewarding_s;
         let result = part(self);
-        self.times.deciding_s += started.elapsed_s() - (self.times.rewarding_s - rewarding_s);
+        self.run.times.deciding_s +=
+            started.elapsed_s() - (self.run.times.rewarding_s - rewarding_s);
         result
     }
 
@@ -44,7 +45,7 @@ impl Trainer {
     /// another decision follows.
     pub(super) fn needs_sketches(&self) -> bool {
         let wants = self.agent.as_ref().is_some_and(|agent| agent.wants().products);
-        wants && self.timetable.decides_from(self.step + 1)
+        wants && self.timetable.decides_from(self.run.step + 1)
     }
 
     /// Makes one decision: decide, apply, reward, learn. Returns the decision's row, with its
@@ -54,8 +55,9 @@ impl Trainer {
         self.reward_pending()?;
 
         let Some(agent) = &mut self.agent else { return Ok(None) };
-        let evidence = self.statistics.evidence(agent, &self.model)?;
-        let decision = agent.decide(&Occasion { turn, evidence: evidence.as_ref() })?;
+        let evidence = self.run.statistics.evidence(agent, &self.model)?;
+        let own = agent.decide(&Occasion { turn, evidence: evidence.as_ref() })?;
+        let decision = self.exchange.decision(self.run.step, own)?;
 
         let from = agent.current_state().clone();
         let outcome = self.enter(&from, &decision)?;
@@ -79,8 +81,8 @@ impl Trainer {
             _ => {
                 // The reward waits. A gain is then measured on the batches of `before`, so their
                 // place is kept.
-                self.probe = before.filter(|_| gains);
-                if at_once { self.reward_pending() } else { Ok(self.pending.clone()) }
+                self.run.probe = before.filter(|_| gains);
+                if at_once { self.reward_pending() } else { Ok(self.run.pending.clone()) }
             }
         }
     }
@@ -109,7 +111,7 @@ impl Trainer {
         // The summary compares the measured peak of memory with the greatest prediction over all
         // bindings.
         let predicted = memory::predict(&self.spec, &self.material, self.model.binding())?;
-        self.predicted_bytes = self.predicted_bytes.max(predicted.peak);
+        self.run.predicted_bytes = self.run.predicted_bytes.max(predicted.peak);
 
         let mut outcome = Outcome { events, before, after: None, refused: false };
         if let (Some((blocks, moments)), Some(before)) = (held, &outcome.before) {
@@ -149,15 +151,18 @@ impl Trainer {
         let layer = visited(decision);
         let action = decision.action.clone();
         let row = if outcome.refused {
-            self.recording.push_refused(self.step, action, layer)?
+            self.recording.push_refused(self.run.step, action, layer)?
         } else {
-            self.recording.push(self.step, action, layer)?
+            self.recording.push(self.run.step, action, layer)?
         };
 
-        self.folder.state_line(&row.to_line())?;
+        if self.exchange.writes() {
+            self.folder.state_line(&row.to_line())?;
+        }
+
         let state = if outcome.refused { from } else { &decision.state };
-        self.pending = Some(DecisionRow {
-            step: self.step,
+        self.run.pending = Some(DecisionRow {
+            step: self.run.step,
             visit: self.recording.rows().len() - 1,
             layer,
             action: Some(decision.action.values().to_vec()),
@@ -183,17 +188,17 @@ impl Trainer {
 
     /// Whether the k training steps between a decision and its late reward are done.
     pub(super) fn is_reward_due(&self) -> bool {
-        self.pending.as_ref().is_some_and(|row| self.step - row.step >= self.reward_after)
+        self.run.pending.as_ref().is_some_and(|row| self.run.step - row.step >= self.reward_after)
     }
 
     /// Measures the reward of the pending decision, and lets the agent learn from it. `None` if no
     /// decision is pending.
     pub(super) fn reward_pending(&mut self) -> Result<Option<DecisionRow>> {
-        if self.pending.is_none() {
+        if self.run.pending.is_none() {
             return Ok(None);
         }
 
-        match self.probe.take() {
+        match self.run.probe.take() {
             // The same batches as before the decision: the difference of the losses is then free of
             // the noise between batches.
             Some(probe) => {
@@ -210,7 +215,7 @@ impl Trainer {
 
     /// Rewards the pending decision by what was measured; `before` is the loss before the decision.
     fn learn(&mut self, measured: Measured, before: Option<f64>) -> Result<Option<DecisionRow>> {
-        let (Some(mut row), Some(agent)) = (self.pending.take(), &mut self.agent) else {
+        let (Some(mut row), Some(agent)) = (self.run.pending.take(), &mut self.agent) else {
             return Ok(None);
         };
 
@@ -224,7 +229,7 @@ impl Trainer {
         row.q_predicted = update.map(|update| update.predicted);
         row.q_target = update.map(|update| update.target);
         row.q_loss = update.map(|update| update.loss);
-        self.folder.metric(&MetricRow::Decision(row.clone()))?;
+        self.write(&MetricRow::Decision(row.clone()))?;
 
         Ok(Some(row))
     }
@@ -256,8 +261,9 @@ impl Trainer {
             }
         }
 
-        self.times.rewarding_s += started.elapsed_s();
-        Ok(measured.measured())
+        let measured = self.exchange.losses(measured)?.measured();
+        self.run.times.rewarding_s += started.elapsed_s();
+        Ok(measured)
     }
 
     /// Starts a fresh shuffle before a measurement, if the spec says so.
@@ -270,7 +276,7 @@ impl Trainer {
 
     fn not_measurable(&self, loss: f64) -> TrainError {
         TrainError::Diverged {
-            step: self.step,
+            step: self.run.step,
             loss,
             tensor: "the loss of the reward's batch".to_owned(),
         }

@@ -1,7 +1,6 @@
 //! Evaluations of a run: validations while it trains, and the evaluation of the best model at its
 //! end.
 
-use dlt_agent::Measured;
 use dlt_data::{Examples, Split};
 use dlt_spec::record::{MetricRow, Summary};
 use dlt_spec::spec::Selection;
@@ -9,48 +8,24 @@ use dlt_spec::spec::Selection;
 use super::{Trainer, Watch};
 use crate::Result;
 use crate::clock::Clock;
-use crate::ending::{Training, final_examples, finite, read_back};
+use crate::ending::{End, final_examples, finite, read_back};
 use crate::evaluation::{Evaluating, Evaluation, evaluate_watched};
 use crate::model_file::model_notes;
-
-/// The best model so far.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Best {
-    pub(super) step: usize,
-    pub(super) loss: f64,
-    /// Share of right classes; `None` if the model predicts tokens.
-    pub(super) accuracy: Option<f64>,
-}
-
-impl Best {
-    fn of(step: usize, evaluation: &Evaluation) -> Self {
-        let Measured { loss, accuracy } = evaluation.measured();
-        Self { step, loss, accuracy }
-    }
-
-    /// Whether the accuracy is higher, if there are classes; at equal accuracy, or without classes,
-    /// whether the loss is lower.
-    fn is_better_than(&self, other: &Self) -> bool {
-        match (self.accuracy, other.accuracy) {
-            (Some(ours), Some(theirs)) if ours != theirs => ours > theirs,
-            _ => self.loss < other.loss,
-        }
-    }
-}
+use crate::run_state::Best;
 
 impl Trainer {
     /// Evaluates on the validation split if that is due, and saves the model if it is the best so
     /// far. `None` if no evaluation is due.
     pub(super) fn evaluate_when_due(&mut self) -> Result<Option<Evaluation>> {
-        if !self.step.is_multiple_of(self.evaluate_every) && self.step != self.steps {
+        if !self.run.step.is_multiple_of(self.evaluate_every) && self.run.step != self.steps {
             return Ok(None);
         }
 
         // A clone is cheap, as examples are shared; it frees `self` for the call.
         let evaluation = self.evaluate(&self.validation.clone(), Split::Validation)?;
-        let now = Best::of(self.step, &evaluation);
-        if self.best.is_none_or(|best| now.is_better_than(&best)) {
-            self.best = Some(now);
+        let now = Best::of(self.run.step, evaluation.measured());
+        if self.run.best.as_ref().is_none_or(|best| now.is_better_than(best)) {
+            self.run.best = Some(now);
             self.save_model()?;
         }
 
@@ -58,8 +33,8 @@ impl Trainer {
             // Reported only: the model that is kept is chosen on validation (DEVIATIONS row 12).
             let test = self.material.examples(Split::Test).clone();
             let perplexity = self.evaluate(&test, Split::Test)?.perplexity();
-            self.best_on_test =
-                Some(self.best_on_test.map_or(perplexity, |best| best.min(perplexity)));
+            self.run.best_on_test =
+                Some(self.run.best_on_test.map_or(perplexity, |best| best.min(perplexity)));
         }
 
         Ok(Some(evaluation))
@@ -73,14 +48,23 @@ impl Trainer {
                 watch(Evaluating { split, done, of });
             })?;
 
+        let evaluation = self.exchange.losses(evaluation)?;
         let elapsed_ms = self.clock.elapsed_ms();
-        self.folder.metric(&MetricRow::Evaluation(evaluation.row(self.step, split, elapsed_ms)))?;
-        finite(self.step, evaluation)
+        self.write(&MetricRow::Evaluation(evaluation.row(self.run.step, split, elapsed_ms)))?;
+        finite(self.run.step, evaluation)
     }
 
     fn save_model(&self) -> Result<()> {
-        let extra =
-            model_notes(&self.spec, self.recording.state_at(self.step), self.step, self.extents);
+        if !self.exchange.writes() {
+            return Ok(());
+        }
+
+        let extra = model_notes(
+            &self.spec,
+            self.recording.state_at(self.run.step),
+            self.run.step,
+            self.extents,
+        );
         self.folder.save_model(&self.model, &extra)
     }
 
@@ -96,36 +80,40 @@ impl Trainer {
     pub fn finish(mut self) -> Result<Summary> {
         let started = Clock::start();
         self.deciding(Self::reward_pending)?;
-        self.times.training_s += started.elapsed_s();
+        self.run.times.training_s += started.elapsed_s();
 
-        if self.best.is_none() {
+        if self.run.best.is_none() {
             self.save_model()?;
         }
 
-        let best_step = self.best.map_or(self.step, |best| best.step);
-        let training = Training {
-            end: self.sample(),
-            means: self.means,
-            steps: self.step,
-            times: self.times,
+        self.note_peaks();
+        let end = End {
+            sample: self.sample(),
             block: self.model.n_block_parameters(),
             shared: self.model.n_shared_parameters(),
-            state_bytes_peak: self.state_bytes_peak,
-            peak_rss_mb: self.peaks().resident_mb,
-            predicted_peak_rss_mb: self.peaks().predicted_mb,
-            best_step,
-            best_on_test: self.best_on_test,
-            skipped_steps: self.health.skipped(),
             decisions: self.agent.is_some().then(|| self.recording.rows().len()),
         };
 
-        let Self { spec, mut folder, device, material, clock, model, optimizer, mut watch, .. } =
-            self;
+        let Self {
+            spec,
+            mut folder,
+            device,
+            material,
+            mut run,
+            clock,
+            model,
+            optimizer,
+            mut watch,
+            mut exchange,
+            ..
+        } = self;
+
         // Two models and the moments together could exceed the predicted peak.
         drop((model, optimizer));
 
         let model = read_back(&folder, &spec, material.extents(), &device)?;
-        let mut evaluate = |split: Split| {
+        let best_step = run.best_step();
+        let mut evaluate = |split: Split, label| {
             let examples = final_examples(&spec, material.examples(split))?;
             let of = examples.count();
             let evaluation =
@@ -133,21 +121,25 @@ impl Trainer {
                     watch(Evaluating { split, done, of });
                 })?;
 
-            folder.metric(&MetricRow::Evaluation(evaluation.row(
-                best_step,
-                split,
-                clock.elapsed_ms(),
-            )))?;
+            let evaluation = exchange.losses(evaluation)?;
+            if exchange.writes() {
+                let row = evaluation.row(best_step, split, clock.elapsed_ms());
+                folder.metric(&MetricRow::Evaluation(row))?;
+            }
+
             finite(best_step, evaluation)?.finite(split.name())
         };
 
         let validation = evaluate(Split::Validation)?;
         let test = material.has(Split::Test).then(|| evaluate(Split::Test)).transpose()?;
-        let summary =
-            training.summary(&spec, &material, &validation, test.as_ref(), clock.elapsed_s())?;
+        run.elapsed_s = clock.elapsed_s();
+        let summary = end.summary(&run, &spec, &material, &validation, test.as_ref())?;
 
         // Last: this file is the mark of a finished run.
-        folder.summary(&summary)?;
+        if exchange.writes() {
+            folder.summary(&summary)?;
+        }
+
         Ok(summary)
     }
 

@@ -3,29 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use candle_core::Device;
 use dlt_agent::{Agent, AgentMemory};
-use dlt_data::{Material, Split};
-use dlt_kernels::Kernels;
 use dlt_kernels::optimizer::squared_norm;
 use dlt_models::ModelError;
 use dlt_models::parameters::{Layout, Parameters};
 use dlt_spec::spec::Size;
 use dlt_spec::{CheckedSpec, fields};
-use dlt_state::Recording;
 
-use super::restored::Restored;
-use super::{Best, Trainer, process_mb};
-use crate::assembly::{Weights, empty_recording, model_for};
-use crate::checkpoint::{
-    Best as SavedBest, Checkpoint, CheckpointFolder, Contents, Numbers, Progress, StepCounts,
-};
+use super::Trainer;
+use crate::assembly::Weights;
+use crate::checkpoint::{CheckpointFolder, Contents, Numbers, sha256};
 use crate::clock::Clock;
 use crate::disk::{Disk, SystemDisk};
 use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
 use crate::optimizer::resting::{Resting, RestingPlace};
-use crate::resume::{Resumption, recording_sha256};
+use crate::resume::ResumePlan;
+use crate::run_state::StepCounts;
 use crate::{Result, TrainError};
 
 /// Usual length of `progress` as text, without the agent.
@@ -38,16 +32,12 @@ pub(super) struct Saving {
     since: Clock,
     /// Step of the newest checkpoint.
     last: Option<usize>,
-    /// Checksum of the recording that the agent follows, if it follows one.
-    replayed_sha256: Option<String>,
-    /// Step and checksum of the best model's file.
-    best: Option<(usize, String)>,
     /// Step of the best model that is known to be next to the checkpoints.
     kept: Option<usize>,
 }
 
 impl Saving {
-    pub(super) fn new(spec: &CheckedSpec, recording: Option<&Recording>) -> Self {
+    pub(super) fn new(spec: &CheckedSpec, last: Option<usize>) -> Self {
         let every_steps = match spec.checkpoint.every_steps {
             Size::Fixed(steps) => Some(steps),
             Size::Auto(_) => None,
@@ -57,9 +47,7 @@ impl Saving {
             every_steps,
             every_s: spec.checkpoint.every_minutes * 60.0,
             since: Clock::start(),
-            last: None,
-            replayed_sha256: recording.map(recording_sha256),
-            best: None,
+            last,
             kept: None,
         }
     }
@@ -74,107 +62,37 @@ impl Saving {
 }
 
 impl Trainer {
-    /// Resumes a run from its newest checkpoint, or starts it again at step 0 if it has none. The
-    /// second value says what was cut off or set aside in its folder. `recording` holds the
-    /// decisions that `agent.recording` names. `start` looks up the weights that `model.start`
-    /// names, and is only used without a checkpoint.
+    /// Resumes a planned run, or starts it again at step 0 if it has no checkpoint. The second value
+    /// says what was cut off or set aside in its folder. `start` looks up the weights that
+    /// `model.start` names, and is only used without a checkpoint.
     ///
     /// # Errors
-    /// As [`Trainer::new`]; [`TrainError::Resume`] if it would not be the same run,
-    /// [`TrainError::Format`] if the checkpoint holds another model than the spec says. The folder
-    /// is unchanged then.
-    pub fn resume(
-        resumption: Resumption,
-        material: Material,
-        recording: Option<&Recording>,
-        start: Option<Weights<'_>>,
-        device: Device,
-    ) -> Result<(Self, Vec<String>)> {
-        let steps = resumption.spec.steps(material.examples(Split::Train).count());
-        resumption.check(&material, recording, steps, &device)?;
-        Self::check(&resumption.spec, &material, recording, &device)?;
-
-        let Resumption { run, lock, spec, checkpoint, .. } = resumption;
-        let process_mb = process_mb();
-        let restored = checkpoint.as_ref();
-        let place = RestingPlace::in_run(&run);
-
-        // Everything is built from the checkpoint before the folder changes: a refusal up to here
-        // costs nothing.
-        let restored = restored
-            .map(|checkpoint| {
-                Restored::read(checkpoint, &place, &spec, &material, recording, &device)
-            })
-            .transpose()?;
-
-        let (model, restored) = match restored {
-            Some((model, restored)) => (model, Some(restored)),
-            None => (model_for(&spec, material.extents(), start, Kernels::Fused, &device)?, None),
+    /// [`TrainError::Format`] if the checkpoint lacks a tensor of the model or of the optimizer, and
+    /// as [`Plan::with_weights`](crate::Plan::with_weights). The folder is unchanged then. After
+    /// that only [`TrainError::Io`] and [`TrainError::Moved`], if the folder cannot be written.
+    pub fn resume(plan: ResumePlan, start: Option<Weights<'_>>) -> Result<(Self, Vec<String>)> {
+        let ResumePlan { run, lock, checkpoint, plan } = plan;
+        let checkpoint = checkpoint.as_ref();
+        let prepared = match checkpoint {
+            Some(checkpoint) => plan.with_saved(checkpoint, &RestingPlace::in_run(&run))?,
+            None => plan.with_weights(start)?,
         };
 
-        let none = empty_recording(&spec);
-        let cut = Cut {
-            step: checkpoint.as_ref().map_or(0, Checkpoint::step),
-            metrics_bytes: checkpoint
-                .as_ref()
-                .map(|checkpoint| checkpoint.progress().metrics_bytes),
-            recording: checkpoint.as_ref().map_or(&none, Checkpoint::recording),
-        };
-
-        // From here on the folder changes. Each of these steps can be repeated, so a process that
-        // is killed among them leaves a folder that can be resumed.
+        // The whole run is in memory by now. From here on the folder changes. Each of these steps
+        // can be repeated, so a process that is killed among them leaves a folder that can be
+        // resumed.
         run.check()?;
-        let mut notices = CheckpointFolder::held(&run).rewind(checkpoint.as_ref())?;
+        let mut notices = CheckpointFolder::held(&run).rewind(checkpoint)?;
+        let cut = Cut {
+            step: prepared.plan.run.step,
+            metrics_bytes: checkpoint.map(|checkpoint| checkpoint.run().metrics_bytes),
+            recording: &prepared.plan.recording,
+        };
+
         let (folder, cut) = RunFolder::reopen(run, lock, &cut)?;
-
         notices.extend(cut);
-        folder.rewrite_spec(&spec)?;
-
-        let mut trainer =
-            Self::with_model(model, process_mb, spec, material, recording, folder, device)?;
-        if let (Some(restored), Some(checkpoint)) = (restored, &checkpoint) {
-            trainer.take_up(restored, checkpoint);
-        }
-
-        Ok((trainer, notices))
-    }
-
-    /// Puts what a checkpoint holds in place of the values of a fresh run.
-    fn take_up(&mut self, restored: Restored, checkpoint: &Checkpoint) {
-        let progress = checkpoint.progress();
-        let Restored { optimizer, agent, train, rewards } = restored;
-        self.agent = agent;
-        self.train = train;
-        self.rewards = rewards;
-        self.optimizer.restore(optimizer);
-        self.recording = checkpoint.recording().clone();
-
-        // After the recording is in place: splits that it holds are not made again, even if more
-        // steps have moved the times of the others.
-        self.timetable = self.timetable.clone().behind(&self.recording, &self.spec, self.steps);
-        self.step = progress.step;
-        self.pending = progress.pending.clone();
-        self.probe = progress.probe.clone();
-        self.statistics = progress.statistics.clone();
-        self.means = progress.means;
-
-        self.best = progress.best.as_ref().map(|best| Best {
-            step: best.step,
-            loss: best.loss,
-            accuracy: best.accuracy,
-        });
-
-        self.best_on_test = progress.best_on_test;
-        self.state_bytes_peak = progress.state_bytes_peak;
-        self.clock = Clock::resumed(progress.elapsed_s);
-        self.times = progress.times;
-
-        // Peaks are of the whole run, so those of earlier processes count.
-        self.predicted_bytes = self.predicted_bytes.max(progress.predicted_bytes);
-        self.peaks_before = progress.peaks;
-        self.saving.last = Some(progress.step);
-        self.saving.best = progress.best.as_ref().map(|best| (best.step, best.sha256.clone()));
-        self.health.skipped_steps = progress.skipped_steps;
+        folder.rewrite_spec(&prepared.plan.spec)?;
+        Ok((Self::new(prepared, folder), notices))
     }
 
     /// Saves a checkpoint of the run as it is now, between two steps.
@@ -193,17 +111,21 @@ impl Trainer {
     /// # Errors
     /// As [`save_checkpoint`](Self::save_checkpoint).
     pub fn save_checkpoint_on(&mut self, disk: &dyn Disk) -> Result<()> {
+        if !self.exchange.writes() {
+            return Ok(());
+        }
+
         // Metrics first: the checkpoint names their length, so these bytes must be on disk before
         // it is.
         let metrics_bytes = self.folder.sync()?;
         let contents = self.contents(metrics_bytes)?;
         let checkpoints = CheckpointFolder::held(self.folder.held());
         let disk = self.folder.held().on(disk);
-        let best = self.best.map(|best| best.step);
+        let best = self.run.best.as_ref().map(|best| best.step);
 
         let saved = checkpoints.save(
             &disk,
-            self.step,
+            self.run.step,
             best.filter(|_| best != self.saving.kept),
             &contents,
         );
@@ -216,7 +138,7 @@ impl Trainer {
 
         saved?;
         self.saving.kept = best;
-        self.saving.last = Some(self.step);
+        self.saving.last = Some(self.run.step);
         self.saving.since = Clock::start();
 
         // Older checkpoints go only now that this one is safe on disk.
@@ -224,7 +146,7 @@ impl Trainer {
     }
 
     pub(super) fn save_when_due(&mut self) -> Result<()> {
-        if self.saving.is_due(self.step, self.steps) { self.save_checkpoint() } else { Ok(()) }
+        if self.saving.is_due(self.run.step, self.steps) { self.save_checkpoint() } else { Ok(()) }
     }
 
     /// Step of the newest checkpoint; `None` if there is none yet.
@@ -242,6 +164,7 @@ impl Trainer {
     pub fn last_good_checkpoint(&mut self, error: &TrainError) -> Result<Option<usize>> {
         if let TrainError::Diverged { step, .. } = error
             && self.saving.last == Some(*step)
+            && self.exchange.writes()
         {
             let checkpoints = CheckpointFolder::held(self.folder.held());
             checkpoints.set_aside(*step, "diverged")?;
@@ -254,7 +177,7 @@ impl Trainer {
     /// Training steps done.
     #[must_use]
     pub fn step(&self) -> usize {
-        self.step
+        self.run.step
     }
 
     /// Training steps of the whole run.
@@ -269,18 +192,18 @@ impl Trainer {
         let (moments, counts) = self.moments();
         tensors.extend(moments);
 
-        let progress = self.progress(metrics_bytes, counts)?;
+        self.note_state(metrics_bytes, counts)?;
 
         // Reserved in full: a buffer that grows holds its text twice while it is copied, which the
         // prediction of memory does not count.
         let agent = AgentMemory::of(&self.spec.agent, self.spec.model.layers);
         let mut text = Vec::with_capacity(agent.text + PROGRESS_BYTES);
 
-        serde_json::to_writer(&mut text, &progress)
-            .expect("progress holds only numbers, texts and lists");
+        serde_json::to_writer(&mut text, &self.run)
+            .expect("the state holds only numbers, texts and lists");
 
-        // It holds a copy of the Q-network and its moments, which the text replaces.
-        drop(progress);
+        // A copy of the Q-network and its moments, which the text replaces.
+        self.run.agent = None;
 
         tensors
             .push(("recording".to_owned(), Numbers::Bytes(self.recording.to_text().into_bytes())));
@@ -294,12 +217,12 @@ impl Trainer {
             numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
         };
         let binding = self.model.binding().save();
-        let state = self.recording.state_at(self.step);
+        let state = self.recording.state_at(self.run.step);
 
         BTreeMap::from(
             [
                 ("spec", fields::render(&self.spec)),
-                ("step", self.step.to_string()),
+                ("step", self.run.step.to_string()),
                 ("vocabulary", self.extents.vocabulary.to_string()),
                 ("classes", self.extents.classes.to_string()),
                 ("state", list(state.owners())),
@@ -327,7 +250,11 @@ impl Trainer {
                 // checkpoint would replace the last good one.
                 if !squared_norm(&tensor).map_err(ModelError::from)?.is_finite() {
                     let tensor = format!("weights {name}");
-                    return Err(TrainError::Diverged { step: self.step, loss: f64::NAN, tensor });
+                    return Err(TrainError::Diverged {
+                        step: self.run.step,
+                        loss: f64::NAN,
+                        tensor,
+                    });
                 }
 
                 tensors.push((name, Numbers::Tensor(tensor)));
@@ -384,47 +311,24 @@ impl Trainer {
         (tensors, counts)
     }
 
-    fn progress(&mut self, metrics_bytes: u64, moments: StepCounts) -> Result<Progress> {
-        Ok(Progress {
-            step: self.step,
-            metrics_bytes,
-            data_sha256: self.material.provenance().sha256.clone(),
-            tokenizer: self.material.provenance().tokenizer.clone(),
-            replayed_sha256: self.saving.replayed_sha256.clone(),
-            agent: self.agent.as_ref().map(Agent::snapshot),
-            pending: self.pending.clone(),
-            probe: self.probe.clone(),
-            statistics: self.statistics.clone(),
-            train: self.train.position(),
-            rewards: self.rewards.position(),
-            moments,
-            means: self.means,
-            best: self.saved_best()?,
-            best_on_test: self.best_on_test,
-            state_bytes_peak: self.state_bytes_peak,
-            skipped_steps: self.health.skipped_steps,
-            elapsed_s: self.clock.elapsed_s(),
-            predicted_bytes: self.predicted_bytes,
-            peaks: self.peaks(),
-            times: self.times,
-        })
-    }
+    /// Brings those parts of the state up to date that only a checkpoint reads.
+    fn note_state(&mut self, metrics_bytes: u64, moments: StepCounts) -> Result<()> {
+        self.note_peaks();
+        self.run.metrics_bytes = metrics_bytes;
+        self.run.moments = moments;
+        self.run.train = Some(self.train.position());
+        self.run.rewards = Some(self.rewards.position());
+        self.run.elapsed_s = self.clock.elapsed_s();
 
-    /// The best model so far, with the checksum of its file. The file is only read if it has
-    /// changed since the last checkpoint.
-    fn saved_best(&mut self) -> Result<Option<SavedBest>> {
-        let Some(Best { step, loss, accuracy }) = self.best else { return Ok(None) };
-        let sha256 = match &self.saving.best {
-            Some((known, sha256)) if *known == step => sha256.clone(),
-            _ => {
-                let path = self.folder.model_path();
-                let io = |source| TrainError::Io { action: "read", path: path.clone(), source };
-                crate::checkpoint::sha256(&self.folder.held().real(&path)).map_err(io)?
-            }
-        };
+        // The file is only read if it has changed since the last checkpoint.
+        if let Some(best) = self.run.best.as_mut().filter(|best| best.sha256.is_none()) {
+            let path = self.folder.model_path();
+            let io = |source| TrainError::Io { action: "read", path: path.clone(), source };
+            best.sha256 = Some(sha256(&self.folder.held().real(&path)).map_err(io)?);
+        }
 
-        self.saving.best = Some((step, sha256.clone()));
-        Ok(Some(SavedBest { step, loss, accuracy, sha256 }))
+        self.run.agent = self.agent.as_ref().map(Agent::snapshot);
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use dlt_spec::record::{
 use dlt_spec::{CheckedSpec, Overlay, Spec, presets};
 use dlt_state::Recording;
 use dlt_train::checkpoint::CheckpointFolder;
-use dlt_train::{MODEL_FILE, Resumption, RunFolder, TrainError, Trainer, saved_model};
+use dlt_train::{MODEL_FILE, Plan, Resumption, RunFolder, TrainError, Trainer, saved_model};
 
 use crate::materials;
 
@@ -111,10 +111,20 @@ impl Bench {
         recording: Option<&Recording>,
     ) -> Trainer {
         let spec = self.spec(settings);
-        let material = self.material(&spec);
         let folder =
             RunFolder::create(&self.path(run), &spec, &provenance()).expect("a fresh folder");
-        Trainer::new(spec, material, recording, None, folder, Device::Cpu).expect("it fits")
+        let prepared = self.plan(spec, recording).and_then(|plan| plan.with_weights(None));
+        Trainer::new(prepared.expect("it fits"), folder)
+    }
+
+    /// The plan of a run on this bench's data.
+    pub(crate) fn plan(
+        &self,
+        spec: CheckedSpec,
+        recording: Option<&Recording>,
+    ) -> dlt_train::Result<Plan> {
+        let material = self.material(&spec);
+        Plan::new(spec, material, recording, Device::Cpu)
     }
 
     /// Resumes a run, with a spec that differs from the run's in `settings`.
@@ -138,8 +148,8 @@ impl Bench {
         resumption.change(spec.clone())?;
 
         let notices = resumption.notices().to_vec();
-        let (trainer, more) =
-            Trainer::resume(resumption, self.material(&spec), recording, None, Device::Cpu)?;
+        let plan = resumption.plan(self.material(&spec), recording, Device::Cpu)?;
+        let (trainer, more) = Trainer::resume(plan, None)?;
 
         Ok((trainer, [notices, more].concat()))
     }
@@ -186,19 +196,7 @@ impl Bench {
 
     /// Why a run is refused before its first step.
     pub(crate) fn refusal(&self, settings: &[&str], recording: Option<&Recording>) -> TrainError {
-        let spec = self.spec(settings);
-        let material = self.material(&spec);
-        let error = Trainer::check(&spec, &material, recording, &Device::Cpu)
-            .expect_err("it should be refused");
-        let folder =
-            RunFolder::create(&self.path("refused"), &spec, &provenance()).expect("a fresh folder");
-
-        let again = Trainer::new(spec, material, recording, None, folder, Device::Cpu)
-            .err()
-            .expect("refused too");
-        assert_eq!(error.to_string(), again.to_string());
-
-        error
+        self.plan(self.spec(settings), recording).err().expect("it should be refused")
     }
 
     pub(crate) fn run(&self, run: &str, settings: &[&str]) -> Summary {

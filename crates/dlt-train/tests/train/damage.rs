@@ -1,8 +1,9 @@
 //! Damaged and hostile checkpoints: an older one is used, or the file is refused by name. Nothing
 //! else is harmed.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dlt_spec::ExitCode;
 use dlt_train::checkpoint::{Checkpoint, CheckpointFolder};
@@ -298,4 +299,73 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
             }
         }
     }
+}
+
+/// Every file below a folder with its content, except the lock.
+fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(tree(&path));
+        } else if !path.ends_with("lock") {
+            files.insert(path.clone(), fs::read(&path).expect("there"));
+        }
+    }
+
+    files
+}
+
+/// A resume that cuts files back first and fails then would lose steps. So everything that can be
+/// wrong is found before.
+#[test]
+fn law_a_refused_resume_changes_no_file() {
+    let bench = Bench::new();
+    let newest = stopped(&bench, "a").remove(0);
+    let good = fs::read(&newest).expect("there");
+
+    // A resume would remove what a killed process left behind, and cut off what came after step 10.
+    fs::write(newest.with_file_name("step-000000000015.partial"), "half").expect("written");
+    let metrics = bench.path("a").join("metrics.jsonl");
+    let whole = fs::read(&metrics).expect("there");
+
+    let text = String::from_utf8_lossy(&good);
+    let key = "\"metrics_bytes\":";
+    let digits = &text[text.find(key).expect("there") + key.len()..];
+    let cut: usize = digits[..digits.find(',').expect("a list")].parse().expect("a number");
+    assert!(whole[cut - 1] == b'\n' && cut < whole.len());
+
+    let refuse = |what: &str, more: &[&str], says: &str| {
+        let before = tree(&bench.path("a"));
+        let error = bench.try_resume("a", &[&SETTINGS[..], more].concat(), None).err().expect(what);
+        assert!(error.to_string().contains(says), "{what}: {error}");
+        assert_eq!(tree(&bench.path("a")), before, "{what}");
+    };
+
+    refuse("too few steps", &["training.steps=6"], "10 steps are done");
+
+    for (what, from, to, says) in [
+        ("an agent that takes turns", "\"turn\":null", "\"turn\":   1", "turn and reward of the"),
+        (
+            "moments are missing",
+            "moments/first/transformer.wpe.weight",
+            "moments/first/transformer.wpe.wEIGHT",
+            "it is missing",
+        ),
+    ] {
+        fs::write(&newest, resealed(with_header(&good, from, to))).expect("written");
+        refuse(what, &[], says);
+    }
+
+    fs::write(&newest, &good).expect("written");
+    let mut other = whole.clone();
+    other[cut - 1] = b' ';
+    fs::write(&metrics, other).expect("written");
+    refuse("metrics of another run", &[], "expected a line end at byte");
+
+    // With the right metrics the same folder is resumed.
+    fs::write(&metrics, whole).expect("written");
+    let (trainer, notices) = bench.resume("a", &SETTINGS, None);
+    assert_eq!(trainer.step(), 10, "{notices:?}");
+    assert_eq!(fs::read(&metrics).expect("there").len(), cut);
 }

@@ -4,7 +4,7 @@ use candle_core::Device;
 use dlt_agent::AgentError;
 use dlt_models::ModelError;
 use dlt_spec::ExitCode;
-use dlt_train::{RunFolder, TrainError, Trainer};
+use dlt_train::{RunFolder, TrainError};
 
 use dlt_train::checkpoint::CheckpointFolder;
 
@@ -197,12 +197,7 @@ fn rejects_a_folder_that_is_there() {
 #[test]
 fn rejects_a_vocabulary_that_is_too_small() {
     let bench = Bench::new();
-    let spec = bench.spec(&["model.vocabulary=5"]);
-    let material = bench.material(&spec);
-    let folder = RunFolder::create(&bench.path("v"), &spec, &provenance()).expect("a fresh folder");
-    let error =
-        Trainer::new(spec, material, None, None, folder, Device::Cpu).err().expect("too small");
-
+    let error = bench.refusal(&["model.vocabulary=5"], None);
     assert_eq!(
         error.to_string(),
         "model.vocabulary: expected at least the tokenizer's 21 entries, got 5"

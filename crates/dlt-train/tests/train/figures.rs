@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use dlt_data::{Material, Places};
 use dlt_spec::record::{FIGURES_REVISION, FIRST_FIGURES_REVISION, METRICS_FILE, MetricRow};
-use dlt_train::{RunFolder, Trainer};
+use dlt_train::{Plan, RunFolder, Trainer};
 
 use crate::bench::{Bench, losses, provenance};
 use crate::materials::{BERT, LLAMA, PICTURES, SENTENCES};
@@ -41,8 +41,10 @@ fn law_runs_of_the_study_begin_as_they_were_recorded() {
             Material::load(&spec, Places::default(), &mut |_| {}).expect("the shipped text");
         let to = RunFolder::create(&folder.path().join(run), &spec, &provenance())
             .expect("a fresh folder");
-        let mut trainer =
-            Trainer::new(spec, material, None, None, to, Device::Cpu).expect("it fits");
+        let prepared = Plan::new(spec, material, None, Device::Cpu)
+            .and_then(|plan| plan.with_weights(None))
+            .expect("it fits");
+        let mut trainer = Trainer::new(prepared, to);
 
         for _ in 0..STEPS {
             trainer.advance().expect("it does not diverge").expect("it has more steps");

@@ -4,6 +4,7 @@
 mod accuracies;
 mod bench;
 mod damage;
+mod exchanges;
 mod failures;
 mod faults;
 mod figures;

@@ -4,59 +4,35 @@
 use std::sync::Arc;
 
 use candle_core::Device;
-use dlt_agent::Agent;
-use dlt_data::{Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::architecture::of_spec;
 use dlt_models::binding::Rules;
 use dlt_models::parameters::Layout;
 use dlt_models::{Model, ModelError};
+use dlt_spec::CheckedSpec;
 use dlt_spec::size::Extents;
-use dlt_spec::{CheckedSpec, seeds};
-use dlt_state::Recording;
 
+use super::{Plan, Prepared, process_mb};
 use crate::Result;
-use crate::assembly::agent_for;
 use crate::checkpoint::Checkpoint;
-use crate::feed::Feed;
 use crate::optimizer::resting::RestingPlace;
-use crate::optimizer::{OptimizerState, ParameterMoments};
+use crate::optimizer::{Optimizer, OptimizerState, ParameterMoments};
+use crate::run_state::RunState;
 
-pub(super) struct Restored {
-    pub(super) optimizer: OptimizerState,
-    pub(super) agent: Option<Agent>,
-    /// Training batches.
-    pub(super) train: Feed,
-    /// Batches that rewards are measured on.
-    pub(super) rewards: Feed,
-}
-
-impl Restored {
-    /// Reads the model and everything else. Moments of layers that are not independent go to disk
-    /// one layer at a time, so they are never all in memory at once.
-    pub(super) fn read(
-        checkpoint: &Checkpoint,
-        place: &RestingPlace,
-        spec: &CheckedSpec,
-        material: &Material,
-        recording: Option<&Recording>,
-        device: &Device,
-    ) -> Result<(Model, Self)> {
-        let progress = checkpoint.progress();
-        let expected = spec.model.layers;
+impl Plan {
+    /// Puts what a checkpoint holds in place of the values of a fresh run. The agent's part is taken
+    /// out of the checkpoint, so that the Q-network is not held twice. `needed` are the predicted
+    /// bytes of the next steps.
+    pub(crate) fn take_up(&mut self, checkpoint: &mut Checkpoint, needed: usize) -> Result<()> {
+        let expected = self.spec.model.layers;
         let got = checkpoint.recording().n_layers();
-
         if expected != got {
             return Err(checkpoint
                 .refuse(format!("expected a recording of {expected} layers, got one of {got}")));
         }
 
-        let model = model(checkpoint, spec, material.extents(), device)?;
-        let optimizer = optimizer(checkpoint, &model, place, device)?;
-        let mut agent = agent_for(spec, recording)?;
-
-        match (&mut agent, &progress.agent) {
-            (Some(agent), Some(snapshot)) => agent.restore(snapshot)?,
+        match (&mut self.agent, checkpoint.take_agent()) {
+            (Some(agent), Some(snapshot)) => agent.restore(&snapshot)?,
             (None, None) => {}
             _ => {
                 return Err(checkpoint
@@ -64,41 +40,58 @@ impl Restored {
             }
         }
 
-        if !progress.statistics.fit(spec.model.layers) {
+        let run = checkpoint.run();
+        if !run.statistics.fit(self.spec.model.layers) {
             return Err(checkpoint.refuse(
                 "its inner products of gradients are for another number of layers, or not finite",
             ));
         }
 
-        if progress.probe.as_ref().is_some_and(|probe| !probe.loss.is_finite()) {
+        if run.probe.as_ref().is_some_and(|probe| !probe.loss.is_finite()) {
             return Err(
                 checkpoint.refuse("its loss before the pending decision is not a finite number")
             );
         }
 
-        // Both orders go through the training split, each from its own stream, as in a new run.
-        let examples = material.examples(Split::Train);
-        let feed = |name: &str, position| -> Result<Feed> {
-            let mut feed =
-                Feed::new(examples, spec.training.batch, seeds::stream(spec.seed, name))?;
-            feed.resume(position)?;
-            Ok(feed)
-        };
+        for (feed, position) in [(&mut self.train, &run.train), (&mut self.rewards, &run.rewards)] {
+            position.clone().map_or(Ok(()), |position| feed.resume(position))?;
+        }
 
-        let train = feed("data", progress.train.clone())?;
-        let rewards = feed("reward", progress.rewards.clone())?;
-        Ok((model, Self { optimizer, agent, train, rewards }))
+        self.run = RunState { predicted_bytes: needed.max(run.predicted_bytes), ..run.clone() };
+        self.saved = Some(run.step);
+        self.recording = checkpoint.recording().clone();
+
+        // After the recording is in place: splits that it holds are not made again, even if more
+        // steps have moved the times of the others.
+        self.timetable = self.timetable.clone().behind(&self.recording, &self.spec, self.steps);
+        Ok(())
+    }
+
+    /// Adds the weights and moments of a checkpoint. Moments of layers that are not independent go
+    /// to `place` one layer at a time, so they are never all in memory at once.
+    pub(crate) fn with_saved(
+        self,
+        checkpoint: &Checkpoint,
+        place: &RestingPlace,
+    ) -> Result<Prepared> {
+        let process_mb = process_mb();
+        let Self { spec, material, device, .. } = &self;
+        let model = model(checkpoint, spec, material.extents(), device)?;
+
+        let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
+        optimizer.restore(moments_of(checkpoint, &model, place, device)?);
+        Ok(Prepared { plan: self, model, optimizer, process_mb })
     }
 }
 
-fn optimizer(
+fn moments_of(
     checkpoint: &Checkpoint,
     model: &Model,
     place: &RestingPlace,
     device: &Device,
 ) -> Result<OptimizerState> {
     let architecture = model.architecture();
-    let counts = &checkpoint.progress().moments;
+    let counts = &checkpoint.run().moments;
     let moments = |prefix: &str, layout: &Layout, steps: &[u64]| {
         moments(checkpoint, prefix, layout, steps, device)
     };

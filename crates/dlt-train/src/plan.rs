@@ -1,0 +1,183 @@
+//! The plan of a run: all of it that can fail, made before anything is written.
+
+pub(crate) mod restored;
+
+use candle_core::Device;
+use dlt_agent::Agent;
+use dlt_data::{DataError, Examples, Material, Split};
+use dlt_kernels::Kernels;
+use dlt_models::Model;
+use dlt_spec::size::Extents;
+use dlt_spec::spec::{Objective, Selection};
+use dlt_spec::{CheckedSpec, seeds};
+use dlt_state::Recording;
+
+use crate::assembly::{
+    Weights, agent_for, certain_binding, empty_recording, initial_binding, model_for,
+};
+use crate::feed::Feed;
+use crate::optimizer::Optimizer;
+use crate::run_state::RunState;
+use crate::timetable::Timetable;
+use crate::{Result, TrainError, memory};
+
+/// A run before its next step, checked against its data and the memory that is left. It lacks only
+/// its weights, which [`with_weights`](Self::with_weights) adds, and its folder.
+pub struct Plan {
+    pub(crate) spec: CheckedSpec,
+    pub(crate) material: Material,
+    pub(crate) device: Device,
+    pub(crate) agent: Option<Agent>,
+    /// The decisions so far.
+    pub(crate) recording: Recording,
+    pub(crate) timetable: Timetable,
+    /// Training batches.
+    pub(crate) train: Feed,
+    /// Batches that rewards are measured on.
+    pub(crate) rewards: Feed,
+    pub(crate) validation: Examples,
+    /// Training steps of the whole run.
+    pub(crate) steps: usize,
+    pub(crate) run: RunState,
+    /// Step of the newest checkpoint; `None` if there is none.
+    pub(crate) saved: Option<usize>,
+    start_bytes: usize,
+}
+
+/// A planned run with its weights: all of it but its folder.
+pub struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) model: Model,
+    pub(crate) optimizer: Optimizer,
+    /// Resident memory before the model was made, in megabytes.
+    pub(crate) process_mb: Option<f64>,
+}
+
+impl Prepared {
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl Plan {
+    /// The plan of a run before its first step. `recording` holds the decisions that
+    /// `agent.recording` names, for policies that replay.
+    ///
+    /// # Errors
+    /// [`TrainError::Vocabulary`] and [`TrainError::Classes`] if the data have more of them than
+    /// the model, [`TrainError::Data`] if a split is missing or too short, [`TrainError::Agent`] if
+    /// a recording does not fit the spec, [`TrainError::Memory`] if the run does not fit into
+    /// memory.
+    pub fn new(
+        spec: CheckedSpec,
+        material: Material,
+        recording: Option<&Recording>,
+        device: Device,
+    ) -> Result<Self> {
+        check_extents(&spec, material.extents())?;
+        if spec.evaluation.select_on == Selection::ValidationAndTest && !material.has(Split::Test) {
+            let name = material.provenance().source.clone();
+            let advice = "add files for it, or leave out evaluation.select_on";
+            return Err(DataError::NoSplit { name, split: Split::Test, advice }.into());
+        }
+
+        let examples = material.examples(Split::Train);
+        let windows = examples.count();
+        let feed = |name| Feed::new(examples, spec.training.batch, seeds::stream(spec.seed, name));
+
+        // Two streams: a measured reward then takes no batch from training, so a run sees the same
+        // training batches whatever its rewards are.
+        let train = feed("data")?;
+        let rewards = feed("reward")?;
+
+        // Memory is checked before the agent is made, because the agent can be larger than the
+        // model.
+        let certain = certain_binding(&spec, windows);
+        let fits = memory::check_fit(&spec, &material, &certain, &device)?;
+        let start_bytes = match initial_binding(&spec) {
+            start if start == certain => fits.peak,
+            start => memory::predict(&spec, &material, &start)?.peak,
+        };
+
+        let agent = agent_for(&spec, recording)?;
+
+        let all = material.examples(Split::Validation);
+        let used = spec.evaluation.windows.or(all.count());
+        let validation = if used < all.count() { all.first(used)? } else { all.clone() };
+        let steps = spec.steps(windows);
+
+        Ok(Self {
+            agent,
+            recording: empty_recording(&spec),
+            timetable: Timetable::new(&spec, steps, windows, recording),
+            train,
+            rewards,
+            validation,
+            steps,
+            run: RunState { predicted_bytes: start_bytes, ..RunState::new(&material, recording) },
+            saved: None,
+            start_bytes,
+            spec,
+            material,
+            device,
+        })
+    }
+
+    /// Adds the weights of step 0: freshly drawn, or those that `start` looks up for a spec that
+    /// names `model.start`.
+    ///
+    /// # Errors
+    /// Fails if `start` lacks a weight or has it in another shape, or if the device is out of
+    /// memory.
+    pub fn with_weights(self, start: Option<Weights<'_>>) -> Result<Prepared> {
+        let process_mb = process_mb();
+        let Self { spec, material, device, .. } = &self;
+        let model = model_for(spec, material.extents(), start, Kernels::Fused, device)?;
+        let optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
+        Ok(Prepared { plan: self, model, optimizer, process_mb })
+    }
+
+    /// The spec of the run.
+    #[must_use]
+    pub fn spec(&self) -> &CheckedSpec {
+        &self.spec
+    }
+
+    /// The data of the run.
+    #[must_use]
+    pub fn material(&self) -> &Material {
+        &self.material
+    }
+
+    /// Predicted peak of the memory at step 0, in bytes, without the program and its data.
+    #[must_use]
+    pub fn start_bytes(&self) -> usize {
+        self.start_bytes
+    }
+}
+
+/// Resident memory before the model exists. Memory that reading and tokenizing have freed is given
+/// back first, because it does not belong to the run.
+fn process_mb() -> Option<f64> {
+    memory::give_back();
+    memory::resident().map(|resident| resident.now_mb)
+}
+
+/// Checks that the model has an output for every token and class of the data.
+fn check_extents(spec: &CheckedSpec, data: Extents) -> Result<()> {
+    let model = spec.extents(data);
+    if model.vocabulary < data.vocabulary {
+        return Err(TrainError::Vocabulary { tokenizer: data.vocabulary, spec: model.vocabulary });
+    }
+
+    // A single score distinguishes two classes, by its sign.
+    let distinguished = if model.classes == 1 { 2 } else { model.classes };
+
+    if spec.model.objective == Objective::Classes && distinguished < data.classes {
+        return Err(TrainError::Classes { data: data.classes, spec: model.classes });
+    }
+
+    Ok(())
+}
