@@ -113,7 +113,7 @@ impl Trainer {
 
         let model = read_back(&folder, &spec, material.extents(), &device)?;
         let best_step = run.best_step();
-        let mut evaluate = |split: Split, label| {
+        let mut evaluate = |split: Split| {
             let examples = final_examples(&spec, material.examples(split))?;
             let of = examples.count();
             let evaluation =
