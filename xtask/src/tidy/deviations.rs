@@ -185,17 +185,16 @@ impl Entries {
 
 /// The sections, fields and values of a run spec, as the sources declare them.
 struct Switches {
-    /// Types of fields by field name, for each struct by name.
-    structs: BTreeMap<String, BTreeMap<String, String>>,
+    /// Types of fields by field name, for each section by the name that it has in a spec file.
+    sections: BTreeMap<String, BTreeMap<String, String>>,
     /// Values as a spec file spells them, for each enum by name.
     enums: BTreeMap<String, Vec<String>>,
 }
 
 impl Switches {
-    /// Reads the sources line by line. This works because rustfmt puts each declaration on its own
-    /// line.
+    /// Reads the sources line by line. This works because each declaration starts a line.
     fn read(tree: &Tree) -> Self {
-        let mut switches = Self { structs: BTreeMap::new(), enums: BTreeMap::new() };
+        let mut switches = Self { sections: BTreeMap::new(), enums: BTreeMap::new() };
         for (_, source) in tree.texts(".rs").filter(|(path, _)| path.starts_with(SPEC_FOLDER)) {
             switches.add(source);
         }
@@ -203,20 +202,20 @@ impl Switches {
     }
 
     fn add(&mut self, source: &str) {
-        let mut in_struct = None;
+        let mut in_section = None;
         let mut in_enum = None;
         let mut renamed = None;
 
         for line in source.lines().map(str::trim) {
-            if let Some(name) =
-                line.strip_prefix("pub struct ").and_then(|rest| rest.strip_suffix(" {"))
+            if let Some((_, name)) =
+                line.strip_suffix(".] {").and_then(|line| line.split_once(" in ["))
             {
-                in_struct = Some(name.to_owned());
+                in_section = Some(name.to_owned());
             } else if line.starts_with('}') {
-                in_struct = None;
+                in_section = None;
                 in_enum = None;
-            } else if let (Some(name), Some((field, kind))) = (&in_struct, field(line)) {
-                let fields = self.structs.entry(name.clone()).or_default();
+            } else if let (Some(name), Some((field, kind))) = (&in_section, field(line)) {
+                let fields = self.sections.entry(name.clone()).or_default();
                 fields.insert(field.to_owned(), kind.to_owned());
             } else if let Some(name) = line.strip_suffix(" {").filter(|name| is_word(name)) {
                 in_enum = Some(name.to_owned());
@@ -233,7 +232,7 @@ impl Switches {
 
     /// The fields of a section, by the name that the section has in a spec file.
     fn section(&self, name: &str) -> Option<&BTreeMap<String, String>> {
-        self.structs.get(self.structs.get("Spec")?.get(name)?)
+        self.sections.get(name)
     }
 
     /// The values that a field of this type can have; `None` if its type is no enum.
@@ -243,8 +242,10 @@ impl Switches {
     }
 }
 
+/// The name and the type of a field, if the line starts one: `name: Type = default, values`.
 fn field(line: &str) -> Option<(&str, &str)> {
-    line.strip_prefix("pub ")?.strip_suffix(',')?.split_once(": ")
+    let (name, rest) = line.split_once(": ").filter(|(name, _)| is_word(name))?;
+    rest.split_once(" = ").map(|(kind, _)| (name, kind))
 }
 
 /// A variant's name as serde spells it: a dash before every capital except the first.
@@ -266,8 +267,10 @@ mod tests {
 
     use super::*;
 
-    const SPEC: &str = "pub struct Spec {\n    /// Tying.\n    pub tying: TyingSpec,\n}\n\n\
-        pub struct TyingSpec {\n    pub untie: Untie,\n    pub initial: Initial,\n    pub decide_every: usize,\n}\n\
+    const SPEC: &str = "section! {\n    /// Tying.\n    TyingSpec in [tying.] {\n        \
+        /// What untying does: a = b.\n        untie: Untie = Untie::CopyOwn, Untie::WORDS,\n            \
+        paper_says(\"a: b = c\", \"d\");\n        initial: Initial = Initial::Frozen, Initial::WORDS;\n        \
+        decide_every: usize = 15, Values::Whole(1, MOST);\n    }\n}\n\
         words! {\n    /// What untying does.\n    Untie {\n        /// One.\n        CopyOwn,\n        \
         #[serde(rename = \"as-2\")]\n        Alias2,\n    }\n}\n\
         words! {\n    InitialName {\n        Frozen,\n    }\n}\n";
