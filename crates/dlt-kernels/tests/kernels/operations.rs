@@ -6,11 +6,15 @@ use dlt_kernels::{Attention, Dropout, Gelu, Kernels, Rotary};
 
 pub(crate) const EPSILON: f64 = 1e-5;
 
+/// From the arguments.
+type Value<'a> = dyn Fn(Kernels, &[Tensor]) -> Result<Tensor> + 'a;
+/// From the arguments and the gradient of the value: the gradient of each argument.
+type Gradients<'a> = dyn Fn(Kernels, &[Tensor], &Tensor) -> Result<Vec<Tensor>> + 'a;
+
 /// A differentiable function of tensors.
 pub(crate) struct Operation<'a> {
-    pub(crate) value: Box<dyn Fn(Kernels, &[Tensor]) -> Result<Tensor> + 'a>,
-    /// From the arguments and the gradient of the value: the gradient of each argument.
-    pub(crate) gradients: Box<dyn Fn(Kernels, &[Tensor], &Tensor) -> Result<Vec<Tensor>> + 'a>,
+    pub(crate) value: Box<Value<'a>>,
+    pub(crate) gradients: Box<Gradients<'a>>,
 }
 
 impl<'a> Operation<'a> {
