@@ -12,13 +12,18 @@ fuzz_target!(|text: &str| {
         let Ok(spec) = Spec::assemble(&[overlay]) else { continue };
         let Ok(checked) = spec.check() else { continue };
         let printed = fields::render(&checked);
-        let again =
-            Overlay::from_toml(Origin::File("printed".into()), &printed).expect("a printed spec is read");
+        let again = Overlay::from_toml(Origin::File("printed".into()), &printed)
+            .expect("a printed spec is read");
 
         assert_eq!(Spec::assemble(&[again]).expect("and is whole"), spec);
         // Nothing that is derived from a checked spec may panic.
+        let _ = (
+            checked.feed_forward(),
+            checked.positions(),
+            checked.initial_state(),
+            checked.agent_setup().pattern(),
+        );
         let _ =
-            (checked.feed_forward(), checked.positions(), checked.initial_state(), checked.fixed_pattern());
-        let _ = (checked.size(Extents::of_text(50_257)), checked.steps(1_000), checked.micro_batches());
+            (checked.size(Extents::of_text(50_257)), checked.steps(1_000), checked.micro_batches());
     }
 });

@@ -1,6 +1,7 @@
 //! The outcome of a run in numbers: from the summary of a finished run, or from the rows so far of
 //! a run under way.
 
+use dlt_spec::fields::word;
 use dlt_spec::record::{Scores, Split};
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Objective, PolicyKind};
@@ -229,15 +230,6 @@ fn method(run: &Run) -> String {
         }
         PolicyKind::None => format!("{title}: {}", word(&spec.tying.initial)),
         _ => title.to_owned(),
-    }
-}
-
-/// A value as a spec file has it, without quotes.
-pub(crate) fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        Ok(value) => value.to_string(),
-        Err(_) => String::new(),
     }
 }
 

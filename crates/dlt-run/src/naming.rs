@@ -62,8 +62,7 @@ fn policy(spec: &Spec, usual: &Spec) -> Option<String> {
         return Some("conventional".to_owned());
     }
 
-    let word = fields::find("agent.policy")?.value(spec).to_string();
-    Some(word.trim_matches('"').to_owned())
+    Some(fields::word(&spec.agent.policy))
 }
 
 /// The last part of the name of a model or of data, with only the letters that a run's name may

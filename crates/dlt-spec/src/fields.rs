@@ -254,6 +254,13 @@ fn push(text: &mut String, piece: std::fmt::Arguments<'_>) {
     text.write_fmt(piece).expect("writing to a string cannot fail");
 }
 
+/// A value as a spec file has it, without quotes.
+#[must_use]
+pub fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// A field's value as TOML. TOML's whole numbers end at 2^63 - 1. A greater one becomes text, so
 /// that a message can show it and the check refuses it.
 pub(crate) fn toml_value<T: Serialize + std::fmt::Debug>(value: &T) -> Value {
@@ -262,10 +269,7 @@ pub(crate) fn toml_value<T: Serialize + std::fmt::Debug>(value: &T) -> Value {
 
 /// The words of an enum, as they are written in a spec file.
 pub(crate) fn words_of<T: Serialize>(all: &[T]) -> Vec<String> {
-    let word =
-        |value| Value::try_from(value).ok().and_then(|word| word.as_str().map(str::to_owned));
-
-    all.iter().filter_map(word).collect()
+    all.iter().map(word).collect()
 }
 
 /// The sections one after the other, with N fields in all. Iterators are not `const`, so the loops

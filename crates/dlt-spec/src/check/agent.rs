@@ -76,7 +76,7 @@ impl AgentSetup {
 ///
 /// setup.agent.gamma = 2.0;
 /// let error = setup.check().unwrap_err();
-/// assert_eq!(error.to_string(), "`agent.gamma` is 2.0: must be at least 0 and at most 1");
+/// assert_eq!(error.to_string(), "`agent.gamma` is 2.0: must be a number at least 0 and at most 1");
 /// # Ok::<(), dlt_spec::SpecError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]

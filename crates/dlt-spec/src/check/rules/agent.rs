@@ -5,6 +5,7 @@ use dlt_state::State;
 
 use super::Rules;
 use crate::check::grouping;
+use crate::fields::word;
 use crate::spec::*;
 
 /// The fields outside the section `agent` that an agent is built from.
@@ -94,7 +95,7 @@ impl Rules<'_> {
             "agent.policy",
             &[],
             || policy.decisions().contains(&decision),
-            || format!("{} where tying.decision is {}", fitting(decision), word(&decision)),
+            || format!("{} where tying.decision is {:?}", fitting(decision), word(&decision)),
         );
     }
 
@@ -145,7 +146,7 @@ impl Rules<'_> {
 fn fitting(decision: Decision) -> String {
     let quoted = |includes: &dyn Fn(&[Decision]) -> bool| -> Vec<String> {
         let listed = |policy: &&PolicyKind| !policy.replays() && includes(policy.decisions());
-        PolicyKind::ALL.iter().filter(listed).map(word).collect()
+        PolicyKind::ALL.iter().filter(listed).map(|policy| format!("{:?}", word(policy))).collect()
     };
 
     if matches!(decision, Decision::Joint | Decision::PerLayer) {
@@ -165,9 +166,4 @@ fn fitting(decision: Decision) -> String {
 
     let last = words.pop().unwrap_or_default();
     format!("{} or {last}, or a replay,", words.join(", "))
-}
-
-/// A word of a spec as its file has it, with its quotes.
-fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }
