@@ -13,8 +13,8 @@ use crate::evaluation::Evaluation;
 /// All processes make the same calls in the same order, so a call needs no name: of a training
 /// step, [`losses`](Self::losses) then [`gradients`](Self::gradients); of a decision before it,
 /// [`decision`](Self::decision), with `losses` for each measurement of a reward or a gate; of an
-/// evaluation, `losses`. After a call every process must hold the same bits, because each goes on
-/// from them by itself.
+/// evaluation, `losses`. After a call every process must hold the same bits, because each
+/// continues from them by itself.
 ///
 /// # Errors
 /// An error ends the run of the process that gets it. The run folder is then as after a kill.

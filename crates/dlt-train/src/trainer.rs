@@ -22,7 +22,7 @@ use crate::folder::RunFolder;
 use crate::means::{Peaks, Sample};
 use crate::optimizer::Optimizer;
 use crate::optimizer::resting::RestingPlace;
-use crate::plan::{Plan, Prepared};
+use crate::plan::Prepared;
 use crate::run_state::RunState;
 use crate::schedule::learning_rate;
 use crate::timetable::{self, Timetable};
@@ -89,47 +89,32 @@ impl Trainer {
     #[must_use]
     pub fn new(prepared: Prepared, folder: RunFolder) -> Self {
         let Prepared { plan, model, optimizer, process_mb } = prepared;
-        let Plan {
-            spec,
-            material,
-            device,
-            agent,
-            recording,
-            timetable,
-            train,
-            rewards,
-            validation,
-            steps,
-            run,
-            saved,
-            ..
-        } = plan;
-        let windows = material.examples(Split::Train).count();
+        let windows = plan.material.examples(Split::Train).count();
 
         Self {
             optimizer: optimizer.resting_in(RestingPlace::in_run(folder.held())),
-            reward_after: timetable::every(&spec, windows),
-            evaluate_every: spec.evaluate_every(windows),
-            clock: Clock::resumed(run.elapsed_s),
-            saving: Saving::new(&spec, saved),
-            health: Health::new(spec.training.non_finite),
+            reward_after: timetable::every(&plan.spec, windows),
+            evaluate_every: plan.spec.evaluate_every(windows),
+            clock: Clock::resumed(plan.run.elapsed_s),
+            saving: Saving::new(&plan.spec, plan.saved),
+            health: Health::new(plan.spec.training.non_finite),
             watch: Box::new(|_| ()),
             exchange: Box::new(Alone),
-            extents: spec.extents(material.extents()),
-            agent,
-            recording,
-            timetable,
-            train,
-            rewards,
-            validation,
-            steps,
-            run,
+            extents: plan.spec.extents(plan.material.extents()),
+            agent: plan.agent,
+            recording: plan.recording,
+            timetable: plan.timetable,
+            train: plan.train,
+            rewards: plan.rewards,
+            validation: plan.validation,
+            steps: plan.steps,
+            run: plan.run,
             process_mb,
             model,
-            material,
-            spec,
+            material: plan.material,
+            spec: plan.spec,
             folder,
-            device,
+            device: plan.device,
         }
     }
 

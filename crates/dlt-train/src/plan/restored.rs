@@ -20,8 +20,8 @@ use crate::optimizer::{Optimizer, OptimizerState, ParameterMoments};
 use crate::run_state::RunState;
 
 impl Plan {
-    /// Puts what a checkpoint holds in place of the values of a fresh run. The agent's part is taken
-    /// out of the checkpoint, so that the Q-network is not held twice. `needed` are the predicted
+    /// Puts what a checkpoint holds in place of the values of a fresh run. The agent's part leaves
+    /// the checkpoint, so that the Q-network is not held twice. `needed` are the predicted
     /// bytes of the next steps.
     pub(crate) fn take_up(&mut self, checkpoint: &mut Checkpoint, needed: usize) -> Result<()> {
         let expected = self.spec.model.layers;

@@ -94,22 +94,10 @@ impl Trainer {
             decisions: self.agent.is_some().then(|| self.recording.rows().len()),
         };
 
-        let Self {
-            spec,
-            mut folder,
-            device,
-            material,
-            mut run,
-            clock,
-            model,
-            optimizer,
-            mut watch,
-            mut exchange,
-            ..
-        } = self;
-
         // Two models and the moments together could exceed the predicted peak.
-        drop((model, optimizer));
+        drop((self.model, self.optimizer));
+        let Self { spec, mut folder, device, material, mut run, clock, .. } = self;
+        let (mut watch, mut exchange) = (self.watch, self.exchange);
 
         let model = read_back(&folder, &spec, material.extents(), &device)?;
         let best_step = run.best_step();

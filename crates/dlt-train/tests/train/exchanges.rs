@@ -1,4 +1,4 @@
-//! Where a run exchanges with other processes, in which order, and that it goes on from the answers.
+//! Where a run exchanges with other processes, in which order, and that it continues from the answers.
 
 use std::cell::RefCell;
 use std::fs;
@@ -99,7 +99,7 @@ fn law_a_run_exchanges_at_its_four_places_in_order_and_keeps_its_bits() {
 }
 
 #[test]
-fn law_a_run_goes_on_from_what_the_exchange_answers() {
+fn law_a_run_continues_from_what_the_exchange_answers() {
     let bench = Bench::new();
     bench.run("alone", &SETTINGS);
 
