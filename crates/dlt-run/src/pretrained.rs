@@ -11,6 +11,7 @@ use dlt_data::{
     TOKENIZER_FILE, Tokenizer, fetch_model,
 };
 use dlt_models::architecture::of_spec;
+use dlt_models::families;
 use dlt_models::huggingface::{Config, read_config, tied_layers};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
@@ -300,11 +301,9 @@ impl Pretrained {
         let differing: Vec<String> = self
             .keys()
             .iter()
-            // Llama has no weights for positions. A longer context is possible, even though the
-            // model was not trained for it.
-            .filter(|key| {
-                **key != "model.positions" || self.spec.model.architecture != Architecture::Llama
-            })
+            // A rotary family has no weights for positions. A longer context is possible, even
+            // though the model was not trained for it.
+            .filter(|key| **key != "model.positions" || !self.spec.model.architecture.is_rotary())
             .filter(|key| **key != "model.vocabulary" || !self.grows_to(spec))
             .filter_map(|key| {
                 let field = fields::find(key)?;
@@ -394,27 +393,7 @@ impl Pretrained {
             "model.norm_epsilon",
         ];
 
-        keys.extend::<&[_]>(match model.architecture {
-            Architecture::Gpt2 | Architecture::Bert => {
-                &["model.positions", "model.vocabulary", "model.gelu"]
-            }
-            Architecture::Vit => &["model.picture", "model.patch", "model.gelu"],
-            Architecture::Llama => &[
-                "model.positions",
-                "model.vocabulary",
-                "model.key_heads",
-                "model.head_width",
-                "model.attention_bias",
-                "model.feed_forward_bias",
-                "model.attention_window",
-                "model.rotary_base",
-                "model.rotary_kind",
-                "model.rotary_stretch",
-                "model.rotary_attention",
-                "model.rotary_short",
-                "model.rotary_long",
-            ],
-        });
+        keys.extend(families::of(model.architecture).fields);
 
         if model.objective != Objective::Classes {
             keys.push("model.output");
@@ -525,7 +504,7 @@ pub(crate) fn normalise_in(content: &[u8], path: &Path) -> Result<Option<Normali
 fn sized(spec: &CheckedSpec, extents: Extents) -> Result<CheckedSpec> {
     let mut sized = Spec::clone(spec);
     let model = &mut sized.model;
-    if model.architecture == Architecture::Llama {
+    if model.architecture.is_rotary() {
         model.key_heads = Size::Fixed(spec.key_heads());
         model.head_width = Size::Fixed(spec.head_width());
         model.attention_bias = spec.attention_bias();

@@ -203,11 +203,12 @@ mod tests {
 
     use crate::architecture::{Architecture, Form, HeadSettings};
     use crate::batch::Dims;
-    use crate::bert::Bert;
-    use crate::gpt2::Gpt2;
+    use crate::families::bert::Bert;
+    use crate::families::gpt2::Gpt2;
+    use crate::families::llama::Llama;
+    use crate::families::rotary::Turning;
+    use crate::families::vit::Vit;
     use crate::graph::{ModelGraphs, Reading, Rows, Run, SideInputs};
-    use crate::llama::{Llama, Turning};
-    use crate::vit::Vit;
 
     const WINDOWS: usize = 2;
     const TOKENS: usize = 10;

@@ -7,8 +7,9 @@ use dlt_models::backward::Gradients;
 use dlt_models::batch::{Input, Padding, Tokens, Wanted};
 use dlt_models::bert::Bert;
 use dlt_models::binding::{Binding, Rules};
+use dlt_models::families::rotary::Turning;
 use dlt_models::gpt2::Gpt2 as Gpt2Model;
-use dlt_models::llama::{Llama as LlamaModel, Turning};
+use dlt_models::llama::Llama as LlamaModel;
 use dlt_models::vit::Vit;
 use dlt_models::{Batch, Model};
 use dlt_spec::spec::{
