@@ -1,7 +1,7 @@
 //! A spec file and assignments: a spec that passes its check is printed and read back equal.
 #![no_main]
 
-use dlt_spec::size::Extents;
+use dlt_spec::size::block_parameters;
 use dlt_spec::{Origin, Overlay, Spec, fields};
 use libfuzzer_sys::fuzz_target;
 
@@ -19,6 +19,6 @@ fuzz_target!(|text: &str| {
         // Nothing that is derived from a checked spec may panic.
         let _ =
             (checked.feed_forward(), checked.positions(), checked.initial_state(), checked.fixed_pattern());
-        let _ = (checked.size(Extents::of_text(50_257)), checked.steps(1_000), checked.micro_batches());
+        let _ = (block_parameters(&checked.model), checked.steps(1_000), checked.micro_batches());
     }
 });

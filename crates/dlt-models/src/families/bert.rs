@@ -48,7 +48,7 @@ static MODEL_TYPES: [ModelType; 1] = [ModelType {
 }];
 
 /// Rows of the table of token types.
-const TOKEN_TYPES: usize = 2;
+pub(crate) const TOKEN_TYPES: usize = 2;
 
 /// Sizes and settings of a BERT.
 #[derive(Clone, Debug, PartialEq)]

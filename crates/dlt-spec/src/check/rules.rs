@@ -9,7 +9,7 @@ use dlt_state::State;
 use super::grouping;
 use crate::error::Violation;
 use crate::fields::{self, FIELDS};
-use crate::size::{self, Extents, ModelSize};
+use crate::size::{self, CHANNELS};
 use crate::spec::*;
 
 /// How far the sum of `data.split` may be from 1: fractions such as 0.9 are not exact in binary.
@@ -35,6 +35,9 @@ const SIZES: &[&str] = &[
     "model.picture",
     "model.patch",
 ];
+
+/// More rows of norms, token types and class tokens than any family has outside of its blocks.
+const FEW_ROWS: usize = 16;
 
 /// Bytes of a parameter in training: weight, gradient and two moments, of four bytes each.
 const TRAINING_BYTES: usize = 16;
@@ -506,9 +509,8 @@ impl Rules<'_> {
 fn is_addressable(spec: &Spec) -> bool {
     let model = &spec.model;
     let vocabulary = model.vocabulary.or(USUAL_VOCABULARY);
-    let data = Extents { vocabulary, classes: USUAL_CLASSES };
-    let weights =
-        ModelSize::new(model, data).and_then(|size| size.conventional.checked_mul(TRAINING_BYTES));
+    let weights = most_parameters(model, vocabulary)
+        .and_then(|parameters| parameters.checked_mul(TRAINING_BYTES));
     let tokens = size::tokens(model);
 
     // Scores of attention are T numbers a token, scores of the vocabulary V.
@@ -523,4 +525,25 @@ fn is_addressable(spec: &Spec) -> bool {
 
     let fits = |bytes: Option<usize>| bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok());
     fits(weights) && fits(activation)
+}
+
+/// At least as many parameters as a model has with no layer tied, in any family.
+fn most_parameters(model: &ModelSpec, vocabulary: usize) -> Option<usize> {
+    let blocks = size::block_parameters(model)?.checked_mul(model.layers)?;
+    let patch = match model.architecture {
+        Architecture::Vit => model.patch.checked_mul(model.patch)?.checked_mul(CHANNELS)?,
+        _ => 0,
+    };
+
+    // Outside of the blocks: tables of tokens at the input and the output, positions, classes,
+    // patches, a dense layer, and a few rows of norms; each row with a bias.
+    let rows = vocabulary
+        .checked_mul(2)?
+        .checked_add(model.positions.or(size::tokens(model)?))?
+        .checked_add(model.classes.or(USUAL_CLASSES))?
+        .checked_add(patch)?
+        .checked_add(model.width)?
+        .checked_add(FEW_ROWS)?;
+
+    rows.checked_mul(model.width.checked_add(1)?)?.checked_add(blocks)
 }
