@@ -4,6 +4,7 @@
 pub mod bert;
 pub mod gpt2;
 pub mod llama;
+pub mod qwen3;
 pub mod rotary;
 pub mod vit;
 
@@ -41,6 +42,7 @@ pub fn of(word: spec::Architecture) -> &'static Family {
         spec::Architecture::Bert => &bert::FAMILY,
         spec::Architecture::Vit => &vit::FAMILY,
         spec::Architecture::Llama => &llama::FAMILY,
+        spec::Architecture::Qwen3 => &qwen3::FAMILY,
     }
 }
 

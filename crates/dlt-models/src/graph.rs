@@ -27,8 +27,8 @@ use crate::batch::Dims;
 use crate::parameters::Layout;
 use crate::{ModelError, Result};
 pub use memory::Footprint;
-use operation::Operation;
 pub(crate) use operation::absent;
+use operation::{Operation, RecomputedFrom};
 pub(crate) use run::{Run, Trace};
 pub(crate) use side_inputs::{Caches, Reading, Rows, SideInputs};
 
@@ -227,6 +227,27 @@ impl Graph {
         Ok(self.push(operation, &[x], self.shape(x).to_vec()))
     }
 
+    /// Root-mean-square norms of each of H heads of queries with one weight, and of each of G heads
+    /// of keys with another, `heads` being [H, G]. Values stay as they are.
+    ///
+    /// # Shapes
+    /// `qkv` and result (B, T, (H + 2 G) D): queries, keys, values; weights (D).
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear).
+    pub fn head_norms(
+        &mut self,
+        qkv: Node,
+        heads: [usize; 2],
+        weights: [&str; 2],
+        epsilon: f64,
+    ) -> Result<Node> {
+        let [queries, keys] = weights;
+        let weights = [self.layout.number(queries)?, self.layout.number(keys)?];
+        let operation = norm::HeadNorms { heads, weights, epsilon };
+        Ok(self.push(operation, &[qkv], self.shape(qkv).to_vec()))
+    }
+
     /// Attention of H heads over G heads of keys and values, `heads` being [H, G], with dropout of
     /// the probabilities. No token attends to padding that the batch names.
     ///
@@ -246,7 +267,16 @@ impl Graph {
     /// # Shapes
     /// `qkv` and result (B, T, (H + 2 G) D): queries, keys, values.
     pub fn rotate(&mut self, qkv: Node, heads: usize, rotary: Arc<Rotary>) -> Node {
-        self.push(attention::Rotate { heads, rotary }, &[qkv], self.shape(qkv).to_vec())
+        // What is rotated is kept, or what it is computed from again: never both.
+        let of_input =
+            qkv.0.checked_sub(1).map(|step| self.steps[step].operation.recomputed_from());
+        let recomputed_from = match of_input {
+            Some(RecomputedFrom::Inputs) => RecomputedFrom::Inputs,
+            _ => RecomputedFrom::Nothing,
+        };
+
+        let operation = attention::Rotate { heads, rotary, recomputed_from };
+        self.push(operation, &[qkv], self.shape(qkv).to_vec())
     }
 
     /// Dropout, if the pass has any.

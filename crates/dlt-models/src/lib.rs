@@ -30,7 +30,6 @@ pub mod parameters;
 
 pub use batch::Batch;
 pub use error::ModelError;
-pub use families::{bert, gpt2, llama, vit};
 pub use model::{HeldBlocks, Model};
 
 /// Result of this crate.

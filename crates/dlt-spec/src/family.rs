@@ -1,26 +1,67 @@
-//! What a spec, and the texts about a run, have to know of each family of transformer.
+//! What is known of each family of transformer without a model of it.
 
-use crate::spec::Architecture;
+use crate::size::{gated_block, head_width, plain_block};
+use crate::spec::{Architecture, Attention, ModelSpec};
+
+/// The families with rotary positions, for messages.
+pub(crate) const ROTARY: &str = "llama and qwen3";
+
+/// Facts about a family.
+pub(crate) struct Family {
+    /// Its name for people.
+    title: &'static str,
+    /// Whether positions rotate queries and keys.
+    is_rotary: bool,
+    /// Which positions its tokens attend to; `None` if that depends on what is predicted.
+    pub(crate) attention: Option<Attention>,
+    /// Parameters of a block. `None` if the number does not fit.
+    pub(crate) block: fn(&ModelSpec) -> Option<usize>,
+}
 
 impl Architecture {
     /// The family's name for people.
     #[must_use]
     pub fn title(self) -> &'static str {
-        match self {
-            Self::Gpt2 => "GPT-2",
-            Self::Bert => "BERT",
-            Self::Vit => "ViT",
-            Self::Llama => "Llama",
-        }
+        self.family().title
     }
 
     /// Whether positions rotate queries and keys. Such a family has no table of positions; its
     /// heads may be grouped and have any even width, and its projections have no biases by default.
     #[must_use]
     pub fn is_rotary(self) -> bool {
+        self.family().is_rotary
+    }
+
+    pub(crate) fn family(self) -> Family {
         match self {
-            Self::Gpt2 | Self::Bert | Self::Vit => false,
-            Self::Llama => true,
+            Self::Gpt2 => Family {
+                title: "GPT-2",
+                is_rotary: false,
+                attention: Some(Attention::Causal),
+                block: plain_block,
+            },
+            Self::Bert => {
+                Family { title: "BERT", is_rotary: false, attention: None, block: plain_block }
+            }
+            Self::Vit => Family {
+                title: "ViT",
+                is_rotary: false,
+                attention: Some(Attention::Full),
+                block: plain_block,
+            },
+            Self::Llama => Family {
+                title: "Llama",
+                is_rotary: true,
+                attention: Some(Attention::Causal),
+                block: gated_block,
+            },
+            Self::Qwen3 => Family {
+                title: "Qwen3",
+                is_rotary: true,
+                attention: Some(Attention::Causal),
+                // One norm for the heads of queries, and one for those of keys.
+                block: |model| gated_block(model)?.checked_add(head_width(model)?.checked_mul(2)?),
+            },
         }
     }
 }

@@ -35,14 +35,11 @@ impl Extents {
 /// width of all keys.
 #[must_use]
 pub fn block_parameters(model: &ModelSpec) -> Option<usize> {
-    match model.architecture {
-        Architecture::Gpt2 | Architecture::Bert | Architecture::Vit => plain_block(model),
-        Architecture::Llama => gated_block(model),
-    }
+    (model.architecture.family().block)(model)
 }
 
 /// 4 C^2 + 2 C F + 9 C + F, which is 12 C^2 + 13 C for F = 4 C.
-fn plain_block(model: &ModelSpec) -> Option<usize> {
+pub(crate) fn plain_block(model: &ModelSpec) -> Option<usize> {
     let width = model.width;
     let feed_forward = feed_forward(model)?;
     let square = width.checked_mul(width)?;
@@ -56,10 +53,10 @@ fn plain_block(model: &ModelSpec) -> Option<usize> {
 }
 
 /// 2 C H D + 2 C G D + 3 C F + 2 C, and the biases that the spec asks for.
-fn gated_block(model: &ModelSpec) -> Option<usize> {
+pub(crate) fn gated_block(model: &ModelSpec) -> Option<usize> {
     let width = model.width;
     let feed_forward = feed_forward(model)?;
-    let head_width = model.head_width.or(width.checked_div(model.heads)?);
+    let head_width = head_width(model)?;
     let queries = head_width.checked_mul(model.heads)?;
     let keys = head_width.checked_mul(model.key_heads.or(model.heads))?;
 
@@ -83,6 +80,11 @@ fn gated_block(model: &ModelSpec) -> Option<usize> {
     attention.checked_add(gated)?.checked_add(vectors)
 }
 
+/// Width of a head: the one in the spec, or C / H. `None` without heads.
+pub(crate) fn head_width(model: &ModelSpec) -> Option<usize> {
+    Some(model.head_width.or(model.width.checked_div(model.heads)?))
+}
+
 /// Which projections of attention have a bias: never `auto`.
 pub(crate) fn attention_bias(model: &ModelSpec) -> AttentionBias {
     match model.attention_bias {
@@ -104,10 +106,11 @@ pub(crate) fn feed_forward_bias(model: &ModelSpec) -> FeedForwardBias {
 /// Tokens of a window, T: the patches of a picture and the class token, or the context. `None` if
 /// the number does not fit.
 pub(crate) fn tokens(model: &ModelSpec) -> Option<usize> {
-    match model.architecture {
-        Architecture::Vit => model.picture.checked_div(model.patch)?.checked_pow(2)?.checked_add(1),
-        Architecture::Gpt2 | Architecture::Bert | Architecture::Llama => Some(model.context),
+    if model.architecture != Architecture::Vit {
+        return Some(model.context);
     }
+
+    model.picture.checked_div(model.patch)?.checked_pow(2)?.checked_add(1)
 }
 
 /// The width of the feed-forward layer: the one in the spec, or 4 C. `None` if that does not fit.

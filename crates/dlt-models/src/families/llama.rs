@@ -10,7 +10,8 @@ use dlt_spec::spec::{AttentionBias, FeedForwardBias, ModelSpec, Output, Size};
 use serde_json::{Map, Value, json};
 
 use super::rotary::{
-    FIELDS, Turning, Usual, layered_window, layered_window_keys, read, window, windowed, write,
+    FIELDS, Turning, Usual, attention_bias, layered_window, layered_window_keys, read, window,
+    windowed, write,
 };
 use super::{Family, decodes};
 use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
@@ -98,7 +99,7 @@ const GATE_UP_BIAS: &str = "mlp.gate_up_proj.bias";
 const DOWN_BIAS: &str = "mlp.down_proj.bias";
 
 impl Llama {
-    fn of_spec(spec: &CheckedSpec, form: Form, vocabulary: usize) -> Self {
+    pub(super) fn of_spec(spec: &CheckedSpec, form: Form, vocabulary: usize) -> Self {
         Self {
             form,
             key_heads: spec.key_heads(),
@@ -228,12 +229,31 @@ impl Architecture for Llama {
     }
 
     fn block(&self, graph: &mut Graph, x: Node) -> Result<Node> {
+        self.block_with(graph, x, |_, qkv| Ok(qkv))
+    }
+
+    fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {
+        let x = graph.pick(x);
+        let x = graph.rms_norm(x, "norm.weight", self.form.norm_epsilon)?;
+        Ok(graph.average(x))
+    }
+}
+
+impl Llama {
+    /// Writes one block, in which `unturned` gets queries, keys and values before they are rotated.
+    pub(super) fn block_with(
+        &self,
+        graph: &mut Graph,
+        x: Node,
+        unturned: impl FnOnce(&mut Graph, Node) -> Result<Node>,
+    ) -> Result<Node> {
         let Form { heads, norm_epsilon, .. } = self.form;
 
         // Attention: (B, T, C) -> (B, T, (H + 2 G) D) -> (B, T, H D) -> (B, T, C)
         let normed = graph.rms_norm(x, "input_layernorm.weight", norm_epsilon)?;
         let inputs_bias = self.has_inputs_bias().then_some(INPUTS_BIAS);
         let qkv = graph.linear(normed, "self_attn.qkv_proj.weight", inputs_bias)?;
+        let qkv = unturned(graph, qkv)?;
 
         // Queries and keys are the first H + G heads; values are not rotated.
         let rotary = self.turning.rotary(self.head_width)?;
@@ -256,12 +276,6 @@ impl Architecture for Llama {
 
         Ok(graph.add_branch(x, projected))
     }
-
-    fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {
-        let x = graph.pick(x);
-        let x = graph.rms_norm(x, "norm.weight", self.form.norm_epsilon)?;
-        Ok(graph.average(x))
-    }
 }
 
 impl FileNames for Llama {
@@ -281,16 +295,10 @@ impl FileNames for Llama {
 }
 
 fn read_llama(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
-    let usual =
-        Usual { feed_forward: 11_008, key_heads: None, positions: 2048, vocabulary: 32_000 };
-    let model = read(settings, default, &usual)?;
+    let model = read(settings, default, &Usual::LLAMA)?;
 
     Ok(ModelSpec {
-        attention_bias: if settings.flag("attention_bias", false)? {
-            AttentionBias::All
-        } else {
-            AttentionBias::Auto
-        },
+        attention_bias: attention_bias(settings)?,
         feed_forward_bias: if settings.flag("mlp_bias", false)? {
             FeedForwardBias::All
         } else {
@@ -303,7 +311,7 @@ fn read_llama(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> 
 /// A token attends only to the last ones before it.
 fn read_mistral(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
     let usual =
-        Usual { feed_forward: 14_336, key_heads: Some(8), positions: 131_072, vocabulary: 32_000 };
+        Usual { feed_forward: 14_336, key_heads: Some(8), positions: 131_072, ..Usual::LLAMA };
     let model = read(settings, default, &usual)?;
 
     // Null means no bound; without the key the default is used.
@@ -317,9 +325,7 @@ fn read_mistral(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec
 
 /// Queries, keys and values have biases. Some layers may attend only to the last tokens.
 fn read_qwen2(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
-    let usual =
-        Usual { feed_forward: 22_016, key_heads: Some(32), positions: 32_768, vocabulary: 151_936 };
-    let model = read(settings, default, &usual)?;
+    let model = read(settings, default, &Usual::QWEN)?;
     let model = ModelSpec { attention_bias: AttentionBias::Inputs, ..model };
 
     layered_window(settings, model)

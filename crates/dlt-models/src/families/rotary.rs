@@ -3,7 +3,7 @@
 
 use dlt_kernels::{Rotary, Stretch};
 use dlt_spec::CheckedSpec;
-use dlt_spec::spec::{ModelSpec, RotaryKind, Size};
+use dlt_spec::spec::{AttentionBias, ModelSpec, RotaryKind, Size};
 use serde_json::{Map, Value, json};
 
 use crate::Result;
@@ -105,8 +105,36 @@ pub(super) struct Usual {
     pub(super) feed_forward: usize,
     /// `None` if there are as many as heads of queries.
     pub(super) key_heads: Option<usize>,
+    /// `None` if it is that of the model divided by the heads.
+    pub(super) head_width: Option<usize>,
     pub(super) positions: usize,
     pub(super) vocabulary: usize,
+}
+
+impl Usual {
+    /// Those of Llama 2.
+    pub(super) const LLAMA: Self = Self {
+        feed_forward: 11_008,
+        key_heads: None,
+        head_width: None,
+        positions: 2048,
+        vocabulary: 32_000,
+    };
+
+    /// Those of Qwen2.
+    pub(super) const QWEN: Self = Self {
+        feed_forward: 22_016,
+        key_heads: Some(32),
+        head_width: None,
+        positions: 32_768,
+        vocabulary: 151_936,
+    };
+}
+
+/// Which projections of attention have a bias, in model types where that is all or none.
+pub(super) fn attention_bias(settings: &Settings<'_>) -> Result<AttentionBias> {
+    let has_bias = settings.flag("attention_bias", false)?;
+    Ok(if has_bias { AttentionBias::All } else { AttentionBias::Auto })
 }
 
 /// A model that names the layers whose tokens attend only to the last ones.
@@ -177,7 +205,7 @@ pub(super) fn read(
 
     let width = settings.whole("hidden_size", 4096)?;
     let heads = settings.whole("num_attention_heads", 32)?;
-    let head_width = head_width(settings, width, heads)?;
+    let head_width = head_width(settings, usual.head_width, width, heads)?;
     let key_heads = if settings.has("num_key_value_heads") {
         settings.whole_if_given("num_key_value_heads")?
     } else {
@@ -206,13 +234,18 @@ pub(super) fn read(
     rotary(settings, model, head_width, positions)
 }
 
-/// Width of a head, D: that of the file, or C / H.
-fn head_width(settings: &Settings<'_>, width: usize, heads: usize) -> Result<usize> {
+/// Width of a head, D: that of the file, the usual one, or C / H.
+fn head_width(
+    settings: &Settings<'_>,
+    usual: Option<usize>,
+    width: usize,
+    heads: usize,
+) -> Result<usize> {
     if heads == 0 {
         return Err(settings.refuse("num_attention_heads", "at least 1", "0"));
     }
 
-    let head_width = match settings.whole_if_given("head_dim")? {
+    let head_width = match settings.whole_if_given("head_dim")?.or(usual) {
         Some(written) => written,
         None => {
             divided(settings, "num_attention_heads", width, heads)?;

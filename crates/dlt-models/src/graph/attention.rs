@@ -5,7 +5,9 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use dlt_kernels::{Attention as Settings, Mask, Rotary};
 
-use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
+use super::operation::{
+    Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
+};
 use crate::{ModelError, Result};
 
 /// Attention over queries, keys and values side by side. It saves the sums of its softmax, two
@@ -89,6 +91,7 @@ impl Operation for Attention {
 pub(super) struct Rotate {
     pub(super) heads: usize,
     pub(super) rotary: Arc<Rotary>,
+    pub(super) recomputed_from: RecomputedFrom,
 }
 
 impl Operation for Rotate {
@@ -109,5 +112,9 @@ impl Operation for Rotate {
 
     fn reads(&self, _trains: bool) -> Reads {
         Reads::default()
+    }
+
+    fn recomputed_from(&self) -> RecomputedFrom {
+        self.recomputed_from
     }
 }

@@ -227,6 +227,10 @@ fn parameters_of_llamas_follow_from_the_shapes() {
     let all = [&wide[..], &["model.attention_bias=all", "model.feed_forward_bias=all"]].concat();
     assert_eq!(size_of(&all, TEXT).block, plain + 60 + 30 + 30 + 96 + 200 + 200 + 96);
 
+    // Qwen3 has a norm of queries and one of keys besides, which all heads of a layer share.
+    let normed = [&wide[..], &["model.architecture=qwen3", "model.attention_bias=all"]].concat();
+    assert_eq!(size_of(&normed, TEXT).block, plain + 60 + 30 + 30 + 96 + 10 + 10);
+
     let classes = [&llama[..], &["model.objective=classes"]].concat();
     let data = Extents { vocabulary: v, classes: 3 };
     assert_eq!(size_of(&classes, data).shared, numbers(&[&[v, 96], &[96], &[3, 96]]));

@@ -2,12 +2,13 @@
 //! values.
 
 mod growth;
-mod llama;
+mod rotary;
 
 use dlt_state::State;
 
 use super::grouping;
 use crate::error::Violation;
+use crate::family::ROTARY;
 use crate::fields::{self, FIELDS};
 use crate::size::{self, CHANNELS};
 use crate::spec::*;
@@ -57,7 +58,7 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
 
     rules.model();
     rules.family();
-    rules.llama();
+    rules.heads();
     rules.rotary();
     rules.objective();
     rules.data();
@@ -104,8 +105,7 @@ impl Rules<'_> {
             "model.heads",
             &["model.width"],
             || {
-                let is_free =
-                    model.architecture == Architecture::Llama && model.head_width != Size::AUTO;
+                let is_free = model.architecture.is_rotary() && model.head_width != Size::AUTO;
                 is_free || model.width.is_multiple_of(model.heads)
             },
             || format!("a divisor of model.width = {}", model.width),
@@ -117,12 +117,12 @@ impl Rules<'_> {
             &["model.heads"],
             || match model.key_heads {
                 Size::Auto(_) => true,
-                Size::Fixed(key_heads) if model.architecture == Architecture::Llama => {
+                Size::Fixed(key_heads) if model.architecture.is_rotary() => {
                     heads.is_multiple_of(key_heads)
                 }
                 Size::Fixed(key_heads) => key_heads == heads,
             },
-            || format!("a divisor of model.heads = {heads} in llama, \"auto\" elsewhere"),
+            || format!("a divisor of model.heads = {heads} in {ROTARY}, \"auto\" elsewhere"),
         );
 
         let is_picture = model.architecture == Architecture::Vit;
@@ -186,17 +186,15 @@ impl Rules<'_> {
         self.holds(
             "model.attention",
             &["model.objective"],
-            || match (architecture, objective) {
-                (Architecture::Gpt2 | Architecture::Llama, _) => attention == Attention::Causal,
-                (Architecture::Vit, _) | (_, Objective::MaskedToken) => {
-                    attention == Attention::Full
-                }
-                (Architecture::Bert, Objective::NextToken) => attention == Attention::Causal,
-                (Architecture::Bert, Objective::Classes) => true,
+            || match (architecture.family().attention, objective) {
+                (Some(only), _) => attention == only,
+                (None, Objective::NextToken) => attention == Attention::Causal,
+                (None, Objective::MaskedToken) => attention == Attention::Full,
+                (None, Objective::Classes) => true,
             },
             || match attention {
                 Attention::Full => {
-                    "\"causal\" in gpt2 and llama, and where the next token is predicted".into()
+                    format!("\"causal\" in gpt2, {ROTARY}, and where the next token is predicted")
                 }
                 Attention::Causal => "\"full\" in vit and for masked tokens".into(),
             },

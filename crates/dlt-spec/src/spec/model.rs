@@ -101,6 +101,8 @@ words! {
         /// Pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward
         /// layers.
         Llama,
+        /// As llama, with norms of each head of queries and of keys.
+        Qwen3,
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) const MODEL: &[Field] = &[
         words!(Architecture),
         "Family of transformer. gpt2: a pre-norm decoder with learned positions. bert: post-norm \
          blocks and token types. vit: patches of a picture. llama: a pre-norm decoder with rotary \
-         positions and gated feed-forward layers."
+         positions and gated feed-forward layers. qwen3: as llama, with norms of each head."
     )
     .paper_says("GPT-2, BERT, ViT", "section 4; Table 5"),
     field!(
@@ -44,32 +44,32 @@ pub(super) const MODEL: &[Field] = &[
     field!(
         model.key_heads,
         Values::WholeOrAuto(1, MOST),
-        "Heads of keys and values in llama. They divide the heads; auto is the same number."
+        "Heads of keys and values in llama and qwen3. They divide the heads; auto is the same number."
     )
     .unit_of("heads"),
     field!(
         model.head_width,
         Values::WholeOrAuto(1, MOST),
-        "Width of a head in llama, D. It is even; auto is C / H."
+        "Width of a head in llama and qwen3, D. It is even; auto is C / H."
     )
     .unit_of("units"),
     field!(
         model.attention_bias,
         words!(AttentionBias),
-        "Projections of attention that have a bias in llama: none, inputs (queries, keys and \
-         values, as in Qwen2), or all. auto is none in llama and all elsewhere."
+        "Projections of attention that have a bias in llama and qwen3: none, inputs (queries, keys \
+         and values, as in Qwen2), or all. auto is none there and all elsewhere."
     ),
     field!(
         model.feed_forward_bias,
         words!(FeedForwardBias),
         "Whether the projections of the feed-forward layer have biases in llama. auto is none in \
-         llama and all elsewhere."
+         llama and qwen3, and all elsewhere."
     ),
     field!(
         model.attention_window,
         Values::WholeOrAuto(1, MOST),
-        "Tokens that a token attends to in llama, itself included, as in Mistral. A window of text \
-         must not be longer, so a token sees all of it. auto sets no bound."
+        "Tokens that a token attends to in llama and qwen3, itself included, as in Mistral. A \
+         window of text must not be longer, so a token sees all of it. auto sets no bound."
     )
     .unit_of("tokens"),
     field!(
@@ -133,7 +133,7 @@ pub(super) const MODEL: &[Field] = &[
     field!(
         model.rotary_base,
         Values::Real(Interval::POSITIVE),
-        "Base of the rotary frequencies in llama."
+        "Base of the rotary frequencies in llama and qwen3."
     ),
     field!(
         model.rotary_kind,
@@ -188,8 +188,8 @@ pub(super) const MODEL: &[Field] = &[
     field!(
         model.initial_std,
         Values::Real(Interval::POSITIVE),
-        "Standard deviation of the initial weights. Residual projections of gpt2 and llama get 1 / \
-         sqrt(2 L) of it."
+        "Standard deviation of the initial weights. Residual projections of gpt2, llama and qwen3 \
+         get 1 / sqrt(2 L) of it."
     ),
     field!(
         model.start,

@@ -1,31 +1,32 @@
-//! Rules of what llama has and the other families lack.
+//! Rules of what the families with rotary positions have and the others lack.
 
 use super::Rules;
+use crate::family::ROTARY;
 use crate::spec::*;
 
 impl Rules<'_> {
-    /// Settings of llama. In the other families a head is C / H wide and every projection has a
-    /// bias.
-    pub(super) fn llama(&mut self) {
+    /// Settings of heads and biases. In the other families a head is C / H wide and every
+    /// projection has a bias.
+    pub(super) fn heads(&mut self) {
         let model = &self.spec.model;
-        let is_llama = model.architecture == Architecture::Llama;
-        let elsewhere = "\"auto\" except in llama";
+        let is_rotary = model.architecture.is_rotary();
+        let elsewhere = format!("\"auto\" except in {ROTARY}");
 
         self.holds(
             "model.head_width",
             &[],
             || match model.head_width {
                 Size::Auto(_) => true,
-                Size::Fixed(width) => is_llama && width.is_multiple_of(2),
+                Size::Fixed(width) => is_rotary && width.is_multiple_of(2),
             },
             // Rotary positions turn the numbers of a head in pairs.
-            || if is_llama { "even, for rotary positions".into() } else { elsewhere.into() },
+            || if is_rotary { "even, for rotary positions".into() } else { elsewhere.clone() },
         );
 
         self.holds(
             "model.heads",
             &["model.width", "model.head_width"],
-            || !is_llama || model.head_width.or(model.width / model.heads).is_multiple_of(2),
+            || !is_rotary || model.head_width.or(model.width / model.heads).is_multiple_of(2),
             || {
                 let width = model.width;
                 format!(
@@ -38,15 +39,18 @@ impl Rules<'_> {
         self.holds(
             "model.attention_bias",
             &[],
-            || is_llama || model.attention_bias == AttentionBias::Auto,
-            || elsewhere.into(),
+            || is_rotary || model.attention_bias == AttentionBias::Auto,
+            || elsewhere.clone(),
         );
 
         self.holds(
             "model.feed_forward_bias",
             &[],
-            || is_llama || model.feed_forward_bias == FeedForwardBias::Auto,
-            || elsewhere.into(),
+            || {
+                model.architecture == Architecture::Llama
+                    || model.feed_forward_bias == FeedForwardBias::Auto
+            },
+            || "\"auto\" except in llama".into(),
         );
 
         let context = model.context;
@@ -56,13 +60,13 @@ impl Rules<'_> {
             &["model.context"],
             || match model.attention_window {
                 Size::Auto(_) => true,
-                Size::Fixed(window) => is_llama && window >= context,
+                Size::Fixed(window) => is_rotary && window >= context,
             },
             || {
-                if is_llama {
+                if is_rotary {
                     format!("at least model.context = {context}: a sliding window is not supported")
                 } else {
-                    elsewhere.into()
+                    elsewhere.clone()
                 }
             },
         );
@@ -71,14 +75,15 @@ impl Rules<'_> {
     /// Rules of rotary positions.
     pub(super) fn rotary(&mut self) {
         let model = &self.spec.model;
-        let ModelSpec { architecture, rotary_kind, rotary_stretch, rotary_attention, .. } = *model;
+        let ModelSpec { rotary_kind, rotary_stretch, rotary_attention, .. } = *model;
+        let is_rotary = model.architecture.is_rotary();
         let [factor, low, high, original_context] = rotary_stretch;
 
         self.holds(
             "model.rotary_kind",
             &[],
-            || architecture == Architecture::Llama || rotary_kind == RotaryKind::Llama3,
-            || "\"llama3\" except in llama".into(),
+            || is_rotary || rotary_kind == RotaryKind::Llama3,
+            || format!("\"llama3\" except in {ROTARY}"),
         );
 
         self.holds(
@@ -91,7 +96,7 @@ impl Rules<'_> {
         self.holds(
             "model.rotary_stretch",
             &[],
-            || architecture != Architecture::Llama || factor >= 1.0,
+            || !is_rotary || factor >= 1.0,
             || "a factor of at least 1".into(),
         );
 
@@ -117,7 +122,7 @@ impl Rules<'_> {
         self.holds(
             "model.rotary_base",
             &["model.rotary_kind"],
-            || architecture != Architecture::Llama || model.rotary_base >= 1.0,
+            || !is_rotary || model.rotary_base >= 1.0,
             || "at least 1".into(),
         );
 
