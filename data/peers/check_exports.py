@@ -57,6 +57,7 @@ FAMILIES = {
     "llama3": ["model.architecture=llama", "model.rotary_stretch=[4, 1, 4, 16]"],
     "mistral": ["model.architecture=llama", f"model.attention_window={CONTEXT}", "model.key_heads=2"],
     "qwen2": ["model.architecture=llama", "model.attention_bias=inputs", "model.key_heads=2"],
+    "qwen3": ["model.architecture=qwen3", "model.head_width=6", "model.key_heads=2"],
     "vit": ["model.architecture=vit", "model.objective=classes", "model.attention=full", "model.pooling=first",
             "model.patch=8", "model.gelu=erf"],
 }

@@ -41,11 +41,14 @@ fuzz_target!(|bytes: &[u8]| {
 
     let data = Extents { vocabulary: 8, classes: 2 };
     let Ok(spec) = spec.check() else { return };
-    if spec.size(data).is_none_or(|size| size.conventional > MOST_PARAMETERS) {
+    let architecture = of_spec(&spec, data);
+    let block = architecture.block_layout().n_parameters();
+    let shared = architecture.shared_layout().n_parameters();
+
+    if shared + architecture.n_layers() * block > MOST_PARAMETERS {
         return;
     }
 
-    let architecture = of_spec(&spec, data);
     for (name, content) in [
         ("model.safetensors", &tensors[..]),
         ("model.safetensors.index.json", rest),

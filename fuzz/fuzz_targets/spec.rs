@@ -1,7 +1,7 @@
 //! A spec file and assignments: a spec that passes its check is printed and read back equal.
 #![no_main]
 
-use dlt_spec::size::Extents;
+use dlt_spec::size::block_parameters;
 use dlt_spec::{Origin, Overlay, Spec, fields};
 use libfuzzer_sys::fuzz_target;
 
@@ -24,6 +24,6 @@ fuzz_target!(|text: &str| {
             checked.agent_setup().pattern(),
         );
         let _ =
-            (checked.size(Extents::of_text(50_257)), checked.steps(1_000), checked.micro_batches());
+            (block_parameters(&checked.model), checked.steps(1_000), checked.micro_batches());
     }
 });

@@ -55,11 +55,12 @@ pub(crate) enum Kind {
     BertMasked,
     Vit,
     Llama,
+    Qwen3,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Gpt2, Self::BertCausal, Self::BertMasked, Self::Vit, Self::Llama];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Gpt2, Self::BertCausal, Self::BertMasked, Self::Vit, Self::Llama, Self::Qwen3];
 
     /// Its settings in a spec.
     fn sets(self) -> &'static [&'static str] {
@@ -88,6 +89,7 @@ impl Kind {
                 "model.output=own",
                 "model.feed_forward=40",
             ],
+            Self::Qwen3 => &["model.architecture=qwen3", "model.key_heads=2", "model.head_width=6"],
         }
     }
 

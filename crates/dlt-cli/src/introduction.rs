@@ -1,6 +1,7 @@
 //! What is about to be trained, on which data and device, and how much memory it will need.
 
 use dlt_data::{Material, Split};
+use dlt_models::architecture::of_spec;
 use dlt_run::Introduction;
 use dlt_spec::spec::{Architecture, Decision};
 use dlt_spec::{CheckedSpec, fields};
@@ -38,16 +39,20 @@ pub(crate) fn lines(introduction: &Introduction<'_>) -> Vec<String> {
 
 fn model(spec: &CheckedSpec, material: &Material) -> String {
     let millions = |parameters: usize| format!("{} M", decimal(parameters as f64 / 1e6, 2));
-    let size = spec.size(material.extents()).map_or_else(String::new, |size| {
-        let all = millions(size.conventional);
-        let blocks = millions(size.all_blocks);
-        format!("; {all} parameters with no layer tied, {blocks} of them in blocks")
-    });
+    let architecture = of_spec(spec, material.extents());
+    let blocks = architecture.n_layers() * architecture.block_layout().n_parameters();
+    let all = millions(blocks + architecture.shared_layout().n_parameters());
+    let blocks = millions(blocks);
 
     let layers = spec.model.layers;
     let width = spec.model.width;
     let heads = spec.model.heads;
-    format!("{}: {layers} layers of width {width}, {heads} heads{size}", spec.name)
+
+    format!(
+        "{}: {layers} layers of width {width}, {heads} heads; {all} parameters with no layer tied, \
+         {blocks} of them in blocks",
+        spec.name
+    )
 }
 
 fn data(spec: &CheckedSpec, material: &Material) -> String {

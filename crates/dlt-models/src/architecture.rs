@@ -1,7 +1,7 @@
 //! What every family of transformer has: a stem that embeds, a stack of equal blocks, a head.
 //!
-//! Another family is one file that implements [`Architecture`]. Tying, checkpointing, training and
-//! the prediction of memory are written once, over this trait.
+//! Another [family](crate::families) is one file that implements [`Architecture`]. Tying,
+//! checkpointing, training and the prediction of memory are written once, over this trait.
 
 use std::fmt::Debug;
 
@@ -10,16 +10,13 @@ use dlt_spec::size::Extents;
 use dlt_spec::spec::{Objective, Output, Pooling};
 use dlt_spec::{CheckedSpec, spec};
 
-use crate::Result;
-use crate::bert::Bert;
-use crate::gpt2::Gpt2;
 use crate::graph::{Graph, Node};
-use crate::llama::{Llama, Turning};
+use crate::huggingface::FileNames;
 use crate::parameters::{Entry, Init, Layout};
-use crate::vit::Vit;
+use crate::{Result, families};
 
 /// A family of transformer at given sizes.
-pub trait Architecture: Debug + Send + Sync {
+pub trait Architecture: FileNames + Debug + Send + Sync {
     /// Sizes and settings that every family has.
     fn form(&self) -> &Form;
 
@@ -250,40 +247,14 @@ impl Form {
 pub fn of_spec(spec: &CheckedSpec, data: Extents) -> Box<dyn Architecture> {
     let extents = spec.extents(data);
     let form = Form::from_spec(spec, extents);
-    let model = &spec.model;
-    let gelu = match model.gelu {
+    (families::of(spec.model.architecture).of_spec)(spec, form, extents.vocabulary)
+}
+
+/// The GELU of a spec.
+pub(crate) fn gelu(spec: &CheckedSpec) -> Gelu {
+    match spec.model.gelu {
         spec::Gelu::Tanh => Gelu::Tanh,
         spec::Gelu::Erf => Gelu::Erf,
-    };
-
-    let positions = spec.positions();
-    let vocabulary = extents.vocabulary;
-
-    match model.architecture {
-        spec::Architecture::Gpt2 => Box::new(Gpt2 { form, positions, vocabulary, gelu }),
-        spec::Architecture::Bert => {
-            Box::new(Bert { form, positions, vocabulary, gelu, attention: model.attention })
-        }
-        spec::Architecture::Vit => {
-            Box::new(Vit { form, picture: model.picture, patch: model.patch, gelu })
-        }
-        spec::Architecture::Llama => Box::new(Llama {
-            form,
-            key_heads: spec.key_heads(),
-            head_width: spec.head_width(),
-            attention_bias: spec.attention_bias(),
-            feed_forward_bias: spec.feed_forward_bias(),
-            positions: spec.longest_window(),
-            vocabulary,
-            turning: Turning {
-                base: model.rotary_base,
-                kind: model.rotary_kind,
-                stretch: model.rotary_stretch,
-                attention: model.rotary_attention,
-                short: model.rotary_short.clone(),
-                long: model.rotary_long.clone(),
-            },
-        }),
     }
 }
 

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
-use dlt_spec::size::{CHANNELS, TOKEN_TYPES};
+use dlt_spec::size::CHANNELS;
 use dlt_spec::spec::Pooling;
 
 use crate::architecture::{Architecture, StemInput};
+use crate::families::bert::TOKEN_TYPES;
 use crate::graph::{Reading, Rows, SideInputs};
 use crate::{ModelError, Result};
 

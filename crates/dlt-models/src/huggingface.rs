@@ -9,14 +9,14 @@
 //!   layer.
 //! - [`tensors`]: the tensors that transformers has for one of our parameters.
 
-mod config;
-mod export;
+pub(crate) mod config;
+pub(crate) mod export;
 mod names;
-mod settings;
+pub(crate) mod settings;
 mod shards;
 mod weights;
 
 pub use config::{Config, parse_config, read_config};
 pub use export::{Annotations, config, export};
-pub use names::tensors;
+pub use names::{FileNames, Twin, tensors};
 pub use weights::{Weights, tied_layers};

@@ -4,8 +4,8 @@
 //! - [`binding`] of `dlt-state`: which storage each layer uses, and which layers train. It is index
 //!   arithmetic, without tensors.
 //! - [`bank`]: the weights behind the storages. Only owners hold parameters.
-//! - [`architecture`], and [`gpt2`], [`bert`], [`vit`], [`llama`]: what stem, block and head
-//!   compute, written as a [`graph`].
+//! - [`architecture`], and the [`families`]: what stem, block and head compute, written as a
+//!   [`graph`].
 //! - [`Model`]: the three together. [`backward`] computes its gradients block by block, [`memory`]
 //!   predicts how much memory that needs.
 //!
@@ -16,19 +16,16 @@ pub mod architecture;
 pub mod backward;
 pub mod bank;
 pub mod batch;
-pub mod bert;
 mod distances;
 mod error;
+pub mod families;
 pub mod file;
 pub mod generation;
-pub mod gpt2;
 pub mod graph;
 pub mod huggingface;
-pub mod llama;
 pub mod memory;
 mod model;
 pub mod parameters;
-pub mod vit;
 
 pub use batch::Batch;
 pub use dlt_state::binding;

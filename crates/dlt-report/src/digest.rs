@@ -3,7 +3,7 @@
 
 use dlt_spec::fields::word;
 use dlt_spec::record::{Scores, Split};
-use dlt_spec::size::Extents;
+use dlt_spec::size::block_parameters;
 use dlt_spec::spec::{Objective, PolicyKind};
 use serde::Serialize;
 
@@ -140,8 +140,8 @@ impl Digest {
         let best =
             validations.filter(|row| row.loss.is_finite()).min_by(|a, b| a.loss.total_cmp(&b.loss));
 
-        // Only the part in blocks is used, and it does not depend on the extents of the data.
-        let size = run.spec.size(Extents { vocabulary: 1, classes: 1 });
+        let model = &run.spec.model;
+        let all_blocks = block_parameters(model).and_then(|block| block.checked_mul(model.layers));
 
         Self {
             best_step: best.map(|row| row.step),
@@ -152,7 +152,7 @@ impl Digest {
             trainable_parameters_end: last.map(|row| row.trainable_parameters),
             block_parameters_mean: mean(|row| row.block_parameters as f64),
             block_parameters_end: last.map(|row| row.block_parameters),
-            conventional_block_parameters: size.map(|size| size.all_blocks),
+            conventional_block_parameters: all_blocks,
             independent_layers_mean: mean(|row| row.independent_layers as f64),
             independent_layers_end: last.map(|row| row.independent_layers),
             distinct_layers_mean: mean(|row| row.distinct_layers as f64),

@@ -61,13 +61,7 @@ impl Card<'_> {
 
     fn summary_sentence(&self) -> String {
         let model = &self.saved.spec.model;
-        let kind = match model.architecture {
-            Architecture::Gpt2 => "GPT-2",
-            Architecture::Bert => "BERT",
-            Architecture::Vit => "ViT",
-            Architecture::Llama => "Llama",
-        };
-
+        let kind = model.architecture.title();
         let does = match model.objective {
             Objective::NextToken => "predicts the token that follows",
             Objective::MaskedToken => "predicts tokens that are hidden",

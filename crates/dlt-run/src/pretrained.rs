@@ -305,11 +305,9 @@ impl Pretrained {
         let differing: Vec<String> = self
             .keys()
             .iter()
-            // Llama has no weights for positions. A longer context is possible, even though the
-            // model was not trained for it.
-            .filter(|key| {
-                **key != "model.positions" || self.spec.model.architecture != Architecture::Llama
-            })
+            // A rotary family has no weights for positions. A longer context is possible, even
+            // though the model was not trained for it.
+            .filter(|key| **key != "model.positions" || !self.spec.model.architecture.is_rotary())
             .filter(|key| **key != "model.vocabulary" || !self.grows_to(spec))
             .filter_map(|key| {
                 let field = fields::find(key)?;
@@ -508,10 +506,13 @@ pub(crate) fn normalise_in(content: &[u8], path: &Path) -> Result<Option<Normali
 fn sized(spec: &CheckedSpec, extents: Extents) -> Result<CheckedSpec> {
     let mut sized = Spec::clone(spec);
     let model = &mut sized.model;
-    if model.architecture == Architecture::Llama {
+    if model.architecture.is_rotary() {
         model.key_heads = Size::Fixed(spec.key_heads());
         model.head_width = Size::Fixed(spec.head_width());
         model.attention_bias = spec.attention_bias();
+    }
+
+    if model.architecture == Architecture::Llama {
         model.feed_forward_bias = spec.feed_forward_bias();
     }
 

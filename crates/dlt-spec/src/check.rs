@@ -11,7 +11,7 @@ use dlt_state::{State, StateError, pattern};
 use serde::Serialize;
 
 use crate::error::SpecError;
-use crate::size::{self, Extents, ModelSize};
+use crate::size::{self, Extents};
 use crate::spec::{
     AttentionBias, FeedForwardBias, Initial, InitialName, Objective, Order, PolicyKind,
     ResidualScale, Spec,
@@ -119,12 +119,6 @@ impl CheckedSpec {
             vocabulary: self.model.vocabulary.or(data.vocabulary),
             classes: self.model.classes.or(data.classes),
         }
-    }
-
-    /// Parameters with data of these extents; `None` if the number does not fit.
-    #[must_use]
-    pub fn size(&self, data: Extents) -> Option<ModelSize> {
-        ModelSize::new(&self.model, data)
     }
 
     /// Windows in memory at once in training.

@@ -373,7 +373,7 @@ mod tests {
         use dlt_models::architecture::{Form, HeadSettings};
         use dlt_models::backward::TrainingPass;
         use dlt_models::binding::{Binding, Rules};
-        use dlt_models::gpt2::Gpt2;
+        use dlt_models::families::gpt2::Gpt2;
         use dlt_models::{Batch, Model};
         use dlt_spec::spec::Checkpointing;
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use dlt_kernels::{Attention as Settings, Mask, Rotary};
 
-use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
+use super::operation::{
+    Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
+};
 use super::{Graph, Node};
 use crate::{ModelError, Result};
 
@@ -29,7 +31,16 @@ impl Graph {
     /// # Shapes
     /// `qkv` and result (B, T, (H + 2 G) D): queries, keys, values.
     pub fn rotate(&mut self, qkv: Node, heads: usize, rotary: Arc<Rotary>) -> Node {
-        self.push(Rotate { heads, rotary }, &[qkv], self.shape(qkv).to_vec())
+        // What is rotated is kept, or what it is computed from again: never both.
+        let of_input =
+            qkv.0.checked_sub(1).map(|step| self.steps[step].operation.recomputed_from());
+        let recomputed_from = match of_input {
+            Some(RecomputedFrom::Inputs) => RecomputedFrom::Inputs,
+            _ => RecomputedFrom::Nothing,
+        };
+
+        let operation = Rotate { heads, rotary, recomputed_from };
+        self.push(operation, &[qkv], self.shape(qkv).to_vec())
     }
 }
 
@@ -114,6 +125,7 @@ impl Operation for Attention {
 struct Rotate {
     heads: usize,
     rotary: Arc<Rotary>,
+    recomputed_from: RecomputedFrom,
 }
 
 impl Operation for Rotate {
@@ -134,5 +146,9 @@ impl Operation for Rotate {
 
     fn reads(&self, _trains: bool) -> Reads {
         Reads::default()
+    }
+
+    fn recomputed_from(&self) -> RecomputedFrom {
+        self.recomputed_from
     }
 }

@@ -80,6 +80,10 @@ impl Books<'_> {
         self.graph.step(number).map_or(0, saved)
     }
 
+    fn working_size(&self, step: &Step) -> usize {
+        step.operation.working_bytes(self.shape(step.inputs[0]), self.activation)
+    }
+
     fn kept(&self, needs: &Needs) -> usize {
         let numbers = 0..=self.graph.steps.len();
         let values = numbers.clone().filter(|&number| needs.values[number]);
@@ -101,10 +105,12 @@ impl Books<'_> {
             }
 
             // While an operation runs, its inputs and its result exist at the same time.
-            let inputs = &self.graph.steps[number - 1].inputs;
+            let step = &self.graph.steps[number - 1];
+            let inputs = &step.inputs;
             let saved = if needs.saved[number] { self.saved_size(number) } else { 0 };
             now += self.size(number) + saved;
-            most = most.max(now + self.widened(inputs.iter().copied().chain([number])));
+            let wide = self.widened(inputs.iter().copied().chain([number]));
+            most = most.max(now + wide + self.working_size(step));
 
             if readers[number] == 0 && !needs.values[number] {
                 now -= self.size(number);
@@ -152,7 +158,8 @@ impl Books<'_> {
             // Widened are the gradient, the inputs that are read, and the gradients of all inputs.
             let read = if step.operation.reads(trains).inputs { &step.inputs[..] } else { &[] };
             let wide = step.inputs.iter().chain(read).copied().chain([number]);
-            most = most.max(now + of_inputs + inside + self.widened(wide));
+            let working = inside + self.working_size(step);
+            most = most.max(now + of_inputs + working + self.widened(wide));
             now -= self.size(number);
 
             if std::mem::take(&mut there[number]) {
@@ -203,11 +210,13 @@ mod tests {
 
     use crate::architecture::{Architecture, Form, HeadSettings};
     use crate::batch::Dims;
-    use crate::bert::Bert;
-    use crate::gpt2::Gpt2;
+    use crate::families::bert::Bert;
+    use crate::families::gpt2::Gpt2;
+    use crate::families::llama::Llama;
+    use crate::families::qwen3::Qwen3;
+    use crate::families::rotary::Turning;
+    use crate::families::vit::Vit;
     use crate::graph::{ModelGraphs, Reading, Rows, Run, SideInputs};
-    use crate::llama::{Llama, Turning};
-    use crate::vit::Vit;
 
     const WINDOWS: usize = 2;
     const TOKENS: usize = 10;
@@ -233,12 +242,22 @@ mod tests {
     }
 
     /// Each family, with what its head reads.
-    fn families() -> [(Box<dyn Architecture>, Reading); 6] {
+    fn families() -> [(Box<dyn Architecture>, Reading); 7] {
         let positions = TOKENS;
         let vocabulary = 11;
         let gelu = Gelu::Tanh;
         let classes = |pooling| form(HeadSettings::of_classes(4, pooling));
         let own = HeadSettings { output: Output::Own, ..HeadSettings::NEXT_TOKEN };
+        let wide = Llama {
+            form: form(HeadSettings::NEXT_TOKEN),
+            key_heads: H,
+            head_width: D,
+            attention_bias: AttentionBias::All,
+            feed_forward_bias: FeedForwardBias::All,
+            positions,
+            vocabulary,
+            turning: Turning::plain(1e4),
+        };
         let bert =
             |form, attention| Box::new(Bert { form, positions, vocabulary, gelu, attention });
 
@@ -271,19 +290,8 @@ mod tests {
                 }),
                 Reading::All,
             ),
-            (
-                Box::new(Llama {
-                    form: form(HeadSettings::NEXT_TOKEN),
-                    key_heads: H,
-                    head_width: D,
-                    attention_bias: AttentionBias::All,
-                    feed_forward_bias: FeedForwardBias::All,
-                    positions,
-                    vocabulary,
-                    turning: Turning::plain(1e4),
-                }),
-                Reading::All,
-            ),
+            (Box::new(wide.clone()), Reading::All),
+            (Box::new(Qwen3 { decoder: wide }), Reading::All),
         ]
     }
 
@@ -382,12 +390,13 @@ mod tests {
         let gated = rows * (C + (C + 2 * G * C / H) + C + C + 2 * F) + sums;
 
         // Heads with their own width: the input and the result of attention are wider than the
-        // residual stream. Biases keep nothing.
+        // residual stream. Biases keep nothing, and neither do norms of heads: what they make is
+        // computed again, and so is its rotation.
         let wide = rows * (C + 3 * H * D + H * D + C + 2 * F) + sums;
         let kept = families().map(|(architecture, reading)| {
             graphs(architecture.as_ref(), reading).block.footprint(true, activation).kept
         });
-        assert_eq!(kept, [pre_norm, post_norm, post_norm, pre_norm, gated, wide]);
+        assert_eq!(kept, [pre_norm, post_norm, post_norm, pre_norm, gated, wide, wide]);
     }
 
     #[test]

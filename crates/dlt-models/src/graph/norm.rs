@@ -1,4 +1,4 @@
-//! Layer norm and root-mean-square norm.
+//! Layer norm and root-mean-square norm, of a whole row or of each head.
 
 use candle_core::Tensor;
 
@@ -30,6 +30,27 @@ impl Graph {
     pub fn rms_norm(&mut self, x: Node, weight: &str, epsilon: f64) -> Result<Node> {
         let operation = RmsNorm { weight: self.layout.number(weight)?, epsilon };
         Ok(self.push(operation, &[x], self.shape(x).to_vec()))
+    }
+
+    /// Root-mean-square norms of each of H heads of queries with one weight, and of each of G heads
+    /// of keys with another, `heads` being [H, G]. Values stay as they are.
+    ///
+    /// # Shapes
+    /// `qkv` and result (B, T, (H + 2 G) D): queries, keys, values; weights (D).
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear).
+    pub fn head_norms(
+        &mut self,
+        qkv: Node,
+        heads: [usize; 2],
+        weights: [&str; 2],
+        epsilon: f64,
+    ) -> Result<Node> {
+        let [queries, keys] = weights;
+        let weights = [self.layout.number(queries)?, self.layout.number(keys)?];
+        let operation = HeadNorms { heads, weights, epsilon };
+        Ok(self.push(operation, &[qkv], self.shape(qkv).to_vec()))
     }
 }
 
@@ -118,5 +139,87 @@ impl Operation for RmsNorm {
 
     fn recomputed_from(&self) -> RecomputedFrom {
         RecomputedFrom::Inputs
+    }
+}
+
+/// Root-mean-square norms of each head of queries and of each head of keys, in queries, keys and
+/// values side by side. Values stay as they are. Its result is computed again from its input.
+#[derive(Debug)]
+struct HeadNorms {
+    /// H and G.
+    heads: [usize; 2],
+    /// The numbers of the weights of queries and of keys.
+    weights: [usize; 2],
+    epsilon: f64,
+}
+
+impl HeadNorms {
+    /// The heads of queries (0), keys (1) or values (2).
+    ///
+    /// (B, T, (H + 2 G) D) -> (B, T, H, D) or (B, T, G, D)
+    fn part(&self, qkv: &Tensor, part: usize) -> Result<Tensor> {
+        let (windows, tokens, width) = qkv.dims3()?;
+        let [heads, key_heads] = self.heads;
+        let all = heads + 2 * key_heads;
+
+        let [first, count] = [[0, heads], [heads, key_heads], [heads + key_heads, key_heads]][part];
+        let by_head = qkv.detach().reshape((windows, tokens, all, width / all))?;
+        Ok(by_head.narrow(2, first, count)?.contiguous()?)
+    }
+
+    /// (B, T, H, D), (B, T, G, D), (B, T, G, D) -> (B, T, (H + 2 G) D)
+    fn joined(parts: [Tensor; 3], like: &Tensor) -> Result<Tensor> {
+        Ok(Tensor::cat(&parts, 2)?.reshape(like.shape())?)
+    }
+}
+
+impl Operation for HeadNorms {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        let qkv = call.input(0)?;
+        let normed = |part: usize| -> Result<Tensor> {
+            let weight = call.parameter(self.weights[part])?;
+            Ok(call.kernels.rms_norm(&self.part(qkv, part)?, weight, self.epsilon)?)
+        };
+
+        let parts = [normed(0)?, normed(1)?, self.part(qkv, 2)?];
+        Ok(Self::joined(parts, qkv)?.into())
+    }
+
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        mut into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let qkv = call.input(0)?;
+        let mut of_part = |part: usize| -> Result<Tensor> {
+            let number = self.weights[part];
+            let x = self.part(qkv, part)?;
+            let gradient = self.part(values.gradient, part)?;
+            let sum = into.as_deref_mut().map(|into| &mut into[number]);
+            let weight = call.parameter(number)?;
+
+            Ok(call.kernels.rms_norm_gradient(&x, weight, self.epsilon, &gradient, sum)?)
+        };
+
+        let parts = [of_part(0)?, of_part(1)?, self.part(values.gradient, 2)?];
+        Ok(vec![Self::joined(parts, qkv)?])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads { inputs: true, ..Reads::default() }
+    }
+
+    fn recomputed_from(&self) -> RecomputedFrom {
+        RecomputedFrom::Inputs
+    }
+
+    fn working_bytes(&self, input: &[usize], activation: usize) -> usize {
+        let all = activation * input.iter().product::<usize>();
+        let [heads, key_heads] = self.heads;
+        let queries = all / (heads + 2 * key_heads) * heads;
+
+        // The parts beside the joined result; or queries, their gradient and that of their norm.
+        all.max((3 * queries).saturating_sub(all))
     }
 }

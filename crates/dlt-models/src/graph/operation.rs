@@ -41,6 +41,12 @@ pub(crate) trait Operation: Debug + Send + Sync {
     fn saved_bytes(&self, _input: &[usize], _activation: usize) -> usize {
         0
     }
+
+    /// Most bytes that either pass holds at once besides its inputs and results, for an input of
+    /// this shape.
+    fn working_bytes(&self, _input: &[usize], _activation: usize) -> usize {
+        0
+    }
 }
 
 /// Sums of the parameters' gradients, by number in the layout; `None` if no parameter trains.

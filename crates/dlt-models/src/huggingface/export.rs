@@ -1,17 +1,17 @@
 //! Writes a model as transformers reads it.
 
-mod llama;
+mod rotary;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dlt_spec::size::{CHANNELS, TOKEN_TYPES};
-use dlt_spec::spec::{Architecture, Attention, Gelu, Objective, Output, Pooling};
+use dlt_spec::spec::{Attention, Gelu, Objective, Output, Pooling};
 use dlt_spec::{CheckedSpec, durable};
 use serde_json::{Map, Value, json};
 
-use llama::LlamaKind;
+pub(crate) use rotary::rope;
 
+use super::config::HeadKind;
 use super::names::{pieces, twins};
 use super::shards::SINGLE;
 use crate::architecture::StemInput;
@@ -19,7 +19,7 @@ use crate::file::ParameterLocation;
 use crate::file::deferred::{self, Deferred};
 use crate::model::factors_left;
 use crate::parameters::Layout;
-use crate::{Model, ModelError, Result};
+use crate::{Model, ModelError, Result, families};
 
 /// Metadata key that marks the weights of an export as ours, so that a reader knows what the
 /// checksum is.
@@ -44,16 +44,21 @@ pub struct Annotations {
 /// # Errors
 /// [`ModelError::Export`] if no class of transformers computes the same function.
 pub fn config(model: &Model, spec: &CheckedSpec, annotations: &Annotations) -> Result<Value> {
-    let class = class(spec)?;
-    let architecture = model.architecture();
-    let mut values = match spec.model.architecture {
-        Architecture::Gpt2 => gpt2(spec),
-        Architecture::Bert => bert(spec),
-        Architecture::Vit => vit(spec),
-        Architecture::Llama => llama::llama(spec),
-    };
+    let model_type = (families::of(spec.model.architecture).model_type)(spec)?;
+    refuse_pooling(spec)?;
 
+    let objective = spec.model.objective;
+    let class = model_type.class(HeadKind::of(objective)).ok_or_else(|| ModelError::Export {
+        setting: "model.objective",
+        expected: "one that a class of transformers has",
+        got: format!("{objective:?}"),
+    })?;
+
+    let architecture = model.architecture();
+    let mut values = (model_type.write)(spec);
     let mut add = |key: &str, value: Value| values.insert(key.to_owned(), value);
+
+    add("model_type", json!(model_type.word));
     add("architectures", json!([class]));
 
     // `torch_dtype` is for releases before 5.
@@ -157,122 +162,28 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
     named
 }
 
-/// The class of transformers that computes the function of the spec.
-fn class(spec: &CheckedSpec) -> Result<&'static str> {
+/// Refuses a pooling of classes that no class of transformers has: they read the first token of an
+/// encoder, and the last real one of a decoder.
+fn refuse_pooling(spec: &CheckedSpec) -> Result<()> {
     let model = &spec.model;
-    let refuse = |setting, expected: &'static str, got: String| {
-        Err(ModelError::Export { setting, expected, got })
+    let (pooling, expected) = match model.attention {
+        Attention::Full => (Pooling::First, "first"),
+        Attention::Causal => (Pooling::LastReal, "last-real"),
     };
-    let is_classes = model.objective == Objective::Classes;
-    let is_full = model.attention == Attention::Full;
 
-    if is_classes && model.architecture == Architecture::Bert && !is_full {
-        return refuse(
-            "model.attention",
-            "full for classes of bert",
-            format!("{:?}", model.attention),
-        );
+    if model.objective != Objective::Classes || model.pooling == pooling {
+        return Ok(());
     }
 
-    // transformers' classes read the first token of an encoder, and the last real one of a decoder.
-    let pooling = if is_full { Pooling::First } else { Pooling::LastReal };
-    if is_classes && model.pooling != pooling {
-        let expected = if is_full { "first" } else { "last-real" };
-        return refuse("model.pooling", expected, format!("{:?}", model.pooling));
-    }
-
-    Ok(match (model.architecture, model.objective) {
-        (Architecture::Gpt2, Objective::Classes) => "GPT2ForSequenceClassification",
-        (Architecture::Gpt2, _) => "GPT2LMHeadModel",
-        (Architecture::Bert, Objective::Classes) => "BertForSequenceClassification",
-        (Architecture::Bert, Objective::MaskedToken) => "BertForMaskedLM",
-        (Architecture::Bert, Objective::NextToken) => "BertLMHeadModel",
-        (Architecture::Vit, _) => "ViTForImageClassification",
-        (Architecture::Llama, _) => {
-            let [tokens, classes] = LlamaKind::of(spec)
-                .map(LlamaKind::classes)
-                .ok_or_else(|| llama_without_class(spec))?;
-            if is_classes { classes } else { tokens }
-        }
-    })
-}
-
-/// The error for a Llama that is none of transformers' Llama, Mistral and Qwen2.
-fn llama_without_class(spec: &CheckedSpec) -> ModelError {
-    let model = &spec.model;
-
-    ModelError::Export {
-        setting: "model.attention_bias",
-        expected: "none or all without attention_window and with heads that divide the width, \
-                   none with feed_forward_bias = none, \
-                   or inputs with feed_forward_bias = none",
-        got: format!(
-            "{:?} with feed_forward_bias {:?}, attention_window {:?}, {} heads of width {}",
-            spec.attention_bias(),
-            spec.feed_forward_bias(),
-            model.attention_window,
-            model.heads,
-            model.width
-        ),
-    }
-}
-
-fn gpt2(spec: &CheckedSpec) -> Map<String, Value> {
-    let model = &spec.model;
-
-    object(json!({
-        "model_type": "gpt2",
-        "n_layer": model.layers,
-        "n_embd": model.width,
-        "n_head": model.heads,
-        "n_inner": spec.feed_forward(),
-        "n_positions": spec.positions(),
-        "activation_function": match model.gelu { Gelu::Tanh => "gelu_new", Gelu::Erf => "gelu" },
-        "layer_norm_epsilon": model.norm_epsilon,
-        "resid_pdrop": model.dropout,
-        "embd_pdrop": model.dropout,
-        "attn_pdrop": 0.0,
-        "add_cross_attention": false,
-        "reorder_and_upcast_attn": false,
-        "scale_attn_by_inverse_layer_idx": false,
-        "scale_attn_weights": true,
-        "tie_word_embeddings": is_tied(spec),
-    }))
-}
-
-fn bert(spec: &CheckedSpec) -> Map<String, Value> {
-    let mut values = encoder(spec, "bert");
-    values.extend(object(json!({
-        "max_position_embeddings": spec.positions(),
-        "type_vocab_size": TOKEN_TYPES,
-        "position_embedding_type": "absolute",
-        "classifier_dropout": null,
-        "add_cross_attention": false,
-        "is_decoder": spec.model.attention == Attention::Causal,
-        "tie_word_embeddings": is_tied(spec),
-    })));
-
-    values
-}
-
-fn vit(spec: &CheckedSpec) -> Map<String, Value> {
-    let mut values = encoder(spec, "vit");
-    values.extend(object(json!({
-        "image_size": spec.model.picture,
-        "patch_size": spec.model.patch,
-        "num_channels": CHANNELS,
-        "qkv_bias": true,
-    })));
-
-    values
+    let got = format!("{:?}", model.pooling);
+    Err(ModelError::Export { setting: "model.pooling", expected, got })
 }
 
 /// What the configs of BERT and ViT have in common.
-fn encoder(spec: &CheckedSpec, family: &str) -> Map<String, Value> {
+pub(crate) fn encoder(spec: &CheckedSpec) -> Map<String, Value> {
     let model = &spec.model;
 
     object(json!({
-        "model_type": family,
         "num_hidden_layers": model.layers,
         "hidden_size": model.width,
         "num_attention_heads": model.heads,
@@ -286,15 +197,15 @@ fn encoder(spec: &CheckedSpec, family: &str) -> Map<String, Value> {
 
 /// Whether the output is the token table. A model for classes has no such output, so it gets the
 /// default of its family.
-fn is_tied(spec: &CheckedSpec) -> bool {
+pub(crate) fn is_tied(spec: &CheckedSpec) -> bool {
     match spec.model.objective {
-        Objective::Classes => spec.model.architecture != Architecture::Llama,
+        Objective::Classes => families::of(spec.model.architecture).ties_output,
         _ => spec.model.output == Output::Tied,
     }
 }
 
 /// The object that a `json!` of braces is.
-fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(values) => values,
         _ => Map::new(),

@@ -6,11 +6,69 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use dlt_spec::spec::Output;
 
 use crate::Result;
-use crate::architecture::{Architecture, StemInput};
+use crate::architecture::Architecture;
 use crate::parameters::Layout;
+
+/// How files of transformers name and shape the tensors of a family, where that is not as here. The
+/// default of each method is that nothing differs.
+pub trait FileNames {
+    /// Matrices that are one here and several in files, in the order of our rows.
+    fn packed(&self) -> &'static [(&'static str, &'static [&'static str])] {
+        &[]
+    }
+
+    /// Ends of the names of matrices that are (in, out) in files.
+    fn turned(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Another name in files for a head's tensor. `own` is without the prefix of the base model.
+    fn renamed(&self, _own: &str) -> Option<&'static str> {
+        None
+    }
+
+    /// The shape in a file of a tensor that is not packed.
+    fn file_shape(&self, _name: &str, shape: &[usize]) -> Vec<usize> {
+        shape.to_vec()
+    }
+
+    /// Tensors that a file of a model that predicts tokens may have under two names.
+    fn twins(&self) -> Vec<Twin> {
+        Vec::new()
+    }
+
+    /// A second name that a tensor has had in files.
+    fn second_name(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether no model needs a tensor that is not one of the weights. `own` is without the prefix
+    /// of the base model.
+    fn is_idle(&self, _own: &str) -> bool {
+        false
+    }
+}
+
+/// A tensor that files may have under two names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Twin {
+    /// Name of the one that transformers uses.
+    pub used: &'static str,
+    /// Name of the other.
+    pub other: &'static str,
+    /// Whether transformers writes and expects both, but uses only the first. If not, both are
+    /// equal, because the output is tied.
+    pub is_written: bool,
+}
+
+impl Twin {
+    /// Two names of a tied tensor.
+    pub(crate) fn tied(used: &'static str, other: &'static str) -> Self {
+        Self { used, other, is_written: false }
+    }
+}
 
 /// One tensor of a file, which holds some or all rows of one of our tensors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,33 +107,12 @@ impl Piece {
     }
 }
 
-/// Matrices that are one here and several in files, in the order of our rows.
-const PACKED: [(&str, &[&str]); 4] = [
-    ("attention.self.qkv", &["attention.self.query", "attention.self.key", "attention.self.value"]),
-    (
-        "attention.attention.qkv",
-        &["attention.attention.query", "attention.attention.key", "attention.attention.value"],
-    ),
-    ("self_attn.qkv_proj", &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
-    ("mlp.gate_up_proj", &["mlp.gate_proj", "mlp.up_proj"]),
-];
-
-/// Matrices that are (in, out) in files: GPT-2's `Conv1D`.
-const TURNED: [&str; 4] =
-    ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"];
-
 /// Heads. In files they are next to the base model, without its prefix.
 const HEADS: [&str; 4] = ["cls.", "score.", "lm_head.", "classifier."];
 
-/// BERT's bias for each token if the output is tied.
-const OUTPUT_BIAS: &str = "cls.predictions.bias";
-
-/// The same if the output is not tied.
-const OWN_OUTPUT_BIAS: &str = "cls.predictions.decoder.bias";
-
 /// The tensors of a file that make one of our tensors, in the order of its rows.
 pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize]) -> Vec<Piece> {
-    let packed = PACKED.iter().find(|(ours, _)| name.contains(ours));
+    let packed = architecture.packed().iter().find(|(ours, _)| name.contains(ours));
     if let Some((ours, theirs)) = packed {
         // Queries have H D rows, keys and values G D each; gate and up have half of the rows each.
         let head_width = architecture.head_width();
@@ -97,45 +134,20 @@ pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize
 
     let own = name.strip_prefix(architecture.shared_prefix());
     let own = own.filter(|own| HEADS.iter().any(|head| own.starts_with(head)));
-    let own = match (own, architecture.head_settings().output) {
-        (Some(OUTPUT_BIAS), Output::Own) => Some(OWN_OUTPUT_BIAS),
-        (own, _) => own,
-    };
-
-    let is_turned = TURNED.iter().any(|end| name.ends_with(end));
+    let own = own.map(|own| architecture.renamed(own).unwrap_or(own));
+    let is_turned = architecture.turned().iter().any(|end| name.ends_with(end));
 
     vec![Piece {
         name: own.unwrap_or(name).to_owned(),
         shape: if is_turned {
             vec![shape[1], shape[0]]
         } else {
-            shape_there(architecture, name, shape)
+            architecture.file_shape(name, shape)
         },
         part: shape.to_vec(),
         first: 0,
         is_turned,
     }]
-}
-
-/// The shape in a file of a tensor that is not packed.
-fn shape_there(architecture: &dyn Architecture, name: &str, shape: &[usize]) -> Vec<usize> {
-    let StemInput::Pictures { patch, .. } = architecture.stem_input() else {
-        return shape.to_vec();
-    };
-
-    if name.ends_with("embeddings.patch_embeddings.projection.weight") {
-        // (C, 3 P P) -> (C, 3, P, P)
-        return vec![shape[0], shape[1] / (patch * patch), patch, patch];
-    }
-
-    // (C) -> (1, 1, C), and (T, C) -> (1, T, C)
-    let leading = match name {
-        name if name.ends_with("embeddings.cls_token") => 2,
-        name if name.ends_with("embeddings.position_embeddings") => 1,
-        _ => 0,
-    };
-
-    [&vec![1; leading], shape].concat()
 }
 
 /// The pieces of every tensor of a model, by our names.
@@ -172,83 +184,24 @@ pub fn tensors(
     pieces.into_iter().map(|piece| Ok((piece.name.clone(), piece.unpacked(ours)?))).collect()
 }
 
-/// A tensor that files may have under two names.
-pub(crate) struct Twin {
-    /// Name of the one that transformers uses.
-    pub(crate) used: &'static str,
-    /// Name of the other.
-    pub(crate) other: &'static str,
-    /// Whether transformers writes and expects both, but uses only the first. If not, both are
-    /// equal, because the output is tied.
-    pub(crate) is_written: bool,
-}
-
-/// The tensors that a file of such a model may have under two names.
+/// The tensors that a file of such a model may have under two names. A head for classes has no
+/// output over tokens.
 pub(crate) fn twins(architecture: &dyn Architecture) -> Vec<Twin> {
-    let head = architecture.head_settings();
-    let prefix = architecture.shared_prefix();
-    let tied = |used, other| Twin { used, other, is_written: false };
-
-    match (prefix, head.output) {
-        _ if head.has_classes() => Vec::new(),
-        ("transformer.", Output::Tied) => vec![tied("transformer.wte.weight", "lm_head.weight")],
-        ("model.", Output::Tied) => vec![tied("model.embed_tokens.weight", "lm_head.weight")],
-        ("bert.", Output::Tied) => vec![
-            tied("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"),
-            tied(OUTPUT_BIAS, OWN_OUTPUT_BIAS),
-        ],
-        ("bert.", Output::Own) => {
-            vec![Twin { used: OWN_OUTPUT_BIAS, other: OUTPUT_BIAS, is_written: true }]
-        }
-        _ => Vec::new(),
-    }
+    if architecture.head_settings().has_classes() { Vec::new() } else { architecture.twins() }
 }
 
 /// The names that a tensor has had in files. The first one is that which transformers writes.
-/// `prefix` is that of the base model.
-pub(crate) fn spellings(prefix: &str, name: &str) -> Vec<String> {
+pub(crate) fn spellings(architecture: &dyn Architecture, name: &str) -> Vec<String> {
     let mut all = vec![name.to_owned()];
-    all.extend(running_name(name));
-
-    let norms: Vec<_> = all.iter().filter_map(|name| old_norm(name)).collect();
-    all.extend(norms);
+    all.extend(architecture.second_name(name));
 
     // A base model that was saved alone has no prefix.
+    let prefix = architecture.shared_prefix();
     let bare: Vec<_> =
         all.iter().filter_map(|name| Some(name.strip_prefix(prefix)?.to_owned())).collect();
     all.extend(bare);
 
     all
-}
-
-/// The name of BERT's norms in the first releases.
-fn old_norm(name: &str) -> Option<String> {
-    let (stem, kind) = name.rsplit_once('.')?;
-    let kind = match kind {
-        "weight" => "gamma",
-        "bias" => "beta",
-        _ => return None,
-    };
-
-    stem.ends_with("LayerNorm").then(|| format!("{stem}.{kind}"))
-}
-
-/// The name that a tensor of a ViT's layers has in a running model of transformers 5.
-fn running_name(name: &str) -> Option<String> {
-    const RUNNING: [(&str, &str); 6] = [
-        ("attention.attention.query", "attention.q_proj"),
-        ("attention.attention.key", "attention.k_proj"),
-        ("attention.attention.value", "attention.v_proj"),
-        ("attention.output.dense", "attention.o_proj"),
-        ("intermediate.dense", "mlp.fc1"),
-        ("output.dense", "mlp.fc2"),
-    ];
-
-    let (layer, own) = name.strip_prefix("vit.encoder.layer.")?.split_once('.')?;
-    let (stem, kind) = own.rsplit_once('.')?;
-    let stem = RUNNING.iter().find(|(file, _)| *file == stem).map_or(stem, |(_, running)| running);
-
-    Some(format!("vit.layers.{layer}.{stem}.{kind}"))
 }
 
 /// What a tensor is for that a file holds besides the weights of a model.
@@ -279,14 +232,10 @@ const OTHER_HEADS: [&str; 9] = [
     "v_head.",
 ];
 
-/// What a tensor is for that holds no weight of such a model. `prefix` is that of the base model.
-pub(crate) fn use_of(prefix: &str, name: &str) -> Use {
-    let own = name.strip_prefix(prefix).unwrap_or(name);
-
-    // No head reads the pooler of a ViT, so it is not worth a note.
-    if BUFFERS.iter().any(|end| name.ends_with(end))
-        || prefix == "vit." && own.starts_with("pooler.")
-    {
+/// What a tensor is for that holds no weight of such a model.
+pub(crate) fn use_of(architecture: &dyn Architecture, name: &str) -> Use {
+    let own = name.strip_prefix(architecture.shared_prefix()).unwrap_or(name);
+    if BUFFERS.iter().any(|end| name.ends_with(end)) || architecture.is_idle(own) {
         return Use::None;
     }
 

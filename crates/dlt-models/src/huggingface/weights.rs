@@ -49,12 +49,11 @@ impl Weights {
     pub fn open(folder: &Path, architecture: &dyn Architecture, device: &Device) -> Result<Self> {
         let shards = Shards::open(folder).map_err(named)?;
         let pieces = all_pieces(architecture);
-        let prefix = architecture.shared_prefix();
         let twins = twins(architecture);
 
         // Of several names in the files, the one that transformers writes is preferred.
         let find = |name: &str| {
-            let mut all = spellings(prefix, name);
+            let mut all = spellings(architecture, name);
             all.extend(
                 twins.iter().filter(|twin| twin.used == name).map(|twin| twin.other.to_owned()),
             );
@@ -70,7 +69,7 @@ impl Weights {
         let mut unknown = Vec::new();
 
         for name in shards.names().filter(|name| !in_use.contains(name) && !is_twin(name)) {
-            match use_of(prefix, name) {
+            match use_of(architecture, name) {
                 Use::None => {}
                 Use::Elsewhere => unused.push(name.to_owned()),
                 Use::Unknown => unknown.push(name.to_owned()),

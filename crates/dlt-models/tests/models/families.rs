@@ -5,11 +5,13 @@ use dlt_kernels::{Gelu, Kernels};
 use dlt_models::architecture::{Architecture, Form, HeadSettings};
 use dlt_models::backward::Gradients;
 use dlt_models::batch::{Input, Padding, Tokens, Wanted};
-use dlt_models::bert::Bert;
 use dlt_models::binding::{Binding, Rules};
-use dlt_models::gpt2::Gpt2 as Gpt2Model;
-use dlt_models::llama::{Llama as LlamaModel, Turning};
-use dlt_models::vit::Vit;
+use dlt_models::families::bert::Bert;
+use dlt_models::families::gpt2::Gpt2 as Gpt2Model;
+use dlt_models::families::llama::Llama as LlamaModel;
+use dlt_models::families::qwen3::Qwen3 as Qwen3Model;
+use dlt_models::families::rotary::Turning;
+use dlt_models::families::vit::Vit;
 use dlt_models::{Batch, Model};
 use dlt_spec::spec::{
     Attention, AttentionBias, FeedForwardBias, Objective, Output, Pooling, RotaryKind,
@@ -48,12 +50,15 @@ pub(crate) enum Family {
     LlamaClasses,
     /// With biases, a separate width of heads, and a factor on rotated queries and keys.
     LlamaBiased,
+    /// With heads of keys fewer than those of queries, and wider than C / H.
+    Qwen3,
+    Qwen3Classes,
 }
 
 use Family::*;
 
 impl Family {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Gpt2,
         Gpt2Own,
         Gpt2Classes,
@@ -68,6 +73,8 @@ impl Family {
         Llama,
         LlamaClasses,
         LlamaBiased,
+        Qwen3,
+        Qwen3Classes,
     ];
 
     /// Those that predict classes.
@@ -77,12 +84,14 @@ impl Family {
 
     pub(crate) fn head(self) -> HeadSettings {
         match self {
-            Gpt2 | BertCausal | LlamaBiased => HeadSettings::NEXT_TOKEN,
+            Gpt2 | BertCausal | LlamaBiased | Qwen3 => HeadSettings::NEXT_TOKEN,
             Gpt2Own | Llama => HeadSettings { output: Output::Own, ..HeadSettings::NEXT_TOKEN },
             BertMasked => {
                 HeadSettings { objective: Objective::MaskedToken, ..HeadSettings::NEXT_TOKEN }
             }
-            Gpt2Classes | LlamaClasses => HeadSettings::of_classes(CLASSES, Pooling::LastReal),
+            Gpt2Classes | LlamaClasses | Qwen3Classes => {
+                HeadSettings::of_classes(CLASSES, Pooling::LastReal)
+            }
             Gpt2Single => HeadSettings::of_classes(1, Pooling::LastPosition),
             BertFirst | VitFirst => HeadSettings::of_classes(CLASSES, Pooling::First),
             BertMean | VitMean => HeadSettings::of_classes(CLASSES, Pooling::Mean),
@@ -141,6 +150,22 @@ impl Family {
                     stretch: [4.0, 1.0, 4.0, 16.0],
                     attention: 1.1,
                     ..Turning::plain(100.0)
+                },
+            }),
+            Qwen3 | Qwen3Classes => Box::new(Qwen3Model {
+                decoder: LlamaModel {
+                    form,
+                    key_heads: 1,
+                    head_width: 6,
+                    attention_bias: if self == Qwen3 {
+                        AttentionBias::None
+                    } else {
+                        AttentionBias::All
+                    },
+                    feed_forward_bias: FeedForwardBias::None,
+                    positions,
+                    vocabulary,
+                    turning: Turning::plain(100.0),
                 },
             }),
         }

@@ -165,7 +165,7 @@ fn rejects_a_file_of_another_shape() {
         refused.map(|_| ()).expect_err("another shape").to_string()
     };
 
-    let with = |form| dlt_models::gpt2::Gpt2 { form, ..small() };
+    let with = |form| dlt_models::families::gpt2::Gpt2 { form, ..small() };
     let wider = with(Form { width: 24, ..small().form });
     assert_eq!(
         refusal(wider),

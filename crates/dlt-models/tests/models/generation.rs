@@ -6,12 +6,14 @@ use candle_core::Device;
 use dlt_kernels::{Gelu, Kernels};
 use dlt_models::Model;
 use dlt_models::architecture::{Architecture, Form, HeadSettings, of_spec};
-use dlt_models::bert::Bert;
 use dlt_models::binding::Binding;
+use dlt_models::families::bert::Bert;
+use dlt_models::families::gpt2::Gpt2;
+use dlt_models::families::llama::Llama;
+use dlt_models::families::qwen3::Qwen3;
+use dlt_models::families::rotary::Turning;
 use dlt_models::generation::{Continuation, Decoder, End, Event, Sampling, generate};
-use dlt_models::gpt2::Gpt2;
 use dlt_models::huggingface::{Weights, read_config};
-use dlt_models::llama::{Llama, Turning};
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Attention, AttentionBias, FeedForwardBias, Objective, Pooling};
 use dlt_spec::{Spec, seeds};
@@ -30,8 +32,8 @@ fn form() -> Form {
 }
 
 /// One model of each family, with all that generation depends on: learned and rotary positions,
-/// types of tokens, norms after the branches, fewer heads of keys than of queries.
-fn families() -> [(&'static str, Box<dyn Architecture>); 4] {
+/// types of tokens, norms after the branches, fewer heads of keys than of queries, norms of heads.
+fn families() -> [(&'static str, Box<dyn Architecture>); 5] {
     let vocabulary = VOCABULARY;
     let positions = POSITIONS;
     let gelu = Gelu::Tanh;
@@ -61,7 +63,8 @@ fn families() -> [(&'static str, Box<dyn Architecture>); 4] {
                 attention: Attention::Causal,
             }),
         ),
-        ("llama", Box::new(llama)),
+        ("llama", Box::new(llama.clone())),
+        ("qwen3", Box::new(Qwen3 { decoder: llama })),
     ]
 }
 

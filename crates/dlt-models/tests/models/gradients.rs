@@ -8,7 +8,7 @@ use dlt_models::Model;
 use dlt_models::architecture::{Form, HeadSettings};
 use dlt_models::backward::{Gradients, TrainingPass};
 use dlt_models::binding::{Binding, Rules};
-use dlt_models::gpt2::Gpt2;
+use dlt_models::families::gpt2::Gpt2;
 use dlt_spec::spec::{Checkpointing, Gradient};
 use dlt_state::State;
 use serde_json::Value;

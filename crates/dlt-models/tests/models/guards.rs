@@ -210,7 +210,7 @@ fn law_keys_have_a_bias_that_changes_nothing() {
         }
     }
 
-    assert_eq!(biases, 11 * 2 * 4, "all but Llama's two have one in each layer");
+    assert_eq!(biases, 11 * 2 * 4, "all but those with rotary positions have one in each layer");
 }
 
 /// A small step of a parameter along its gradient, in either direction, changes the loss by the

@@ -14,5 +14,6 @@ mod narrow;
 mod refusals;
 mod replication;
 mod sampling;
+mod sizes;
 mod sketches;
 mod weights;

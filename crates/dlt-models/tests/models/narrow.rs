@@ -128,7 +128,7 @@ fn law_narrow_models_generate_from_what_they_compute() {
     const TOLERANCE: f32 = 1e-2;
     let tokens = [3, 1, 4, 1, 5, 9, 2];
 
-    for family in [Family::Gpt2, Family::BertCausal, Family::Llama] {
+    for family in [Family::Gpt2, Family::BertCausal, Family::Llama, Family::Qwen3] {
         for kernels in KERNELS {
             let model = model(family, kernels, Activations::Bf16);
             let whole = model.next_logits(&tokens).expect("logits");

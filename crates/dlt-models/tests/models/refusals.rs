@@ -47,7 +47,7 @@ fn rejects_tokens_outside_the_vocabulary() {
 
 #[test]
 fn rejects_windows_that_are_too_long_or_uneven() {
-    for family in [Family::Gpt2, Family::BertCausal, Family::Llama] {
+    for family in [Family::Gpt2, Family::BertCausal, Family::Llama, Family::Qwen3] {
         let batch =
             |ids, targets, windows| refusal(family, &Batch::next_token(ids, targets, windows));
         assert_eq!(

@@ -126,22 +126,13 @@ pub(super) fn line(run: &Run) -> String {
 
     format!(
         "{} of {} layers, width {}, {} heads{context}, on {}, seed {}",
-        name(model.architecture),
+        model.architecture.title(),
         model.layers,
         model.width,
         model.heads,
         run.provenance.data.source,
         run.spec.seed
     )
-}
-
-fn name(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::Gpt2 => "GPT-2",
-        Architecture::Bert => "BERT",
-        Architecture::Vit => "ViT",
-        Architecture::Llama => "Llama",
-    }
 }
 
 fn shell(words: &[String]) -> String {

@@ -3,12 +3,12 @@
 
 mod agent;
 mod growth;
-mod llama;
+mod rotary;
 
 use super::grouping;
 use crate::error::Violation;
 use crate::fields::{self, FIELDS, Field, words_of};
-use crate::size::{self, Extents, ModelSize};
+use crate::size::{self, CHANNELS};
 use crate::spec::*;
 
 /// How far the sum of `data.split` may be from 1: fractions such as 0.9 are not exact in binary.
@@ -35,6 +35,9 @@ const SIZES: &[&str] = &[
     "model.patch",
 ];
 
+/// More rows of norms, token types and class tokens than any family has outside of its blocks.
+const FEW_ROWS: usize = 16;
+
 /// Bytes of a parameter in training: weight, gradient and two moments, of four bytes each.
 const TRAINING_BYTES: usize = 16;
 
@@ -49,7 +52,7 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
     rules.model();
     rules.family();
     rules.own_fields();
-    rules.llama();
+    rules.heads();
     rules.rotary();
     rules.objective();
     rules.data();
@@ -119,8 +122,7 @@ impl Rules<'_> {
             "model.heads",
             &["model.width"],
             || {
-                let is_free =
-                    ROTARY.contains(&model.architecture) && model.head_width != Size::AUTO;
+                let is_free = model.architecture.is_rotary() && model.head_width != Size::AUTO;
                 is_free || model.width.is_multiple_of(model.heads)
             },
             || format!("a divisor of model.width = {}", model.width),
@@ -132,7 +134,7 @@ impl Rules<'_> {
             &["model.heads"],
             || match model.key_heads {
                 Size::Auto(_) => true,
-                Size::Fixed(key_heads) if ROTARY.contains(&model.architecture) => {
+                Size::Fixed(key_heads) if model.architecture.is_rotary() => {
                     heads.is_multiple_of(key_heads)
                 }
                 Size::Fixed(key_heads) => key_heads == heads,
@@ -206,17 +208,15 @@ impl Rules<'_> {
         self.holds(
             "model.attention",
             &["model.objective"],
-            || match (architecture, objective) {
-                (Architecture::Gpt2 | Architecture::Llama, _) => attention == Attention::Causal,
-                (Architecture::Vit, _) | (_, Objective::MaskedToken) => {
-                    attention == Attention::Full
-                }
-                (Architecture::Bert, Objective::NextToken) => attention == Attention::Causal,
-                (Architecture::Bert, Objective::Classes) => true,
+            || match (architecture.family().attention, objective) {
+                (Some(only), _) => attention == only,
+                (None, Objective::NextToken) => attention == Attention::Causal,
+                (None, Objective::MaskedToken) => attention == Attention::Full,
+                (None, Objective::Classes) => true,
             },
             || match attention {
                 Attention::Full => {
-                    "\"causal\" in gpt2 and llama, and where the next token is predicted".into()
+                    format!("\"causal\" in gpt2, {ROTARY}, and where the next token is predicted")
                 }
                 Attention::Causal => "\"full\" in vit and for masked tokens".into(),
             },
@@ -439,9 +439,8 @@ fn names(families: &[Architecture]) -> String {
 fn is_addressable(spec: &Spec) -> bool {
     let model = &spec.model;
     let vocabulary = model.vocabulary.or(USUAL_VOCABULARY);
-    let data = Extents { vocabulary, classes: USUAL_CLASSES };
-    let weights =
-        ModelSize::new(model, data).and_then(|size| size.conventional.checked_mul(TRAINING_BYTES));
+    let weights = most_parameters(model, vocabulary)
+        .and_then(|parameters| parameters.checked_mul(TRAINING_BYTES));
     let tokens = size::tokens(model);
 
     // Scores of attention are T numbers a token, scores of the vocabulary V.
@@ -456,4 +455,25 @@ fn is_addressable(spec: &Spec) -> bool {
 
     let fits = |bytes: Option<usize>| bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok());
     fits(weights) && fits(activation)
+}
+
+/// At least as many parameters as a model has with no layer tied, in any family.
+fn most_parameters(model: &ModelSpec, vocabulary: usize) -> Option<usize> {
+    let blocks = size::block_parameters(model)?.checked_mul(model.layers)?;
+    let patch = match model.architecture {
+        Architecture::Vit => model.patch.checked_mul(model.patch)?.checked_mul(CHANNELS)?,
+        _ => 0,
+    };
+
+    // Outside of the blocks: tables of tokens at the input and the output, positions, classes,
+    // patches, a dense layer, and a few rows of norms; each row with a bias.
+    let rows = vocabulary
+        .checked_mul(2)?
+        .checked_add(model.positions.or(size::tokens(model)?))?
+        .checked_add(model.classes.or(USUAL_CLASSES))?
+        .checked_add(patch)?
+        .checked_add(model.width)?
+        .checked_add(FEW_ROWS)?;
+
+    rows.checked_mul(model.width.checked_add(1)?)?.checked_add(blocks)
 }

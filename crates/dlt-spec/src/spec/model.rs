@@ -10,7 +10,9 @@ const MOST_LAYERS: usize = 4096;
 
 /// Families with rotary positions, and with what came up together with them: grouped heads of keys,
 /// optional biases, gated feed-forward layers.
-pub(crate) const ROTARY: &[Architecture] = &[Architecture::Llama];
+pub(crate) const ROTARY: &[Architecture] = &[Architecture::Llama, Architecture::Qwen3];
+/// Families whose feed-forward layer can do with or without biases.
+const BIASED: &[Architecture] = &[Architecture::Llama];
 /// Families with a feed-forward layer of two projections, which has a choice of activations.
 const UNGATED: &[Architecture] = &[Architecture::Gpt2, Architecture::Bert, Architecture::Vit];
 /// Families that read pictures.
@@ -21,7 +23,7 @@ section! {
     ModelSpec in [model.] {
         /// Family of transformer. gpt2: a pre-norm decoder with learned positions. bert: post-norm
         /// blocks and token types. vit: patches of a picture. llama: a pre-norm decoder with rotary
-        /// positions and gated feed-forward layers.
+        /// positions and gated feed-forward layers. qwen3: as llama, with norms of each head.
         architecture: Architecture = Architecture::Gpt2, Architecture::WORDS,
             paper_says("GPT-2, BERT, ViT", "section 4; Table 5");
         /// What is predicted. next-token: the token that follows. masked-token: tokens that are
@@ -41,20 +43,21 @@ section! {
             paper_says("1600", "section 4");
         /// Attention heads, H. They divide the width, unless model.head_width is set.
         heads: usize = 4, Values::Whole(1, MOST), unit_is("heads"), paper_says("16", "section 4");
-        /// Heads of keys and values in llama. They divide the heads; auto is the same number.
+        /// Heads of keys and values in llama and qwen3. They divide the heads; auto is the same
+        /// number.
         key_heads: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("heads"),
             used_by(ROTARY);
-        /// Width of a head in llama, D. It is even; auto is C / H.
+        /// Width of a head in llama and qwen3, D. It is even; auto is C / H.
         head_width: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("units"), only(ROTARY);
-        /// Projections of attention that have a bias in llama: none, inputs (queries, keys and
-        /// values, as in Qwen2), or all. auto is none in llama and all elsewhere.
+        /// Projections of attention that have a bias in llama and qwen3: none, inputs (queries, keys
+        /// and values, as in Qwen2), or all. auto is none there and all elsewhere.
         attention_bias: AttentionBias = AttentionBias::Auto, AttentionBias::WORDS, only(ROTARY);
         /// Whether the projections of the feed-forward layer have biases in llama. auto is none in
-        /// llama and all elsewhere.
+        /// llama and qwen3, and all elsewhere.
         feed_forward_bias: FeedForwardBias = FeedForwardBias::Auto, FeedForwardBias::WORDS,
-            only(ROTARY);
-        /// Tokens that a token attends to in llama, itself included, as in Mistral. A window of
-        /// text must not be longer, so a token sees all of it. auto sets no bound.
+            only(BIASED);
+        /// Tokens that a token attends to in llama and qwen3, itself included, as in Mistral. A
+        /// window of text must not be longer, so a token sees all of it. auto sets no bound.
         attention_window: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("tokens"),
             only(ROTARY);
         /// Width of the feed-forward layer; auto is 4 C.
@@ -87,7 +90,7 @@ section! {
         /// Width and height of a patch of a picture. Divides those of the picture.
         patch: usize = 4, Values::Whole(1, 1024), unit_is("pixels"), code_does("16"),
             used_by(PICTURES);
-        /// Base of the rotary frequencies in llama.
+        /// Base of the rotary frequencies in llama and qwen3.
         rotary_base: f64 = 1e4, Values::Real(Interval::POSITIVE), used_by(ROTARY);
         /// How the rotary frequencies are stretched to longer contexts, under the names of
         /// transformers. llama3 and yarn divide low frequencies by a factor, linear divides all of
@@ -113,8 +116,8 @@ section! {
         norm_epsilon: f64 = 1e-5, Values::Real(Interval::POSITIVE), code_does("1e-5 in GPT-2");
         /// Probability that dropout zeroes an activation in training.
         dropout: f64 = 0.0, Values::Real(Interval::BELOW_ONE), code_does("0.2 in GPT-2");
-        /// Standard deviation of the initial weights. Residual projections of gpt2 and llama get 1
-        /// / sqrt(2 L) of it.
+        /// Standard deviation of the initial weights. Residual projections of gpt2, llama
+        /// and qwen3 get 1 / sqrt(2 L) of it.
         initial_std: f64 = 0.02, Values::Real(Interval::POSITIVE);
         /// Model whose weights the run starts from: a run folder, a model file, a folder in Hugging
         /// Face's layout, or hf:OWNER/NAME. Empty draws them at random. Parameters that the model
@@ -150,6 +153,8 @@ words! {
         /// Pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward
         /// layers.
         Llama,
+        /// As llama, with norms of each head of queries and of keys.
+        Qwen3,
     }
 }
 

@@ -99,7 +99,7 @@ fn words_are_those_of_the_families_and_what_they_predict() {
 
     let kinds = ["llama3", "linear", "dynamic", "yarn", "yarn-unrounded", "longrope"];
     assert_eq!(words("model.rotary_kind"), kinds);
-    assert_eq!(words("model.architecture"), ["gpt2", "bert", "vit", "llama"]);
+    assert_eq!(words("model.architecture"), ["gpt2", "bert", "vit", "llama", "qwen3"]);
     assert_eq!(words("model.objective"), ["next-token", "masked-token", "classes"]);
     assert_eq!(words("model.attention"), ["causal", "full"]);
     assert_eq!(words("model.output"), ["tied", "own"]);

@@ -10,7 +10,6 @@ mod layers;
 mod presets;
 mod records;
 mod rules;
-mod sizes;
 
 use dlt_spec::{Overlay, Spec, SpecError};
 

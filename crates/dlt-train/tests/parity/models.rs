@@ -253,7 +253,7 @@ fn generated(family: Family, side: &Side) -> Result<Vec<Tensor>> {
 #[test]
 fn matches_reference_generation() {
     let mut comparisons = Comparisons::default();
-    for family in [Family::Gpt2, Family::BertCausal, Family::Llama] {
+    for family in [Family::Gpt2, Family::BertCausal, Family::Llama, Family::Qwen3] {
         let expected = generated(family, &Side::cpu()).expect("the CPU computes everything");
         for side in Side::compared() {
             let what = format!("{family:?} generation");

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use dlt_kernels::{Gelu, Kernels};
 use dlt_models::architecture::{Form, HeadSettings};
 use dlt_models::binding::{Binding, Rules};
-use dlt_models::gpt2::Gpt2;
+use dlt_models::families::gpt2::Gpt2;
 use dlt_models::{Model, ModelError};
 use dlt_spec::Spec;
 use dlt_spec::spec::OptimizerSpec;

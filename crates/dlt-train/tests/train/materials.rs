@@ -33,6 +33,13 @@ pub(crate) const LLAMA: Kind = Kind {
     has_classes: false,
 };
 
+/// Heads are wider than C / H, and the output is the token table.
+pub(crate) const QWEN3: Kind = Kind {
+    name: "qwen3",
+    settings: &["model.architecture=qwen3", "model.key_heads=1", "model.head_width=8"],
+    has_classes: false,
+};
+
 /// Pictures that are cropped and flipped at random.
 pub(crate) const PICTURES: Kind = Kind {
     name: "pictures",
@@ -93,7 +100,7 @@ pub(crate) const BARE: Kind = Kind {
 };
 
 /// All kinds.
-pub(crate) const KINDS: [Kind; 7] = [BERT, MASKED, LLAMA, PICTURES, SENTENCES, PAIRS, BARE];
+pub(crate) const KINDS: [Kind; 8] = [BERT, MASKED, LLAMA, QWEN3, PICTURES, SENTENCES, PAIRS, BARE];
 
 /// Writes all files that the kinds name.
 pub(crate) fn write(folder: &Path) {

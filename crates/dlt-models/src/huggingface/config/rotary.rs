@@ -19,7 +19,7 @@ struct Stretched {
 
 /// A model with its rotary positions. `positions` is the number in the config, even if the model
 /// reads shorter windows.
-pub(super) fn rotary(
+pub(crate) fn rotary(
     settings: &Settings<'_>,
     model: ModelSpec,
     head_width: usize,

@@ -17,7 +17,7 @@ use dlt_state::State;
 
 use crate::fixtures::{PAPER, path, tensors};
 
-pub(crate) const CASES: [&str; 18] = [
+pub(crate) const CASES: [&str; 20] = [
     "gpt2-causal",
     "gpt2-erf",
     "gpt2-classes",
@@ -36,6 +36,8 @@ pub(crate) const CASES: [&str; 18] = [
     "llama-longrope",
     "mistral",
     "qwen2",
+    "qwen3",
+    "qwen3-biases",
 ];
 
 /// One fixture.

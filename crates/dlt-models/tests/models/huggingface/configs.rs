@@ -100,6 +100,16 @@ fn fixtures_are_read() {
         (AttentionBias::Inputs, FeedForwardBias::Auto)
     );
 
+    let qwen3 = of("qwen3");
+    assert_eq!(
+        (qwen3.architecture, qwen3.output, qwen3.attention_bias),
+        (Architecture::Qwen3, Output::Tied, AttentionBias::Auto)
+    );
+    assert_eq!((qwen3.key_heads, qwen3.head_width), (Size::Fixed(2), Size::Fixed(6)));
+
+    let biased = of("qwen3-biases");
+    assert_eq!((biased.output, biased.attention_bias), (Output::Own, AttentionBias::All));
+
     let kinds = ["linear", "dynamic", "yarn", "longrope"]
         .map(|kind| of(&format!("llama-{kind}")).rotary_kind);
     let expected =
@@ -146,6 +156,15 @@ fn absent_keys_have_the_defaults_of_each_family() {
     let qwen = of("qwen2");
     assert_eq!((qwen.vocabulary, qwen.positions), (Size::Fixed(151_936), Size::Fixed(32_768)));
     assert_eq!((qwen.context, qwen.attention_window), (32_768, Size::AUTO));
+
+    // Heads are 128 wide, which is C / H for 32 heads and not for 16.
+    let qwen3 = of("qwen3");
+    assert_eq!((qwen3.architecture, qwen3.output), (Architecture::Qwen3, Output::Own));
+    assert_eq!((qwen3.vocabulary, qwen3.positions), (qwen.vocabulary, qwen.positions));
+    assert_eq!((qwen3.feed_forward, qwen3.head_width), (qwen.feed_forward, Size::AUTO));
+
+    let fewer = json!({"model_type": "qwen3", "num_attention_heads": 16, "num_key_value_heads": 8});
+    assert_eq!(parse(&fewer).expect("a config").head_width, Size::Fixed(128));
 }
 
 #[test]
@@ -255,7 +274,7 @@ fn rejects_settings_of_gpt2_that_cannot_be_expressed() {
     check_refusals(
         "gpt2-causal",
         [
-            ("model_type", json!("t5"), "one of gpt2, bert, vit, llama, mistral, qwen2"),
+            ("model_type", json!("t5"), "one of gpt2, bert, vit, llama, mistral, qwen2, qwen3"),
             (
                 "architectures",
                 json!("GPT2Model"),
@@ -285,7 +304,7 @@ fn rejects_settings_of_gpt2_that_cannot_be_expressed() {
 
     assert_eq!(
         got,
-        "config.json: `model_type`: expected one of gpt2, bert, vit, llama, mistral, qwen2, got nothing"
+        "config.json: `model_type`: expected one of gpt2, bert, vit, llama, mistral, qwen2, qwen3, got nothing"
     );
 }
 
@@ -551,6 +570,9 @@ fn sliding_windows_bound_the_windows_of_text() {
     assert_eq!(used(json!({"layer_types": some})), Size::Fixed(4));
     assert_eq!(used(json!({"max_window_layers": 28})), Size::AUTO, "no layer comes after them");
     assert_eq!(used(json!({"max_window_layers": 1})), Size::Fixed(4));
+
+    let used = json!({"use_sliding_window": true, "sliding_window": 4, "layer_types": some});
+    assert_eq!(window("qwen3", used).0, Size::Fixed(4));
 
     let refused = refusal("mistral", &json!({"sliding_window": 1}));
     assert_eq!(refused, "config.json: `sliding_window`: expected at least 2 tokens, got 1");

@@ -247,7 +247,7 @@ fn an_output_of_its_own_is_written() {
     }
 }
 
-/// A Llama with these settings is written as the class that computes the same.
+/// A Llama or Qwen3 with these settings is written as the class that computes the same.
 #[test]
 fn llamas_have_the_class_that_computes_the_same() {
     let class = |changes: &[&str]| {
@@ -268,6 +268,7 @@ fn llamas_have_the_class_that_computes_the_same() {
 
     let window = "model.attention_window=128";
     let wide = "model.head_width=8";
+    let qwen3 = "model.architecture=qwen3";
 
     for (changes, expected) in [
         (&[][..], "LlamaForCausalLM"),
@@ -281,6 +282,9 @@ fn llamas_have_the_class_that_computes_the_same() {
             &["model.attention_bias=inputs", "model.objective=classes", "model.classes=2"],
             "Qwen2ForSequenceClassification",
         ),
+        (&[qwen3], "Qwen3ForCausalLM"),
+        (&[qwen3, "model.attention_bias=all", window, wide], "Qwen3ForCausalLM"),
+        (&[qwen3, "model.objective=classes", "model.classes=2"], "Qwen3ForSequenceClassification"),
     ] {
         assert_eq!(class(changes).expect("a config"), expected, "{changes:?}");
     }
@@ -296,6 +300,9 @@ fn llamas_have_the_class_that_computes_the_same() {
             "{refusal}"
         );
     }
+
+    let refusal = class(&[qwen3, "model.attention_bias=inputs"]).expect_err("refused").to_string();
+    assert!(refusal.contains("must be none or all in qwen3"), "{refusal}");
 }
 
 #[test]

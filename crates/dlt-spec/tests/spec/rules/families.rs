@@ -54,6 +54,11 @@ fn rejects_an_objective_that_a_family_does_not_have() {
             "model.objective",
             "except in bert",
         ),
+        (
+            &[&MASKED[..], &["model.architecture=qwen3"]].concat(),
+            "model.objective",
+            "except in bert",
+        ),
     ]);
 
     let of_classes = |family| [family, "model.objective=classes"];
@@ -64,9 +69,11 @@ fn rejects_an_objective_that_a_family_does_not_have() {
         &CLASSES,
         &["model.architecture=bert"],
         &["model.architecture=llama"],
+        &["model.architecture=qwen3"],
         &of_classes("model.architecture=gpt2"),
         &of_classes("model.architecture=bert"),
         &of_classes("model.architecture=llama"),
+        &of_classes("model.architecture=qwen3"),
     ]);
 }
 
@@ -74,13 +81,15 @@ fn rejects_an_objective_that_a_family_does_not_have() {
 fn rejects_an_attention_that_sees_what_is_to_be_predicted_or_too_little() {
     let causal = "model.attention=causal";
     let full = "model.attention=full";
-    let decoder = "must be \"causal\" in gpt2 and llama, and where the next token is predicted";
+    let decoder =
+        "must be \"causal\" in gpt2, llama and qwen3, and where the next token is predicted";
     let encoder = "must be \"full\" in vit and for masked tokens";
 
     each_breaks(&[
         (&[full], "model.attention", decoder),
         (&["model.objective=classes", full], "model.attention", decoder),
         (&["model.architecture=llama", full], "model.attention", decoder),
+        (&["model.architecture=qwen3", full], "model.attention", decoder),
         (&["model.architecture=bert", full], "model.attention", decoder),
         (&[&VIT[..], &[causal]].concat(), "model.attention", encoder),
         (&[&MASKED[..], &[causal]].concat(), "model.attention", encoder),
@@ -145,7 +154,7 @@ fn rejects_positions_of_a_picture_that_are_not_its_tokens() {
 #[test]
 fn rejects_heads_of_keys_that_do_not_divide_the_heads() {
     let llama = "model.architecture=llama";
-    let rule = "must be a divisor of model.heads = 4 in llama, \"auto\" elsewhere";
+    let rule = "must be a divisor of model.heads = 4 in llama and qwen3, \"auto\" elsewhere";
     each_breaks(&[
         (&[llama, "model.key_heads=3"], "model.key_heads", rule),
         (&[llama, "model.key_heads=8"], "model.key_heads", rule),
@@ -156,6 +165,7 @@ fn rejects_heads_of_keys_that_do_not_divide_the_heads() {
     all_pass(&[
         &[llama, "model.key_heads=1"],
         &[llama, "model.key_heads=2"],
+        &["model.architecture=qwen3", "model.key_heads=2"],
         &["model.key_heads=4"],
     ]);
 }
@@ -186,7 +196,7 @@ fn rejects_rotary_positions_that_cannot_turn_or_stretch() {
 }
 
 #[test]
-fn rejects_what_only_llama_has_elsewhere() {
+fn rejects_what_only_rotary_families_have_elsewhere() {
     for wrong in [
         "model.head_width=32",
         "model.attention_bias=all",
@@ -197,12 +207,20 @@ fn rejects_what_only_llama_has_elsewhere() {
         let key = wrong.split('=').next().unwrap();
         each_breaks(&[(&[wrong], key, "must be \"auto\" except in llama")]);
         all_pass(&[&["model.architecture=llama", wrong]]);
+
+        // Only in llama may projections of the feed-forward layer have biases.
+        let qwen3 = ["model.architecture=qwen3", wrong];
+        if key == "model.feed_forward_bias" {
+            each_breaks(&[(&qwen3, key, "must be \"auto\" except in llama")]);
+        } else {
+            all_pass(&[&qwen3]);
+        }
     }
 
     each_breaks(&[(
         &["model.rotary_kind=yarn"],
         "model.rotary_kind",
-        "must be \"llama3\" except in llama",
+        "must be \"llama3\" except in llama and qwen3",
     )]);
 }
 
@@ -217,6 +235,11 @@ fn rejects_heads_and_windows_that_cannot_be() {
             "must be at least model.context = 128",
         ),
         (&[llama, "model.heads=5"], "model.heads", "must be a divisor of model.width = 128"),
+        (
+            &["model.architecture=qwen3", "model.head_width=7"],
+            "model.head_width",
+            "must be even, for rotary positions",
+        ),
     ]);
 
     // Heads with `head_width` need not divide the width of the stream.

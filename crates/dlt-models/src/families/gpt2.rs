@@ -2,12 +2,41 @@
 //! table of classes.
 
 use dlt_kernels::{Gelu, Mask};
-use dlt_spec::spec::Output;
+use dlt_spec::CheckedSpec;
+use dlt_spec::spec::{self, ModelSpec, Output, Size};
+use serde_json::{Map, Value, json};
 
+use super::{Family, decodes};
 use crate::Result;
-use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
+use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry, gelu};
 use crate::graph::{Graph, Node};
+use crate::huggingface::config::{HeadKind, ModelType, divided, gelu as read_gelu};
+use crate::huggingface::export::{is_tied, object};
+use crate::huggingface::settings::Settings;
+use crate::huggingface::{FileNames, Twin};
 use crate::parameters::Layout;
+
+/// GPT-2 among the families.
+pub(super) static FAMILY: Family = Family {
+    of_spec: |spec, form, vocabulary| {
+        Box::new(Gpt2 { form, positions: spec.positions(), vocabulary, gelu: gelu(spec) })
+    },
+    model_types: &MODEL_TYPES,
+    ties_output: true,
+    task: decodes,
+    model_type: |_| Ok(&MODEL_TYPES[0]),
+};
+
+static MODEL_TYPES: [ModelType; 1] = [ModelType {
+    word: "gpt2",
+    classes: &[
+        ("GPT2Model", HeadKind::None),
+        ("GPT2LMHeadModel", HeadKind::Next),
+        ("GPT2ForSequenceClassification", HeadKind::Classes),
+    ],
+    read,
+    write,
+}];
 
 /// Sizes and settings of a GPT-2.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,4 +177,72 @@ impl Architecture for Gpt2 {
         let x = graph.layer_norm(x, "ln_f.weight", "ln_f.bias", self.form.norm_epsilon)?;
         Ok(graph.average(x))
     }
+}
+
+impl FileNames for Gpt2 {
+    /// `Conv1D` matrices.
+    fn turned(&self) -> &'static [&'static str] {
+        &["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"]
+    }
+
+    fn twins(&self) -> Vec<Twin> {
+        match self.form.head.output {
+            Output::Tied => vec![Twin::tied("transformer.wte.weight", OWN_OUTPUT)],
+            Output::Own => Vec::new(),
+        }
+    }
+}
+
+fn read(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
+    settings.must_be("scale_attn_weights", &json!(true))?;
+    settings.must_be("scale_attn_by_inverse_layer_idx", &json!(false))?;
+    settings.must_be("reorder_and_upcast_attn", &json!(false))?;
+
+    let dropout = settings.real("resid_pdrop", 0.1)?;
+    let positions = settings.whole("n_positions", 1024)?;
+    let width = settings.whole("n_embd", 768)?;
+    let heads = settings.whole("n_head", 12)?;
+
+    divided(settings, "n_head", width, heads)?;
+
+    Ok(ModelSpec {
+        layers: settings.whole("n_layer", 12)?,
+        width,
+        heads,
+        feed_forward: settings.whole_if_given("n_inner")?.map_or(Size::AUTO, Size::Fixed),
+        context: positions,
+        positions: Size::Fixed(positions),
+        vocabulary: Size::Fixed(settings.whole("vocab_size", 50_257)?),
+        gelu: read_gelu(settings, "activation_function", "gelu_new")?,
+        norm_epsilon: settings.real("layer_norm_epsilon", 1e-5)?,
+        dropout,
+        initial_std: settings.real("initializer_range", 0.02)?,
+        ..default
+    })
+}
+
+fn write(spec: &CheckedSpec) -> Map<String, Value> {
+    let model = &spec.model;
+    let activation = match model.gelu {
+        spec::Gelu::Tanh => "gelu_new",
+        spec::Gelu::Erf => "gelu",
+    };
+
+    object(json!({
+        "n_layer": model.layers,
+        "n_embd": model.width,
+        "n_head": model.heads,
+        "n_inner": spec.feed_forward(),
+        "n_positions": spec.positions(),
+        "activation_function": activation,
+        "layer_norm_epsilon": model.norm_epsilon,
+        "resid_pdrop": model.dropout,
+        "embd_pdrop": model.dropout,
+        "attn_pdrop": 0.0,
+        "add_cross_attention": false,
+        "reorder_and_upcast_attn": false,
+        "scale_attn_by_inverse_layer_idx": false,
+        "scale_attn_weights": true,
+        "tie_word_embeddings": is_tied(spec),
+    }))
 }

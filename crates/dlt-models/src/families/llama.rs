@@ -4,13 +4,67 @@
 
 use std::sync::Arc;
 
-use dlt_kernels::{Mask, Rotary, Stretch};
-use dlt_spec::spec::{AttentionBias, FeedForwardBias, Output, RotaryKind};
+use dlt_kernels::Mask;
+use dlt_spec::CheckedSpec;
+use dlt_spec::spec::{AttentionBias, FeedForwardBias, ModelSpec, Output, Size};
+use serde_json::{Map, Value, json};
 
-use crate::Result;
+use super::rotary::{
+    Turning, Usual, attention_bias, layered_window, layered_window_keys, read, window, windowed,
+    write,
+};
+use super::{Family, decodes};
 use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
 use crate::graph::{Graph, Node};
+use crate::huggingface::config::{HeadKind, ModelType};
+use crate::huggingface::settings::Settings;
+use crate::huggingface::{FileNames, Twin};
 use crate::parameters::Layout;
+use crate::{ModelError, Result};
+
+/// Llama among the families.
+pub(super) static FAMILY: Family = Family {
+    of_spec: |spec, form, vocabulary| Box::new(Llama::of_spec(spec, form, vocabulary)),
+    model_types: &MODEL_TYPES,
+    ties_output: false,
+    task: decodes,
+    model_type,
+};
+
+/// The variants. Mistral may bound how far back a token attends, and its heads may have any width.
+/// Qwen2 has biases of queries, keys and values only.
+static MODEL_TYPES: [ModelType; 3] = [
+    ModelType {
+        word: "llama",
+        classes: &[
+            ("LlamaModel", HeadKind::None),
+            ("LlamaForCausalLM", HeadKind::Next),
+            ("LlamaForSequenceClassification", HeadKind::Classes),
+        ],
+        read: read_llama,
+        write: write_llama,
+    },
+    ModelType {
+        word: "mistral",
+        classes: &[
+            ("MistralModel", HeadKind::None),
+            ("MistralForCausalLM", HeadKind::Next),
+            ("MistralForSequenceClassification", HeadKind::Classes),
+        ],
+        read: read_mistral,
+        write: write_mistral,
+    },
+    ModelType {
+        word: "qwen2",
+        classes: &[
+            ("Qwen2Model", HeadKind::None),
+            ("Qwen2ForCausalLM", HeadKind::Next),
+            ("Qwen2ForSequenceClassification", HeadKind::Classes),
+        ],
+        read: read_qwen2,
+        write: write_qwen2,
+    },
+];
 
 /// Sizes and settings of a Llama.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,67 +87,6 @@ pub struct Llama {
     pub turning: Turning,
 }
 
-/// How positions rotate queries and keys.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Turning {
-    /// Base of the rotary frequencies.
-    pub base: f64,
-    /// How the frequencies are stretched.
-    pub kind: RotaryKind,
-    /// Factor, low bound, high bound, and tokens of the original context. Under `llama3` and
-    /// `linear` a factor of 1 stretches nothing.
-    pub stretch: [f64; 4],
-    /// What rotated queries and keys are multiplied by.
-    pub attention: f64,
-    /// Under `longrope`, what each frequency is divided by.
-    pub short: Vec<f64>,
-    /// The same for texts longer than the original context.
-    pub long: Vec<f64>,
-}
-
-impl Turning {
-    /// Frequencies without any stretching.
-    #[must_use]
-    pub fn plain(base: f64) -> Self {
-        Self {
-            base,
-            kind: RotaryKind::Llama3,
-            stretch: [1.0, 1.0, 4.0, 8192.0],
-            attention: 1.0,
-            short: Vec::new(),
-            long: Vec::new(),
-        }
-    }
-
-    fn rotary(&self, head_width: usize) -> Result<Rotary> {
-        let [factor, low, high, original_context] = self.stretch;
-        let original_context = original_context.round() as usize;
-        let attention = self.attention;
-        let stretch = match self.kind {
-            RotaryKind::Llama3 | RotaryKind::Linear if factor == 1.0 => None,
-            RotaryKind::Llama3 => Some(Stretch::Llama3 { factor, low, high, original_context }),
-            RotaryKind::Linear => Some(Stretch::Linear { factor }),
-            RotaryKind::Dynamic => Some(Stretch::Dynamic { factor, original_context }),
-            RotaryKind::Yarn | RotaryKind::YarnUnrounded => Some(Stretch::Yarn {
-                factor,
-                low,
-                high,
-                original_context,
-                is_rounded: self.kind == RotaryKind::Yarn,
-                attention,
-            }),
-            RotaryKind::LongRope => Some(Stretch::LongRope {
-                short: self.short.clone(),
-                long: self.long.clone(),
-                original_context,
-                attention,
-            }),
-        };
-
-        Ok(Rotary::new(head_width, self.base, stretch)?)
-    }
-}
-
 const CLASSES: &str = "score.weight";
 const OWN_OUTPUT: &str = "lm_head.weight";
 const WORDS: &str = "embed_tokens.weight";
@@ -105,6 +98,19 @@ const GATE_UP_BIAS: &str = "mlp.gate_up_proj.bias";
 const DOWN_BIAS: &str = "mlp.down_proj.bias";
 
 impl Llama {
+    pub(super) fn of_spec(spec: &CheckedSpec, form: Form, vocabulary: usize) -> Self {
+        Self {
+            form,
+            key_heads: spec.key_heads(),
+            head_width: spec.head_width(),
+            attention_bias: spec.attention_bias(),
+            feed_forward_bias: spec.feed_forward_bias(),
+            positions: spec.longest_window(),
+            vocabulary,
+            turning: Turning::of_spec(&spec.model),
+        }
+    }
+
     fn has_inputs_bias(&self) -> bool {
         matches!(self.attention_bias, AttentionBias::Inputs | AttentionBias::All)
     }
@@ -222,12 +228,31 @@ impl Architecture for Llama {
     }
 
     fn block(&self, graph: &mut Graph, x: Node) -> Result<Node> {
+        self.block_with(graph, x, |_, qkv| Ok(qkv))
+    }
+
+    fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {
+        let x = graph.pick(x);
+        let x = graph.rms_norm(x, "norm.weight", self.form.norm_epsilon)?;
+        Ok(graph.average(x))
+    }
+}
+
+impl Llama {
+    /// Writes one block, in which `unturned` gets queries, keys and values before they are rotated.
+    pub(super) fn block_with(
+        &self,
+        graph: &mut Graph,
+        x: Node,
+        unturned: impl FnOnce(&mut Graph, Node) -> Result<Node>,
+    ) -> Result<Node> {
         let Form { heads, norm_epsilon, .. } = self.form;
 
         // Attention: (B, T, C) -> (B, T, (H + 2 G) D) -> (B, T, H D) -> (B, T, C)
         let normed = graph.rms_norm(x, "input_layernorm.weight", norm_epsilon)?;
         let inputs_bias = self.has_inputs_bias().then_some(INPUTS_BIAS);
         let qkv = graph.linear(normed, "self_attn.qkv_proj.weight", inputs_bias)?;
+        let qkv = unturned(graph, qkv)?;
 
         // Queries and keys are the first H + G heads; values are not rotated.
         let rotary = self.turning.rotary(self.head_width)?;
@@ -250,10 +275,103 @@ impl Architecture for Llama {
 
         Ok(graph.add_branch(x, projected))
     }
+}
 
-    fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {
-        let x = graph.pick(x);
-        let x = graph.rms_norm(x, "norm.weight", self.form.norm_epsilon)?;
-        Ok(graph.average(x))
+impl FileNames for Llama {
+    fn packed(&self) -> &'static [(&'static str, &'static [&'static str])] {
+        &[
+            ("self_attn.qkv_proj", &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+            ("mlp.gate_up_proj", &["mlp.gate_proj", "mlp.up_proj"]),
+        ]
     }
+
+    fn twins(&self) -> Vec<Twin> {
+        match self.form.head.output {
+            Output::Tied => vec![Twin::tied("model.embed_tokens.weight", OWN_OUTPUT)],
+            Output::Own => Vec::new(),
+        }
+    }
+}
+
+fn read_llama(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
+    let model = read(settings, default, &Usual::LLAMA)?;
+
+    Ok(ModelSpec {
+        attention_bias: attention_bias(settings)?,
+        feed_forward_bias: if settings.flag("mlp_bias", false)? {
+            FeedForwardBias::All
+        } else {
+            FeedForwardBias::Auto
+        },
+        ..model
+    })
+}
+
+/// A token attends only to the last ones before it.
+fn read_mistral(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
+    let usual =
+        Usual { feed_forward: 14_336, key_heads: Some(8), positions: 131_072, ..Usual::LLAMA };
+    let model = read(settings, default, &usual)?;
+
+    // Null means no bound; without the key the default is used.
+    let window = match settings.given("sliding_window") {
+        Some(_) => settings.whole_if_given("sliding_window")?,
+        None => (!settings.has("sliding_window")).then_some(4096),
+    };
+
+    windowed(settings, model, window)
+}
+
+/// Queries, keys and values have biases. Some layers may attend only to the last tokens.
+fn read_qwen2(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
+    let model = read(settings, default, &Usual::QWEN)?;
+    let model = ModelSpec { attention_bias: AttentionBias::Inputs, ..model };
+
+    layered_window(settings, model)
+}
+
+/// The model type that computes the function of a spec.
+fn model_type(spec: &CheckedSpec) -> Result<&'static ModelType> {
+    let [llama, mistral, qwen2] = &MODEL_TYPES;
+    let model = &spec.model;
+    let is_windowed = model.attention_window != Size::AUTO;
+
+    // transformers refuses a Llama whose number of heads does not divide the width, even with a
+    // separate width of heads.
+    let is_divided = model.width.is_multiple_of(model.heads);
+
+    match (spec.attention_bias(), spec.feed_forward_bias()) {
+        (AttentionBias::Inputs, FeedForwardBias::None) => Ok(qwen2),
+        (AttentionBias::None, FeedForwardBias::None) if is_windowed || !is_divided => Ok(mistral),
+        (AttentionBias::None | AttentionBias::All, _) if !is_windowed && is_divided => Ok(llama),
+        (attention_bias, feed_forward_bias) => Err(ModelError::Export {
+            setting: "model.attention_bias",
+            expected: "none or all without attention_window and with heads that divide the width, \
+                       none with feed_forward_bias = none, \
+                       or inputs with feed_forward_bias = none",
+            got: format!(
+                "{attention_bias:?} with feed_forward_bias {feed_forward_bias:?}, \
+                 attention_window {:?}, {} heads of width {}",
+                model.attention_window, model.heads, model.width
+            ),
+        }),
+    }
+}
+
+fn write_llama(spec: &CheckedSpec) -> Map<String, Value> {
+    write(
+        spec,
+        json!({
+            "attention_bias": spec.attention_bias() == AttentionBias::All,
+            "mlp_bias": spec.feed_forward_bias() == FeedForwardBias::All,
+        }),
+    )
+}
+
+fn write_mistral(spec: &CheckedSpec) -> Map<String, Value> {
+    write(spec, json!({"sliding_window": window(spec)}))
+}
+
+fn write_qwen2(spec: &CheckedSpec) -> Map<String, Value> {
+    write(spec, layered_window_keys(spec))
 }

@@ -2,13 +2,52 @@
 //! states before the output.
 
 use dlt_kernels::{Gelu, Mask};
-use dlt_spec::size::TOKEN_TYPES;
-use dlt_spec::spec::{Attention, Output};
+use dlt_spec::CheckedSpec;
+use dlt_spec::spec::{Attention, ModelSpec, Objective, Output, Size};
+use serde_json::{Map, Value, json};
 
-use crate::Result;
-use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
+use super::Family;
+use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry, gelu};
 use crate::graph::{Graph, Node};
+use crate::huggingface::config::{self, HeadKind, ModelType};
+use crate::huggingface::export::{self, is_tied, object};
+use crate::huggingface::settings::Settings;
+use crate::huggingface::{FileNames, Twin};
 use crate::parameters::Layout;
+use crate::{ModelError, Result};
+
+/// BERT among the families.
+pub(super) static FAMILY: Family = Family {
+    of_spec: |spec, form, vocabulary| {
+        Box::new(Bert {
+            form,
+            positions: spec.positions(),
+            vocabulary,
+            gelu: gelu(spec),
+            attention: spec.model.attention,
+        })
+    },
+    model_types: &MODEL_TYPES,
+    ties_output: true,
+    task,
+    model_type,
+};
+
+static MODEL_TYPES: [ModelType; 1] = [ModelType {
+    word: "bert",
+    classes: &[
+        ("BertModel", HeadKind::None),
+        ("BertForPreTraining", HeadKind::Masked),
+        ("BertForMaskedLM", HeadKind::Masked),
+        ("BertLMHeadModel", HeadKind::Next),
+        ("BertForSequenceClassification", HeadKind::Classes),
+    ],
+    read,
+    write,
+}];
+
+/// Rows of the table of token types.
+pub(crate) const TOKEN_TYPES: usize = 2;
 
 /// Sizes and settings of a BERT.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +66,12 @@ pub struct Bert {
 
 const WORDS: &str = "embeddings.word_embeddings.weight";
 const OWN_OUTPUT: &str = "cls.predictions.decoder.weight";
+
+/// The bias for each token, and its name in files where the output is not tied.
+const OUTPUT_BIAS: &str = "cls.predictions.bias";
+const OWN_OUTPUT_BIAS: &str = "cls.predictions.decoder.bias";
+
+/// The heads for classes and for tokens.
 const CLASSES: [&str; 4] =
     ["pooler.dense.weight", "pooler.dense.bias", "classifier.weight", "classifier.bias"];
 const TOKENS: [&str; 5] = [
@@ -34,7 +79,7 @@ const TOKENS: [&str; 5] = [
     "cls.predictions.transform.dense.bias",
     "cls.predictions.transform.LayerNorm.weight",
     "cls.predictions.transform.LayerNorm.bias",
-    "cls.predictions.bias",
+    OUTPUT_BIAS,
 ];
 const TOKENS_AND_OUTPUT: [&str; 6] = {
     let [dense, dense_bias, norm, norm_bias, bias] = TOKENS;
@@ -218,4 +263,102 @@ impl Architecture for Bert {
         let x = graph.linear_gelu(x, dense, dense_bias, self.gelu)?;
         graph.layer_norm(x, norm, norm_bias, self.form.norm_epsilon)
     }
+}
+
+impl FileNames for Bert {
+    fn packed(&self) -> &'static [(&'static str, &'static [&'static str])] {
+        const PARTS: [&str; 3] =
+            ["attention.self.query", "attention.self.key", "attention.self.value"];
+        &[("attention.self.qkv", &PARTS)]
+    }
+
+    /// The bias for each token has another name where the output is not tied.
+    fn renamed(&self, own: &str) -> Option<&'static str> {
+        (self.form.head.output == Output::Own && own == OUTPUT_BIAS).then_some(OWN_OUTPUT_BIAS)
+    }
+
+    fn twins(&self) -> Vec<Twin> {
+        match self.form.head.output {
+            Output::Tied => vec![
+                Twin::tied("bert.embeddings.word_embeddings.weight", OWN_OUTPUT),
+                Twin::tied(OUTPUT_BIAS, OWN_OUTPUT_BIAS),
+            ],
+            Output::Own => {
+                vec![Twin { used: OWN_OUTPUT_BIAS, other: OUTPUT_BIAS, is_written: true }]
+            }
+        }
+    }
+
+    /// The name of norms in the first releases.
+    fn second_name(&self, name: &str) -> Option<String> {
+        let (stem, kind) = name.rsplit_once('.')?;
+        let kind = match kind {
+            "weight" => "gamma",
+            "bias" => "beta",
+            _ => return None,
+        };
+
+        stem.ends_with("LayerNorm").then(|| format!("{stem}.{kind}"))
+    }
+}
+
+fn read(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
+    settings.must_be("position_embedding_type", &json!("absolute"))?;
+    settings.must_be("type_vocab_size", &json!(TOKEN_TYPES))?;
+
+    let positions = settings.whole("max_position_embeddings", 512)?;
+    Ok(ModelSpec {
+        context: positions,
+        positions: Size::Fixed(positions),
+        vocabulary: Size::Fixed(settings.whole("vocab_size", 30_522)?),
+        ..config::encoder(settings, default, 0.1)?
+    })
+}
+
+/// Of BERTs, the decoders predict the next token, and no others do.
+fn task(settings: &Settings<'_>, head_kind: HeadKind) -> Result<(Objective, Attention)> {
+    let is_causal = settings.flag("is_decoder", false)?;
+    let objective = match head_kind {
+        HeadKind::Next => Objective::NextToken,
+        HeadKind::Masked => Objective::MaskedToken,
+        HeadKind::Classes => Objective::Classes,
+        HeadKind::None if is_causal => Objective::NextToken,
+        HeadKind::None => Objective::MaskedToken,
+    };
+
+    if is_causal != (objective == Objective::NextToken) {
+        let (expected, got) = if is_causal { ("false", "true") } else { ("true", "false") };
+        let expected = format!("{expected} for this class of `architectures`");
+        return Err(settings.refuse("is_decoder", &expected, got));
+    }
+
+    Ok((objective, if is_causal { Attention::Causal } else { Attention::Full }))
+}
+
+fn model_type(spec: &CheckedSpec) -> Result<&'static ModelType> {
+    let model = &spec.model;
+    if model.objective == Objective::Classes && model.attention == Attention::Causal {
+        return Err(ModelError::Export {
+            setting: "model.attention",
+            expected: "full for classes of bert",
+            got: format!("{:?}", model.attention),
+        });
+    }
+
+    Ok(&MODEL_TYPES[0])
+}
+
+fn write(spec: &CheckedSpec) -> Map<String, Value> {
+    let mut values = export::encoder(spec);
+    values.extend(object(json!({
+        "max_position_embeddings": spec.positions(),
+        "type_vocab_size": TOKEN_TYPES,
+        "position_embedding_type": "absolute",
+        "classifier_dropout": null,
+        "add_cross_attention": false,
+        "is_decoder": spec.model.attention == Attention::Causal,
+        "tie_word_embeddings": is_tied(spec),
+    })));
+
+    values
 }

@@ -1,9 +1,11 @@
-use dlt_spec::presets::preset;
-use dlt_spec::size::{Extents, ModelSize, block_parameters, shared_parameters};
-use dlt_spec::spec::*;
-use dlt_spec::{CheckedSpec, Spec};
+//! The sizes of models of a spec, read off the layouts of their families, against shapes written
+//! out here and against published numbers.
 
-use crate::with;
+use dlt_models::architecture::of_spec;
+use dlt_spec::presets::preset;
+use dlt_spec::size::{Extents, block_parameters};
+use dlt_spec::spec::{Architecture, ModelSpec, Size};
+use dlt_spec::{CheckedSpec, Overlay, Spec};
 
 const TEXT: Extents = Extents { vocabulary: 50_257, classes: 0 };
 const PICTURES: Extents = Extents { vocabulary: 0, classes: 10 };
@@ -27,36 +29,65 @@ fn block_of_llama(c: usize, keys: usize, f: usize) -> usize {
     numbers(&[&[c, c], &[c, keys], &[c, keys], &[c, c], &[c, f], &[c, f], &[f, c], &[c], &[c]])
 }
 
+/// Parameters of one model.
+#[derive(Debug, PartialEq, Eq)]
+struct ModelSize {
+    /// Outside the blocks.
+    shared: usize,
+    /// Of one block.
+    block: usize,
+    /// Of the model with no layer tied.
+    conventional: usize,
+}
+
+impl ModelSize {
+    /// Parameters of the model with `blocks` distinct blocks.
+    fn with_blocks(&self, blocks: usize) -> usize {
+        self.shared + self.block * blocks
+    }
+}
+
+/// The size of a spec's model with data of these extents.
+fn sized(spec: &CheckedSpec, data: Extents) -> ModelSize {
+    let architecture = of_spec(spec, data);
+    let shared = architecture.shared_layout().n_parameters();
+    let block = architecture.block_layout().n_parameters();
+    let conventional = shared + architecture.n_layers() * block;
+
+    // Reports and estimates count without a model.
+    assert_eq!(block_parameters(&spec.model), Some(block), "{:?}", spec.model);
+    ModelSize { shared, block, conventional }
+}
+
 fn checked(name: &str) -> CheckedSpec {
-    preset(name).unwrap().spec().unwrap().check().unwrap()
+    preset(name).and_then(|preset| preset.spec()?.check()).expect("a preset")
 }
 
 /// The size of the default spec with these assignments.
 fn size_of(assignments: &[&str], data: Extents) -> ModelSize {
-    with(assignments).unwrap().check().unwrap().size(data).unwrap()
+    let overlays: Result<Vec<_>, _> =
+        assignments.iter().map(|text| Overlay::from_assignment(text)).collect();
+    let spec = Spec::assemble(&overlays.expect("known keys")).expect("a spec");
+    sized(&spec.check().expect("a model that can be"), data)
 }
 
 #[test]
 fn parameters_of_gpt2_follow_from_the_shapes() {
-    for (c, f) in [(1, 4), (32, 128), (768, 3072), (1600, 6400), (5, 7)] {
-        let model = ModelSpec {
-            width: c,
-            feed_forward: Size::Fixed(f),
-            positions: Size::Fixed(9),
-            ..Spec::default().model
-        };
+    for (c, f) in [(4, 16), (32, 128), (768, 3072), (1600, 6400), (8, 7)] {
+        let [width, feed_forward] = [format!("model.width={c}"), format!("model.feed_forward={f}")];
+        let gpt2 = [&width, &feed_forward, "model.heads=4", "model.positions=200"];
+        let size = size_of(&gpt2, Extents::of_text(100));
 
-        assert_eq!(block_parameters(&model), Some(block_with_biases(c, f)));
+        assert_eq!(size.block, block_with_biases(c, f));
         if f == 4 * c {
-            assert_eq!(block_parameters(&model), Some(12 * c * c + 13 * c));
+            assert_eq!(size.block, 12 * c * c + 13 * c);
         }
 
-        let shared = numbers(&[&[100, c], &[9, c], &[c], &[c]]);
-        assert_eq!(shared_parameters(&model, Extents::of_text(100)), Some(shared));
+        assert_eq!(size.shared, numbers(&[&[100, c], &[200, c], &[c], &[c]]));
     }
 
     // GPT-2 small, as published: 124,439,808.
-    assert_eq!(checked("gpt2-small").size(TEXT).unwrap().conventional, 124_439_808);
+    assert_eq!(sized(&checked("gpt2-small"), TEXT).conventional, 124_439_808);
 }
 
 #[test]
@@ -65,7 +96,7 @@ fn parameters_of_the_papers_bert_follow_from_the_shapes() {
     let c = 768;
     let stem = numbers(&[&[v, c], &[256, c], &[2, c], &[c], &[c]]);
     let head = numbers(&[&[c, c], &[c], &[c], &[c], &[v]]);
-    let size = checked("bert-paper").size(TEXT).unwrap();
+    let size = sized(&checked("bert-paper"), TEXT);
 
     assert_eq!((size.shared, size.block), (stem + head, block_with_biases(c, 4 * c)));
     assert_eq!(size.conventional, 124_493_905);
@@ -111,7 +142,7 @@ fn parameters_of_masked_tokens_and_an_own_output_follow_from_the_shapes() {
     assert_eq!(tied, size_of(&bert[..1], Extents::of_text(v)), "as of a decoder");
     let own = size_of(&[&bert[..], &["model.output=own"]].concat(), Extents::of_text(v));
     assert_eq!(own.shared - tied.shared, v * c);
-    assert_eq!(own.all_blocks, tied.all_blocks);
+    assert_eq!(own.block, tied.block);
 }
 
 #[test]
@@ -124,7 +155,7 @@ fn parameters_of_the_papers_vision_transformer_are_630_million() {
     let head = numbers(&[&[c], &[c], &[c, k], &[k]]);
 
     let spec = checked("vit-paper");
-    let size = spec.size(PICTURES).unwrap();
+    let size = sized(&spec, PICTURES);
     assert_eq!((spec.tokens(), spec.positions()), (tokens, tokens));
     assert_eq!((size.shared, size.block), (stem + head, block_with_biases(c, f)));
 
@@ -139,7 +170,7 @@ fn parameters_of_the_small_vision_transformer_follow_from_the_shapes() {
     let k = 10;
     let tokens = 8 * 8 + 1;
     let spec = checked("vit-cifar");
-    let size = spec.size(PICTURES).unwrap();
+    let size = sized(&spec, PICTURES);
     let shared = numbers(&[&[4 * 4 * 3, c], &[c], &[c], &[tokens, c], &[c], &[c], &[c, k], &[k]]);
 
     assert_eq!((spec.tokens(), spec.positions(), size.shared), (tokens, tokens, shared));
@@ -151,7 +182,7 @@ fn parameters_of_the_small_vision_transformer_follow_from_the_shapes() {
 fn parameters_of_llamas_follow_from_the_shapes() {
     let v = 50_257;
     let c = 128;
-    let size = checked("llama-small").size(TEXT).unwrap();
+    let size = sized(&checked("llama-small"), TEXT);
 
     assert_eq!(
         (size.shared, size.block),
@@ -196,6 +227,10 @@ fn parameters_of_llamas_follow_from_the_shapes() {
     let all = [&wide[..], &["model.attention_bias=all", "model.feed_forward_bias=all"]].concat();
     assert_eq!(size_of(&all, TEXT).block, plain + 60 + 30 + 30 + 96 + 200 + 200 + 96);
 
+    // Qwen3 has a norm of queries and one of keys besides, which all heads of a layer share.
+    let normed = [&wide[..], &["model.architecture=qwen3", "model.attention_bias=all"]].concat();
+    assert_eq!(size_of(&normed, TEXT).block, plain + 60 + 30 + 30 + 96 + 10 + 10);
+
     let classes = [&llama[..], &["model.objective=classes"]].concat();
     let data = Extents { vocabulary: v, classes: 3 };
     assert_eq!(size_of(&classes, data).shared, numbers(&[&[v, 96], &[96], &[3, 96]]));
@@ -213,28 +248,49 @@ fn a_head_for_classes_of_gpt2_is_one_matrix() {
 }
 
 #[test]
-fn rejects_parameter_counts_that_do_not_fit() {
+fn the_large_preset_has_the_papers_parameter_counts() {
+    let spec = checked("gpt2-paper");
+    let paper = sized(&spec, TEXT);
+
+    // Table 1: 1.6B; with the authors' T + 1 positions, 1,556.4 M.
+    assert_eq!(paper.conventional, 1_556_382_400);
+    assert_eq!(paper.with_blocks(48), paper.conventional);
+
+    // Figure of Table 1, WikiText-2, end of training: 264 M is six blocks.
+    assert_eq!(paper.with_blocks(6) / 1_000_000, 265);
+    let positions = Spec {
+        model: ModelSpec { positions: Size::Fixed(257), ..spec.model.clone() },
+        ..(*spec).clone()
+    };
+
+    assert_eq!(sized(&positions.check().expect("a model"), TEXT).conventional, 1_556_384_000);
+}
+
+/// Every family, also one that no other test here names.
+#[test]
+fn law_reports_count_the_block_that_a_family_declares() {
+    for family in Architecture::ALL {
+        let word = format!("model.architecture={family:?}").to_lowercase();
+        let pictures = ["model.objective=classes", "model.attention=full", "model.pooling=first"];
+        let pictures = if *family == Architecture::Vit { &pictures[..] } else { &[] };
+        let data = Extents { vocabulary: 40, classes: 3 };
+
+        for width in ["model.width=24", "model.width=40"] {
+            let all = [&[&word, width, "model.feed_forward=28"], pictures].concat();
+            assert!(size_of(&all, data).block > 0);
+        }
+    }
+}
+
+#[test]
+fn rejects_block_parameters_that_do_not_fit() {
     let model = |width, feed_forward| ModelSpec { width, feed_forward, ..Spec::default().model };
     assert_eq!(block_parameters(&model(usize::MAX, Size::Fixed(4))), None);
     assert_eq!(block_parameters(&model(1 << 31, Size::Fixed(usize::MAX))), None);
-    assert_eq!(block_parameters(&model(usize::MAX, Size::AUTO)), None);
-    assert_eq!(shared_parameters(&model(1, Size::AUTO), Extents::of_text(usize::MAX)), None);
-    assert_eq!(shared_parameters(&model(1 << 40, Size::AUTO), Extents::of_text(1 << 40)), None);
 
-    let classes = Extents { vocabulary: 1, classes: usize::MAX };
     for architecture in Architecture::ALL.iter().copied() {
-        let deep = ModelSpec { architecture, layers: usize::MAX, ..Spec::default().model };
-        assert_eq!(ModelSize::new(&deep, TEXT), None, "{architecture:?}");
-
-        let many =
-            ModelSpec { architecture, objective: Objective::Classes, ..Spec::default().model };
-        assert_eq!(shared_parameters(&many, classes), None, "{architecture:?}");
-    }
-
-    for (picture, patch) in [(usize::MAX, 1), (usize::MAX, usize::MAX), (1, 0)] {
-        let vit =
-            ModelSpec { architecture: Architecture::Vit, picture, patch, ..Spec::default().model };
-        assert_eq!(shared_parameters(&vit, PICTURES), None, "{picture}, {patch}");
+        let wide = ModelSpec { architecture, ..model(usize::MAX, Size::AUTO) };
+        assert_eq!(block_parameters(&wide), None, "{architecture:?}");
     }
 
     let headless =

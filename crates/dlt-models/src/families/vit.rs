@@ -1,12 +1,39 @@
 //! The vision transformer: pre-norm blocks over a class token and the patches of a picture.
 
 use dlt_kernels::{Gelu, Mask};
+use dlt_spec::CheckedSpec;
 use dlt_spec::size::CHANNELS;
+use dlt_spec::spec::{Attention, ModelSpec, Objective};
+use serde_json::{Map, Value, json};
 
+use super::Family;
 use crate::Result;
-use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
+use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry, gelu};
 use crate::graph::{Graph, Node};
+use crate::huggingface::FileNames;
+use crate::huggingface::config::{self, HeadKind, ModelType};
+use crate::huggingface::export::{self, object};
+use crate::huggingface::settings::Settings;
 use crate::parameters::Layout;
+
+/// The vision transformer among the families.
+pub(super) static FAMILY: Family = Family {
+    of_spec: |spec, form, _| {
+        let ModelSpec { picture, patch, .. } = spec.model;
+        Box::new(Vit { form, picture, patch, gelu: gelu(spec) })
+    },
+    model_types: &MODEL_TYPES,
+    ties_output: true,
+    task: |_, _| Ok((Objective::Classes, Attention::Full)),
+    model_type: |_| Ok(&MODEL_TYPES[0]),
+};
+
+static MODEL_TYPES: [ModelType; 1] = [ModelType {
+    word: "vit",
+    classes: &[("ViTModel", HeadKind::None), ("ViTForImageClassification", HeadKind::Classes)],
+    read,
+    write,
+}];
 
 /// Sizes and settings of a vision transformer, which predicts classes.
 #[derive(Clone, Debug, PartialEq)]
@@ -159,4 +186,91 @@ impl Architecture for Vit {
             graph.layer_norm(x, "layernorm.weight", "layernorm.bias", self.form.norm_epsilon)?;
         Ok(graph.average(x))
     }
+}
+
+impl FileNames for Vit {
+    fn packed(&self) -> &'static [(&'static str, &'static [&'static str])] {
+        const PARTS: [&str; 3] =
+            ["attention.attention.query", "attention.attention.key", "attention.attention.value"];
+        &[("attention.attention.qkv", &PARTS)]
+    }
+
+    fn file_shape(&self, name: &str, shape: &[usize]) -> Vec<usize> {
+        if name.ends_with(PATCHES[0]) {
+            // (C, 3 P P) -> (C, 3, P, P)
+            return vec![shape[0], CHANNELS, self.patch, self.patch];
+        }
+
+        // (C) -> (1, 1, C), and (T, C) -> (1, T, C)
+        let leading = match name {
+            name if name.ends_with(CLASS_TOKEN) => 2,
+            name if name.ends_with(POSITIONS) => 1,
+            _ => 0,
+        };
+
+        [&vec![1; leading], shape].concat()
+    }
+
+    /// The name that a tensor of a layer has in a running model of transformers 5.
+    fn second_name(&self, name: &str) -> Option<String> {
+        const RUNNING: [(&str, &str); 6] = [
+            ("attention.attention.query", "attention.q_proj"),
+            ("attention.attention.key", "attention.k_proj"),
+            ("attention.attention.value", "attention.v_proj"),
+            ("attention.output.dense", "attention.o_proj"),
+            ("intermediate.dense", "mlp.fc1"),
+            ("output.dense", "mlp.fc2"),
+        ];
+
+        let (layer, own) = name.strip_prefix("vit.encoder.layer.")?.split_once('.')?;
+        let (stem, kind) = own.rsplit_once('.')?;
+        let running = RUNNING.iter().find(|(file, _)| *file == stem);
+        let stem = running.map_or(stem, |(_, running)| running);
+
+        Some(format!("vit.layers.{layer}.{stem}.{kind}"))
+    }
+
+    /// No head reads the pooler, so it is not worth a note.
+    fn is_idle(&self, own: &str) -> bool {
+        own.starts_with("pooler.")
+    }
+}
+
+fn read(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
+    settings.must_be("num_channels", &json!(CHANNELS))?;
+    settings.must_be("qkv_bias", &json!(true))?;
+
+    let picture = side(settings, "image_size", 224)?;
+    let patch = side(settings, "patch_size", 16)?;
+    if patch == 0 || !picture.is_multiple_of(patch) {
+        let expected = format!("a divisor of `image_size` = {picture}");
+        return Err(settings.refuse("patch_size", &expected, &patch.to_string()));
+    }
+
+    Ok(ModelSpec { picture, patch, ..config::encoder(settings, default, 0.0)? })
+}
+
+/// Width and height of a square: one number, or two equal ones.
+fn side(settings: &Settings<'_>, key: &str, default: usize) -> Result<usize> {
+    match settings.given(key) {
+        Some(Value::Array(sides)) => match sides.as_slice() {
+            [height, width] if height == width && height.is_u64() => {
+                Ok(height.as_u64().and_then(|side| usize::try_from(side).ok()).unwrap_or_default())
+            }
+            _ => Err(settings.refuse(key, "a square", &Value::Array(sides.clone()).to_string())),
+        },
+        _ => settings.whole(key, default),
+    }
+}
+
+fn write(spec: &CheckedSpec) -> Map<String, Value> {
+    let mut values = export::encoder(spec);
+    values.extend(object(json!({
+        "image_size": spec.model.picture,
+        "patch_size": spec.model.patch,
+        "num_channels": CHANNELS,
+        "qkv_bias": true,
+    })));
+
+    values
 }

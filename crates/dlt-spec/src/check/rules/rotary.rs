@@ -1,13 +1,13 @@
-//! Rules of what llama and the other families with rotary positions have.
+//! Rules of what the families with rotary positions have and the others lack.
 
 use super::Rules;
 use crate::spec::*;
 
 impl Rules<'_> {
     /// Widths of heads, and windows of attention. In the other families both are `auto`.
-    pub(super) fn llama(&mut self) {
+    pub(super) fn heads(&mut self) {
         let model = &self.spec.model;
-        let is_rotary = ROTARY.contains(&model.architecture);
+        let is_rotary = model.architecture.is_rotary();
 
         self.holds(
             "model.head_width",
@@ -43,9 +43,9 @@ impl Rules<'_> {
     /// Rules of rotary positions.
     pub(super) fn rotary(&mut self) {
         let model = &self.spec.model;
-        let ModelSpec { architecture, rotary_kind, rotary_stretch, rotary_attention, .. } = *model;
+        let ModelSpec { rotary_kind, rotary_stretch, rotary_attention, .. } = *model;
+        let is_rotary = model.architecture.is_rotary();
         let [factor, low, high, original_context] = rotary_stretch;
-        let is_rotary = ROTARY.contains(&architecture);
 
         self.holds(
             "model.rotary_stretch",
