@@ -28,7 +28,7 @@ use crate::parameters::Layout;
 use crate::{ModelError, Result};
 pub use memory::Footprint;
 pub(crate) use operation::absent;
-use operation::{Operation, RecomputedFrom};
+use operation::Operation;
 pub(crate) use run::{Run, Trace};
 pub(crate) use side_inputs::{Caches, Reading, Rows, SideInputs};
 

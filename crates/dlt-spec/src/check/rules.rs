@@ -216,7 +216,8 @@ impl Rules<'_> {
             },
             || match attention {
                 Attention::Full => {
-                    format!("\"causal\" in gpt2, {ROTARY}, and where the next token is predicted")
+                    let rotary = names(ROTARY);
+                    format!("\"causal\" in gpt2, {rotary}, and where the next token is predicted")
                 }
                 Attention::Causal => "\"full\" in vit and for masked tokens".into(),
             },
