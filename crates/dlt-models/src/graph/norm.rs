@@ -219,7 +219,7 @@ impl Operation for HeadNorms {
         let [heads, key_heads] = self.heads;
         let queries = all / (heads + 2 * key_heads) * heads;
 
-        // The parts beside the joined result; or queries, their gradient and that of their norm.
+        // The parts, next to the joined result; or queries, their gradient and that of their norm.
         all.max((3 * queries).saturating_sub(all))
     }
 }
