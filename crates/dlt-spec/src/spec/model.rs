@@ -8,8 +8,8 @@ use crate::fields::{Interval, Values};
 /// Deeper models are refused: the Q-network grows with the square of the depth.
 const MOST_LAYERS: usize = 4096;
 
-/// Families with rotary positions, and with what came up together with them: grouped heads of keys,
-/// optional biases, gated feed-forward layers.
+/// Families with rotary positions. They also have grouped heads of keys, a choice of biases, and
+/// gated feed-forward layers.
 pub(crate) const ROTARY: &[Architecture] = &[Architecture::Llama, Architecture::Qwen3];
 /// Families whose feed-forward layer can do with or without biases.
 const BIASED: &[Architecture] = &[Architecture::Llama];
