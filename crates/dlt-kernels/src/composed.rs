@@ -1,6 +1,6 @@
 //! What the definitions of operations share.
 //!
-//! Each operation is defined in candle's own operations, in its own file beside its loops. The
+//! Each operation is defined in candle's own operations, in its own file next to its loops. The
 //! definition is the reference of the tests, and what runs on other devices and dtypes.
 
 use candle_core::{Result, Tensor, Var, bail};
