@@ -7,7 +7,7 @@ pub(crate) mod restored;
 mod saved;
 
 use candle_core::Device;
-use dlt_agent::{Agent, Measured};
+use dlt_agent::{Agent, AgentError, Measured};
 use dlt_data::{DataError, Examples, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
@@ -175,6 +175,30 @@ impl Trainer {
         let process_mb = process_mb();
         let model = model_for(&spec, material.extents(), start, Kernels::Fused, &device)?;
         Self::with_model(model, process_mb, spec, material, recording, folder, device)
+    }
+
+    /// Lets `agent` decide, for example by a policy of another crate, in place of the agent that
+    /// the spec describes. The spec still says when a decision is due and of which kind
+    /// (`tying.decide_every`, `tying.decision`), and what a reward is made of. Its `agent.policy`
+    /// must not be `none`, which asks nobody.
+    ///
+    /// A checkpoint does not name such an agent, so [`resume`](Self::resume) refuses its snapshot.
+    ///
+    /// # Errors
+    /// [`TrainError::Agent`] if the agent does not begin in the state of the run.
+    pub fn deciding_by(mut self, agent: Agent) -> Result<Self> {
+        let expected = self.recording.state_at(self.step);
+        let got = agent.current_state();
+        if expected != got {
+            return Err(TrainError::Agent(AgentError::Mismatch {
+                place: "the state that the agent begins in",
+                expected: expected.to_string(),
+                got: got.to_string(),
+            }));
+        }
+
+        self.agent = Some(agent);
+        Ok(self)
     }
 
     /// A run before its first step, with a model that already exists.
