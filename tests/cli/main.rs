@@ -32,5 +32,6 @@ mod starting;
 mod tensorboard;
 mod tokenizers;
 mod training;
+mod troubleshooting;
 mod watching;
 mod workplace;

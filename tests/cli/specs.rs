@@ -89,6 +89,12 @@ fn the_help_teaches_commands_places_and_exit_codes() {
 
     let version = place.dlt(&["--version"]).ok().out;
     assert!(version.starts_with(concat!("dlt ", env!("CARGO_PKG_VERSION"))), "{version}");
+    for part in ["\nfeatures: ", "\nCPU: ", "\ncompiler: rustc "] {
+        assert!(version.contains(part), "{part} is missing in\n{version}");
+    }
+
+    let short = place.dlt(&["-V"]).ok().out;
+    assert_eq!(Some(short.trim_end()), version.lines().next());
 }
 
 #[cfg(unix)]

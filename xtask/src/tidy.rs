@@ -14,6 +14,7 @@ mod deviations;
 mod devices;
 mod fuzz_targets;
 mod links;
+mod packages;
 mod phrases;
 mod presets;
 mod sentences;
@@ -47,6 +48,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace, commands: &[String]) -> 
     report.findings.extend(determinism::check(tree));
     report.findings.extend(devices::check(tree));
     report.findings.extend(presets::check(tree));
+    report.findings.extend(packages::check(tree));
     report.findings.extend(links::check(tree));
     report.findings.extend(sentences::check(tree));
     report.findings.extend(phrases::check(tree));
@@ -90,6 +92,7 @@ mod tests {
             ("long.md", &long_sentence),
             ("crates/a/src/dense.rs", &dense_function),
             ("crates/a/src/raw.rs", "#![allow(unsafe_code)]\n"),
+            ("crates/a/src/out.rs", "const A: &str = include_str!(\"../../b\");\n"),
             ("fuzz/fuzz_targets/bare.rs", ""),
             ("data/presets/a.toml", ""),
         ]);
@@ -105,6 +108,7 @@ mod tests {
             "FIXME",
             "# Source:",
             "unsafe code",
+            "outside its crate",
             "bare.rs",
             "xtask gone",
             "depends on",

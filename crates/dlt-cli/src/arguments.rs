@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dlt_data::Split;
 use dlt_train::DeviceChoice;
 
-use crate::program::LONG_VERSION;
+use crate::program::{LONG_VERSION, VERSION};
 use crate::run_options::RunOptions;
 
 const ABOUT: &str =
@@ -134,7 +134,8 @@ Example:
   dlt doctor runs/shakespeare-12-1";
 
 #[derive(Debug, Parser)]
-#[command(name = "dlt", version = LONG_VERSION, about = ABOUT, after_help = crate::guide::guide(), max_term_width = HELP_COLUMNS)]
+#[command(name = "dlt", version = VERSION, long_version = LONG_VERSION.as_str(), about = ABOUT)]
+#[command(after_help = crate::guide::guide(), max_term_width = HELP_COLUMNS)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -191,6 +192,12 @@ pub(crate) enum Command {
     /// Measure the time and memory of a training step, or of generation
     #[command(subcommand)]
     Bench(BenchTask),
+    /// Print the completions of a shell: commands, options and their values
+    #[command(after_help = crate::shell::COMPLETIONS_HELP)]
+    Completions(crate::shell::CompletionsTask),
+    /// Write manual pages into a folder, one for each command
+    #[command(after_help = crate::shell::MAN_HELP)]
+    Man(crate::shell::ManTask),
 }
 
 #[derive(Args, Debug)]

@@ -5,7 +5,7 @@ use dlt_spec::baseline::Baseline;
 use dlt_spec::{CheckedSpec, Spec, diff, presets};
 
 /// Every recorded result, as `cargo xtask report` makes them from the records of the study.
-const RECORDED: &str = include_str!("../../../data/baselines/recorded.json");
+const RECORDED: &str = include_str!("../baselines/recorded.json");
 
 /// The results recorded for the same budget. A run with another method or seed has the same budget.
 /// A run with another model, other data, another number of steps, another batch, or an evaluation

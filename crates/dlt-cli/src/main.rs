@@ -37,6 +37,7 @@ mod program;
 mod progress;
 mod rehearsal;
 mod run_options;
+mod shell;
 mod shown;
 mod spec;
 mod table;
@@ -97,6 +98,8 @@ fn run(arguments: &Arguments) -> failure::Result {
         Command::Spec(task) => spec::run(task),
         Command::Doctor(task) => doctor::run(task),
         Command::Bench(task) => threads::compute(task.machine(), || bench::run(task)),
+        Command::Completions(task) => shell::completions(task),
+        Command::Man(task) => shell::man(task),
     }
 }
 

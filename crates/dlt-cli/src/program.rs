@@ -1,11 +1,33 @@
 //! This program as `dlt --version` and the provenance of runs show it.
 
+use std::sync::LazyLock;
+
 use dlt_run::Program;
+use dlt_train::instruction_set;
 
 use crate::threads;
 
-/// Version, and the git revision if it is known.
-pub(crate) const LONG_VERSION: &str = env!("DLT_LONG_VERSION");
+/// Version, and the git revision if it is known: `dlt -V`.
+pub(crate) const VERSION: &str = env!("DLT_LONG_VERSION");
+
+/// What `dlt --version` prints after the name: version and revision, and what decides how fast it
+/// computes. A report of a problem should have all of it.
+pub(crate) static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let features = [
+        ("cuda", cfg!(feature = "cuda")),
+        ("nccl", cfg!(feature = "nccl")),
+        ("composed", cfg!(feature = "composed")),
+    ];
+    let built: Vec<_> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+    let built = if built.is_empty() { "none".to_owned() } else { built.join(", ") };
+
+    format!(
+        "{VERSION}\nfeatures: {built}\nCPU: {} on {}\ncompiler: {}",
+        instruction_set(),
+        std::env::consts::ARCH,
+        env!("DLT_TOOLCHAIN")
+    )
+});
 
 /// This program, with its present threads and its command line.
 pub(crate) fn this() -> Program {

@@ -3,13 +3,37 @@
 //! Every loop gives the same bits under every instruction set: multiply-adds are fused everywhere,
 //! and a reduction always has [`LANES`] partial results that are combined in a fixed order.
 
-use pulp::{Arch, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Partial results of a reduction: two AVX-512 registers, so that two chains of additions overlap.
 pub(crate) const LANES: usize = 32;
 
 static PORTABLE: AtomicBool = AtomicBool::new(false);
+
+/// The instruction set that the vector loops use on this machine, for people: `AVX-512`, `AVX2`,
+/// `NEON`, or `portable` where there is no vector code.
+#[must_use]
+pub fn instruction_set() -> &'static str {
+    match dispatch(Width) {
+        16 => "AVX-512",
+        8 => "AVX2",
+        4 if cfg!(target_arch = "aarch64") => "NEON",
+        _ => "portable",
+    }
+}
+
+/// Asks for the number of f32 in a vector.
+struct Width;
+
+impl WithSimd for Width {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
 
 /// Makes every vector loop of this process run the portable code, for tests of that code.
 #[doc(hidden)]

@@ -59,6 +59,7 @@ mod sketch;
 pub use attention::{Attention, KeyValues, Mask};
 pub use dropout::Dropout;
 pub use gelu::Gelu;
+pub use lanes::instruction_set;
 #[doc(hidden)]
 pub use lanes::set_portable;
 pub use loss::{HeadGradients, HeadSums, Projection, cross_entropy_workspace};

@@ -27,8 +27,8 @@ use crate::batch::Dims;
 use crate::parameters::Layout;
 use crate::{ModelError, Result};
 pub use memory::Footprint;
-pub(crate) use operation::absent;
 use operation::Operation;
+pub(crate) use operation::absent;
 pub(crate) use run::{Run, Trace};
 pub(crate) use side_inputs::{Caches, Reading, Rows, SideInputs};
 

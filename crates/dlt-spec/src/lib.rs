@@ -44,3 +44,8 @@ pub use exit::ExitCode;
 pub use overlay::{Change, Origin, Overlay, diff, fingerprint};
 pub use spec::Spec;
 pub use toml::Value;
+
+/// Runs the example of the readme.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -34,7 +34,7 @@ macro_rules! embedded {
         &[$(Preset {
             name: $name,
             kind: $kind,
-            text: include_str!(concat!("../../../data/presets/", $folder, $name, ".toml")),
+            text: include_str!(concat!("../presets/", $folder, $name, ".toml")),
         }),+]
     };
 }

@@ -256,7 +256,8 @@ impl TrainError {
                 | ModelError::Batch { .. }
                 | ModelError::Objective { .. }
                 | ModelError::Export { .. }
-                | ModelError::Depth { .. },
+                | ModelError::Depth { .. }
+                | ModelError::State(_),
             ) => ExitCode::BadData,
             Self::Model(ModelError::Sampling { .. })
             | Self::RunExists { .. }

@@ -62,7 +62,7 @@ pub use assembly::{Weights, initial_binding, model_for};
 pub use confusion::Confusion;
 pub use device::{DeviceChoice, Products, open as open_device};
 pub use dlt_agent::Measured;
-pub use dlt_kernels::Kernels;
+pub use dlt_kernels::{Kernels, instruction_set};
 pub use error::TrainError;
 pub use evaluation::{Evaluating, Evaluation};
 pub use exchange::{Alone, Exchange};

@@ -6,7 +6,7 @@ mod health;
 mod saved;
 
 use candle_core::Device;
-use dlt_agent::{Agent, Measured};
+use dlt_agent::{Agent, AgentError, Measured};
 use dlt_data::{Examples, Material, Split};
 use dlt_models::Model;
 use dlt_spec::CheckedSpec;
@@ -28,7 +28,7 @@ use crate::schedule::learning_rate;
 use crate::timetable::{self, Timetable};
 use crate::trainer::health::Health;
 use crate::trainer::saved::Saving;
-use crate::{Result, memory, step};
+use crate::{Result, TrainError, memory, step};
 
 /// What one training step did, for progress output.
 #[derive(Clone, Debug)]
@@ -116,6 +116,30 @@ impl Trainer {
             folder,
             device: plan.device,
         }
+    }
+
+    /// Lets `agent` decide, for example by a policy of another crate, in place of the agent that
+    /// the spec describes. The spec still says when a decision is due and of which kind
+    /// (`tying.decide_every`, `tying.decision`), and what a reward is made of. Its `agent.policy`
+    /// must not be `none`, which asks nobody.
+    ///
+    /// A checkpoint does not name such an agent, so a plan that resumes refuses its snapshot.
+    ///
+    /// # Errors
+    /// [`TrainError::Agent`] if the agent does not begin in the state of the run.
+    pub fn deciding_by(mut self, agent: Agent) -> Result<Self> {
+        let expected = self.recording.state_at(self.run.step);
+        let got = agent.current_state();
+        if expected != got {
+            return Err(TrainError::Agent(AgentError::Mismatch {
+                place: "the state that the agent begins in",
+                expected: expected.to_string(),
+                got: got.to_string(),
+            }));
+        }
+
+        self.agent = Some(agent);
+        Ok(self)
     }
 
     /// Makes one training step, with the decision, evaluation and checkpoint that are due; `None`

@@ -14,6 +14,8 @@ use crate::tree::Tree;
 
 pub(crate) const PATH: &str = "DEVIATIONS.md";
 const SPEC_FOLDER: &str = "crates/dlt-spec/src/";
+/// Values of fields that are part of the algebra.
+const READINGS: &str = "crates/dlt-state/src/binding/rules.rs";
 
 /// A name with one of these starts is a test, with or without the word `test:`.
 const TEST_STARTS: [&str; 4] = ["law_", "matches_reference_", "regression_", "rejects_"];
@@ -195,7 +197,8 @@ impl Switches {
     /// Reads the sources line by line. This works because each declaration starts a line.
     fn read(tree: &Tree) -> Self {
         let mut switches = Self { sections: BTreeMap::new(), enums: BTreeMap::new() };
-        for (_, source) in tree.texts(".rs").filter(|(path, _)| path.starts_with(SPEC_FOLDER)) {
+        let is_source = |path: &str| path.starts_with(SPEC_FOLDER) || path == READINGS;
+        for (_, source) in tree.texts(".rs").filter(|(path, _)| is_source(path)) {
             switches.add(source);
         }
         switches

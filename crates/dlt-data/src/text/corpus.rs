@@ -10,8 +10,8 @@ pub const CORPORA: [&str; 1] = [SHAKESPEARE];
 /// Text of the train, validation and test splits of a shipped corpus.
 pub(crate) fn shipped(name: &str) -> Option<[&'static str; 3]> {
     (name == SHAKESPEARE).then_some([
-        include_str!("../../../../data/shakespeare/train.txt"),
-        include_str!("../../../../data/shakespeare/validation.txt"),
-        include_str!("../../../../data/shakespeare/test.txt"),
+        include_str!("../../shakespeare/train.txt"),
+        include_str!("../../shakespeare/validation.txt"),
+        include_str!("../../shakespeare/test.txt"),
     ])
 }

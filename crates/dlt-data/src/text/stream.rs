@@ -1,6 +1,7 @@
 //! Token streams, and the three streams that a text becomes.
 
 use crate::{
+    checksum::hex,
     error::DataError,
     split::Split,
     text::files::{BadRows, TextColumn},
@@ -12,6 +13,7 @@ use dlt_spec::{
     spec::Pipeline,
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::{borrow::Cow, sync::Arc};
 
 /// The tokens of a text, in memory or in a file of the cache. Clones share them.
@@ -119,6 +121,74 @@ pub struct TokenSplits {
 }
 
 impl TokenSplits {
+    /// Tokens that were made outside of this crate: `streams` are train, validation and test, which
+    /// may be empty. `source` and `tokenizer` name them in records. A run that is resumed must get
+    /// the same tokens, which their checksums say.
+    ///
+    /// # Errors
+    /// [`DataError::SplitTooShort`] for a stream, other than an empty test, without one window of
+    /// `context` tokens and the one that follows. [`DataError::BadSetting`] for a token that is not
+    /// below `vocabulary`.
+    pub fn of_streams(
+        source: &str,
+        tokenizer: &str,
+        vocabulary: usize,
+        context: usize,
+        streams: [TokenStream; 3],
+    ) -> Result<Self, DataError> {
+        let mut splits = Vec::new();
+        let mut whole = Sha256::new();
+
+        for (split, stream) in Split::ALL.into_iter().zip(&streams) {
+            let needed = context.saturating_add(1);
+            let is_absent = split == Split::Test && stream.is_empty();
+            if stream.len() < needed && !is_absent {
+                let (name, tokens) = (source.to_owned(), stream.len());
+                return Err(DataError::SplitTooShort { name, split, tokens, needed, context });
+            }
+
+            let tokens = stream.tokens()?;
+            if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
+                return Err(DataError::BadSetting {
+                    what: "a token",
+                    expected: format!(
+                        "a number below {vocabulary} in the {split} split of {source}"
+                    ),
+                    got: token.to_string(),
+                });
+            }
+
+            let mut hash = Sha256::new();
+            for token in tokens.iter() {
+                hash.update(token.to_le_bytes());
+                whole.update(token.to_le_bytes());
+            }
+
+            if !is_absent {
+                let (tokens, bytes) = (stream.len(), stream.bytes());
+                let sha256 = hex(&hash.finalize().into());
+                splits.push(SplitProvenance { split, tokens, bytes, sha256 });
+            }
+        }
+
+        let provenance = Provenance {
+            source: source.to_owned(),
+            sha256: hex(&whole.finalize().into()),
+            hub: None,
+            column: None,
+            bad_rows: BadRows::default(),
+            plan: None,
+            boundary: None,
+            class_names: Vec::new(),
+            tokenizer: tokenizer.to_owned(),
+            splits,
+        };
+
+        let [train, validation, test] = streams;
+        let pipeline = Pipeline::Stream;
+        Ok(Self { train, validation, test, provenance, vocabulary, eos: None, pipeline, context })
+    }
+
     /// The tokens of a split.
     #[must_use]
     pub fn split(&self, split: Split) -> &TokenStream {

@@ -1,7 +1,7 @@
 use crate::write;
 use dlt_data::{
     Augment, CIFAR10_MEAN, CIFAR10_STD, Draw, ExampleBatch, Examples, Material, PictureSettings,
-    Places, Split, load_pictures,
+    Places, Split, TokenSplits, TokenStream, load_pictures,
 };
 use dlt_hub_stand_in::cifar_record;
 use dlt_spec::{
@@ -430,4 +430,44 @@ fn rejects_material_for_another_task() {
         let said = refusal(&spec(objective, Path::new(source), "gpt2", |_| ()));
         assert!(said.contains("not for classification of sentences"), "{said}");
     }
+}
+
+#[test]
+fn tokens_made_elsewhere_become_windows_with_their_checksums() {
+    let stream = |tokens: std::ops::Range<u32>| {
+        let bytes = tokens.len();
+        TokenStream::new(tokens.collect(), bytes)
+    };
+    let splits = |test| {
+        let streams = [stream(0..17), stream(3..12), test];
+        TokenSplits::of_streams("mine", "numbers", 17, 8, streams)
+    };
+
+    let without_test = Material::text(splits(stream(0..0)).unwrap()).unwrap();
+    assert_eq!(counts(&without_test), [2, 1, 0]);
+    assert!(!without_test.has(Split::Test));
+    assert_eq!(without_test.extents(), Extents::of_text(17));
+
+    let one = Material::text(splits(stream(0..9)).unwrap()).unwrap();
+    let other = Material::text(splits(stream(1..10)).unwrap()).unwrap();
+    assert_eq!(checksums(&one)[..2], checksums(&other)[..2]);
+    assert_ne!(checksums(&one)[2], checksums(&other)[2]);
+    assert_ne!(one.provenance().sha256, other.provenance().sha256);
+}
+
+#[test]
+fn rejects_tokens_made_elsewhere_that_cannot_be_trained_on() {
+    let refused = |train: &[u32], test: &[u32]| {
+        let stream = |tokens: &[u32]| TokenStream::new(tokens.to_vec(), tokens.len());
+        let streams = [stream(train), stream(&[0; 9]), stream(test)];
+        TokenSplits::of_streams("mine", "numbers", 17, 8, streams).unwrap_err().to_string()
+    };
+
+    let short = "split of mine has 8 tokens, but one window of context 8 takes 9";
+    assert!(refused(&[0; 8], &[]).contains(short), "{}", refused(&[0; 8], &[]));
+    assert!(refused(&[0; 9], &[0; 8]).contains(short), "{}", refused(&[0; 9], &[0; 8]));
+    assert_eq!(
+        refused(&[17; 9], &[]),
+        "a token: expected a number below 17 in the train split of mine, got 17"
+    );
 }

@@ -8,6 +8,8 @@ use dlt_state::binding::{
 use dlt_state::{Action, State, StateError};
 use proptest::prelude::*;
 
+use crate::brute_force::all_states;
+
 const GRADIENTS: [Gradient; 2] = [Gradient::Sum, Gradient::Owner];
 
 /// Two actions of one depth.
@@ -226,6 +228,46 @@ proptest! {
                     }
                 }
             }
+        }
+    }
+}
+
+/// From every state to every other one, of up to five layers: each layer then holds what its owner
+/// used, the storage is grouped as the state says, and no block is copied that could be kept.
+#[test]
+fn law_any_state_leads_to_any_other() {
+    for n_layers in 1..=5 {
+        let states: Vec<_> =
+            all_states(n_layers).into_iter().map(|owners| State::new(owners).unwrap()).collect();
+
+        for (from, to) in states.iter().flat_map(|from| states.iter().map(move |to| (from, to))) {
+            let mut binding = Binding::of_state(from);
+            let mut bank: BTreeMap<_, usize> =
+                from.independent_layers().map(|layer| (binding.storage(layer), layer)).collect();
+            let settlement = binding.apply(&Rules::PAPER, &Change::joint(from, to)).unwrap();
+
+            let mut copies = 0;
+            for step in settlement.moves {
+                match step {
+                    Move::Copy { from, to } => {
+                        let copied = bank[&from];
+                        assert_eq!(bank.insert(to, copied), None, "a copy is a new block");
+                        copies += 1;
+                    }
+                    Move::Release(id) => assert!(bank.remove(&id).is_some(), "released once"),
+                    other => panic!("no layer is frozen and nothing is averaged: {other:?}"),
+                }
+            }
+
+            for layer in 0..n_layers {
+                assert_eq!(bank[&binding.storage(layer)], from.owner(to.owner(layer)));
+            }
+
+            let kept: BTreeSet<_> =
+                to.independent_layers().map(|layer| from.owner(layer)).collect();
+            assert_eq!(copies, to.n_independent() - kept.len(), "{from} to {to}");
+            assert_eq!(bank.len(), to.n_independent());
+            assert_eq!(binding.partition(), to.owners());
         }
     }
 }

@@ -6,6 +6,7 @@
     reason = "a test fails where it unwraps; helpers are not `#[test]` functions"
 )]
 
+mod api;
 mod bindings;
 mod brute_force;
 mod counting;

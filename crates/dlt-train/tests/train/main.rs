@@ -14,6 +14,7 @@ mod growth_reference;
 mod guards;
 mod kinds;
 mod materials;
+mod own_parts;
 mod reference;
 mod replays;
 mod replication;
