@@ -5,10 +5,11 @@ use crate::exact;
 use crate::experience::Experience;
 use crate::learner::{Update, finite};
 use crate::occasion::{Occasion, Wants};
-use crate::policy::{Choice, Exploration, Policy, PolicySnapshot, Situation, Visit};
+use crate::policy::{self, Choice, Exploration, Policy, PolicySnapshot, Situation, Visit};
 use crate::reward::{Measured, Rewarder};
-use dlt_spec::spec::{Credit, Decision as Coverage, Reward, StateVector, TyingSpec};
-use dlt_state::{Action, State};
+use dlt_spec::CheckedAgent;
+use dlt_spec::spec::{Credit, Decision as Coverage, Reward, StateVector};
+use dlt_state::{Action, Recording, State};
 use serde::{Deserialize, Serialize};
 
 /// Decides which layers are tied. [`Agent::decide`] and [`Agent::learn`] alternate, with any amount
@@ -102,18 +103,32 @@ pub struct PendingSnapshot {
 }
 
 impl Agent {
-    /// An agent that starts in state `initial` and chooses by `policy`. From `tying` it reads which
-    /// layers a decision covers and what the state vector holds. [`Agent::new`] builds the policy
-    /// that a spec names.
+    /// The agent of a checked setup. It starts in `tying.initial`. Its draws use the streams
+    /// `q-network`, `policy`, `replay-memory` and `permutation` of the root seed. `recording` holds
+    /// the decisions that `agent.recording` names; only the policies that replay need it.
+    ///
+    /// # Errors
+    /// Only of a policy that replays. [`AgentError::Recording`] for a recording that is missing or
+    /// empty, [`AgentError::Depth`] for one of another depth. [`AgentError::OtherChoice`] if a row
+    /// for one layer changes the choice of another.
+    pub fn new(setup: &CheckedAgent, recording: Option<&Recording>) -> Result<Self, AgentError> {
+        let policy = policy::of_setup(setup, recording)?;
+        let agent =
+            Self::with_policy(policy, setup.agent.reward, setup.decision, setup.initial_state());
+        Ok(agent.seeing(setup.state_vector).crediting(setup.agent.credit))
+    }
+
+    /// An agent that starts in state `initial`, chooses by `policy`, and makes decisions that cover
+    /// what `coverage` says. Its policy sees the state, and a reward is for all decided layers.
     #[must_use]
     pub fn with_policy(
         policy: Box<dyn Policy>,
         reward: Reward,
-        tying: &TyingSpec,
+        coverage: Coverage,
         initial: State,
     ) -> Self {
         // Layer 0 never has a choice, so the turns start at layer 1 and need two layers.
-        let turn = match tying.decision {
+        let turn = match coverage {
             Coverage::PerLayer if initial.n_layers() > 1 => Some(1),
             Coverage::PerLayer
             | Coverage::Joint
@@ -125,8 +140,8 @@ impl Agent {
         Self {
             policy,
             rewarder: Rewarder::new(reward),
-            vector: tying.state_vector,
-            coverage: tying.decision,
+            vector: StateVector::Canonical,
+            coverage,
             credit: Credit::All,
             action: initial.as_action().clone(),
             state: initial,
@@ -136,8 +151,13 @@ impl Agent {
         }
     }
 
-    /// Sets which layers a reward is for (DEVIATIONS row 47). Without this call it is for all
-    /// decided layers.
+    /// Sets what the policy sees of the current state (DEVIATIONS row 17).
+    #[must_use]
+    pub fn seeing(self, vector: StateVector) -> Self {
+        Self { vector, ..self }
+    }
+
+    /// Sets which layers a reward is for (DEVIATIONS row 47).
     #[must_use]
     pub fn crediting(self, credit: Credit) -> Self {
         Self { credit, ..self }

@@ -2,20 +2,10 @@
 
 use thiserror::Error;
 
-/// Why an agent could not be built, decide, learn, or be restored.
+/// Why an agent could not replay a recording, decide, learn, or be restored.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AgentError {
-    /// A setting outside its range.
-    #[error("{name} should be {expected}, got {value}")]
-    Setting {
-        /// The field of the spec.
-        name: &'static str,
-        /// The range, in words.
-        expected: &'static str,
-        /// What was found instead.
-        value: f64,
-    },
     /// A grouping, action or permutation that is not valid.
     #[error("{place}: {source}")]
     Grouping {

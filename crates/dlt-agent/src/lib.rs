@@ -3,16 +3,11 @@
 //! An [`Agent`] makes a [`Decision`], gets its reward, and learns. It sees states and rewards, and
 //! numbers about layers if its policy wants them, but never a model.
 //!
-//! A [`Policy`] chooses: epsilon-greedy under a Q-network ([`QPolicy`]), uniform
-//! ([`RandomPolicy`]), one fixed pattern ([`FixedPolicy`]), a recording, plain or permuted
-//! ([`ReplayPolicy`]), or no change at all ([`NoPolicy`]). Other policies split groups where
-//! gradients disagree ([`GrowPolicy`]) or in their middle ([`EvenPolicy`]), or split and merge at a
-//! constant number of groups ([`ConflictPolicy`]). Policies that look at gradients or weights get
-//! [`Evidence`].
+//! A [`Policy`] chooses. [`Agent::new`] builds the one that a spec names, from settings that
+//! `dlt-spec` has checked; an own policy is given to [`Agent::with_policy`].
 
 mod adamw;
 mod agent;
-mod assembly;
 mod disagreement;
 mod error;
 mod exact;
@@ -27,7 +22,6 @@ mod reward;
 
 pub use adamw::AdamW;
 pub use agent::{Agent, AgentSnapshot, Decision, PendingSnapshot};
-pub use assembly::{grouping_state, replay_permutation};
 pub use error::AgentError;
 pub use experience::{Experience, MemorySnapshot, Remembered, ReplayMemory};
 pub use layout::QLayout;
@@ -35,9 +29,5 @@ pub use learner::{LearnerSettings, QLearner, Update};
 pub use memory::AgentMemory;
 pub use network::{Parameters, QNetwork};
 pub use occasion::{Evidence, Occasion, Turn, Wants};
-pub use policy::{
-    Choice, ConflictPolicy, EvenPolicy, Exploration, ExplorationSettings, FixedPolicy, GrowPolicy,
-    NoPolicy, Policy, PolicySnapshot, QPolicy, QSnapshot, RandomPolicy, ReplayPolicy, Situation,
-    Visit,
-};
+pub use policy::*;
 pub use reward::{CLIP, MAX_LOSS, Measured, Rewarder};

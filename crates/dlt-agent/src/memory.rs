@@ -83,15 +83,20 @@ impl AgentMemory {
 mod tests {
     use super::*;
     use crate::{Agent, Occasion, Turn};
-    use dlt_spec::Spec;
+    use dlt_spec::{AgentSetup, Spec};
+
+    fn agent(agent: &AgentSpec, layers: usize) -> Agent {
+        let setup =
+            AgentSetup { agent: agent.clone(), layers, ..AgentSetup::from(&Spec::default()) };
+        Agent::new(&setup.check().expect("a setup"), None).expect("an agent")
+    }
 
     #[test]
     fn law_the_bytes_are_those_of_the_agent_that_is_made() {
-        for (layers, hidden) in [(1, 1), (2, 3), (7, 16), (40, 5)] {
-            let spec = Spec::default();
-            let agent_spec = AgentSpec { policy: PolicyKind::Q, hidden, ..spec.agent };
+        for (layers, hidden) in [(2, 1), (2, 3), (7, 16), (40, 5)] {
+            let agent_spec = AgentSpec { policy: PolicyKind::Q, hidden, ..Spec::default().agent };
             let memory = AgentMemory::of(&agent_spec, layers);
-            let agent = Agent::new(&agent_spec, &spec.tying, layers, 1, None).expect("an agent");
+            let agent = agent(&agent_spec, layers);
             let crate::PolicySnapshot::Q(snapshot) = agent.snapshot().policy else {
                 panic!("a Q policy")
             };
@@ -112,12 +117,10 @@ mod tests {
     #[test]
     fn law_the_bytes_of_a_full_memory_and_of_a_target_network_are_counted() {
         for layers in [3, 12] {
-            let spec = Spec::default();
-            let plain = AgentSpec { policy: PolicyKind::Q, hidden: 4, ..spec.agent };
+            let plain = AgentSpec { policy: PolicyKind::Q, hidden: 4, ..Spec::default().agent };
             let agent_spec =
                 AgentSpec { replay_memory: 8, replay_batch: 3, target_every: 2, ..plain.clone() };
-            let mut agent =
-                Agent::new(&agent_spec, &spec.tying, layers, 1, None).expect("an agent");
+            let mut agent = agent(&agent_spec, layers);
 
             for _ in 0..10 {
                 agent

@@ -13,20 +13,27 @@ pub use grow::{EvenPolicy, GrowPolicy};
 pub use q::{Exploration, ExplorationSettings, QPolicy, QSnapshot};
 pub(crate) use random::Draws;
 pub use random::RandomPolicy;
-pub use replay::ReplayPolicy;
+pub use replay::{ReplayPolicy, replay_permutation};
 
 use crate::error::AgentError;
 use crate::experience::Experience;
 use crate::learner::Update;
 use crate::occasion::{Evidence, Turn, Wants};
-use dlt_spec::spec::Decision;
-use dlt_state::{Action, State};
+use dlt_spec::spec::{Decision, PolicyKind};
+use dlt_spec::{CheckedAgent, seeds};
+use dlt_state::{Action, Recording, State};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Chooses actions, and may learn from their rewards. It sees states, rewards and the evidence that
 /// it wants, never a model.
+///
+/// The policies of this crate: epsilon-greedy under a Q-network ([`QPolicy`]), uniform
+/// ([`RandomPolicy`]), one fixed pattern ([`FixedPolicy`]), a recording, plain or permuted
+/// ([`ReplayPolicy`]), or no change at all ([`NoPolicy`]). Others split groups where gradients
+/// disagree ([`GrowPolicy`]) or in their middle ([`EvenPolicy`]), or split and merge at a constant
+/// number of groups ([`ConflictPolicy`]).
 pub trait Policy: std::fmt::Debug + Send {
     /// The evidence that the policy wants before it decides: none by default.
     fn wants(&self) -> Wants {
@@ -70,6 +77,33 @@ pub trait Policy: std::fmt::Debug + Send {
         let own = self.snapshot();
         if *snapshot == own { Ok(()) } else { Err(snapshot.mismatch(own.name())) }
     }
+}
+
+/// The policy that a setup names. `recording` is for those that replay.
+///
+/// # Errors
+/// [`AgentError::Recording`] if a recording is missing, and the errors of [`ReplayPolicy`].
+pub(crate) fn of_setup(
+    setup: &CheckedAgent,
+    recording: Option<&Recording>,
+) -> Result<Box<dyn Policy>, AgentError> {
+    let recording = || recording.ok_or(AgentError::Recording { reason: "none is given" });
+
+    // Each purpose draws from a named stream of the root seed.
+    Ok(match setup.agent.policy {
+        PolicyKind::None => Box::new(NoPolicy),
+        PolicyKind::Q => Box::new(QPolicy::of_setup(setup)),
+        PolicyKind::Random => Box::new(RandomPolicy::new(seeds::stream(setup.seed, "policy"))),
+        PolicyKind::Fixed => Box::new(FixedPolicy::new(setup.pattern())),
+        PolicyKind::Replay => Box::new(ReplayPolicy::new(recording()?, &setup.initial_state())?),
+        PolicyKind::PermutedReplay => {
+            let permutation = replay_permutation(setup);
+            Box::new(ReplayPolicy::permuted(recording()?, &permutation, setup.layers)?)
+        }
+        PolicyKind::Grow => Box::new(GrowPolicy),
+        PolicyKind::Conflict => Box::new(ConflictPolicy),
+        PolicyKind::Even => Box::new(EvenPolicy),
+    })
 }
 
 /// Which layers a decision covers.

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dlt_data::Split;
 use dlt_train::DeviceChoice;
@@ -241,8 +242,8 @@ pub(crate) struct EvalTask {
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) text: Option<String>,
     /// Split to evaluate [default: validation of the run's own data]
-    #[arg(long, value_enum)]
-    pub(crate) split: Option<SplitName>,
+    #[arg(long, value_parser = split())]
+    pub(crate) split: Option<Split>,
     /// Print one line of JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -250,22 +251,10 @@ pub(crate) struct EvalTask {
     pub(crate) machine: Machine,
 }
 
-/// A split of the data.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum SplitName {
-    Train,
-    Validation,
-    Test,
-}
-
-impl From<SplitName> for Split {
-    fn from(name: SplitName) -> Self {
-        match name {
-            SplitName::Train => Self::Train,
-            SplitName::Validation => Self::Validation,
-            SplitName::Test => Self::Test,
-        }
-    }
+/// Reads one of the names of splits, which `--help` lists.
+fn split() -> impl TypedValueParser<Value = Split> {
+    PossibleValuesParser::new(Split::ALL.map(Split::name))
+        .try_map(|name| Split::named(&name).ok_or("unknown split"))
 }
 
 #[derive(Args, Debug)]

@@ -8,7 +8,7 @@ use dlt_run::map;
 use dlt_spec::CheckedSpec;
 use dlt_spec::baseline::Baseline;
 use dlt_spec::record::{Scores, Summary};
-use dlt_spec::spec::{Decision, Initial, InitialName, Objective, Order, PolicyKind};
+use dlt_spec::spec::{Decision, Objective, Order};
 use dlt_state::State;
 
 use crate::baselines;
@@ -291,7 +291,7 @@ impl Ending<'_> {
         // Frozen layers have random weights, so a run that starts from a model cannot have any.
         let initial =
             if self.spec.model.start.is_empty() { " --set tying.initial=frozen" } else { "" };
-        let compared = if is_conventional(self.spec) {
+        let compared = if self.spec.is_conventional() {
             (
                 "train the same model with the paper's method, to compare",
                 format!(
@@ -348,12 +348,6 @@ pub(crate) fn scores(summary: &Summary, validation: Scores, test: Option<Scores>
     );
 
     table.render()
-}
-
-/// Whether no layer is ever tied.
-fn is_conventional(spec: &CheckedSpec) -> bool {
-    let is_independent = spec.tying.initial == Initial::Named(InitialName::Independent);
-    spec.agent.policy == PolicyKind::None && is_independent
 }
 
 /// Arguments that turn a spec of splits, which a Q-network cannot decide, into one of joint

@@ -24,7 +24,7 @@ pub(crate) fn run(task: &EvalTask) -> Result {
     let measured = match &task.text {
         Some(text) => on_text(&saved, text, task, &device)?,
         None => {
-            let split = task.split.map_or(Split::Validation, Split::from);
+            let split = task.split.unwrap_or(Split::Validation);
             on_split(&saved, split, &task.run, &device)?
         }
     };
@@ -117,7 +117,7 @@ fn on_text(saved: &Saved, source: &str, task: &EvalTask, device: &Device) -> Res
     let spec = as_trained(&saved.spec, &task.run)?;
     let data =
         DataSpec { source: source.to_owned(), pipeline: Pipeline::Stream, ..spec.data.clone() };
-    let text = loading::load_text(&data, task.split.map(Split::from), &mut |_| ())?;
+    let text = loading::load_text(&data, task.split, &mut |_| ())?;
     let evaluation =
         evaluate_stream(&saved.model(device)?, text.tokens.clone(), saved.spec.model.context)?
             .finite("the text")?;

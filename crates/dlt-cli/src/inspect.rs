@@ -7,7 +7,7 @@ use dlt_models::binding::Binding;
 use dlt_report::figure::replication_map;
 use dlt_run::{Saved, map};
 use dlt_spec::record::{SPEC_FILE, STATES_FILE, Summary};
-use dlt_spec::{CheckedSpec, ExitCode};
+use dlt_spec::{CheckedSpec, ExitCode, fields};
 use dlt_state::{Event, Recording, Row, State};
 use dlt_train::{MODEL_FILE, RunFolder};
 
@@ -120,7 +120,7 @@ fn describe(saved: &Saved) -> String {
     let mut text = format!("The saved model, of step {}\n", saved.step);
     let mut table = Table::new(&[]);
 
-    table.row(["architecture", &word(&model.architecture)]);
+    table.row(["architecture", &fields::word(&model.architecture)]);
     for (name, number) in [
         ("layers", model.layers),
         ("width", model.width),
@@ -142,14 +142,6 @@ fn describe(saved: &Saved) -> String {
     text += &storage(saved, binding);
 
     text + "\nParameters\n" + &parameters(saved, binding)
-}
-
-/// A value of the spec as a spec file has it.
-fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 /// A line about storage, if layers share weights otherwise than the state says: as in the authors'

@@ -197,7 +197,7 @@ impl Progress {
         let left = duration(elapsed_s / now.done as f64 * (now.of - now.done) as f64);
         let line = format!(
             "evaluating {}: {} of {} windows, {left} left",
-            name(now.split),
+            now.split.name(),
             whole(now.done),
             whole(now.of)
         );
@@ -240,14 +240,6 @@ impl Observer for Progress {
 
     fn introduce(&self, introduction: &Introduction<'_>) {
         introduction::lines(introduction).iter().for_each(|line| self.note(line));
-    }
-}
-
-fn name(split: Split) -> &'static str {
-    match split {
-        Split::Train => "train",
-        Split::Validation => "validation",
-        Split::Test => "test",
     }
 }
 

@@ -1,62 +1,18 @@
-//! The three splits of a text.
+//! Splits by the words in the names of files, and by fractions of a text.
 
 use crate::error::DataError;
-use serde::{Deserialize, Serialize};
-use std::fmt;
 
-/// A split: one trains the model, one chooses the model, and one is read once at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    /// Trains the model.
-    Train,
-    /// Chooses the model.
-    Validation,
-    /// Read once, at the end.
-    Test,
-}
+pub use dlt_spec::record::Split;
 
-impl Split {
-    /// All splits, in the order in which they are in a text.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
-
-    /// The value for this split, out of three in the order of [`ALL`](Self::ALL).
-    pub(crate) fn of<T>(self, [train, validation, test]: [T; 3]) -> T {
-        match self {
-            Self::Train => train,
-            Self::Validation => validation,
-            Self::Test => test,
-        }
-    }
-
-    /// The split's name, as in the name of its file.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        }
-    }
-
-    /// The split that a word in the name of a file stands for.
-    pub(crate) fn of_word(word: &str) -> Option<Self> {
-        match word.to_ascii_lowercase().as_str() {
-            "train" | "training" | "trainset" | "traindata" => Some(Self::Train),
-            "validation" | "valid" | "validate" | "val" | "dev" | "devel" | "development"
-            | "eval" | "evaluation" | "validset" | "valset" | "devset" | "evalset" => {
-                Some(Self::Validation)
-            }
-            "test" | "tests" | "testing" | "testset" | "testdata" | "devtest" | "heldout"
-            | "holdout" => Some(Self::Test),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+/// The split that a word in the name of a file stands for.
+pub(crate) fn split_of_word(word: &str) -> Option<Split> {
+    match word.to_ascii_lowercase().as_str() {
+        "train" | "training" | "trainset" | "traindata" => Some(Split::Train),
+        "validation" | "valid" | "validate" | "val" | "dev" | "devel" | "development" | "eval"
+        | "evaluation" | "validset" | "valset" | "devset" | "evalset" => Some(Split::Validation),
+        "test" | "tests" | "testing" | "testset" | "testdata" | "devtest" | "heldout"
+        | "holdout" => Some(Split::Test),
+        _ => None,
     }
 }
 

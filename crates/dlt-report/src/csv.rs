@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use ::csv::Writer;
 use dlt_spec::durable;
-use dlt_spec::record::{DecisionRow, EvaluationRow, METRICS_FILE, Split, StepRow};
+use dlt_spec::record::{DecisionRow, EvaluationRow, METRICS_FILE, StepRow};
 
 use crate::error::{ReportError, Result};
 use crate::metrics::Metrics;
@@ -47,7 +47,7 @@ const STEPS: &[Column<StepRow>] = &[
 
 const EVALUATIONS: &[Column<EvaluationRow>] = &[
     ("step", |row| row.step.to_string()),
-    ("split", |row| split(row.split).to_owned()),
+    ("split", |row| row.split.name().to_owned()),
     ("loss_nats", |row| number(row.loss)),
     ("perplexity", |row| number(row.perplexity)),
     ("tokens", |row| row.tokens.to_string()),
@@ -167,12 +167,4 @@ fn number(value: f64) -> String {
 
 fn layers(layers: &[usize]) -> String {
     layers.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
-}
-
-fn split(split: Split) -> &'static str {
-    match split {
-        Split::Train => "train",
-        Split::Validation => "validation",
-        Split::Test => "test",
-    }
 }

@@ -1,9 +1,10 @@
 //! The outcome of a run in numbers: from the summary of a finished run, or from the rows so far of
 //! a run under way.
 
+use dlt_spec::fields::word;
 use dlt_spec::record::{Scores, Split};
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{Decision, Initial, InitialName, Objective, PolicyKind};
+use dlt_spec::spec::{Objective, PolicyKind};
 use serde::Serialize;
 
 use crate::run::Run;
@@ -126,13 +127,6 @@ impl Digest {
         digest.or_summary(run)
     }
 
-    /// Whether no layer ever shares weights with another one.
-    #[must_use]
-    pub fn is_conventional(run: &Run) -> bool {
-        let is_independent = run.spec.tying.initial == Initial::Named(InitialName::Independent);
-        run.spec.agent.policy == PolicyKind::None && is_independent
-    }
-
     fn of_rows(run: &Run) -> Self {
         let steps = &run.metrics.steps;
         let last = run.metrics.steps.last();
@@ -228,31 +222,14 @@ impl Digest {
 fn method(run: &Run) -> String {
     let spec = &run.spec;
 
+    let title = spec.agent.policy.title(spec.tying.decision);
     match spec.agent.policy {
-        PolicyKind::None if Digest::is_conventional(run) => "conventional training".to_owned(),
+        PolicyKind::None if spec.is_conventional() => "conventional training".to_owned(),
         PolicyKind::None if spec.starts_frozen() => {
             "one trained layer, the others frozen".to_owned()
         }
-        PolicyKind::None => format!("fixed tying: {}", word(&spec.tying.initial)),
-        PolicyKind::Q => "dynamic tying, Q-learning".to_owned(),
-        PolicyKind::Random => match run.spec.tying.decision {
-            Decision::Split => "growth by splits at random".to_owned(),
-            Decision::Swap => "growth and swaps at random".to_owned(),
-            _ => "dynamic tying, random policy".to_owned(),
-        },
-        PolicyKind::Grow => "growth by splits where gradients disagree".to_owned(),
-        PolicyKind::Conflict => "growth and swaps by gradients".to_owned(),
-        PolicyKind::Even => "growth by even splits".to_owned(),
-        policy => format!("dynamic tying, {}", word(&policy)),
-    }
-}
-
-/// A value as a spec file has it, without quotes.
-pub(crate) fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        Ok(value) => value.to_string(),
-        Err(_) => String::new(),
+        PolicyKind::None => format!("{title}: {}", word(&spec.tying.initial)),
+        _ => title.to_owned(),
     }
 }
 

@@ -239,12 +239,11 @@ impl Card<'_> {
 /// When decisions are made, in words. `steps` is the length of the run, if it is known.
 fn decisions(spec: &CheckedSpec, steps: Option<usize>) -> String {
     let tying = &spec.tying;
-    match spec.agent.policy {
-        PolicyKind::None => return "no decisions".to_owned(),
-        PolicyKind::Replay | PolicyKind::PermutedReplay => {
-            return "the decisions of a recording".to_owned();
-        }
-        _ => {}
+    if spec.agent.policy == PolicyKind::None {
+        return "no decisions".to_owned();
+    }
+    if spec.agent.policy.replays() {
+        return "the decisions of a recording".to_owned();
     }
 
     let unit = match tying.decide_unit {

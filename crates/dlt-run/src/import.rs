@@ -16,7 +16,7 @@ use crate::error::RunError;
 use crate::export::copy;
 use crate::naming::of_model;
 use crate::observer::Observer;
-use crate::pretrained::{Pretrained, Weights, WeightsLocation, has_tokens, noted_spec, word};
+use crate::pretrained::{Pretrained, Weights, WeightsLocation, has_tokens, noted_spec};
 use crate::provenance::{self, Program};
 use crate::saved::locate;
 use crate::{Result, paths, tokenizer};
@@ -128,7 +128,7 @@ fn spec(
         overlays.push(Overlay::from_option(
             "import",
             "data.marks",
-            word(pretrained.marks(&tokenizer)?),
+            &fields::word(&pretrained.marks(&tokenizer)?),
         )?);
         overlays.push(Overlay::from_option("import", "data.tokenizer", &name)?);
     }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use dlt_spec::spec::{Initial, InitialName, PolicyKind};
 use dlt_spec::{Spec, fields};
 
 /// Folder in which all runs without --out are.
@@ -59,14 +58,11 @@ fn policy(spec: &Spec, usual: &Spec) -> Option<String> {
         return None;
     }
 
-    if spec.agent.policy == PolicyKind::None
-        && spec.tying.initial == Initial::Named(InitialName::Independent)
-    {
+    if spec.is_conventional() {
         return Some("conventional".to_owned());
     }
 
-    let word = fields::find("agent.policy")?.value(spec).to_string();
-    Some(word.trim_matches('"').to_owned())
+    Some(fields::word(&spec.agent.policy))
 }
 
 /// The last part of the name of a model or of data, with only the letters that a run's name may
@@ -100,6 +96,7 @@ pub(crate) fn of_model(model: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dlt_spec::spec::{Initial, InitialName, PolicyKind};
 
     #[test]
     fn a_run_is_named_for_its_model() {

@@ -246,7 +246,11 @@ impl Pretrained {
             let tokenizer = tokenizer::open(&wanted.data.tokenizer, hub)?;
             let marks = self.marks(&tokenizer)?;
 
-            spec_layers.over_method.push(Overlay::from_option(option, "data.marks", word(marks))?);
+            spec_layers.over_method.push(Overlay::from_option(
+                option,
+                "data.marks",
+                &fields::word(&marks),
+            )?);
             if wanted.model.start_vocabulary == StartVocabulary::Grow {
                 let rows = self.rows_for(&tokenizer).to_string();
                 spec_layers.over_method.push(Overlay::from_option(
@@ -450,14 +454,6 @@ fn undecided() -> Spec {
     spec.tying.initial = Initial::Named(InitialName::Independent);
     spec.agent.policy = PolicyKind::None;
     spec
-}
-
-/// The value of `data.marks` in a spec.
-pub(crate) fn word(marks: Marks) -> &'static str {
-    match marks {
-        Marks::None => "none",
-        Marks::Template => "template",
-    }
 }
 
 /// The spec in a folder that this program exported.

@@ -1,8 +1,11 @@
 //! The rules that a spec must keep before a run is made from it.
 
+mod agent;
 mod rules;
 
 use std::ops::Deref;
+
+pub use agent::{AgentSetup, CheckedAgent};
 
 use dlt_state::{State, StateError, pattern};
 use serde::Serialize;
@@ -10,7 +13,8 @@ use serde::Serialize;
 use crate::error::SpecError;
 use crate::size::{self, Extents, ModelSize};
 use crate::spec::{
-    AttentionBias, FeedForwardBias, Initial, InitialName, Objective, Order, ResidualScale, Spec,
+    AttentionBias, FeedForwardBias, Initial, InitialName, Objective, Order, PolicyKind,
+    ResidualScale, Spec,
 };
 
 /// A [`Spec`] that keeps every rule. Only [`Spec::check`] makes one, and it cannot be changed.
@@ -38,6 +42,13 @@ impl Spec {
             violations if violations.is_empty() => Ok(CheckedSpec(self.clone())),
             violations => Err(SpecError::Invalid { violations }),
         }
+    }
+
+    /// Whether it is a run of conventional training: nobody decides, and no layer is ever tied.
+    #[must_use]
+    pub fn is_conventional(&self) -> bool {
+        self.agent.policy == PolicyKind::None
+            && self.tying.initial == Initial::Named(InitialName::Independent)
     }
 }
 
@@ -220,15 +231,6 @@ impl CheckedSpec {
         let uses = |owner: &usize| owners.iter().filter(|other| *other == owner).count();
 
         owners.iter().map(|owner| 1.0 / uses(owner) as f64).collect()
-    }
-
-    /// The state that the policy `fixed` sets; `None` if `agent.pattern` is `frozen`.
-    #[must_use]
-    pub fn fixed_pattern(&self) -> Option<State> {
-        let pattern = &self.agent.pattern;
-        let is_none = *pattern == Initial::Named(InitialName::Frozen);
-        (!is_none)
-            .then(|| grouping(pattern, self.model.layers).expect("a checked grouping is a state"))
     }
 }
 

@@ -203,6 +203,13 @@ fn push(text: &mut String, piece: std::fmt::Arguments<'_>) {
     text.write_fmt(piece).expect("writing to a string cannot fail");
 }
 
+/// A value as a spec file has it, without quotes.
+#[must_use]
+pub fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// A field's value as TOML. TOML's whole numbers end at 2^63 - 1. A greater one becomes text, so
 /// that a message can show it and the check refuses it.
 fn toml_value<T: Serialize + std::fmt::Debug>(value: &T) -> Value {

@@ -37,7 +37,7 @@ mod synonyms;
 pub mod tensors;
 pub mod waiting;
 
-pub use check::CheckedSpec;
+pub use check::{AgentSetup, CheckedAgent, CheckedSpec};
 pub use error::{Likeness, SpecError, Violation};
 pub use exit::ExitCode;
 pub use overlay::{Change, Origin, Overlay, diff, fingerprint};

@@ -18,9 +18,11 @@
 mod lines;
 mod number;
 mod plan;
+mod split;
 mod times;
 
 pub use plan::{Boundary, Division, FolderPlan, LeftOut, Reason};
+pub use split::Split;
 pub use times::{is_time_key, without_times};
 
 use serde::{Deserialize, Serialize};
@@ -168,18 +170,6 @@ pub struct Scores {
     /// F1 of class 1, which GLUE reports on MRPC besides accuracy; only for two classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub f1: Option<f64>,
-}
-
-/// A split of the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    /// What the model learns from.
-    Train,
-    /// What chooses the model.
-    Validation,
-    /// What the result is reported on.
-    Test,
 }
 
 /// One decision. The policy decides which keys exist: only `q` has predictions, targets and losses.

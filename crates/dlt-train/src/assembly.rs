@@ -129,7 +129,7 @@ pub(crate) fn agent_for(
         check_start(spec, recording)?;
     }
 
-    Ok(Some(Agent::new(&spec.agent, &spec.tying, spec.model.layers, spec.seed, recording)?))
+    Ok(Some(Agent::new(&spec.agent_setup(), recording)?))
 }
 
 /// Refuses a recording that starts in another state than the run: its decisions would mean other
@@ -143,7 +143,7 @@ fn check_start(spec: &CheckedSpec, recording: &Recording) -> Result<()> {
 
     let recorded = match spec.agent.policy {
         PolicyKind::PermutedReplay => {
-            recording.initial().relabel(&replay_permutation(&spec.agent, n_layers, spec.seed))?
+            recording.initial().relabel(&replay_permutation(&spec.agent_setup()))?
         }
         _ => recording.initial().clone(),
     };

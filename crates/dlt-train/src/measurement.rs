@@ -6,7 +6,7 @@ use dlt_data::{ExampleBatch, PictureBatch, SentenceBatch};
 use dlt_kernels::{Kernels, gpu};
 use dlt_models::ModelError;
 use dlt_spec::size::{CHANNELS, Extents};
-use dlt_spec::spec::{Architecture, Objective, PolicyKind};
+use dlt_spec::spec::{Architecture, Objective};
 use dlt_spec::{CheckedSpec, seeds};
 use rand::Rng;
 
@@ -99,7 +99,7 @@ pub fn measure_steps(
     };
 
     // As in a run, where these policies read sketches between two decisions.
-    let sketches = matches!(spec.agent.policy, PolicyKind::Grow | PolicyKind::Conflict);
+    let sketches = spec.agent.policy.reads_gradients();
     let mut resident = Vec::new();
 
     for index in 0..steps.max(1) {

@@ -61,9 +61,7 @@ impl Timetable {
         let until = (tying.decide_until * steps as f64).round() as usize;
 
         // First: a replay follows the steps of its recording, whatever `tying.decision` says.
-        if let (PolicyKind::Replay | PolicyKind::PermutedReplay, Some(recording)) =
-            (spec.agent.policy, recording)
-        {
+        if let Some(recording) = recording.filter(|_| spec.agent.policy.replays()) {
             return Self::Recorded(recording.rows().iter().map(Row::step).collect());
         }
 
@@ -228,10 +226,7 @@ pub fn split_times(spec: &CheckedSpec, steps: Option<usize>) -> Vec<f64> {
 /// Whether groups are split at the times of the spec. They are not if the policy is `none`, or if
 /// it replays a recording.
 pub(crate) fn grows(spec: &CheckedSpec) -> bool {
-    let is_other = matches!(
-        spec.agent.policy,
-        PolicyKind::None | PolicyKind::Replay | PolicyKind::PermutedReplay
-    );
+    let is_other = spec.agent.policy == PolicyKind::None || spec.agent.policy.replays();
     matches!(spec.tying.decision, Decision::Split | Decision::Swap) && !is_other
 }
 

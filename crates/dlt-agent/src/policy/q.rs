@@ -5,10 +5,12 @@ use crate::adamw::AdamW;
 use crate::error::{AgentError, grouping, same_depth};
 use crate::exact;
 use crate::experience::{Experience, MemorySnapshot, ReplayMemory};
-use crate::learner::{QLearner, Update};
+use crate::layout::QLayout;
+use crate::learner::{LearnerSettings, QLearner, Update};
 use crate::network::{Parameters, QNetwork};
 use crate::occasion::Turn;
 use dlt_spec::spec::{DecayPer, Decision, Network};
+use dlt_spec::{CheckedAgent, seeds};
 use dlt_state::{Action, StateError};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -75,6 +77,39 @@ impl QPolicy {
     #[must_use]
     pub fn new(learner: QLearner, exploration: ExplorationSettings, rng: ChaCha8Rng) -> Self {
         Self { learner, memory: None, exploration, epsilon: exploration.start, rng }
+    }
+
+    /// The policy of these settings, with fresh weights. It draws from the streams `q-network`,
+    /// `policy` and `replay-memory` of the root seed. Each purpose has its own stream: with a
+    /// replay memory, say, the agent still explores by the same draws.
+    pub(crate) fn of_setup(setup: &CheckedAgent) -> Self {
+        let spec = &setup.agent;
+        let stream = |name| seeds::stream(setup.seed, name);
+        let layout = QLayout::new(spec.network, spec.state_scaling, setup.layers);
+        let network = QNetwork::new(layout, spec.hidden, &mut stream("q-network"));
+
+        let settings = LearnerSettings {
+            learning_rate: spec.learning_rate,
+            weight_decay: spec.weight_decay,
+            gamma: spec.gamma,
+            target_every: spec.target_every,
+        };
+
+        let exploration = ExplorationSettings {
+            start: spec.epsilon_start,
+            decay: spec.epsilon_decay,
+            floor: spec.epsilon_floor,
+            per: spec.epsilon_decay_per,
+        };
+
+        let policy = Self::new(QLearner::new(network, settings), exploration, stream("policy"));
+        match spec.replay_memory {
+            0 => policy,
+            capacity => {
+                let rng = stream("replay-memory");
+                policy.remembering(ReplayMemory::new(capacity, spec.replay_batch, rng))
+            }
+        }
     }
 
     /// Adds a replay memory, which each update draws experiences from.

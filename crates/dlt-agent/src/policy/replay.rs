@@ -1,8 +1,9 @@
 //! Replay of a recording row by row, as it is or with its layers permuted (ablations iii and iv).
 
-use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
+use super::{Choice, Draws, Policy, PolicySnapshot, Situation, Visit};
 use crate::error::{AgentError, grouping, same_depth};
-use dlt_state::{Action, Recording, Row, State};
+use dlt_spec::{CheckedAgent, seeds};
+use dlt_state::{Action, Recording, Row, State, random_permutation};
 
 /// Replays the rows of a recording in turn, one per decision. After its end it repeats the last
 /// one.
@@ -121,5 +122,16 @@ impl Policy for ReplayPolicy {
             }),
             other => Err(other.mismatch("replay")),
         }
+    }
+}
+
+/// The permutation of `permuted-replay`: that of the setup, or if it is empty, a uniform one from
+/// the stream `permutation` of the root seed.
+#[must_use]
+pub fn replay_permutation(setup: &CheckedAgent) -> Vec<usize> {
+    if setup.agent.permutation.is_empty() {
+        random_permutation(setup.layers, &mut Draws(&mut seeds::stream(setup.seed, "permutation")))
+    } else {
+        setup.agent.permutation.clone()
     }
 }

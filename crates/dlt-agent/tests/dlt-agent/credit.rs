@@ -1,6 +1,6 @@
 //! Single changes, refused decisions, and which layers learn from a reward.
 
-use crate::settings::{REGULAR, agent, agent_in, agent_spec, tying_spec};
+use crate::settings::{NO_LEARNING, REGULAR, agent, agent_in, agent_spec};
 use dlt_agent::{
     Agent, AgentError, Choice, Experience, Policy, PolicySnapshot, Remembered, Situation, Update,
     Visit,
@@ -15,7 +15,7 @@ fn agent_with_values(action: [usize; 4], values: [f32; 9]) -> Agent {
     let mut spec = agent_spec(PolicyKind::Q);
     spec.epsilon_start = 0.0;
     spec.epsilon_floor = 0.0;
-    spec.learning_rate = 0.0;
+    spec.learning_rate = NO_LEARNING;
 
     let mut agent = agent(&spec, Decision::Single, 4, 1);
     let mut snapshot = agent.snapshot();
@@ -107,9 +107,9 @@ fn credit_goes_to_all_decided_layers_or_to_those_with_another_owner() {
     ] {
         let (learned, seen) = channel();
         let policy = Box::new(Student { actions: actions.clone(), learned });
-        let tying = tying_spec(Decision::Joint);
-        let mut agent = Agent::with_policy(policy, Reward::NegLoss, &tying, State::all_tied(4))
-            .crediting(credit);
+        let initial = State::all_tied(4);
+        let mut agent =
+            Agent::with_policy(policy, Reward::NegLoss, Decision::Joint, initial).crediting(credit);
 
         for _ in 0..3 {
             agent.decide(&REGULAR).unwrap();
@@ -149,9 +149,9 @@ fn a_refused_decision_is_learned_from_and_changes_nothing() {
     let (learned, seen) = channel();
     let policy =
         Box::new(Student { actions: vec![vec![0, 1, 1], vec![0, 0, 2], vec![0, 1, 2]], learned });
-    let tying = tying_spec(Decision::Joint);
-    let agent = Agent::with_policy(policy, Reward::NegLoss, &tying, State::all_tied(3));
-    let mut agent = agent.crediting(Credit::Changed);
+    let initial = State::all_tied(3);
+    let mut agent = Agent::with_policy(policy, Reward::NegLoss, Decision::Joint, initial)
+        .crediting(Credit::Changed);
 
     for refused in [false, true, false] {
         let made = agent.decide(&REGULAR).unwrap();

@@ -1,9 +1,12 @@
 //! Splits and swaps: which states each policy asks for, and what it refuses.
 
-use crate::settings::{REGULAR, SPLIT, SWAP, agent_in, agent_spec};
-use dlt_agent::{AgentError, Evidence, Occasion, Turn, Visit, Wants};
+use crate::settings::{REGULAR, SPLIT, SWAP, agent_in, agent_spec, setup};
+use dlt_agent::{
+    Agent, AgentError, ConflictPolicy, EvenPolicy, Evidence, GrowPolicy, Occasion, Policy,
+    RandomPolicy, Turn, Visit, Wants,
+};
 use dlt_spec::seeds;
-use dlt_spec::spec::{Decision, PolicyKind};
+use dlt_spec::spec::{Decision, PolicyKind, Reward};
 use dlt_state::{Action, State};
 use rand::Rng;
 
@@ -34,13 +37,24 @@ fn evidence_of(gradients: &[Vec<f64>], weights: &[Vec<f64>]) -> Evidence {
     }
 }
 
+/// What a policy decides in a state, which may be that of a single layer. A spec refuses a policy
+/// there.
 fn decide_with(
     policy: PolicyKind,
     decision: Decision,
     owners: &[usize],
     occasion: &Occasion<'_>,
 ) -> dlt_agent::Decision {
-    agent_in(&agent_spec(policy), decision, owners, 1).decide(occasion).unwrap()
+    let policy: Box<dyn Policy> = match policy {
+        PolicyKind::Grow => Box::new(GrowPolicy),
+        PolicyKind::Conflict => Box::new(ConflictPolicy),
+        PolicyKind::Even => Box::new(EvenPolicy),
+        PolicyKind::Random => Box::new(RandomPolicy::new(seeds::stream(1, "policy"))),
+        other => panic!("{other:?} makes no splits"),
+    };
+
+    let initial = State::new(owners.to_vec()).unwrap();
+    Agent::with_policy(policy, Reward::NegPpl, decision, initial).decide(occasion).unwrap()
 }
 
 fn grown(owners: &[usize], gradients: &[Vec<f64>]) -> dlt_agent::Decision {
@@ -394,7 +408,33 @@ fn policies_say_what_they_want_to_know() {
     for policy in
         [PolicyKind::Even, PolicyKind::Random, PolicyKind::Q, PolicyKind::None, PolicyKind::Fixed]
     {
-        assert_eq!(wants(policy, Decision::Split), nothing, "{policy:?}");
+        assert_eq!(wants(policy, policy.decisions()[0]), nothing, "{policy:?}");
+    }
+}
+
+#[test]
+fn law_what_is_said_of_a_policy_is_what_it_does() {
+    for &policy in PolicyKind::ALL.iter().filter(|policy| !policy.replays()) {
+        for &decision in Decision::ALL {
+            let setup = setup(&agent_spec(policy), decision, 3, 1).check();
+            assert_eq!(setup.is_ok(), policy.decisions().contains(&decision), "{policy:?}");
+            let Ok(setup) = setup else { continue };
+
+            let mut agent = Agent::new(&setup, None).unwrap();
+            assert_eq!(agent.wants().products, policy.reads_gradients(), "{policy:?}");
+
+            // With all that it may want to know, it decides the turns of each of its decisions.
+            let occasion = match decision {
+                Decision::Split => SPLIT,
+                Decision::Swap => SWAP,
+                Decision::Joint | Decision::PerLayer | Decision::Single => REGULAR,
+            };
+            let vectors = [vec![1.0], vec![2.0], vec![-1.0]];
+            let evidence = evidence_of(&vectors, &vectors);
+            let made = agent.decide(&Occasion { evidence: Some(&evidence), ..occasion });
+
+            assert!(made.is_ok(), "{policy:?} {decision:?}: {made:?}");
+        }
     }
 }
 

@@ -1,15 +1,14 @@
 //! Updates with a replay memory and a target network equal those of PyTorch. Splits and swaps are
 //! those that brute force finds.
 
-use crate::settings::{REGULAR, agent_spec, tying_spec};
+use crate::settings::{REGULAR, agent_in, agent_spec};
 use dlt_agent::{
     Agent, AgentError, Choice, Evidence, Experience, ExplorationSettings, LearnerSettings,
     Occasion, Parameters, Policy, PolicySnapshot, QLayout, QLearner, QNetwork, QPolicy,
     ReplayMemory, Situation, Turn, Update,
 };
 use dlt_spec::spec::{
-    Credit, DecayPer, Decision, Initial, Network, PolicyKind, Reward, Scaling, StateVector,
-    TyingSpec,
+    Credit, DecayPer, Decision, Network, PolicyKind, Reward, Scaling, StateVector,
 };
 use dlt_state::{Action, State};
 use rand_chacha::ChaCha8Rng;
@@ -313,8 +312,7 @@ fn evidence(owners: &[usize], products: &[f64], distances: &[f64], norms: &[f64]
 }
 
 fn policy_agent(policy: PolicyKind, decision: Decision, owners: &[usize]) -> Agent {
-    let tying = TyingSpec { initial: Initial::Owners(owners.to_vec()), ..tying_spec(decision) };
-    Agent::new(&agent_spec(policy), &tying, owners.len(), 1, None).unwrap()
+    agent_in(&agent_spec(policy), decision, owners, 1)
 }
 
 fn scripted_agent(case: &RememberedCase, oracle: &Oracle) -> Agent {
@@ -330,11 +328,12 @@ fn scripted_agent(case: &RememberedCase, oracle: &Oracle) -> Agent {
     };
 
     let actions = case.steps.iter().map(|step| step.asked.clone()).collect();
-    let tying = TyingSpec { state_vector: case.vector, ..tying_spec(case.decision) };
     let initial = State::all_tied(case.learned.layers);
     let policy = Box::new(Scripted { within, actions });
 
-    Agent::with_policy(policy, Reward::NegLoss, &tying, initial).crediting(case.credit)
+    Agent::with_policy(policy, Reward::NegLoss, case.decision, initial)
+        .seeing(case.vector)
+        .crediting(case.credit)
 }
 
 fn layout(learned: &Learned) -> QLayout {

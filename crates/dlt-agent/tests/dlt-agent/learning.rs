@@ -1,6 +1,6 @@
 //! The agent learns if the reward carries information, and cannot learn if it carries none.
 
-use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec};
+use crate::settings::{DECISIONS, NETWORKS, NO_LEARNING, REGULAR, agent, agent_spec};
 use dlt_agent::{Agent, Measured, PolicySnapshot};
 use dlt_spec::spec::{AgentSpec, Decision, PolicyKind, Reward, Scaling};
 use dlt_state::State;
@@ -71,8 +71,12 @@ fn greedy_state(agent: &Agent, spec: &AgentSpec, decision: Decision) -> State {
     let PolicySnapshot::Q(q) = &mut snapshot.policy else { panic!("the snapshot of a Q policy") };
     q.epsilon = 0.0;
 
-    let still =
-        AgentSpec { epsilon_floor: 0.0, learning_rate: 0.0, weight_decay: 0.0, ..spec.clone() };
+    let still = AgentSpec {
+        epsilon_floor: 0.0,
+        learning_rate: NO_LEARNING,
+        weight_decay: 0.0,
+        ..spec.clone()
+    };
     let mut greedy = crate::settings::agent(&still, decision, LAYERS, 0);
     greedy.restore(&snapshot).unwrap();
 

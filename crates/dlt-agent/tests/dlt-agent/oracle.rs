@@ -1,6 +1,6 @@
 //! Values, greedy actions, targets, losses and updates equal those of PyTorch.
 
-use crate::settings::{REGULAR, tying_spec};
+use crate::settings::REGULAR;
 use dlt_agent::{
     Agent, Experience, ExplorationSettings, LearnerSettings, Measured, Parameters, QLayout,
     QLearner, QNetwork, QPolicy, Update,
@@ -139,13 +139,10 @@ fn matches_reference_greedy_episodes() {
         let rng = ChaCha8Rng::seed_from_u64(0);
         let policy = QPolicy::new(learner(&case.shape, &oracle), exploration, rng);
 
-        let tying = dlt_spec::spec::TyingSpec {
-            state_vector: case.vector,
-            ..tying_spec(case.shape.decision)
-        };
-
+        let policy = Box::new(policy);
         let initial = State::all_tied(case.shape.layers);
-        let mut agent = Agent::with_policy(Box::new(policy), Reward::NegLoss, &tying, initial);
+        let mut agent = Agent::with_policy(policy, Reward::NegLoss, case.shape.decision, initial)
+            .seeing(case.vector);
         let name = &case.shape.name;
 
         for step in &case.steps {

@@ -1,19 +1,33 @@
 //! Which actions each policy asks for, in which order, and what it refuses.
 
-use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec, tying_spec};
-use dlt_agent::{
-    Agent, AgentError, Choice, Policy, PolicySnapshot, QLayout, QNetwork, Situation, Visit,
-    grouping_state, replay_permutation,
+use crate::settings::{
+    DECISIONS, NETWORKS, NO_LEARNING, REGULAR, agent, agent_of, agent_spec, setup,
 };
-use dlt_spec::seeds;
+use dlt_agent::{
+    Agent, AgentError, Choice, ExplorationSettings, FixedPolicy, LearnerSettings, NoPolicy, Policy,
+    PolicySnapshot, QLayout, QLearner, QNetwork, QPolicy, RandomPolicy, ReplayPolicy, Situation,
+    Visit, replay_permutation,
+};
 use dlt_spec::spec::{
     AgentSpec, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward, Scaling,
     StateVector,
 };
+use dlt_spec::{AgentSetup, seeds};
 use dlt_state::{Action, Recording, State};
 use std::collections::BTreeMap;
 
 const LEARNED: [PolicyKind; 3] = [PolicyKind::Q, PolicyKind::Random, PolicyKind::Fixed];
+
+/// The policy of an untrained Q-network, whose exploration is halved down to 0.2.
+fn q_policy(network: Network, n_layers: usize, per: DecayPer) -> QPolicy {
+    let layout = QLayout::new(network, Scaling::Unit, n_layers);
+    let network = QNetwork::new(layout, 8, &mut seeds::stream(1, "q-network"));
+    let settings =
+        LearnerSettings { learning_rate: 1e-3, weight_decay: 0.0, gamma: 0.99, target_every: 0 };
+    let exploration = ExplorationSettings { start: 1.0, decay: 0.5, floor: 0.2, per };
+
+    QPolicy::new(QLearner::new(network, settings), exploration, seeds::stream(1, "policy"))
+}
 
 /// Half the width of a band around `expected`. A count of uniform draws is outside of it once in
 /// about two million times.
@@ -40,7 +54,7 @@ fn replaying(
     recording: &Recording,
     decision: Decision,
 ) -> Result<Agent, AgentError> {
-    Agent::new(spec, &tying_spec(decision), 4, 1, Some(recording))
+    Agent::new(&setup(spec, decision, 4, 1).check().unwrap(), Some(recording))
 }
 
 #[test]
@@ -138,12 +152,9 @@ fn law_exploration_is_as_frequent_as_epsilon_says() {
 #[test]
 fn exploration_decays_per_decision_or_per_sweep_down_to_its_floor() {
     let epsilons = |per, decision| {
-        let mut spec = agent_spec(PolicyKind::Q);
-        spec.epsilon_decay = 0.5;
-        spec.epsilon_floor = 0.2;
-        spec.epsilon_decay_per = per;
-
-        let mut agent = agent(&spec, decision, 4, 1);
+        let policy = Box::new(q_policy(Network::Paper, 4, per));
+        let initial = State::all_tied(4);
+        let mut agent = Agent::with_policy(policy, Reward::NegLoss, decision, initial);
         std::array::from_fn::<f64, 8, _>(|_| step(&mut agent).exploration.unwrap().epsilon)
     };
 
@@ -161,15 +172,13 @@ fn law_equal_values_choose_the_lowest_layer() {
     let mut spec = agent_spec(PolicyKind::Q);
     spec.epsilon_start = 0.0;
     spec.epsilon_floor = 0.0;
-    spec.learning_rate = 0.0;
+    spec.learning_rate = NO_LEARNING;
 
     for decision in DECISIONS {
         for network in NETWORKS {
             spec.network = network;
-            let mut tying = tying_spec(decision);
-            tying.initial = Initial::Named(InitialName::Independent);
-
-            let mut agent = Agent::new(&spec, &tying, 5, 1, None).unwrap();
+            let initial = Initial::Named(InitialName::Independent);
+            let mut agent = agent_of(&AgentSetup { initial, ..setup(&spec, decision, 5, 1) });
             let mut snapshot = agent.snapshot();
             let PolicySnapshot::Q(q) = &mut snapshot.policy else {
                 panic!("the snapshot of a Q policy")
@@ -220,7 +229,6 @@ fn a_decision_takes_effect_when_it_is_learned_from() {
 fn a_fixed_pattern_is_reached_at_once_or_after_one_sweep() {
     for (name, owners) in [
         (InitialName::Tied, [0, 0, 0, 0]),
-        (InitialName::Frozen, [0, 0, 0, 0]),
         (InitialName::Independent, [0, 1, 2, 3]),
         (InitialName::Cycle, [0, 1, 0, 1]),
         (InitialName::CycleReversed, [0, 1, 1, 0]),
@@ -243,10 +251,9 @@ fn a_fixed_pattern_is_reached_at_once_or_after_one_sweep() {
 #[test]
 fn nobody_decides_and_nothing_changes() {
     for decision in DECISIONS {
-        let mut tying = tying_spec(decision);
-        tying.initial = Initial::Named(InitialName::Cycle);
-
-        let mut agent = Agent::new(&agent_spec(PolicyKind::None), &tying, 4, 1, None).unwrap();
+        let initial = Initial::Named(InitialName::Cycle);
+        let nobody = setup(&agent_spec(PolicyKind::None), decision, 4, 1);
+        let mut agent = agent_of(&AgentSetup { initial, ..nobody });
         for _ in 0..5 {
             let made = step(&mut agent);
             assert_eq!((made.visit, made.visit.layers(4)), (Visit::Nothing, 0..0));
@@ -322,43 +329,54 @@ fn a_permuted_replay_relabels_every_state() {
 #[test]
 fn law_a_permutation_is_drawn_from_the_seed_where_none_is_given() {
     let mut spec = agent_spec(PolicyKind::PermutedReplay);
-    let drawn = replay_permutation(&spec, 12, 1);
+    let permutation = |spec: &AgentSpec, layers, seed| {
+        replay_permutation(&setup(spec, Decision::Joint, layers, seed).check().unwrap())
+    };
+
+    let drawn = permutation(&spec, 12, 1);
     let mut sorted = drawn.clone();
 
     sorted.sort_unstable();
     assert_eq!(sorted, (0..12).collect::<Vec<_>>());
-    assert_eq!(replay_permutation(&spec, 12, 1), drawn);
-    assert_ne!(replay_permutation(&spec, 12, 2), drawn);
+    assert_eq!(permutation(&spec, 12, 1), drawn);
+    assert_ne!(permutation(&spec, 12, 2), drawn);
     spec.permutation = vec![1, 0];
-    assert_eq!(replay_permutation(&spec, 2, 1), [1, 0]);
+    assert_eq!(permutation(&spec, 2, 1), [1, 0]);
 }
 
 #[test]
 fn a_single_layer_leaves_no_choice() {
     let recording = recording(&[([0], None)]);
 
-    for policy in
-        [LEARNED.as_slice(), &[PolicyKind::None, PolicyKind::Replay, PolicyKind::PermutedReplay]]
-            .concat()
-    {
-        for decision in DECISIONS {
-            for network in NETWORKS {
-                let mut spec = agent_spec(policy);
-                spec.network = network;
-                spec.state_scaling = Scaling::Unit;
+    let alone = State::all_tied(1);
+    let policies = || -> Vec<Box<dyn Policy>> {
+        let mut policies: Vec<Box<dyn Policy>> = vec![
+            Box::new(RandomPolicy::new(seeds::stream(1, "policy"))),
+            Box::new(FixedPolicy::new(alone.clone())),
+            Box::new(NoPolicy),
+            Box::new(ReplayPolicy::new(&recording, &alone).unwrap()),
+            Box::new(ReplayPolicy::permuted(&recording, &[0], 1).unwrap()),
+        ];
 
-                let mut agent =
-                    Agent::new(&spec, &tying_spec(decision), 1, 1, Some(&recording)).unwrap();
-                for _ in 0..3 {
-                    let decision = agent.decide(&REGULAR).unwrap();
-                    assert_eq!(decision.state.owners(), [0]);
-                    assert!(decision.sweep_ended && decision.visit.layers(1).is_empty());
-                    assert_eq!(agent.learn(-1.0).unwrap(), None, "there is nothing to learn");
-                }
+        for network in NETWORKS {
+            policies.push(Box::new(q_policy(network, 1, DecayPer::Decision)));
+        }
 
-                let snapshot = agent.snapshot();
-                agent.restore(&snapshot).unwrap();
+        policies
+    };
+
+    for decision in DECISIONS {
+        for policy in policies() {
+            let mut agent = Agent::with_policy(policy, Reward::NegPpl, decision, alone.clone());
+            for _ in 0..3 {
+                let decision = agent.decide(&REGULAR).unwrap();
+                assert_eq!(decision.state.owners(), [0]);
+                assert!(decision.sweep_ended && decision.visit.layers(1).is_empty());
+                assert_eq!(agent.learn(-1.0).unwrap(), None, "there is nothing to learn");
             }
+
+            let snapshot = agent.snapshot();
+            agent.restore(&snapshot).unwrap();
         }
     }
 }
@@ -390,9 +408,10 @@ fn the_state_vector_is_the_state_or_the_raw_action() {
         [(StateVector::Canonical, [0, 1, 0, 0]), (StateVector::Raw, [0, 1, 0, 2])]
     {
         let (sender, shown) = std::sync::mpsc::channel();
-        let tying = dlt_spec::spec::TyingSpec { state_vector: kind, ..tying_spec(Decision::Joint) };
         let policy = Box::new(Watcher(sender));
-        let mut agent = Agent::with_policy(policy, Reward::NegLoss, &tying, State::all_tied(4));
+        let initial = State::all_tied(4);
+        let mut agent =
+            Agent::with_policy(policy, Reward::NegLoss, Decision::Joint, initial).seeing(kind);
 
         step(&mut agent);
         step(&mut agent);
@@ -437,46 +456,10 @@ fn rejects_a_reward_that_is_not_finite_and_changes_nothing() {
 }
 
 #[test]
-fn rejects_settings_outside_their_range() {
-    let changes: [fn(&mut AgentSpec); 8] = [
-        |spec| spec.hidden = 0,
-        |spec| spec.learning_rate = -1.0,
-        |spec| spec.weight_decay = f64::NAN,
-        |spec| spec.gamma = 1.5,
-        |spec| spec.epsilon_start = -0.1,
-        |spec| spec.epsilon_decay = 2.0,
-        |spec| spec.epsilon_floor = f64::NAN,
-        |spec| spec.learning_rate = f64::INFINITY,
-    ];
-
-    for (index, change) in changes.into_iter().enumerate() {
-        let mut spec = agent_spec(PolicyKind::Q);
-        change(&mut spec);
-
-        let error = Agent::new(&spec, &tying_spec(Decision::Joint), 4, 1, None).unwrap_err();
-        assert!(matches!(error, AgentError::Setting { .. }), "change {index}: {error}");
-    }
-
-    let error = Agent::new(&agent_spec(PolicyKind::Q), &tying_spec(Decision::Joint), 0, 1, None)
-        .unwrap_err();
-    assert_eq!(error.to_string(), "model.layers should be at least 1, got 0");
-}
-
-#[test]
-fn rejects_groupings_that_do_not_fit() {
-    let error = |owners: &[usize]| {
-        grouping_state(&Initial::Owners(owners.to_vec()), 4).unwrap_err().to_string()
-    };
-    assert_eq!(error(&[0, 1, 0]), "the owners in the spec: expected 4 layers, got 3");
-    assert_eq!(error(&[0, 1, 5, 0]), "the owners in the spec: entry 2 is 5: expected at most 2");
-    assert!(error(&[0, 0, 1, 3]).starts_with("the owners in the spec: "));
-}
-
-#[test]
 fn rejects_recordings_that_cannot_be_followed() {
     let [replay, permuted] = [PolicyKind::Replay, PolicyKind::PermutedReplay].map(agent_spec);
     for spec in [&replay, &permuted] {
-        let missing = Agent::new(spec, &tying_spec(Decision::Joint), 4, 1, None);
+        let missing = Agent::new(&setup(spec, Decision::Joint, 4, 1).check().unwrap(), None);
         assert!(matches!(missing, Err(AgentError::Recording { .. })));
 
         let empty = replaying(spec, &Recording::new(4), Decision::Joint);
@@ -493,11 +476,8 @@ fn rejects_recordings_that_cannot_be_followed() {
     let good = recording(&[([0, 1, 0, 0], None)]);
 
     for permutation in [vec![0, 1, 2], vec![0, 1, 1, 3], vec![0, 1, 2, 4]] {
-        let spec = AgentSpec { permutation, ..permuted.clone() };
-        assert!(matches!(
-            replaying(&spec, &good, Decision::Joint),
-            Err(AgentError::Grouping { .. })
-        ));
+        let refused = ReplayPolicy::permuted(&good, &permutation, 4);
+        assert!(matches!(refused, Err(AgentError::Grouping { .. })));
     }
 }
 

@@ -1,9 +1,10 @@
 //! The settings of the paper, to start from.
 
 use dlt_agent::{Agent, Occasion, Turn};
+use dlt_spec::AgentSetup;
 use dlt_spec::spec::{
     AgentSpec, Credit, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward,
-    RewardTiming, Scaling, TyingSpec,
+    RewardTiming, Scaling, StateVector,
 };
 
 /// Both coverages of a decision.
@@ -45,17 +46,33 @@ pub(crate) fn agent_spec(policy: PolicyKind) -> AgentSpec {
     }
 }
 
-pub(crate) fn tying_spec(decision: Decision) -> TyingSpec {
-    TyingSpec { decision, ..TyingSpec::default() }
+/// The paper's start, in which all layers are in one group.
+pub(crate) fn setup(spec: &AgentSpec, decision: Decision, layers: usize, seed: u64) -> AgentSetup {
+    AgentSetup {
+        agent: spec.clone(),
+        initial: Initial::Named(InitialName::Frozen),
+        decision,
+        state_vector: StateVector::Canonical,
+        layers,
+        seed,
+    }
+}
+
+/// The agent of a setup that keeps the rules, without a recording.
+pub(crate) fn agent_of(setup: &AgentSetup) -> Agent {
+    Agent::new(&setup.check().unwrap(), None).unwrap()
 }
 
 /// An agent without a recording.
 pub(crate) fn agent(spec: &AgentSpec, decision: Decision, n_layers: usize, seed: u64) -> Agent {
-    Agent::new(spec, &tying_spec(decision), n_layers, seed, None).unwrap()
+    agent_of(&setup(spec, decision, n_layers, seed))
 }
 
 /// An agent that starts with these owners.
 pub(crate) fn agent_in(spec: &AgentSpec, decision: Decision, owners: &[usize], seed: u64) -> Agent {
-    let tying = TyingSpec { initial: Initial::Owners(owners.to_vec()), ..tying_spec(decision) };
-    Agent::new(spec, &tying, owners.len(), seed, None).unwrap()
+    let initial = Initial::Owners(owners.to_vec());
+    agent_of(&AgentSetup { initial, ..setup(spec, decision, owners.len(), seed) })
 }
+
+/// A learning rate that a spec allows and that moves no weight: as f32 it is 0.
+pub(crate) const NO_LEARNING: f64 = f64::MIN_POSITIVE;

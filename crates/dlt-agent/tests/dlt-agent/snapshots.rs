@@ -1,13 +1,14 @@
 //! An agent that is saved and restored continues exactly as if nothing had happened.
 
-use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec, tying_spec};
+use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_of, agent_spec, setup};
 use dlt_agent::{
     Agent, AgentError, AgentSnapshot, Evidence, Measured, Occasion, PolicySnapshot, QSnapshot,
     Remembered, Turn,
 };
+use dlt_spec::AgentSetup;
 use dlt_spec::spec::{
     AgentSpec, Credit, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward,
-    StateVector, TyingSpec,
+    StateVector,
 };
 use dlt_state::{Action, Recording};
 
@@ -105,10 +106,12 @@ fn every_spec() -> impl Iterator<Item = (AgentSpec, Decision)> {
             spec.network = network;
             spec.reward = Reward::LossDelta;
             spec.hidden = 16;
-            spec.permutation = vec![3, 0, 2, 4, 1];
             spec.epsilon_floor = 0.3;
 
-            if network == Network::Reference {
+            if policy == PolicyKind::PermutedReplay {
+                spec.permutation = vec![3, 0, 2, 4, 1];
+            }
+            if network == Network::Reference && decision == Decision::PerLayer {
                 spec.epsilon_decay_per = DecayPer::Sweep;
             }
 
@@ -121,11 +124,12 @@ fn every_spec() -> impl Iterator<Item = (AgentSpec, Decision)> {
 fn law_a_restored_agent_goes_on_bit_for_bit() {
     for (spec, decision) in every_spec() {
         for waits_for_reward in [false, true] {
-            let mut tying = tying_spec(decision);
-            tying.state_vector = StateVector::Raw;
-
             let recording = recording();
-            let build = |seed| Agent::new(&spec, &tying, LAYERS, seed, Some(&recording)).unwrap();
+            let build = |seed| {
+                let setup = setup(&spec, decision, LAYERS, seed).check().unwrap();
+                // Raw also where a spec would refuse it: more of the agent has to be restored.
+                Agent::new(&setup, Some(&recording)).unwrap().seeing(StateVector::Raw)
+            };
             let mut agent = build(1);
 
             run(&mut agent, 0..6);
@@ -200,9 +204,11 @@ fn turn_of(decision: Decision) -> impl Fn(usize) -> Turn {
 fn law_an_agent_with_what_we_added_goes_on_bit_for_bit() {
     for (spec, decision) in every_added_spec() {
         for (waits_for_reward, refused) in [(false, false), (true, false), (true, true)] {
-            let tying =
-                TyingSpec { initial: Initial::Named(InitialName::Tied), ..tying_spec(decision) };
-            let build = |seed| Agent::new(&spec, &tying, LAYERS, seed, None).unwrap();
+            let initial = Initial::Named(InitialName::Tied);
+            let build = |seed| {
+                let initial = initial.clone();
+                agent_of(&AgentSetup { initial, ..setup(&spec, decision, LAYERS, seed) })
+            };
             let mut agent = build(1);
 
             run_turns(&mut agent, 0..9, turn_of(decision));

@@ -1,7 +1,6 @@
 //! What the agent did and learned: exploration, predicted values, targets, rewards.
 
 use dlt_spec::record::DecisionRow;
-use dlt_spec::spec::Reward;
 
 use super::Figure;
 use super::axes::{Axis, Chart, extent, left_of, thinned, ticks};
@@ -120,7 +119,7 @@ pub fn agent(run: &Run) -> Result<Figure> {
     }
 
     if panels.iter().any(|panel| panel.name == REWARD) {
-        let word = format!("reward: {}", meaning(run.spec.agent.reward));
+        let word = format!("reward: {}", run.spec.agent.reward.axis());
         legend.push((Key::Marked { colour: series(3), mark: Mark::of(3) }, word));
     }
 
@@ -158,19 +157,6 @@ pub fn agent(run: &Run) -> Result<Figure> {
 
         Ok(())
     })
-}
-
-/// What a reward is, in words.
-fn meaning(reward: Reward) -> &'static str {
-    match reward {
-        Reward::NegPpl => "negative perplexity",
-        Reward::NegPplClipped => "negative perplexity, clipped",
-        Reward::NegLoss => "negative loss, in nats",
-        Reward::LossDelta => "fall of the loss, in nats",
-        Reward::Gain => "fall of the loss on the same batches, in nats",
-        Reward::Accuracy => "accuracy",
-        Reward::NegAccuracy => "negative accuracy",
-    }
 }
 
 fn draw(chart: &mut Chart, panel: &Panel) -> Drawn {

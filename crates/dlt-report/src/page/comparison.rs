@@ -93,7 +93,7 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
 
 /// The conventional run that a run is compared with.
 fn base(runs: &[Run], run: &Run) -> Option<usize> {
-    runs.iter().position(|other| Digest::is_conventional(other) && obstacles(run, other).is_empty())
+    runs.iter().position(|other| other.spec.is_conventional() && obstacles(run, other).is_empty())
 }
 
 /// Why the losses of two runs cannot be compared, in words; empty if they can.

@@ -82,9 +82,9 @@ impl<W: Write> EventWriter<W> {
     /// backwards.
     fn of_evaluation(&mut self, row: &EvaluationRow) -> Vec<(String, f64)> {
         let split = match row.split {
+            // The tags of training steps are under `train`.
             Split::Train => "train_split",
-            Split::Validation => "validation",
-            Split::Test => "test",
+            split => split.name(),
         };
 
         let is_shown = self.evaluated.get(split).is_some_and(|&last| row.step <= last);

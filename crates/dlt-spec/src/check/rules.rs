@@ -1,14 +1,13 @@
 //! Every rule: first those of each value by itself, from the table of fields, then those between
 //! values.
 
+mod agent;
 mod growth;
 mod llama;
 
-use dlt_state::State;
-
 use super::grouping;
 use crate::error::Violation;
-use crate::fields::{self, FIELDS};
+use crate::fields::{self, FIELDS, Field};
 use crate::size::{self, Extents, ModelSize};
 use crate::spec::*;
 
@@ -42,16 +41,11 @@ const TRAINING_BYTES: usize = 16;
 /// All violations, in the order of the file.
 pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
     let mut rules = Rules { spec, violations: Vec::new() };
-    for field in FIELDS {
-        let value = field.value(spec);
-        rules.holds(
-            field.key(),
-            &[],
-            || field.values().allow(&value),
-            || field.values().to_string(),
-        );
-    }
+    rules.each_value(|_| true);
 
+    // First the rules of an agent by itself. Of two rules for one field, the first that is broken
+    // gives the message.
+    rules.agent();
     rules.model();
     rules.family();
     rules.llama();
@@ -60,13 +54,17 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
     rules.data();
     rules.training();
     rules.tying();
-    rules.agent();
     rules.recording();
     rules.growth();
+    rules.sorted()
+}
 
-    let mut violations = rules.violations;
-    violations.sort_by_key(|found| FIELDS.iter().position(|field| field.key() == found.key));
-    violations
+/// The violations among the fields that an agent is built from, in the order of the file.
+pub(super) fn violations_of_agent(spec: &Spec) -> Vec<Violation> {
+    let mut rules = Rules { spec, violations: Vec::new() };
+    rules.each_value(|field| field.section() == "agent" || agent::OTHERS.contains(&field.key()));
+    rules.agent();
+    rules.sorted()
 }
 
 struct Rules<'a> {
@@ -75,6 +73,25 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
+    /// The rule of each value by itself, for the fields that are `included`.
+    fn each_value(&mut self, included: impl Fn(&Field) -> bool) {
+        for field in FIELDS.iter().filter(|field| included(field)) {
+            let value = field.value(self.spec);
+            self.holds(
+                field.key(),
+                &[],
+                || field.values().allow(&value),
+                || field.values().to_string(),
+            );
+        }
+    }
+
+    fn sorted(self) -> Vec<Violation> {
+        let mut violations = self.violations;
+        violations.sort_by_key(|found| FIELDS.iter().position(|field| field.key() == found.key));
+        violations
+    }
+
     /// Records that `key` must be `rule()` unless `test` holds. If `key` or one of the keys that
     /// the test depends on already broke a rule, the test is not run and nothing is recorded: one
     /// mistake gives one message, and a test may divide by a size that was checked before.
@@ -237,10 +254,7 @@ impl Rules<'_> {
         self.holds(
             "agent.reward",
             &["model.objective"],
-            || {
-                !matches!(reward, Reward::Accuracy | Reward::NegAccuracy)
-                    || objective == Objective::Classes
-            },
+            || !reward.needs_classes() || objective == Objective::Classes,
             || "another reward unless model.objective is \"classes\"".into(),
         );
 
@@ -301,7 +315,6 @@ impl Rules<'_> {
 
     fn tying(&mut self) {
         let tying = &self.spec.tying;
-        self.grouping("tying.initial", &tying.initial);
         self.holds(
             "tying.initial",
             &[],
@@ -316,9 +329,16 @@ impl Rules<'_> {
             },
         );
 
-        if self.spec.tying.initial == Initial::Named(InitialName::Trainable) {
-            self.trainable_start();
-        }
+        // A first decision has to settle, layer by layer, whose weights each layer uses.
+        self.holds(
+            "tying.retied",
+            &[],
+            || {
+                tying.initial != Initial::Named(InitialName::Trainable)
+                    || tying.retied == Retied::Follow
+            },
+            || "\"follow\" where tying.initial is \"trainable\"".into(),
+        );
 
         self.holds(
             "tying.first_tie",
@@ -331,40 +351,9 @@ impl Rules<'_> {
             },
         );
 
-        self.holds(
-            "tying.state_vector",
-            &[],
-            || tying.state_vector != StateVector::Raw || tying.decision == Decision::PerLayer,
-            || "\"canonical\" unless tying.decision is \"per-layer\"".into(),
-        );
-
         if tying.tie == Tie::Replicate {
             self.replication();
         }
-    }
-
-    /// Rules of a start where layers train their own weights although the state is 0: a first
-    /// decision has to settle, layer by layer, whose weights each uses.
-    fn trainable_start(&mut self) {
-        let tying = &self.spec.tying;
-        let policy = self.spec.agent.policy;
-        self.holds(
-            "tying.retied",
-            &[],
-            || tying.retied == Retied::Follow,
-            || "\"follow\" where tying.initial is \"trainable\"".into(),
-        );
-
-        self.holds(
-            "tying.initial",
-            &["agent.policy"],
-            || policy != PolicyKind::None,
-            || {
-                "\"independent\" where agent.policy is \"none\": \"trainable\" waits for a first \
-                 decision"
-                    .into()
-            },
-        );
     }
 
     /// Rules where no two layers ever share weights: settings of shared weights have no meaning
@@ -395,60 +384,10 @@ impl Rules<'_> {
         self.holds("tying.retied", &[], || tying.retied == Retied::Follow, || only("follow"));
     }
 
-    fn agent(&mut self) {
-        let agent = &self.spec.agent;
-        let layers = self.spec.model.layers;
-        self.holds(
-            "agent.policy",
-            &["model.layers"],
-            || agent.policy == PolicyKind::None || layers >= 2,
-            || "\"none\" in a model of one layer: there is nothing to decide".into(),
-        );
-        self.grouping("agent.pattern", &agent.pattern);
-
-        self.holds(
-            "agent.pattern",
-            &[],
-            || {
-                agent.policy != PolicyKind::Fixed
-                    || agent.pattern != Initial::Named(InitialName::Frozen)
-            },
-            || "a grouping other than \"frozen\" for the policy \"fixed\"".into(),
-        );
-
-        self.holds(
-            "agent.pattern",
-            &[],
-            || agent.pattern != Initial::Named(InitialName::Trainable),
-            || "a grouping of layers: \"trainable\" only says how a run starts".into(),
-        );
-
-        self.holds(
-            "agent.epsilon_start",
-            &["agent.epsilon_floor"],
-            || agent.epsilon_start >= agent.epsilon_floor,
-            || format!("at least agent.epsilon_floor = {}", agent.epsilon_floor),
-        );
-
-        self.holds(
-            "agent.epsilon_decay_per",
-            &[],
-            || {
-                agent.epsilon_decay_per != DecayPer::Sweep
-                    || self.spec.tying.decision == Decision::PerLayer
-            },
-            || {
-                "\"decision\" unless tying.decision is \"per-layer\": a joint decision has no sweep"
-                    .into()
-            },
-        );
-    }
-
-    /// What the replaying policies need, and the others must not have.
+    /// The recording that the replaying policies need, and the others must not have.
     fn recording(&mut self) {
         let agent = &self.spec.agent;
-        let layers = self.spec.model.layers;
-        let replays = matches!(agent.policy, PolicyKind::Replay | PolicyKind::PermutedReplay);
+        let replays = agent.policy.replays();
 
         self.holds(
             "agent.recording",
@@ -462,42 +401,6 @@ impl Rules<'_> {
                 }
             },
         );
-
-        self.holds(
-            "agent.permutation",
-            &[],
-            || agent.permutation.is_empty() || agent.policy == PolicyKind::PermutedReplay,
-            || "empty unless agent.policy is \"permuted-replay\"".into(),
-        );
-
-        self.holds(
-            "agent.permutation",
-            &["model.layers"],
-            || {
-                agent.permutation.is_empty()
-                    || State::independent(layers).relabel(&agent.permutation).is_ok()
-            },
-            || format!("each of 0 to {} once, or empty", layers - 1),
-        );
-    }
-
-    /// A grouping written out must be a state of this many layers. The rule also says why it is
-    /// not.
-    fn grouping(&mut self, key: &'static str, asked: &Initial) {
-        let layers = self.spec.model.layers;
-        let mut reason = String::new();
-        self.holds(
-            key,
-            &["model.layers"],
-            || grouping(asked, layers).map_err(|error| reason = error.to_string()).is_ok(),
-            || format!("the owners of model.layers = {layers} layers"),
-        );
-
-        if let Some(found) =
-            self.violations.iter_mut().find(|found| found.key == key && !reason.is_empty())
-        {
-            found.rule.push_str(&format!(" ({reason})"));
-        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::{Field, Values, toml_value};
+use super::{Field, Values, toml_value, word};
 use crate::spec::SPEC_SCHEMA;
 
 /// One row. The key and the way to read it are made from the same path, so they cannot differ.
 macro_rules! field {
-    ($section:ident . $name:ident, $values:expr, $meaning:literal) => {
+    ($section:ident . $name:ident, $values:expr, $meaning:expr) => {
         Field::new(
             concat!(stringify!($section), ".", stringify!($name)),
             |spec| toml_value(&spec.$section.$name),
@@ -15,7 +15,7 @@ macro_rules! field {
             $meaning,
         )
     };
-    ($name:ident, $values:expr, $meaning:literal) => {
+    ($name:ident, $values:expr, $meaning:expr) => {
         Field::new(stringify!($name), |spec| toml_value(&spec.$name), $values, $meaning)
     };
 }
@@ -82,8 +82,5 @@ const fn joined<const N: usize>(parts: [&[Field]; 5]) -> [Field; N] {
 
 /// The words of an enum, as they are written in a spec file.
 fn words_of<T: Serialize>(all: &[T]) -> Vec<String> {
-    let word =
-        |value| toml::Value::try_from(value).ok().and_then(|word| word.as_str().map(str::to_owned));
-
-    all.iter().filter_map(word).collect()
+    all.iter().map(word).collect()
 }

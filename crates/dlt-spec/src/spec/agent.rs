@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Initial;
+use super::{Decision, Initial};
 
 /// Who decides, and what the decision is rewarded with (DEVIATIONS rows 7, 8, 18, 22).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +79,74 @@ words! {
     }
 }
 
+/// What has to be known of a policy outside its own code.
+struct Facts {
+    /// What reports call a run that it decides.
+    title: &'static str,
+    /// The decisions that it can make.
+    decisions: &'static [Decision],
+    /// Whether it decides by products of gradients.
+    reads_gradients: bool,
+}
+
+impl PolicyKind {
+    /// The meaning of `agent.policy`, with a few words for each policy.
+    pub(crate) const MEANING: &'static str = "Who decides. none keeps the initial grouping. q is epsilon-greedy under the Q-network. \
+         random, fixed, replay and permuted-replay are the baselines. grow and conflict follow \
+         gradients, even halves groups.";
+
+    const fn facts(self) -> Facts {
+        const ANY: &[Decision] = Decision::ALL;
+        const WHOLE: &[Decision] = &[Decision::Joint, Decision::PerLayer];
+        const REGULAR: &[Decision] = &[Decision::Joint, Decision::PerLayer, Decision::Single];
+        const SPLIT: &[Decision] = &[Decision::Split];
+        const SWAP: &[Decision] = &[Decision::Swap];
+
+        let (title, decisions, reads_gradients) = match self {
+            Self::None => ("fixed tying", ANY, false),
+            Self::Q => ("dynamic tying, Q-learning", REGULAR, false),
+            Self::Random => ("dynamic tying, random policy", ANY, false),
+            Self::Fixed => ("dynamic tying, fixed", WHOLE, false),
+            // A recording says what a replay decides, and when.
+            Self::Replay => ("dynamic tying, replay", ANY, false),
+            Self::PermutedReplay => ("dynamic tying, permuted-replay", ANY, false),
+            Self::Grow => ("growth by splits where gradients disagree", SPLIT, true),
+            Self::Conflict => ("growth and swaps by gradients", SWAP, true),
+            Self::Even => ("growth by even splits", SPLIT, false),
+        };
+
+        Facts { title, decisions, reads_gradients }
+    }
+
+    /// What reports call a run whose decisions it makes.
+    #[must_use]
+    pub const fn title(self, decision: Decision) -> &'static str {
+        match (self, decision) {
+            (Self::Random, Decision::Split) => "growth by splits at random",
+            (Self::Random, Decision::Swap) => "growth and swaps at random",
+            _ => self.facts().title,
+        }
+    }
+
+    /// The decisions that it can make.
+    #[must_use]
+    pub const fn decisions(self) -> &'static [Decision] {
+        self.facts().decisions
+    }
+
+    /// Whether it decides by products of gradients, so that training has to sketch them.
+    #[must_use]
+    pub const fn reads_gradients(self) -> bool {
+        self.facts().reads_gradients
+    }
+
+    /// Whether it repeats the decisions of a recording.
+    #[must_use]
+    pub const fn replays(self) -> bool {
+        matches!(self, Self::Replay | Self::PermutedReplay)
+    }
+}
+
 words! {
     /// Layout of the Q-network (row 22).
     Network {
@@ -127,6 +195,41 @@ words! {
         Accuracy,
         /// Its negative, which rewards wrong answers: the authors' code for pictures.
         NegAccuracy,
+    }
+}
+
+impl Reward {
+    /// The meaning of `agent.reward`, with a few words for each reward.
+    pub(crate) const MEANING: &'static str = "What a decision is rewarded with. neg-ppl: negative perplexity. neg-ppl-clipped: the \
+         same, clipped to [-10, 10]. neg-loss: negative mean cross-entropy. loss-delta: the fall \
+         of the loss since the previous decision. gain: its fall through this decision, on the \
+         same batches. For classes, accuracy: the share of right ones, and neg-accuracy: its \
+         negative.";
+
+    /// Its name at the axis of a figure.
+    #[must_use]
+    pub const fn axis(self) -> &'static str {
+        match self {
+            Self::NegPpl => "negative perplexity",
+            Self::NegPplClipped => "negative perplexity, clipped",
+            Self::NegLoss => "negative loss, in nats",
+            Self::LossDelta => "fall of the loss, in nats",
+            Self::Gain => "fall of the loss on the same batches, in nats",
+            Self::Accuracy => "accuracy",
+            Self::NegAccuracy => "negative accuracy",
+        }
+    }
+
+    /// Whether it needs the loss before the decision, on the batches of the reward.
+    #[must_use]
+    pub const fn needs_loss_before(self) -> bool {
+        matches!(self, Self::Gain)
+    }
+
+    /// Whether it needs a model that predicts classes.
+    #[must_use]
+    pub const fn needs_classes(self) -> bool {
+        matches!(self, Self::Accuracy | Self::NegAccuracy)
     }
 }
 

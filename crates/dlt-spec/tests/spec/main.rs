@@ -4,6 +4,7 @@
     reason = "clippy.toml allows it in tests, but not in what they share"
 )]
 
+mod agents;
 mod fields;
 mod layers;
 mod presets;

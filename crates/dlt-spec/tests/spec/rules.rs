@@ -303,7 +303,7 @@ fn rejects_a_replay_without_a_recording_and_a_recording_without_a_replay() {
 fn rejects_the_fixed_policy_without_a_pattern() {
     each_breaks(&[(&["agent.policy=fixed"], "agent.pattern", "other than \"frozen\"")]);
     let fixed = with(&["model.layers=3", "agent.policy=fixed", "agent.pattern=cycle"]).unwrap();
-    assert_eq!(fixed.check().unwrap().fixed_pattern().unwrap().owners(), [0, 1, 0]);
+    assert_eq!(fixed.check().unwrap().agent_setup().pattern().owners(), [0, 1, 0]);
 }
 
 #[test]
@@ -478,7 +478,7 @@ fn accessors_resolve_what_is_left_open() {
     assert_eq!((spec.steps_per_pass(81), spec.steps(81), spec.evaluate_every(81)), (10, 10, 10));
     assert_eq!((spec.steps_per_pass(7), spec.evaluate_every(7)), (0, 1));
     assert_eq!(spec.initial_state().owners(), [0, 1, 0, 1]);
-    assert!(!spec.starts_frozen() && spec.fixed_pattern().is_none());
+    assert!(!spec.starts_frozen());
 
     let fixed =
         ["model.feed_forward=3", "model.positions=200", "model.vocabulary=9", "training.steps=5"];

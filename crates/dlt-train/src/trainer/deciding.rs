@@ -4,7 +4,7 @@
 use dlt_agent::{Decision, MAX_LOSS, Measured, Occasion, Turn, Visit};
 use dlt_models::binding::Change;
 use dlt_spec::record::{DecisionRow, MetricRow};
-use dlt_spec::spec::{Order, Reward, RewardTiming};
+use dlt_spec::spec::{Order, RewardTiming};
 use dlt_state::{EventCounts, State};
 
 use super::Trainer;
@@ -67,7 +67,7 @@ impl Trainer {
 
         self.record(&from, &decision, &outcome)?;
         let Outcome { before, after, refused, .. } = outcome;
-        let gains = self.spec.agent.reward == Reward::Gain;
+        let gains = self.spec.agent.reward.needs_loss_before();
         let at_once = self.spec.agent.reward_timing == RewardTiming::AtOnce;
 
         match after {
@@ -92,7 +92,7 @@ impl Trainer {
     fn enter(&mut self, from: &State, decision: &Decision) -> Result<Outcome> {
         let events = from.transition_to(&decision.state)?.event_counts();
         let gate = self.spec.tying.gate;
-        let gains = self.spec.agent.reward == Reward::Gain;
+        let gains = self.spec.agent.reward.needs_loss_before();
         let change = change(from, decision);
         let gated = gate.is_finite() && !self.model.keeps_function(&change)?;
 

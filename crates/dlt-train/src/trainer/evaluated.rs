@@ -3,7 +3,7 @@
 
 use dlt_agent::Measured;
 use dlt_data::{Examples, Split};
-use dlt_spec::record::{self, MetricRow, Summary};
+use dlt_spec::record::{MetricRow, Summary};
 use dlt_spec::spec::Selection;
 
 use super::{Trainer, Watch};
@@ -47,7 +47,7 @@ impl Trainer {
         }
 
         // A clone is cheap, as examples are shared; it frees `self` for the call.
-        let evaluation = self.evaluate(&self.validation.clone(), record::Split::Validation)?;
+        let evaluation = self.evaluate(&self.validation.clone(), Split::Validation)?;
         let now = Best::of(self.step, &evaluation);
         if self.best.is_none_or(|best| now.is_better_than(&best)) {
             self.best = Some(now);
@@ -57,7 +57,7 @@ impl Trainer {
         if self.spec.evaluation.select_on == Selection::ValidationAndTest {
             // Reported only: the model that is kept is chosen on validation (DEVIATIONS row 12).
             let test = self.material.examples(Split::Test).clone();
-            let perplexity = self.evaluate(&test, record::Split::Test)?.perplexity();
+            let perplexity = self.evaluate(&test, Split::Test)?.perplexity();
             self.best_on_test =
                 Some(self.best_on_test.map_or(perplexity, |best| best.min(perplexity)));
         }
@@ -65,7 +65,7 @@ impl Trainer {
         Ok(Some(evaluation))
     }
 
-    fn evaluate(&mut self, examples: &Examples, split: record::Split) -> Result<Evaluation> {
+    fn evaluate(&mut self, examples: &Examples, split: Split) -> Result<Evaluation> {
         let of = examples.count();
         let watch = &mut self.watch;
         let evaluation =
@@ -125,27 +125,24 @@ impl Trainer {
         drop((model, optimizer));
 
         let model = read_back(&folder, &spec, material.extents(), &device)?;
-        let mut evaluate = |split: Split, label| {
+        let mut evaluate = |split: Split| {
             let examples = final_examples(&spec, material.examples(split))?;
             let of = examples.count();
             let evaluation =
                 evaluate_watched(&model, &examples, spec.evaluation_batch(), &mut |done| {
-                    watch(Evaluating { split: label, done, of });
+                    watch(Evaluating { split, done, of });
                 })?;
 
             folder.metric(&MetricRow::Evaluation(evaluation.row(
                 best_step,
-                label,
+                split,
                 clock.elapsed_ms(),
             )))?;
             finite(best_step, evaluation)?.finite(split.name())
         };
 
-        let validation = evaluate(Split::Validation, record::Split::Validation)?;
-        let test = material
-            .has(Split::Test)
-            .then(|| evaluate(Split::Test, record::Split::Test))
-            .transpose()?;
+        let validation = evaluate(Split::Validation)?;
+        let test = material.has(Split::Test).then(|| evaluate(Split::Test)).transpose()?;
         let summary =
             training.summary(&spec, &material, &validation, test.as_ref(), clock.elapsed_s())?;
 

@@ -2,17 +2,14 @@
 //! and the gate. The splits that sketches find are those of exact gradients.
 
 use candle_core::{Device, Tensor};
-use dlt_agent::{Agent, Evidence, Measured, Occasion, Turn};
+use dlt_agent::{Agent, Evidence, GrowPolicy, Measured, Occasion, Turn};
 use dlt_data::{Batches, Split, Windows};
 use dlt_kernels::{Gelu, Kernels};
 use dlt_models::backward::{Gradients, TrainingPass};
 use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::parameters::Layout;
 use dlt_models::{Batch, Model, ModelError};
-use dlt_spec::spec::{
-    AgentSpec, Checkpointing, Decision, GroupRate, Initial, InitialName, Merge, Moments,
-    PolicyKind, TyingSpec,
-};
+use dlt_spec::spec::{Checkpointing, Decision, GroupRate, Merge, Moments, Reward, TyingSpec};
 use dlt_spec::{Spec, seeds};
 use dlt_state::State;
 use dlt_train::optimizer::{Optimizer, ParameterMoments};
@@ -414,11 +411,8 @@ fn matches_reference_splits_of_exact_gradients_from_many_sketches() {
 
 /// An agent that splits by the disagreement of gradients, from one group.
 fn grower(n_layers: usize) -> Agent {
-    let spec = Spec::default();
-    let initial = Initial::Named(InitialName::Tied);
-    let tying = TyingSpec { decision: Decision::Split, initial, ..spec.tying };
-    let agent = AgentSpec { policy: PolicyKind::Grow, ..spec.agent };
-    Agent::new(&agent, &tying, n_layers, 1, None).expect("an agent")
+    let initial = State::all_tied(n_layers);
+    Agent::with_policy(Box::new(GrowPolicy), Reward::NegPpl, Decision::Split, initial)
 }
 
 fn check_products(ours: &[f64], theirs: &Value, n_layers: usize) {

@@ -1,7 +1,7 @@
 //! What the name of a file gives: its split, its place among numbered parts, and its packing.
 
 use crate::{
-    split::Split,
+    split::{Split, split_of_word},
     text::files::{Format, Packing},
 };
 use dlt_spec::record::Reason;
@@ -137,7 +137,7 @@ impl<'a> NamedFile<'a> {
 
 /// Words of a name that name a split.
 fn splits(name: &str) -> Vec<(String, Split)> {
-    let said = |word: &str| Some((word.to_lowercase(), Split::of_word(word)?));
+    let said = |word: &str| Some((word.to_lowercase(), split_of_word(word)?));
     words(name).filter_map(said).collect()
 }
 

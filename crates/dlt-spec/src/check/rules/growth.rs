@@ -1,5 +1,4 @@
-//! Rules of what we added to the method: splits, merges, the gate, and which policy makes which
-//! decision.
+//! Rules of what we added to the method: splits, merges and the gate.
 
 use super::Rules;
 use crate::check::grouping;
@@ -8,7 +7,7 @@ use crate::spec::*;
 impl Rules<'_> {
     pub(super) fn growth(&mut self) {
         self.splits();
-        self.deciders();
+        self.read_gradients();
         self.kept_function();
     }
 
@@ -68,45 +67,15 @@ impl Rules<'_> {
         );
     }
 
-    /// Which policy can make which decision.
-    fn deciders(&mut self) {
+    /// Policies that read gradients of blocks need blocks that train.
+    fn read_gradients(&mut self) {
         let policy = self.spec.agent.policy;
-        let decision = self.spec.tying.decision;
-        self.holds(
-            "agent.policy",
-            &[],
-            || match policy {
-                // A recording says what a replay decides, and when.
-                PolicyKind::None
-                | PolicyKind::Random
-                | PolicyKind::Replay
-                | PolicyKind::PermutedReplay => true,
-                PolicyKind::Grow | PolicyKind::Even => decision == Decision::Split,
-                PolicyKind::Conflict => decision == Decision::Swap,
-                PolicyKind::Q => !matches!(decision, Decision::Split | Decision::Swap),
-                PolicyKind::Fixed => matches!(decision, Decision::Joint | Decision::PerLayer),
-            },
-            || {
-                let fitting = match decision {
-                    Decision::Split => "\"grow\", \"even\", \"random\" or \"none\", or a replay,",
-                    Decision::Swap => "\"conflict\", \"random\" or \"none\", or a replay,",
-                    Decision::Single => "\"q\", \"random\" or \"none\", or a replay,",
-                    Decision::Joint | Decision::PerLayer => {
-                        "a policy other than \"grow\", \"even\" (tying.decision = \"split\") and \
-                         \"conflict\" (\"swap\")"
-                    }
-                };
-
-                format!("{fitting} where tying.decision is {}", word(decision))
-            },
-        );
-
         let trains = self.spec.training.trains;
 
         self.holds(
             "agent.policy",
             &["training.trains"],
-            || trains == Trains::All || !matches!(policy, PolicyKind::Grow | PolicyKind::Conflict),
+            || trains == Trains::All || !policy.reads_gradients(),
             || {
                 "a policy that needs no gradients of blocks where training.trains is \"head\""
                     .into()
@@ -142,9 +111,4 @@ impl Rules<'_> {
             || "a grouping of trained layers, such as \"tied\", where groups are split".into(),
         );
     }
-}
-
-/// The word of a decision as a spec file has it, with its quotes.
-fn word(decision: Decision) -> String {
-    serde_json::to_string(&decision).unwrap_or_default()
 }

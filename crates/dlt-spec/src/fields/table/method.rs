@@ -166,14 +166,8 @@ pub(super) const METHOD: &[Field] = &[
     .paper_says("canonical", "Eq. 1, Alg. 1 line 9")
     .code_does("raw"),
     // Agent.
-    field!(
-        agent.policy,
-        words!(PolicyKind),
-        "Who decides. none keeps the initial grouping. q is epsilon-greedy under the Q-network. \
-         random, fixed, replay and permuted-replay are the baselines. grow and conflict follow \
-         gradients, even halves groups."
-    )
-    .paper_says("q; ablations: replay, permuted-replay", "Eq. 2; Table 4 (iii), (iv)"),
+    field!(agent.policy, words!(PolicyKind), PolicyKind::MEANING)
+        .paper_says("q; ablations: replay, permuted-replay", "Eq. 2; Table 4 (iii), (iv)"),
     field!(agent.pattern, GROUPING, "Grouping that the policy fixed sets. frozen is none."),
     field!(
         agent.recording,
@@ -245,19 +239,11 @@ pub(super) const METHOD: &[Field] = &[
         "Scaling of the state at the input of the Q-network. none is 0 to L - 1, unit is 0 to 1."
     )
     .paper_says("none", "section 3, after Eq. 3"),
-    field!(
-        agent.reward,
-        words!(Reward),
-        "What a decision is rewarded with. neg-ppl: negative perplexity. neg-ppl-clipped: the \
-         same, clipped to [-10, 10]. neg-loss: negative mean cross-entropy. loss-delta: the fall \
-         of the loss since the previous decision. gain: its fall through this decision, on the \
-         same batches. For classes, accuracy: the share of right ones, and neg-accuracy: its \
-         negative."
-    )
-    .paper_says("neg-ppl", "Alg. 1 line 21")
-    .code_does(
-        "neg-ppl-clipped: constant until perplexity falls below 10; neg-accuracy for pictures",
-    ),
+    field!(agent.reward, words!(Reward), Reward::MEANING)
+        .paper_says("neg-ppl", "Alg. 1 line 21")
+        .code_does(
+            "neg-ppl-clipped: constant until perplexity falls below 10; neg-accuracy for pictures",
+        ),
     field!(
         agent.credit,
         words!(Credit),
