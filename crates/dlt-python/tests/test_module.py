@@ -4,8 +4,10 @@ import ast
 import copy
 import inspect
 import pickle
+import re
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -98,6 +100,15 @@ class Module(unittest.TestCase):
         folder = Path(dlt_state.__file__).parent
         self.assertTrue((folder / "py.typed").is_file())
         self.assertEqual((folder / "__init__.pyi").read_text(), STUBS.read_text())
+
+    def test_the_example_of_the_readme_runs(self):
+        (script,) = re.findall("```python\n(.*?)```", (STUBS.parent / "README.md").read_text(), re.DOTALL)
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-c", script]
+            moves = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+            recording = Recording.parse((Path(folder) / "states.jsonl").read_text())
+        self.assertEqual(len(recording), 40)
+        self.assertEqual({line.split()[0] for line in moves.splitlines()}, {"copy", "release"})
 
     def test_it_needs_nothing_but_python(self):
         script = "import sys; before = set(sys.modules); import dlt_state; print(*sorted(set(sys.modules) - before))"
