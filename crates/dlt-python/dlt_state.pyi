@@ -23,6 +23,7 @@ __all__ = [
     "Merged",
     "Agent",
     "Decision",
+    "Exploration",
     "Update",
     "Wants",
 ]
@@ -357,8 +358,7 @@ class Decision:
         action: Action,
         state: State,
         layer: int | None,
-        epsilon: float | None,
-        explored: bool | None,
+        exploration: Exploration | None,
         sweep_ended: bool,
         conflict: float | None,
         unlikeness: float | None,
@@ -370,15 +370,21 @@ class Decision:
     @property
     def layer(self) -> int | None: ...
     @property
-    def epsilon(self) -> float | None: ...
-    @property
-    def explored(self) -> bool | None: ...
+    def exploration(self) -> Exploration | None: ...
     @property
     def sweep_ended(self) -> bool: ...
     @property
     def conflict(self) -> float | None: ...
     @property
     def unlikeness(self) -> float | None: ...
+
+@final
+class Exploration:
+    def __new__(cls, epsilon: float, explored: bool) -> Exploration: ...
+    @property
+    def epsilon(self) -> float: ...
+    @property
+    def explored(self) -> bool: ...
 
 @final
 class Update:

@@ -20,7 +20,8 @@ use crate::state::PyState;
 /// layers: number of layers, L. recording: the decisions that the policies "replay" and
 /// "permuted-replay" follow. Further arguments have the names and rules of a spec of `dlt`: seed;
 /// initial, decision and state_vector of its section `tying`; all of its section `agent`, such as
-/// policy, reward, gamma or epsilon_start. `dlt spec default` lists them with their meanings.
+/// policy, reward, gamma or epsilon_start. `dlt spec gpt2-paper` lists them with their meanings and
+/// defaults.
 ///
 /// Raises DltError with all values that break a rule.
 #[pyclass(name = "Agent", module = "dlt_state", frozen)]
@@ -40,16 +41,24 @@ record! {
         state: PyState,
         /// The layer that it was made for; None if it was made for all, or for none.
         layer: Option<usize>,
-        /// The exploration probability, if the policy explores.
-        epsilon: Option<f64>,
-        /// Whether the action was drawn at random, if the policy explores.
-        explored: Option<bool>,
+        /// How it was chosen, if the policy explores.
+        exploration: Option<Exploration>,
         /// Whether every layer has had its turn; true if layers do not take turns.
         sweep_ended: bool,
         /// The disagreement that decided a split, if it was measured.
         conflict: Option<f64>,
         /// How unlike the two merged groups were, if it was measured.
         unlikeness: Option<f64>,
+    }
+}
+
+record! {
+    /// How an epsilon-greedy action was chosen.
+    Exploration [] [] {
+        /// The exploration probability.
+        epsilon: f64,
+        /// Whether the action was drawn at random, not chosen by Q.
+        explored: bool,
     }
 }
 
@@ -291,8 +300,10 @@ impl From<&dlt_agent::Decision> for Decision {
                 Visit::Layer(layer) => Some(layer),
                 Visit::All | Visit::Nothing => None,
             },
-            epsilon: decision.exploration.map(|exploration| exploration.epsilon),
-            explored: decision.exploration.map(|exploration| exploration.explored),
+            exploration: decision.exploration.map(|exploration| Exploration {
+                epsilon: exploration.epsilon,
+                explored: exploration.explored,
+            }),
             sweep_ended: decision.sweep_ended,
             conflict: decision.conflict,
             unlikeness: decision.unlikeness,

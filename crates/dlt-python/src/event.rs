@@ -46,14 +46,14 @@ impl PyTransition {
     }
 
     /// The state before.
-    #[getter]
-    fn from_state(&self) -> PyState {
+    #[getter(from_state)]
+    fn state_before(&self) -> PyState {
         PyState(self.0.from().clone())
     }
 
     /// The state after.
-    #[getter]
-    fn to_state(&self) -> PyState {
+    #[getter(to_state)]
+    fn state_after(&self) -> PyState {
         PyState(self.0.to().clone())
     }
 
@@ -82,7 +82,7 @@ impl PyTransition {
     }
 
     fn __getnewargs__(&self) -> (PyState, PyState) {
-        (self.from_state(), self.to_state())
+        (self.state_before(), self.state_after())
     }
 }
 

@@ -4,7 +4,7 @@ import copy
 import pickle
 import unittest
 
-from dlt_state import Action, Agent, DltError, Recording, State, Wants
+from dlt_state import Action, Agent, DltError, Exploration, Recording, State, Wants
 from recorded import RUNS
 
 
@@ -27,7 +27,10 @@ class RecordedRuns(unittest.TestCase):
     def compare(self, agent, row):
         decision = agent.decide()
         self.assertEqual((decision.action.values, decision.state.owners), (row["action"], row["state"]))
-        self.assertEqual((bool(decision.explored), decision.epsilon), (row["explored"], row.get("epsilon")))
+        if "epsilon" in row:
+            self.assertEqual(decision.exploration, Exploration(row["epsilon"], row["explored"]))
+        else:
+            self.assertIsNone(decision.exploration)
         update = agent.learn(row["reward"])
         if "q_predicted" in row:
             learned = (update.predicted, update.target, update.loss)
@@ -70,7 +73,7 @@ class Agents(unittest.TestCase):
         products = [[1.0, 1.0, -1.0], [1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]
         decision = agent.decide("split", products=products)
         self.assertEqual((decision.state, round(decision.conflict, 9)), (State([0, 0, 2]), 2.666666667))
-        self.assertEqual((decision.epsilon, decision.explored), (None, None))
+        self.assertIsNone(decision.exploration)
 
     def test_a_refused_decision_leaves_the_state(self):
         agent = Agent(5, policy="fixed", pattern="independent", initial="tied")

@@ -33,7 +33,7 @@ def values():
     return [
         Action([0, 1, 0]), states[1], states[1].groups()[1], transition, *transition.events, transition.event_counts(),
         ActionSpace(5), recording, *recording, binding, settlement, *settlement.moves, *settlement.merged,
-        dlt_state.Merged(1, 0, 0.5), decision, agent.learn(-3.0), agent.wants,
+        dlt_state.Merged(1, 0, 0.5), decision, decision.exploration, agent.learn(-3.0), agent.wants,
     ]  # fmt: skip
 
 
