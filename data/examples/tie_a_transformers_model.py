@@ -31,7 +31,6 @@ def modules(blocks, binding):
 def enter(before, state, model, blocks, binding, optimizer):
     """Carries the model and its optimizer from one state to the next, by the plan of the binding."""
     plan = binding.apply(before, state)
-    optimizer.zero_grad()
     for move in plan.moves:
         if move.kind == "copy":
             blocks[move.target] = copy.deepcopy(blocks[move.source])
@@ -113,7 +112,8 @@ def main():
     subprocess.run([options.dlt, "inspect", options.out / "states.jsonl"], check=True)
     for name in ("states.jsonl", "outcome.json") if options.check else ():
         recorded = (ROOT / "data/results/python" / name).read_text()
-        assert (options.out / name).read_text() == recorded, f"{name} differs from the recorded one"
+        if (options.out / name).read_text() != recorded:
+            raise SystemExit(f"{name} differs from the recorded one")
 
 
 if __name__ == "__main__":
