@@ -81,7 +81,7 @@ impl PyAction {
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        entry(self.0.values(), key)
+        entry(self.0.values(), key, |&layer| layer)
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {

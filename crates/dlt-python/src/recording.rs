@@ -7,6 +7,7 @@ use pyo3::types::{PyIterator, PyList};
 use crate::action::PyAction;
 use crate::error::{depth, refused};
 use crate::event::{EventCounts, PyTransition};
+use crate::sequence::entry;
 use crate::state::PyState;
 
 /// The decisions of a training run in order, each with its step, action and state. All layers are
@@ -130,7 +131,7 @@ impl PyRecording {
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        PyList::new(key.py(), self.rows())?.as_any().get_item(key)
+        entry(self.0.rows(), key, |row| PyRow(row.clone()))
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {

@@ -1,5 +1,6 @@
-//! Actions and states as sequences of their entries.
+//! Actions, states and recordings as sequences of their entries.
 
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyList};
@@ -10,18 +11,23 @@ pub(crate) fn iterate<'py>(py: Python<'py>, values: &[usize]) -> PyResult<Bound<
 }
 
 /// The entry at an index, or a list of those of a slice. Negative indices count from the end.
-pub(crate) fn entry<'py>(values: &[usize], key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// `shown` is what Python gets of an entry.
+pub(crate) fn entry<'py, T, P: IntoPyObject<'py>>(
+    values: &[T],
+    key: &Bound<'py, PyAny>,
+    shown: impl Fn(&T) -> P,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = key.py();
     let Ok(index) = key.extract::<isize>() else {
-        return PyList::new(py, values)?.as_any().get_item(key);
+        return PyList::new(py, values.iter().map(shown))?.as_any().get_item(key);
     };
 
-    let length = values.len() as isize;
-    let place = if index < 0 { index + length } else { index };
+    let length = values.len();
+    let place = if index < 0 { index + length as isize } else { index };
     let value = usize::try_from(place).ok().and_then(|place| values.get(place));
     let value = value.ok_or_else(|| {
-        PyIndexError::new_err(format!("expected one of the {length} layers, got layer {index}"))
+        PyIndexError::new_err(format!("expected an index below {length}, got {index}"))
     })?;
 
-    Ok(value.into_pyobject(py)?.into_any())
+    shown(value).into_bound_py_any(py)
 }

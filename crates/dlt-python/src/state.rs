@@ -167,7 +167,7 @@ impl PyState {
     }
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        entry(self.0.owners(), key)
+        entry(self.0.owners(), key, |&layer| layer)
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {

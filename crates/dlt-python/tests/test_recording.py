@@ -32,6 +32,9 @@ class Recordings(unittest.TestCase):
         self.assertEqual([row.step for row in self.recording], [15, 30])
         self.assertEqual((self.recording[-1].layer, self.recording[0].layer), (2, None))
         self.assertEqual(self.recording[0].state, State([0, 1, 1]))
+        self.assertEqual([row.step for row in self.recording[::-1]], [30, 15])
+        with self.assertRaises(IndexError):
+            self.recording[2]
 
     def test_refused_decisions(self):
         recording = Recording.gated(State.independent(2))
