@@ -149,8 +149,8 @@ impl Trainer {
     /// which gives the same sequence. So the last decision of a run is always trained.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] if the loss or a gradient is not finite, [`TrainError::Io`] if the
-    /// run folder cannot be written.
+    /// [`TrainError::Diverged`](crate::TrainError::Diverged) if the loss or a gradient is not
+    /// finite, [`TrainError::Io`](crate::TrainError::Io) if the run folder cannot be written.
     pub fn advance(&mut self) -> Result<Option<StepReport>> {
         if self.run.step >= self.steps {
             return Ok(None);
