@@ -13,8 +13,8 @@ use crate::{hub, output, program};
 pub(crate) const HELP: &str = "\
 MODEL is one of:
   - a folder that `dlt export` wrote, in either form;
-  - a folder in Hugging Face's layout of a GPT-2, BERT, ViT, Llama, Mistral, Qwen2 or Qwen3, with weights
-    as safetensors or pytorch_model.bin;
+  - a folder in Hugging Face's layout of a GPT-2, BERT, ViT, Llama, Mistral, Qwen2 or Qwen3, with
+    weights as safetensors or pytorch_model.bin;
   - hf:OWNER/NAME or hf:OWNER/NAME@REVISION.
 Layers whose weights are equal to the last bit share them again.
 

@@ -510,9 +510,6 @@ fn sized(spec: &CheckedSpec, extents: Extents) -> Result<CheckedSpec> {
         model.key_heads = Size::Fixed(spec.key_heads());
         model.head_width = Size::Fixed(spec.head_width());
         model.attention_bias = spec.attention_bias();
-    }
-
-    if model.architecture == Architecture::Llama {
         model.feed_forward_bias = spec.feed_forward_bias();
     }
 

@@ -2,7 +2,7 @@
 //! have a width of their own.
 
 use dlt_spec::CheckedSpec;
-use dlt_spec::spec::{AttentionBias, ModelSpec};
+use dlt_spec::spec::{AttentionBias, FeedForwardBias, ModelSpec};
 use serde_json::{Map, Value, json};
 
 use super::llama::Llama;
@@ -139,14 +139,18 @@ fn read(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
 }
 
 fn model_type(spec: &CheckedSpec) -> Result<&'static ModelType> {
-    match spec.attention_bias() {
-        AttentionBias::Inputs => Err(ModelError::Export {
-            setting: "model.attention_bias",
-            expected: "none or all in qwen3",
-            got: format!("{:?}", AttentionBias::Inputs),
-        }),
-        AttentionBias::Auto | AttentionBias::None | AttentionBias::All => Ok(&MODEL_TYPES[0]),
+    let attention_bias = spec.attention_bias();
+    let feed_forward_bias = spec.feed_forward_bias();
+
+    if attention_bias != AttentionBias::Inputs && feed_forward_bias == FeedForwardBias::None {
+        return Ok(&MODEL_TYPES[0]);
     }
+
+    Err(ModelError::Export {
+        setting: "model.attention_bias",
+        expected: "none or all in qwen3, with feed_forward_bias = none",
+        got: format!("{attention_bias:?} with feed_forward_bias {feed_forward_bias:?}"),
+    })
 }
 
 fn write(spec: &CheckedSpec) -> Map<String, Value> {

@@ -11,8 +11,6 @@ const MOST_LAYERS: usize = 4096;
 /// Families with rotary positions. They also have grouped heads of keys, a choice of biases, and
 /// gated feed-forward layers.
 pub(crate) const ROTARY: &[Architecture] = &[Architecture::Llama, Architecture::Qwen3];
-/// Families whose feed-forward layer can do with or without biases.
-const BIASED: &[Architecture] = &[Architecture::Llama];
 /// Families with a feed-forward layer of two projections, which has a choice of activations.
 const UNGATED: &[Architecture] = &[Architecture::Gpt2, Architecture::Bert, Architecture::Vit];
 /// Families that read pictures.
@@ -52,10 +50,10 @@ section! {
         /// Projections of attention that have a bias in llama and qwen3: none, inputs (queries, keys
         /// and values, as in Qwen2), or all. auto is none there and all elsewhere.
         attention_bias: AttentionBias = AttentionBias::Auto, AttentionBias::WORDS, only(ROTARY);
-        /// Whether the projections of the feed-forward layer have biases in llama. auto is none in
-        /// llama and qwen3, and all elsewhere.
+        /// Whether the projections of the feed-forward layer have biases in llama and qwen3. auto is
+        /// none there and all elsewhere.
         feed_forward_bias: FeedForwardBias = FeedForwardBias::Auto, FeedForwardBias::WORDS,
-            only(BIASED);
+            only(ROTARY);
         /// Tokens that a token attends to in llama and qwen3, itself included, as in Mistral. A
         /// window of text must not be longer, so a token sees all of it. auto sets no bound.
         attention_window: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("tokens"),

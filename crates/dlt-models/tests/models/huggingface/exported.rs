@@ -301,8 +301,10 @@ fn llamas_have_the_class_that_computes_the_same() {
         );
     }
 
-    let refusal = class(&[qwen3, "model.attention_bias=inputs"]).expect_err("refused").to_string();
-    assert!(refusal.contains("must be none or all in qwen3"), "{refusal}");
+    for bias in ["model.attention_bias=inputs", "model.feed_forward_bias=all"] {
+        let refusal = class(&[qwen3, bias]).expect_err("refused").to_string();
+        assert!(refusal.contains("must be none or all in qwen3"), "{refusal}");
+    }
 }
 
 #[test]
