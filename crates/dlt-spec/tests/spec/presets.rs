@@ -6,8 +6,6 @@ use dlt_spec::spec::*;
 use dlt_spec::{ExitCode, Origin, Overlay, Spec, SpecError, diff};
 use toml::Value;
 
-/// GPT-2's vocabulary (section 4 of the paper).
-
 const MODELS: [&str; 10] = [
     "smoke",
     "shakespeare-12",
