@@ -89,7 +89,7 @@ fn the_help_teaches_commands_places_and_exit_codes() {
 
     let version = place.dlt(&["--version"]).ok().out;
     assert!(version.starts_with(concat!("dlt ", env!("CARGO_PKG_VERSION"))), "{version}");
-    for part in ["\nfeatures: ", "\nCPU: ", "\ncompiler: rustc "] {
+    for part in ["\nfeatures: figures, hub, parquet", "\nCPU: ", "\ncompiler: rustc "] {
         assert!(version.contains(part), "{part} is missing in\n{version}");
     }
 

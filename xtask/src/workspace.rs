@@ -89,6 +89,45 @@ mod tests {
         assert_eq!(workspace, Workspace::of(&[("one", &["two"]), ("two", &[]), ("three", &[])]));
     }
 
+    /// The names of the packages that a program `dlt` is built of.
+    fn packages_of_dlt(arguments: &[&str]) -> BTreeSet<String> {
+        let listed = std::process::Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--offline", "--package", "dlt-cli", "--prefix", "none"])
+            .args(["--edges", "no-dev"])
+            .args(arguments)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            // It would ask for the features of every crate at once.
+            .env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION")
+            .output()
+            .unwrap();
+
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let lines = String::from_utf8(listed.stdout).unwrap();
+        lines.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_program_without_an_optional_part_is_built_without_its_packages() {
+        let parts: [(&str, &[&str]); 3] = [
+            ("figures", &["dejavu", "plotters", "plotters-backend", "resvg"]),
+            ("hub", &["hf-hub", "rustls", "ureq"]),
+            ("parquet", &["brotli", "parquet"]),
+        ];
+        let all = packages_of_dlt(&[]);
+
+        for (without, packages) in parts {
+            let others: Vec<_> =
+                parts.iter().map(|(part, _)| *part).filter(|part| *part != without).collect();
+            let found =
+                packages_of_dlt(&["--no-default-features", "--features", &others.join(",")]);
+
+            for package in packages {
+                assert!(all.contains(*package), "{package} is in no program");
+                assert!(!found.contains(*package), "{package} is in one without {without}");
+            }
+        }
+    }
+
     #[test]
     fn rejects_an_answer_without_packages() {
         assert!(Workspace::from_metadata(&json!({})).is_err());

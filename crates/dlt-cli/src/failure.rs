@@ -66,7 +66,7 @@ impl From<RunError> for Failure {
 impl From<ReportError> for Failure {
     fn from(error: ReportError) -> Self {
         let code = match error {
-            ReportError::Io { .. } => ExitCode::Resources,
+            ReportError::Io { .. } | ReportError::NotBuilt(_) => ExitCode::Resources,
             _ => ExitCode::BadData,
         };
         Self::refused(code, chain(&error))

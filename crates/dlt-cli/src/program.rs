@@ -14,6 +14,9 @@ pub(crate) const VERSION: &str = env!("DLT_LONG_VERSION");
 /// computes. A report of a problem should have all of it.
 pub(crate) static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
     let features = [
+        ("figures", cfg!(feature = "figures")),
+        ("hub", cfg!(feature = "hub")),
+        ("parquet", cfg!(feature = "parquet")),
         ("cuda", cfg!(feature = "cuda")),
         ("nccl", cfg!(feature = "nccl")),
         ("composed", cfg!(feature = "composed")),

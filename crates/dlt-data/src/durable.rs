@@ -10,7 +10,7 @@ use std::{
 };
 
 pub(crate) use dlt_spec::durable::{
-    PARTIAL, dead, next_to, no_links, remove_dead, remove_if_dead, sync_folder, unshare,
+    PARTIAL, dead, next_to, no_links, remove_dead, remove_if_dead, sync_folder,
 };
 
 /// Replaces a file by these bytes, and makes its folders.

@@ -502,6 +502,9 @@ pub enum DataError {
         /// The most bytes.
         most: u64,
     },
+    /// Something that this program was built without.
+    #[error(transparent)]
+    NotBuilt(dlt_spec::NotBuilt),
     /// A setting whose value is not possible.
     #[error("{what}: expected {expected}, got {got}")]
     BadSetting {

@@ -1,7 +1,7 @@
 //! The Hugging Face hub: what a repository holds, and its files on this machine.
 //!
-//! Requests use the `hf-hub` crate: its client, token and proxies. The crate also lays out the
-//! cache, as Python's `huggingface_hub` does, so a file fetched by either is found by the other:
+//! Requests use the `hf-hub` crate: its client, token and proxies. The cache is laid out as that
+//! crate and Python's `huggingface_hub` do it, so a file fetched by either is found by the other:
 //!
 //! ```text
 //! CACHE/datasets--OWNER--NAME/refs/REVISION              the commit that a branch was last seen at
@@ -16,22 +16,27 @@
 //! one, its SHA-256 are right. A file that is already in the cache is compared with that checksum
 //! once, see `verified`.
 
-mod answer;
+#![cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only requests use the rest"))]
+
+#[cfg(any(test, not(feature = "hub")))]
+mod absent;
+mod cached;
 pub mod catalogue;
 mod layout;
 mod listing;
 pub(crate) mod lock;
 mod name;
+#[cfg(feature = "hub")]
+mod network;
 pub(crate) mod origin;
 mod patience;
 pub(crate) mod pretrained;
 pub(crate) mod retrieval;
-mod transfer;
 mod verified;
 
 use crate::error::DataError;
-use answer::Client;
-use hf_hub::{Cache, Repo, RepoType, api::sync::ApiBuilder};
+#[cfg(not(feature = "hub"))]
+use absent as network;
 use layout::Layout;
 use std::{
     fmt,
@@ -47,6 +52,9 @@ use std::{
 pub use listing::{Listing, RemoteFile};
 pub use name::{RepoKind, RepoName, Revision};
 pub use patience::Patience;
+
+/// The feature without which nothing is requested.
+const FEATURE: &str = "hub";
 
 /// Where the hub is, unless `HF_ENDPOINT` says otherwise.
 pub const HUB_ENDPOINT: &str = "https://huggingface.co";
@@ -198,7 +206,7 @@ impl<'a> Hub<'a> {
         if self.config.is_offline {
             return self.layout().listing().ok_or_else(|| self.not_cached(""));
         }
-        listing::ask(self, on)
+        network::listing(self, on)
     }
 
     /// Paths of files, in the given order. Files that are not on this machine yet are fetched.
@@ -225,7 +233,7 @@ impl<'a> Hub<'a> {
             while !is_over.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(file) = files.get(index) else { return };
-                let result = transfer::file(self, listing, file, &bytes, on);
+                let result = self.file(listing, file, &bytes, on);
 
                 is_over.fetch_or(result.is_err(), Ordering::Relaxed);
                 *found[index].lock().expect("no thread panics while it holds the lock") =
@@ -249,6 +257,24 @@ impl<'a> Hub<'a> {
         self.layout().remember(&listing.commit)?;
 
         Ok(paths)
+    }
+
+    /// The path of a file, which is fetched if it is not complete on this machine. `bytes` counts
+    /// the bytes that are fetched of all files together.
+    fn file(
+        &self,
+        listing: &Listing,
+        file: &RemoteFile,
+        bytes: &AtomicU64,
+        on: OnFetch<'_>,
+    ) -> Result<PathBuf, DataError> {
+        let path = match cached::file(self, listing, file, on)? {
+            Some(path) => path,
+            None => network::file(self, listing, file, bytes, on)?,
+        };
+
+        on(FetchEvent::Done { file: file.name.clone() });
+        Ok(path)
     }
 
     /// Refuses more bytes than may be fetched, before anything is fetched. Sizes that the list
@@ -305,43 +331,6 @@ impl<'a> Hub<'a> {
         without_password(&self.config.endpoint)
     }
 
-    /// The repository.
-    pub(crate) fn name(&self) -> &RepoName {
-        self.name
-    }
-
-    fn layout(&self) -> Layout {
-        Layout::new(
-            Cache::new(self.config.cache.clone()),
-            self.repo(self.revision.as_str()),
-            self.revision,
-        )
-    }
-
-    fn repo(&self, revision: &str) -> Repo {
-        let kind = match self.name.kind() {
-            RepoKind::Dataset => RepoType::Dataset,
-            RepoKind::Model => RepoType::Model,
-        };
-        Repo::with_revision(self.name.as_str().to_owned(), kind, revision.to_owned())
-    }
-
-    /// Clients of the `hf-hub` crate for this repository at a revision.
-    fn client(&self, revision: &str) -> Result<Client, DataError> {
-        let with = |token: Option<&Token>| {
-            let api = ApiBuilder::from_cache(Cache::new(self.config.cache.clone()))
-                .with_endpoint(self.config.endpoint.clone())
-                .with_token(token.map(|token| token.0.clone()))
-                .with_user_agent("dlt", env!("CARGO_PKG_VERSION"))
-                .with_progress(false)
-                .build()
-                .map_err(|error| self.unreachable(self.name.as_str(), &error.to_string()))?;
-            Ok(api.repo(self.repo(revision)))
-        };
-
-        Ok(Client { own: with(self.config.token.as_ref())?, bare: with(None)? })
-    }
-
     fn unreachable(&self, what: &str, reason: &str) -> DataError {
         DataError::HubUnreachable {
             endpoint: self.endpoint(),
@@ -355,6 +344,28 @@ impl<'a> Hub<'a> {
         match &self.config.token {
             Some(token) => text.replace(&token.0, "[token]"),
             None => text.to_owned(),
+        }
+    }
+
+    /// The repository.
+    pub(crate) fn name(&self) -> &RepoName {
+        self.name
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::new(&self.config.cache, self.name, self.revision)
+    }
+}
+
+impl DataError {
+    /// Whether the hub did not answer, something else answered for it, or this program cannot ask
+    /// it. Then the cache is the best source.
+    pub(crate) fn is_hub_away(&self) -> bool {
+        match self {
+            Self::HubUnreachable { .. } | Self::HubAnswer { .. } => true,
+            Self::NotBuilt(absent) => absent.feature == FEATURE,
+            Self::HubStatus { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
+            _ => false,
         }
     }
 }

@@ -48,6 +48,9 @@ pub enum ReportError {
         /// What is missing, and what would give it.
         missing: String,
     },
+    /// Something that this program was built without.
+    #[error(transparent)]
+    NotBuilt(dlt_spec::NotBuilt),
     /// A figure could not be drawn.
     #[error("cannot draw `{title}`: {reason}")]
     Picture {

@@ -7,10 +7,18 @@ pub mod correlation;
 pub mod csv;
 pub mod digest;
 pub mod error;
+#[cfg(feature = "figures")]
 pub mod figure;
+#[cfg(not(feature = "figures"))]
+#[path = "figure/absent.rs"]
+pub mod figure;
+#[cfg(all(test, feature = "figures"))]
+#[path = "figure/absent.rs"]
+mod figure_absent;
 pub mod metrics;
 pub mod numbers;
 pub mod page;
+#[cfg(feature = "figures")]
 pub mod picture;
 pub mod run;
 pub mod shell;

@@ -237,12 +237,13 @@ impl TrainError {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => {
                 ExitCode::BadData
             }
-            // The data are good; room for them is missing.
+            // The data are good; room for them, or a part of the program, is missing.
             Self::Data(
                 DataError::Write { .. }
                 | DataError::TooManyTokens { .. }
                 | DataError::TooMuchText { .. }
-                | DataError::ChangedCache { .. },
+                | DataError::ChangedCache { .. }
+                | DataError::NotBuilt(_),
             ) => ExitCode::Resources,
             Self::Data(_)
             | Self::State(_)

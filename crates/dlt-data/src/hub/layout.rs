@@ -1,11 +1,10 @@
 //! Where files of a repository are on this machine.
 
 use super::{
-    Listing, RemoteFile, Revision,
+    Listing, RemoteFile, RepoKind, RepoName, Revision,
     name::{is_commit, is_safe_file},
 };
 use crate::{durable, error::DataError};
-use hf_hub::{Cache, CacheRepo, Repo};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -13,25 +12,33 @@ use std::{
 
 /// The cache folder of one repository.
 pub(super) struct Layout {
-    repo: CacheRepo,
     folder: PathBuf,
     revision: String,
 }
 
 impl Layout {
-    pub(super) fn new(cache: Cache, repo: Repo, revision: &Revision) -> Self {
-        let folder = cache.path().join(repo.folder_name());
-        Self { repo: cache.repo(repo), folder, revision: revision.as_str().to_owned() }
+    pub(super) fn new(cache: &Path, name: &RepoName, revision: &Revision) -> Self {
+        let kind = match name.kind() {
+            RepoKind::Dataset => "datasets",
+            RepoKind::Model => "models",
+        };
+        let folder = cache.join(format!("{kind}--{}", name.as_str().replace('/', "--")));
+        Self { folder, revision: revision.as_str().to_owned() }
     }
 
     /// The path of the content with this entity tag.
     pub(super) fn blob(&self, etag: &str) -> PathBuf {
-        self.repo.blob_path(etag)
+        self.folder.join("blobs").join(etag)
+    }
+
+    /// The folder of a commit.
+    fn snapshot(&self, commit: &str) -> PathBuf {
+        self.folder.join("snapshots").join(commit)
     }
 
     /// The path of a file of a commit: a link to its content.
     pub(super) fn pointer(&self, commit: &str, file: &str) -> PathBuf {
-        file.split('/').fold(self.repo.pointer_path(commit), |path, part| path.join(part))
+        file.split('/').fold(self.snapshot(commit), |path, part| path.join(part))
     }
 
     /// Makes a file of a commit: a link to the content with this entity tag.
@@ -94,7 +101,7 @@ impl Layout {
             return None;
         }
 
-        let root = self.repo.pointer_path(&commit);
+        let root = self.snapshot(&commit);
         let mut files = Vec::new();
         collect(&root, "", &mut files).ok()?;
         files.sort_by(|left, right| left.name.cmp(&right.name));
@@ -141,4 +148,25 @@ fn symlink(target: &Path, _content: &Path, link: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn symlink(_target: &Path, content: &Path, link: &Path) -> io::Result<()> {
     fs::copy(content, link).map(drop)
+}
+
+#[cfg(all(test, feature = "hub"))]
+mod tests {
+    use super::*;
+    use hf_hub::{Cache, Repo};
+
+    #[test]
+    fn matches_reference_places_of_the_crate_that_other_programs_use() {
+        let cache = Path::new("cache");
+        let revision = Revision::default();
+        for (name, repo) in [
+            (RepoName::model("gpt2").unwrap(), Repo::model("gpt2".to_owned())),
+            (RepoName::dataset("a/b-c").unwrap(), Repo::dataset("a/b-c".to_owned())),
+        ] {
+            let ours = Layout::new(cache, &name, &revision);
+            let theirs = Cache::new(cache.to_owned()).repo(repo);
+            assert_eq!(ours.blob("e"), theirs.blob_path("e"));
+            assert_eq!(ours.pointer("c", "d/f"), theirs.pointer_path("c").join("d").join("f"));
+        }
+    }
 }

@@ -7,7 +7,6 @@ mod json;
 mod line_ends;
 mod lines;
 mod packed;
-mod pages;
 mod separated;
 pub(crate) mod table;
 

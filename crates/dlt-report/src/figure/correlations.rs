@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use plotters::style::Color;
 use plotters::style::text_anchor::HPos;
 
-use super::Figure;
 use super::axes::{Axis, Chart, EDGE, UPRIGHT, extent, left_of, ticks};
 use super::palette::{INK, MUTED, on, shade};
 use super::shape::Shape;
 use super::sheet::{Area, Drawn, MARGIN, Sheet, TEXT, WIDTH, fitted, put, px, text, text_width};
+use super::{CorrelationPanel, Figure};
 use crate::correlation::Correlations;
 use crate::error::{ReportError, Result};
 use crate::numbers::decimal;
@@ -23,17 +23,6 @@ const BETWEEN: f64 = 8.0;
 const SMALL: f64 = 14.0;
 /// Height of a panel's name and range, in pixels.
 const HEAD: f64 = 52.0;
-
-/// A heat map of one model.
-#[derive(Clone, Debug)]
-pub struct CorrelationPanel<'a> {
-    /// What the model is, for example "tied".
-    pub name: &'a str,
-    /// Its correlations.
-    pub correlations: &'a Correlations,
-    /// Range of the shades; `None` chooses it from the data.
-    pub range: Option<Range<f64>>,
-}
 
 impl CorrelationPanel<'_> {
     /// Range of the shades: the given one, or from a round number below the least correlation to 1.

@@ -35,6 +35,11 @@ pub(super) fn of_one(run: &Run) -> Html {
 
     for (_, figure) in over_training(run) {
         match figure {
+            // A program that draws nothing says so once.
+            Err(error @ ReportError::NotBuilt(_)) => {
+                missing = absent(&error);
+                break;
+            }
             Ok(figure) => html.add(&framed(&figure)),
             Err(error) => missing.add(&absent(&error)),
         };

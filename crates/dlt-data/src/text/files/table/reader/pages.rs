@@ -5,7 +5,7 @@
 //! pages are checked first. Their headers are structures of Thrift's compact protocol, of which
 //! only the sizes are read.
 
-use super::LONGEST_ROW;
+use crate::text::files::LONGEST_ROW;
 use flate2::read::MultiGzDecoder;
 use parquet::{basic::Compression, file::metadata::ColumnChunkMetaData};
 use std::{

@@ -1,18 +1,22 @@
 //! One file from the hub to this machine.
 
-use super::{
-    FetchEvent, Hub, Listing, OnFetch, RemoteFile,
-    answer::{Client, Failed, Question, Redirects, header, is_page},
-    name::{as_sha256, escaped, is_commit, is_etag},
-    verified::{self, Content},
-};
+use super::answer::{Client, Failed, Question, Redirects, header, is_page};
 use crate::{
     checksum::{self, hex},
     durable,
     error::DataError,
+    hub::{
+        FetchEvent, Hub, Listing, OnFetch, RemoteFile,
+        cached::report_comparing,
+        name::{as_sha256, escaped, is_commit, is_etag},
+        verified::{self, Content},
+    },
     leftovers::{LOCK, PART},
 };
-use dlt_spec::waiting::{self, Waiting};
+use dlt_spec::{
+    durable::unshare,
+    waiting::{self, Waiting},
+};
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
@@ -35,36 +39,15 @@ struct Stated {
     sha256: Option<String>,
 }
 
-/// Size in bytes from which on comparing a file takes so long that it is reported.
-const BYTES_TO_REPORT: u64 = 64 << 20;
-
-/// The path of a file, which is fetched if it is not complete on this machine. `bytes` counts the
-/// bytes that are fetched of all files together.
-pub(super) fn file(
+/// Fetches a file; see [`Hub::fetch`]. `bytes` counts the bytes that are fetched of all files
+/// together.
+pub(in crate::hub) fn file(
     hub: &Hub<'_>,
     listing: &Listing,
     file: &RemoteFile,
     bytes: &AtomicU64,
     on: OnFetch<'_>,
 ) -> Result<PathBuf, DataError> {
-    let done = |path: PathBuf| {
-        on(FetchEvent::Done { file: file.name.clone() });
-        Ok(path)
-    };
-
-    let pointer = hub.layout().pointer(&listing.commit, &file.name);
-    let is_here =
-        fs::metadata(&pointer).is_ok_and(|here| file.size.is_none_or(|size| size == here.len()));
-    let damage = if is_here { damage(hub, file, &pointer, on)? } else { None };
-
-    match damage {
-        None if is_here => return done(pointer),
-        None if hub.config.is_offline => return Err(hub.not_cached(&file.name)),
-        Some(error) if hub.config.is_offline => return Err(error),
-        Some(error) => tracing::warn!("{error}; fetching it again"),
-        None => {}
-    }
-
     let client = hub.client(&listing.commit)?;
     let transfer = Transfer { hub, listing, file, bytes, on, client };
     let mut failed = 0;
@@ -72,7 +55,7 @@ pub(super) fn file(
 
     loop {
         let (error, retry_after) = match transfer.attempt() {
-            Ok(path) => return done(path),
+            Ok(path) => return Ok(path),
             Err(Failed::ForGood(error)) => return Err(error),
             Err(Failed::ForNow { error, retry_after }) => (error, retry_after),
         };
@@ -94,36 +77,6 @@ pub(super) fn file(
         let wait_ms = wait.as_millis() as u64;
         on(FetchEvent::Waiting { file: file.name.clone(), wait_ms, reason: error.to_string() });
         thread::sleep(wait);
-    }
-}
-
-/// The error for a file of the cache that has the right size but a wrong checksum. `None` if it is
-/// right, or if the hub gives no checksum.
-fn damage(
-    hub: &Hub<'_>,
-    file: &RemoteFile,
-    pointer: &Path,
-    on: OnFetch<'_>,
-) -> Result<Option<DataError>, DataError> {
-    let unreadable = |source| DataError::Read { path: pointer.to_owned(), source };
-    let blob = fs::canonicalize(pointer).map_err(unreadable)?;
-    let named = || as_sha256(&blob.file_name()?.to_string_lossy());
-    let Some(expected) = file.sha256.clone().or_else(named) else { return Ok(None) };
-    let begin = |of| report_comparing(&file.name, of, on);
-    let content = verified::compare(&blob, &hub.layout().blob(&expected), &expected, begin)
-        .map_err(unreadable)?;
-
-    Ok(match content {
-        Content::Right => None,
-        Content::Wrong(got) => {
-            Some(DataError::CacheDamaged { file: file.name.clone(), path: blob, expected, got })
-        }
-    })
-}
-
-fn report_comparing(file: &str, of: u64, on: OnFetch<'_>) {
-    if of >= BYTES_TO_REPORT {
-        on(FetchEvent::Comparing { file: file.to_owned(), of });
     }
 }
 
@@ -279,7 +232,7 @@ impl Transfer<'_> {
     /// Completes the partial file and checks it.
     fn complete(&self, part: &Path, stated: &Stated) -> Result<(), Failed> {
         let unwritable = |error: io::Error| Failed::from(write_error(part, &error));
-        durable::unshare(part).map_err(unwritable)?;
+        unshare(part).map_err(unwritable)?;
 
         let mut file = durable::no_links()
             .create(true)

@@ -1,8 +1,13 @@
 //! One request, and the meaning of its answer.
 
-use super::Hub;
-use crate::error::DataError;
-use hf_hub::api::sync::ApiRepo;
+use crate::{
+    error::DataError,
+    hub::{Hub, RepoKind, Token},
+};
+use hf_hub::{
+    Cache, Repo, RepoType,
+    api::sync::{ApiBuilder, ApiRepo},
+};
 use std::time::{Duration, SystemTime};
 use ureq::{
     Body, Error,
@@ -65,19 +70,31 @@ pub(super) struct Question<'a> {
     pub(super) what: &'a str,
 }
 
-impl DataError {
-    /// Whether the hub did not answer, or something else answered for it. Then the cache is the
-    /// best source.
-    pub(crate) fn is_hub_away(&self) -> bool {
-        match self {
-            Self::HubUnreachable { .. } | Self::HubAnswer { .. } => true,
-            Self::HubStatus { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
-            _ => false,
-        }
-    }
-}
-
 impl Hub<'_> {
+    /// Clients of the `hf-hub` crate for this repository at a revision.
+    pub(super) fn client(&self, revision: &str) -> Result<Client, DataError> {
+        let with = |token: Option<&Token>| {
+            let api = ApiBuilder::from_cache(Cache::new(self.config.cache.clone()))
+                .with_endpoint(self.config.endpoint.clone())
+                .with_token(token.map(|token| token.0.clone()))
+                .with_user_agent("dlt", env!("CARGO_PKG_VERSION"))
+                .with_progress(false)
+                .build()
+                .map_err(|error| self.unreachable(self.name.as_str(), &error.to_string()))?;
+            Ok(api.repo(self.repo(revision)))
+        };
+
+        Ok(Client { own: with(self.config.token.as_ref())?, bare: with(None)? })
+    }
+
+    fn repo(&self, revision: &str) -> Repo {
+        let kind = match self.name.kind() {
+            RepoKind::Dataset => RepoType::Dataset,
+            RepoKind::Model => RepoType::Model,
+        };
+        Repo::with_revision(self.name.as_str().to_owned(), kind, revision.to_owned())
+    }
+
     /// Makes a request. Returns an answer of status 2xx, or 3xx if redirects are kept.
     pub(super) fn ask(
         &self,
