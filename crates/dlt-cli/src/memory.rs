@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dlt_data::Tokenizer;
+use dlt_models::architecture::of_spec;
 use dlt_models::binding::Binding;
 use dlt_models::memory::Prediction as StepPrediction;
 use dlt_run::SpecLayers;
@@ -25,11 +26,12 @@ const AFTER_SPLITS: &str = "after the last split";
 
 pub(crate) fn run(task: &InspectTask) -> Result {
     let spec = spec(task)?;
-    let data = extents(&spec)?;
+    let architecture = of_spec(&spec, extents(&spec)?);
     let mut rows = Vec::new();
 
     for (name, binding) in bindings(&spec, &task.owners)? {
-        rows.push((name, binding.trained().len(), memory::predict(&spec, data, &binding)?));
+        let prediction = memory::predict(&*architecture, &spec, None, &binding)?;
+        rows.push((name, binding.trained().len(), prediction));
     }
 
     output::print(&if task.json { lines(&rows) } else { text(&spec, &rows) })

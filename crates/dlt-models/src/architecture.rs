@@ -1,9 +1,11 @@
 //! What every family of transformer has: a stem that embeds, a stack of equal blocks, a head.
 //!
-//! Another [family](crate::families) is one file that implements [`Architecture`]. Tying,
-//! checkpointing, training and the prediction of memory are written once, over this trait.
+//! Another [family](crate::families) is one file that implements [`Architecture`], here or in a
+//! crate of its own. Tying, checkpointing, training and the prediction of memory are written once,
+//! over this trait.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use dlt_kernels::{Dropout, Gelu};
 use dlt_spec::size::Extents;
@@ -167,9 +169,10 @@ impl HeadSettings {
         Self { objective: Objective::Classes, output: Output::Tied, classes, pooling }
     }
 
-    fn from_spec(spec: &CheckedSpec, extents: Extents) -> Self {
+    fn of_spec(spec: &CheckedSpec, data: Extents) -> Self {
         let model = &spec.model;
-        let classes = if model.objective == Objective::Classes { extents.classes } else { 0 };
+        let has_classes = model.objective == Objective::Classes;
+        let classes = if has_classes { spec.extents(data).classes } else { 0 };
         Self { objective: model.objective, output: model.output, classes, pooling: model.pooling }
     }
 
@@ -215,7 +218,9 @@ pub struct Form {
 }
 
 impl Form {
-    fn from_spec(spec: &CheckedSpec, extents: Extents) -> Self {
+    /// The sizes and settings that a spec has for data of these extents.
+    #[must_use]
+    pub fn of_spec(spec: &CheckedSpec, data: Extents) -> Self {
         let model = &spec.model;
 
         Self {
@@ -226,7 +231,7 @@ impl Form {
             norm_epsilon: model.norm_epsilon,
             initial_std: model.initial_std,
             residual_factors: spec.residual_factors(),
-            head: HeadSettings::from_spec(spec, extents),
+            head: HeadSettings::of_spec(spec, data),
         }
     }
 
@@ -244,10 +249,9 @@ impl Form {
 
 /// The model of a spec with data of these extents.
 #[must_use]
-pub fn of_spec(spec: &CheckedSpec, data: Extents) -> Box<dyn Architecture> {
-    let extents = spec.extents(data);
-    let form = Form::from_spec(spec, extents);
-    (families::of(spec.model.architecture).of_spec)(spec, form, extents.vocabulary)
+pub fn of_spec(spec: &CheckedSpec, data: Extents) -> Arc<dyn Architecture> {
+    let family = families::of(spec.model.architecture);
+    (family.of_spec)(spec, Form::of_spec(spec, data), spec.extents(data).vocabulary)
 }
 
 /// The GELU of a spec.

@@ -8,6 +8,8 @@ pub mod qwen3;
 pub mod rotary;
 pub mod vit;
 
+use std::sync::Arc;
+
 use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{self, Attention, Objective};
 
@@ -20,7 +22,7 @@ use crate::huggingface::settings::Settings;
 #[derive(Debug)]
 pub struct Family {
     /// The model of a spec, with a vocabulary of this size.
-    pub(crate) of_spec: fn(&CheckedSpec, Form, usize) -> Box<dyn Architecture>,
+    pub(crate) of_spec: fn(&CheckedSpec, Form, usize) -> Arc<dyn Architecture>,
     /// What transformers calls it.
     pub(crate) model_types: &'static [ModelType],
     /// Whether transformers ties the output to the token table where a config does not say it.

@@ -33,6 +33,7 @@ pub(crate) mod deferred;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use dlt_kernels::Kernels;
@@ -234,7 +235,7 @@ impl ModelFile {
     /// As [`check`](Self::check), and [`ModelError::Io`].
     pub fn model(
         &self,
-        architecture: Box<dyn Architecture>,
+        architecture: Arc<dyn Architecture>,
         rules: Rules,
         kernels: Kernels,
         device: &Device,

@@ -3,6 +3,7 @@
 mod folded;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
 use dlt_kernels::{Kernels, Projection};
@@ -34,7 +35,7 @@ impl Output {
 /// layers to them.
 #[derive(Debug)]
 pub struct Model {
-    pub(crate) architecture: Box<dyn Architecture>,
+    pub(crate) architecture: Arc<dyn Architecture>,
     pub(crate) shared: Parameters,
     /// The shared parameters that train.
     trained: Parameters,
@@ -53,14 +54,14 @@ impl Model {
     /// # Errors
     /// Fails if the device has no memory left.
     pub fn new(
-        architecture: Box<dyn Architecture>,
+        architecture: Arc<dyn Architecture>,
         binding: Binding,
         rules: Rules,
         kernels: Kernels,
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let layout = std::sync::Arc::new(architecture.shared_layout());
+        let layout = Arc::new(architecture.shared_layout());
         let shared = Parameters::new(&layout, &layout.draw(seed, "shared", device)?)?;
         let initial = InitialBlocks::Drawn { seed };
         let bank = BlockBank::new(
@@ -75,7 +76,7 @@ impl Model {
     }
 
     fn assembled(
-        architecture: Box<dyn Architecture>,
+        architecture: Arc<dyn Architecture>,
         shared: Parameters,
         bank: BlockBank,
         binding: Binding,
@@ -128,7 +129,7 @@ impl Model {
     /// [`ModelError::Weight`](crate::ModelError::Weight) for a tensor that is missing or has
     /// another shape.
     pub fn from_weights(
-        architecture: Box<dyn Architecture>,
+        architecture: Arc<dyn Architecture>,
         binding: Binding,
         rules: Rules,
         kernels: Kernels,
@@ -136,7 +137,7 @@ impl Model {
         seed: Option<u64>,
         device: &Device,
     ) -> Result<Self> {
-        let layout = std::sync::Arc::new(architecture.shared_layout());
+        let layout = Arc::new(architecture.shared_layout());
         let shared = Parameters::new(&layout, &layout.take(architecture.shared_prefix(), lookup)?)?;
         let blocks = architecture.block_layout();
 

@@ -1,6 +1,7 @@
 //! Weights for a larger vocabulary than that of the model that a run starts from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use dlt_models::architecture::{Architecture, of_spec};
@@ -23,7 +24,7 @@ impl Growth {
         spec: &CheckedSpec,
         data: Extents,
         start: Extents,
-    ) -> Result<(Box<dyn Architecture>, Self)> {
+    ) -> Result<(Arc<dyn Architecture>, Self)> {
         let grown = of_spec(spec, data);
         let is_larger = spec.model.vocabulary.or(data.vocabulary) > start.vocabulary;
         if spec.model.start_vocabulary == StartVocabulary::Same || !is_larger {

@@ -243,7 +243,8 @@ fn write(
 ) -> Result<Parameters> {
     // `find`, not `lookup`: nothing may be drawn at random, so a model without its head is refused.
     let lookup = |name: &str| weights.find(name);
-    let model = model_for(spec, pretrained.extents, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
+    let architecture = of_spec(spec, pretrained.extents);
+    let model = model_for(architecture, spec, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
     let state = State::new(owners.to_vec()).map_err(TrainError::from)?;
     let extra: BTreeMap<String, String> =
         model_notes(&at_home(task, spec)?, &state, 0, pretrained.extents);

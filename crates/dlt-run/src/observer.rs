@@ -65,7 +65,13 @@ impl<'a> Introduction<'a> {
 
         let material = plan.material();
         let start_bytes = plan.start_bytes();
-        let most_bytes = memory::predict(spec, material, &Binding::of_state(&most))?.peak;
+        let most_bytes = memory::predict(
+            plan.architecture(),
+            spec,
+            material.widest(),
+            &Binding::of_state(&most),
+        )?
+        .peak;
         Ok(Self { spec, material, recording, device, start_bytes, most_bytes })
     }
 }

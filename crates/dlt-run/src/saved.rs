@@ -1,6 +1,7 @@
 //! A model that a run has saved, opened from the run folder or from the model file alone.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::Device;
 use dlt_data::{HUB_PREFIX, HubConfig};
@@ -92,7 +93,7 @@ impl Saved {
     /// # Errors
     /// If it cannot be read, or does not fit on the device.
     pub fn model(&self, device: &Device) -> Result<Model> {
-        Ok(saved_model(&self.file, &self.spec, self.extents, device)?)
+        Ok(saved_model(&self.file, self.architecture(), &self.spec, device)?)
     }
 
     /// Checks that the tokenizer is the one that the run was trained with, and calls `say` with a
@@ -120,7 +121,7 @@ impl Saved {
 
     /// The architecture: what the model computes, and which parameters it has.
     #[must_use]
-    pub fn architecture(&self) -> Box<dyn Architecture> {
+    pub fn architecture(&self) -> Arc<dyn Architecture> {
         of_spec(&self.spec, self.extents)
     }
 }

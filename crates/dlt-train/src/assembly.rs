@@ -1,14 +1,15 @@
 //! The parts of a run built from its spec: the model, the agent and the first recording.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use dlt_agent::{Agent, replay_permutation};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
-use dlt_models::architecture::of_spec;
+use dlt_models::architecture::Architecture;
 use dlt_models::binding::{Binding, Rules};
 use dlt_models::parameters::Layout;
 use dlt_spec::CheckedSpec;
-use dlt_spec::size::Extents;
 use dlt_spec::spec::{PolicyKind, Tie};
 use dlt_state::{Recording, State, pattern};
 
@@ -19,20 +20,19 @@ use crate::{Result, TrainError};
 /// not exist.
 pub type Weights<'a> = &'a dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>;
 
-/// The model that a spec describes, for data of these extents. Its weights are freshly drawn, or
-/// read from `start`. Weights that `start` lacks because a new objective adds them are drawn.
+/// The model of an architecture, as a spec trains it. Its weights are freshly drawn, or read from
+/// `start`. Weights that `start` lacks because a new objective adds them are drawn.
 ///
 /// # Errors
 /// Fails if `start` lacks any other weight or has it in another shape, or if the device is out of
 /// memory.
 pub fn model_for(
+    architecture: Arc<dyn Architecture>,
     spec: &CheckedSpec,
-    data: Extents,
     start: Option<Weights<'_>>,
     kernels: Kernels,
     device: &Device,
 ) -> Result<Model> {
-    let architecture = of_spec(spec, data);
     let binding = initial_binding(spec);
     let rules = Rules::from(&spec.tying);
     let seed = spec.seed;

@@ -7,6 +7,7 @@ use std::path::Path;
 use candle_core::Device;
 use dlt_data::{BYTES, Companions, GPT2, HUB_PREFIX, KeptTokenizer};
 use dlt_models::ModelError;
+use dlt_models::architecture::of_spec;
 use dlt_spec::record::{
     Lines, METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE,
     SUMMARY_FILE, whole_lines,
@@ -341,7 +342,7 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
         );
     };
 
-    match saved_model(&file, spec, data, &Device::Cpu) {
+    match saved_model(&file, of_spec(spec, data), spec, &Device::Cpu) {
         Ok(_) => {
             report.abilities.use_model = true;
             report.add(

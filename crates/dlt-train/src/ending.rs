@@ -1,13 +1,15 @@
 //! The end of a run: the best model read back, and the summary.
 
+use std::sync::Arc;
+
 use candle_core::Device;
 use dlt_data::{
     Examples, Material, Split, bits_per_byte, unigram_perplexity, unigram_perplexity_of,
 };
 use dlt_models::Model;
+use dlt_models::architecture::Architecture;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{RECORD_SCHEMA, Summary};
-use dlt_spec::size::Extents;
 use dlt_spec::spec::Objective;
 
 use crate::clock::per_second;
@@ -21,12 +23,12 @@ use crate::{Result, TrainError};
 /// The best model of a run. The bytes of its file are freed before anything is computed with it.
 pub(crate) fn read_back(
     folder: &RunFolder,
+    architecture: Arc<dyn Architecture>,
     spec: &CheckedSpec,
-    data: Extents,
     device: &Device,
 ) -> Result<Model> {
     let file = folder.read_model()?;
-    saved_model(&file, spec, data, device)
+    saved_model(&file, architecture, spec, device)
 }
 
 /// Returns `evaluation`, or the error of a diverged run if its loss is not finite.

@@ -167,6 +167,14 @@ pub enum TrainError {
         /// Classes in the spec.
         spec: usize,
     },
+    /// The architecture of the model has another number of layers than the spec.
+    #[error("model.layers: expected the architecture's {architecture}, got {spec}")]
+    Layers {
+        /// Layers of the architecture.
+        architecture: usize,
+        /// Layers in the spec.
+        spec: usize,
+    },
     /// The thread that prepares batches could not be started, or has ended.
     #[error("cannot prepare batches: {0}")]
     Thread(std::io::Error),
@@ -232,6 +240,7 @@ impl TrainError {
             | Self::OtherStart { .. }
             | Self::Vocabulary { .. }
             | Self::Classes { .. }
+            | Self::Layers { .. }
             | Self::ChangedSpec { .. } => ExitCode::BadSpec,
             // Bytes that are not text: the file is damaged, not the disk.
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => {

@@ -5,6 +5,7 @@ use candle_core::Device;
 use dlt_data::{ExampleBatch, PictureBatch, SentenceBatch};
 use dlt_kernels::{Kernels, gpu};
 use dlt_models::ModelError;
+use dlt_models::architecture::of_spec;
 use dlt_spec::size::{CHANNELS, Extents};
 use dlt_spec::spec::{Architecture, Objective};
 use dlt_spec::{CheckedSpec, seeds};
@@ -76,11 +77,13 @@ pub fn measure_steps(
     device: &Device,
 ) -> Result<StepFigures> {
     let binding = initial_binding(spec);
-    let predicted = memory::check_fit(spec, data, &binding, device)?.step.peak as f64 / 1e6;
+    let architecture = of_spec(spec, data);
+    let fits = memory::check_fit(&*architecture, spec, None, &binding, device)?;
+    let predicted = fits.step.peak as f64 / 1e6;
 
     // Before the model exists: the prediction adds the step to this.
     let before = memory::resident();
-    let model = model_for(spec, data, None, kernels, device)?;
+    let model = model_for(architecture, spec, None, kernels, device)?;
     let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
     let made = made_up(spec, spec.extents(data));
     let batch = view(&made);

@@ -5,40 +5,16 @@ use std::fs;
 
 use candle_core::Device;
 use dlt_agent::AgentMemory;
-use dlt_data::Material;
-use dlt_models::architecture::of_spec;
+use dlt_models::architecture::Architecture;
 use dlt_models::binding::Binding;
 use dlt_models::memory::{Prediction as StepPrediction, StepShape};
 use dlt_spec::CheckedSpec;
-use dlt_spec::size::Extents;
 use dlt_spec::spec::{Checkpointing, Size};
 
 use crate::{Result, TrainError, device};
 
 /// Megabytes from which on a message names the agent too. Agents of usual runs take less than one.
 const LARGE_AGENT_MB: f64 = 50.0;
-
-/// What a prediction needs to know about the data.
-#[derive(Clone, Copy, Debug)]
-pub struct DataShape {
-    /// Sizes that depend on the data.
-    pub extents: Extents,
-    /// Tokens per window in the widest batch, if the data limit it; else batches are as wide as the
-    /// model's windows.
-    pub widest: Option<usize>,
-}
-
-impl From<Extents> for DataShape {
-    fn from(extents: Extents) -> Self {
-        Self { extents, widest: None }
-    }
-}
-
-impl From<&Material> for DataShape {
-    fn from(material: &Material) -> Self {
-        Self { extents: material.extents(), widest: material.widest() }
-    }
-}
 
 /// Bytes that a run takes besides the program and its data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,15 +32,18 @@ pub struct Prediction {
 /// Predicts what a run of a spec takes in a given binding, before anything is allocated: training
 /// steps, decisions and checkpoints.
 ///
+/// `architecture` is that of its model. `widest` is the number of tokens per window in the widest
+/// batch, if the data limit it; else batches are as wide as the model's windows.
+///
 /// # Errors
 /// Fails if the context is longer than the architecture allows, which a checked spec excludes.
 pub fn predict(
+    architecture: &dyn Architecture,
     spec: &CheckedSpec,
-    data: impl Into<DataShape>,
+    widest: Option<usize>,
     binding: &Binding,
 ) -> Result<Prediction> {
-    let data = data.into();
-    let step = predict_steps(spec, data, binding)?;
+    let step = predict_steps(architecture, spec, widest, binding)?;
     let agent = AgentMemory::of(&spec.agent, spec.model.layers);
 
     // Decisions and checkpoints come between two steps, when activations and gradients are freed.
@@ -85,9 +64,14 @@ pub fn predict(
     Ok(Prediction { step, agent: agent.held, peak: peak.saturating_add(agent.held), phase })
 }
 
-fn predict_steps(spec: &CheckedSpec, data: DataShape, binding: &Binding) -> Result<StepPrediction> {
+fn predict_steps(
+    architecture: &dyn Architecture,
+    spec: &CheckedSpec,
+    widest: Option<usize>,
+    binding: &Binding,
+) -> Result<StepPrediction> {
     let windows = spec.micro_batch();
-    let tokens = data.widest.unwrap_or(spec.tokens()).min(spec.tokens());
+    let tokens = widest.unwrap_or(spec.tokens()).min(spec.tokens());
     let shape = StepShape {
         windows,
         pieces: spec.micro_batches(),
@@ -99,7 +83,7 @@ fn predict_steps(spec: &CheckedSpec, data: DataShape, binding: &Binding) -> Resu
         gradient: spec.tying.gradient,
     };
 
-    Ok(dlt_models::memory::predict(of_spec(spec, data.extents).as_ref(), binding, &shape)?)
+    Ok(dlt_models::memory::predict(architecture, binding, &shape)?)
 }
 
 /// The [`prediction`](predict) for a spec whose next steps, in this binding, fit into the memory
@@ -111,8 +95,9 @@ fn predict_steps(spec: &CheckedSpec, data: DataShape, binding: &Binding) -> Resu
 /// # Errors
 /// [`TrainError::Memory`] with the settings that would help; else as [`predict`].
 pub fn check_fit(
+    architecture: &dyn Architecture,
     spec: &CheckedSpec,
-    data: impl Into<DataShape>,
+    widest: Option<usize>,
     binding: &Binding,
     device: &Device,
 ) -> Result<Prediction> {
@@ -124,20 +109,21 @@ pub fn check_fit(
     };
 
     let (process_mb, limit_mb) = limits.unwrap_or((0.0, f64::INFINITY));
-    check_fit_in(spec, data.into(), binding, process_mb, limit_mb)
+    check_fit_in(architecture, spec, widest, binding, process_mb, limit_mb)
 }
 
 /// [`check_fit`] with a limit of `limit_mb` megabytes, of which the process already uses
 /// `process_mb`.
 fn check_fit_in(
+    architecture: &dyn Architecture,
     spec: &CheckedSpec,
-    data: DataShape,
+    widest: Option<usize>,
     binding: &Binding,
     process_mb: f64,
     limit_mb: f64,
 ) -> Result<Prediction> {
     let needed = |prediction: Prediction| process_mb + prediction.peak as f64 / 1e6;
-    let prediction = predict(spec, data, binding)?;
+    let prediction = predict(architecture, spec, widest, binding)?;
     let needed_mb = needed(prediction);
 
     if needed_mb <= limit_mb {
@@ -162,7 +148,7 @@ fn check_fit_in(
             settings.push("training.micro_batch=1");
         }
 
-        let needed = needed(predict(&other.check()?, data, binding)?);
+        let needed = needed(predict(architecture, &other.check()?, widest, binding)?);
         least = least.min(needed);
 
         if needed <= limit_mb {
@@ -289,7 +275,19 @@ pub fn resident() -> Option<Resident> {
 mod tests {
     use super::*;
     use crate::assembly::initial_binding;
+    use dlt_models::architecture::of_spec;
+    use dlt_spec::size::Extents;
     use dlt_spec::spec::{Activations, Initial, InitialName};
+
+    /// The prediction for the architecture that a spec names.
+    fn predicted(
+        spec: &CheckedSpec,
+        data: Extents,
+        widest: Option<usize>,
+        binding: &Binding,
+    ) -> Prediction {
+        predict(&*of_spec(spec, data), spec, widest, binding).expect("a prediction")
+    }
 
     #[cfg(target_os = "linux")]
     #[test]
@@ -326,8 +324,9 @@ mod tests {
         let spec = spec.check().expect("a spec");
         let binding = initial_binding(&spec);
         let process = resident().map_or(0.0, |resident| resident.now_mb);
+        let architecture = of_spec(&spec, Extents::default());
         let check =
-            |limit_mb| check_fit_in(&spec, Extents::default().into(), &binding, process, limit_mb);
+            |limit_mb| check_fit_in(&*architecture, &spec, None, &binding, process, limit_mb);
 
         let refusal = |limit_mb: f64| match check(limit_mb) {
             Err(TrainError::Memory { needed_mb, limit_mb: limit, advice }) => {
@@ -338,9 +337,7 @@ mod tests {
         };
 
         let peak = |spec: &CheckedSpec| {
-            process
-                + predict(spec, Extents::default(), &binding).expect("a prediction").peak as f64
-                    / 1e6
+            process + predicted(spec, Extents::default(), None, &binding).peak as f64 / 1e6
         };
 
         assert!(check(1.2 * peak(&spec)).is_ok());
@@ -357,23 +354,25 @@ mod tests {
         let mut spec = dlt_spec::Spec::default();
         spec.model.vocabulary = Size::Fixed(101);
 
-        let small = predict(
+        let small = predicted(
             &spec.clone().check().expect("a spec"),
             Extents::default(),
+            None,
             &Binding::frozen(4),
         );
         spec.agent.hidden = 20_000_000;
 
         let spec = spec.check().expect("a spec");
         let binding = initial_binding(&spec);
-        let large = predict(&spec, Extents::default(), &binding).expect("a prediction");
+        let large = predicted(&spec, Extents::default(), None, &binding);
         let numbers = large.agent / 3 / size_of::<f32>();
 
         assert!(numbers > spec.agent.hidden * spec.model.layers, "{numbers}");
-        assert!(large.peak > small.expect("a prediction").peak + 4 * large.agent, "{large:?}");
+        assert!(large.peak > small.peak + 4 * large.agent, "{large:?}");
         assert_eq!(large.phase, "a checkpoint");
 
-        match check_fit_in(&spec, Extents::default().into(), &binding, 0.0, 1000.0) {
+        let architecture = of_spec(&spec, Extents::default());
+        match check_fit_in(&*architecture, &spec, None, &binding, 0.0, 1000.0) {
             Err(TrainError::Memory { advice, .. }) => {
                 assert!(advice.contains("agent.hidden = 20000000"), "{advice}");
             }
@@ -387,10 +386,8 @@ mod tests {
         spec.model.vocabulary = Size::Fixed(101);
 
         let spec = spec.check().expect("a spec");
-        let peak = |widest| {
-            let data = DataShape { extents: Extents::of_text(101), widest };
-            predict(&spec, data, &initial_binding(&spec)).expect("a prediction").peak
-        };
+        let peak =
+            |widest| predicted(&spec, Extents::of_text(101), widest, &initial_binding(&spec)).peak;
 
         let windows = spec.model.context;
         assert_eq!(peak(Some(windows)), peak(None));
@@ -405,19 +402,16 @@ mod tests {
     /// Activations take half, except for the sums of attention's softmax. Nothing else is narrower.
     #[test]
     fn law_narrow_activations_take_half_and_weights_the_same() {
-        let predicted = |activations| {
+        let step = |activations| {
             let mut spec = dlt_spec::Spec::default();
             spec.model.vocabulary = Size::Fixed(101);
             spec.training.activations = activations;
 
             let spec = spec.check().expect("a spec");
-            predict(&spec, Extents::of_text(101), &initial_binding(&spec))
-                .expect("a prediction")
-                .step
+            predicted(&spec, Extents::of_text(101), None, &initial_binding(&spec)).step
         };
 
-        let [wide, narrow] =
-            Activations::ALL.iter().map(|&one| predicted(one)).collect::<Vec<_>>()[..]
+        let [wide, narrow] = Activations::ALL.iter().map(|&one| step(one)).collect::<Vec<_>>()[..]
         else {
             panic!("two formats")
         };
@@ -442,9 +436,8 @@ mod tests {
 
         let spec = spec.check().expect("a spec");
         let n_layers = spec.model.layers;
-        let prediction = |binding: &Binding| {
-            predict(&spec, Extents::of_text(101), binding).expect("a prediction").step
-        };
+        let prediction =
+            |binding: &Binding| predicted(&spec, Extents::of_text(101), None, binding).step;
 
         let lasting = |binding: &Binding| {
             let prediction = prediction(binding);

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::Device;
 use dlt_kernels::Kernels;
-use dlt_models::architecture::of_spec;
+use dlt_models::architecture::{Architecture, of_spec};
 use dlt_models::binding::Rules;
 use dlt_models::file::ModelFile;
 use dlt_models::{Model, ModelError};
@@ -65,18 +66,17 @@ pub fn model_notes(
     notes.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
-/// The model in a file that a run with this spec wrote. It computes in the run's format of
-/// activations.
+/// The model of an architecture in a file that a run with this spec wrote. It computes in the run's
+/// format of activations.
 ///
 /// # Errors
-/// Fails if the file holds another model than the spec describes.
+/// Fails if the file holds a model of another architecture.
 pub fn saved_model(
     file: &ModelFile,
+    architecture: Arc<dyn Architecture>,
     spec: &CheckedSpec,
-    data: Extents,
     device: &Device,
 ) -> Result<Model> {
-    let architecture = of_spec(spec, data);
     let model = file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?;
     Ok(model.computing_in(spec.training.activations))
 }
@@ -273,7 +273,13 @@ impl WholeCopy {
                     classes: checkpoint.classes()?,
                 };
 
-                let model = restored::model(checkpoint, &spec, extents, &Device::Cpu)?;
+                let model = restored::model(
+                    checkpoint,
+                    of_spec(&spec, extents),
+                    &spec,
+                    extents,
+                    &Device::Cpu,
+                )?;
                 let step = checkpoint.step();
                 let notes =
                     model_notes(&spec, checkpoint.recording().state_at(step), step, extents);

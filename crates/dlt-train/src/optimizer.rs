@@ -378,7 +378,7 @@ mod tests {
         use dlt_spec::spec::Checkpointing;
 
         let architecture = || {
-            Box::new(Gpt2 {
+            Arc::new(Gpt2 {
                 form: Form {
                     layers: 4,
                     width: 8,

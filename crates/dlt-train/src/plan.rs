@@ -2,11 +2,14 @@
 
 pub(crate) mod restored;
 
+use std::sync::Arc;
+
 use candle_core::Device;
 use dlt_agent::Agent;
 use dlt_data::{DataError, Examples, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
+use dlt_models::architecture::{Architecture, of_spec};
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Objective, Selection};
 use dlt_spec::{CheckedSpec, seeds};
@@ -25,6 +28,8 @@ use crate::{Result, TrainError, memory};
 /// its weights, which [`with_weights`](Self::with_weights) adds, and its folder.
 pub struct Plan {
     pub(crate) spec: CheckedSpec,
+    /// What the model computes.
+    pub(crate) architecture: Arc<dyn Architecture>,
     pub(crate) material: Material,
     pub(crate) device: Device,
     pub(crate) agent: Option<Agent>,
@@ -76,6 +81,33 @@ impl Plan {
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<Self> {
+        let architecture = of_spec(&spec, material.extents());
+        Self::of_architecture(architecture, spec, material, recording, device)
+    }
+
+    /// As [`new`](Self::new), with a model of this architecture in place of the one that the spec
+    /// names, for example of a family of another crate. The spec still says everything else: the
+    /// number of layers, what is predicted, the training.
+    ///
+    /// The run folder does not name the architecture. Resume it with the same one, by
+    /// [`Resumption::plan_of_architecture`](crate::Resumption::plan_of_architecture); `dlt` cannot
+    /// read its model.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`TrainError::Layers`] if the architecture has another number of
+    /// layers than the spec.
+    pub fn of_architecture(
+        architecture: Arc<dyn Architecture>,
+        spec: CheckedSpec,
+        material: Material,
+        recording: Option<&Recording>,
+        device: Device,
+    ) -> Result<Self> {
+        let layers = architecture.n_layers();
+        if layers != spec.model.layers {
+            return Err(TrainError::Layers { architecture: layers, spec: spec.model.layers });
+        }
+
         check_extents(&spec, material.extents())?;
         if spec.evaluation.select_on == Selection::ValidationAndTest && !material.has(Split::Test) {
             let name = material.provenance().source.clone();
@@ -95,10 +127,11 @@ impl Plan {
         // Memory is checked before the agent is made, because the agent can be larger than the
         // model.
         let certain = certain_binding(&spec, windows);
-        let fits = memory::check_fit(&spec, &material, &certain, &device)?;
+        let widest = material.widest();
+        let fits = memory::check_fit(&*architecture, &spec, widest, &certain, &device)?;
         let start_bytes = match initial_binding(&spec) {
             start if start == certain => fits.peak,
-            start => memory::predict(&spec, &material, &start)?.peak,
+            start => memory::predict(&*architecture, &spec, widest, &start)?.peak,
         };
 
         let agent = agent_for(&spec, recording)?;
@@ -119,6 +152,7 @@ impl Plan {
             run: RunState { predicted_bytes: start_bytes, ..RunState::new(&material, recording) },
             saved: None,
             start_bytes,
+            architecture,
             spec,
             material,
             device,
@@ -133,8 +167,8 @@ impl Plan {
     /// memory.
     pub fn with_weights(self, start: Option<Weights<'_>>) -> Result<Prepared> {
         let process_mb = process_mb();
-        let Self { spec, material, device, .. } = &self;
-        let model = model_for(spec, material.extents(), start, Kernels::Fused, device)?;
+        let Self { architecture, spec, device, .. } = &self;
+        let model = model_for(Arc::clone(architecture), spec, start, Kernels::Fused, device)?;
         let optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
         Ok(Prepared { plan: self, model, optimizer, process_mb })
     }
@@ -143,6 +177,12 @@ impl Plan {
     #[must_use]
     pub fn spec(&self) -> &CheckedSpec {
         &self.spec
+    }
+
+    /// What the model of the run computes.
+    #[must_use]
+    pub fn architecture(&self) -> &dyn Architecture {
+        &*self.architecture
     }
 
     /// The data of the run.

@@ -2,9 +2,11 @@
 //! continues.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::Device;
 use dlt_data::{Material, Split};
+use dlt_models::architecture::{Architecture, of_spec};
 use dlt_spec::checksum::hex;
 use dlt_spec::record::{METRICS_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
 use dlt_spec::{Change, CheckedSpec, diff, durable};
@@ -169,16 +171,35 @@ impl Resumption {
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<ResumePlan> {
+        let architecture = of_spec(&self.spec, material.extents());
+        self.plan_of_architecture(architecture, material, recording, device)
+    }
+
+    /// As [`plan`](Self::plan), for a run of [`Plan::of_architecture`], which `architecture` must be
+    /// that of.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan). Parameters of other names or shapes are refused when the run
+    /// [resumes](crate::Trainer::resume), before anything changes.
+    pub fn plan_of_architecture(
+        self,
+        architecture: Arc<dyn Architecture>,
+        material: Material,
+        recording: Option<&Recording>,
+        device: Device,
+    ) -> Result<ResumePlan> {
         let steps = self.spec.steps(material.examples(Split::Train).count());
         self.check(&material, recording, steps)?;
 
         let Self { run, lock, spec, mut checkpoint, .. } = self;
         let fits = |checkpoint: &Checkpoint| -> Result<usize> {
-            Ok(memory::check_fit(&spec, &material, &checkpoint.binding()?, &device)?.peak)
+            let binding = checkpoint.binding()?;
+            let widest = material.widest();
+            Ok(memory::check_fit(&*architecture, &spec, widest, &binding, &device)?.peak)
         };
         let needed = checkpoint.as_ref().map(fits).transpose()?.unwrap_or_default();
 
-        let mut plan = Plan::new(spec, material, recording, device)?;
+        let mut plan = Plan::of_architecture(architecture, spec, material, recording, device)?;
         if let Some(checkpoint) = &mut checkpoint {
             plan.take_up(checkpoint, needed)?;
             check_metrics(&run, checkpoint.run().metrics_bytes)?;

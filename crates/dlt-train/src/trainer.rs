@@ -5,10 +5,13 @@ mod evaluated;
 mod health;
 mod saved;
 
+use std::sync::Arc;
+
 use candle_core::Device;
 use dlt_agent::{Agent, AgentError, Measured};
 use dlt_data::{Examples, Material, Split};
 use dlt_models::Model;
+use dlt_models::architecture::Architecture;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{DecisionRow, MetricRow, StepRow};
 use dlt_spec::size::Extents;
@@ -52,6 +55,7 @@ pub struct StepReport {
 /// A run under way.
 pub struct Trainer {
     spec: CheckedSpec,
+    architecture: Arc<dyn Architecture>,
     folder: RunFolder,
     device: Device,
     /// Sizes that depend on the data, as the model has them.
@@ -112,6 +116,7 @@ impl Trainer {
             process_mb,
             model,
             material: plan.material,
+            architecture: plan.architecture,
             spec: plan.spec,
             folder,
             device: plan.device,

@@ -1,6 +1,8 @@
 //! BERT: post-norm blocks, learned positions and token types, and a head that transforms hidden
 //! states before the output.
 
+use std::sync::Arc;
+
 use dlt_kernels::{Gelu, Mask};
 use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{Attention, ModelSpec, Objective, Output, Size};
@@ -19,7 +21,7 @@ use crate::{ModelError, Result};
 /// BERT among the families.
 pub(super) static FAMILY: Family = Family {
     of_spec: |spec, form, vocabulary| {
-        Box::new(Bert {
+        Arc::new(Bert {
             form,
             positions: spec.positions(),
             vocabulary,

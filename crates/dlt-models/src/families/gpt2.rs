@@ -1,6 +1,8 @@
 //! GPT-2: pre-norm blocks and learned positions. The output is the token table, its own table, or a
 //! table of classes.
 
+use std::sync::Arc;
+
 use dlt_kernels::{Gelu, Mask};
 use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{self, ModelSpec, Output, Size};
@@ -19,7 +21,7 @@ use crate::parameters::Layout;
 /// GPT-2 among the families.
 pub(super) static FAMILY: Family = Family {
     of_spec: |spec, form, vocabulary| {
-        Box::new(Gpt2 { form, positions: spec.positions(), vocabulary, gelu: gelu(spec) })
+        Arc::new(Gpt2 { form, positions: spec.positions(), vocabulary, gelu: gelu(spec) })
     },
     model_types: &MODEL_TYPES,
     ties_output: true,

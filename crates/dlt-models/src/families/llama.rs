@@ -24,7 +24,7 @@ use crate::{ModelError, Result};
 
 /// Llama among the families.
 pub(super) static FAMILY: Family = Family {
-    of_spec: |spec, form, vocabulary| Box::new(Llama::of_spec(spec, form, vocabulary)),
+    of_spec: |spec, form, vocabulary| Arc::new(Llama::of_spec(spec, form, vocabulary)),
     model_types: &MODEL_TYPES,
     ties_output: false,
     task: decodes,

@@ -1,6 +1,8 @@
 //! Qwen3: a Llama that normalises each head of queries and of keys before they are rotated. Heads
 //! have a width of their own.
 
+use std::sync::Arc;
+
 use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{AttentionBias, FeedForwardBias, ModelSpec};
 use serde_json::{Map, Value, json};
@@ -20,7 +22,7 @@ use crate::{ModelError, Result};
 /// Qwen3 among the families.
 pub(super) static FAMILY: Family = Family {
     of_spec: |spec, form, vocabulary| {
-        Box::new(Qwen3 { decoder: Llama::of_spec(spec, form, vocabulary) })
+        Arc::new(Qwen3 { decoder: Llama::of_spec(spec, form, vocabulary) })
     },
     model_types: &MODEL_TYPES,
     ties_output: false,

@@ -1,5 +1,7 @@
 //! The vision transformer: pre-norm blocks over a class token and the patches of a picture.
 
+use std::sync::Arc;
+
 use dlt_kernels::{Gelu, Mask};
 use dlt_spec::CheckedSpec;
 use dlt_spec::size::CHANNELS;
@@ -20,7 +22,7 @@ use crate::parameters::Layout;
 pub(super) static FAMILY: Family = Family {
     of_spec: |spec, form, _| {
         let ModelSpec { picture, patch, .. } = spec.model;
-        Box::new(Vit { form, picture, patch, gelu: gelu(spec) })
+        Arc::new(Vit { form, picture, patch, gelu: gelu(spec) })
     },
     model_types: &MODEL_TYPES,
     ties_output: true,

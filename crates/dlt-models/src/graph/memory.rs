@@ -242,7 +242,7 @@ mod tests {
     }
 
     /// Each family, with what its head reads.
-    fn families() -> [(Box<dyn Architecture>, Reading); 7] {
+    fn families() -> [(Arc<dyn Architecture>, Reading); 7] {
         let positions = TOKENS;
         let vocabulary = 11;
         let gelu = Gelu::Tanh;
@@ -259,11 +259,11 @@ mod tests {
             turning: Turning::plain(1e4),
         };
         let bert =
-            |form, attention| Box::new(Bert { form, positions, vocabulary, gelu, attention });
+            |form, attention| Arc::new(Bert { form, positions, vocabulary, gelu, attention });
 
         [
             (
-                Box::new(Gpt2 {
+                Arc::new(Gpt2 {
                     form: form(HeadSettings::NEXT_TOKEN),
                     positions,
                     vocabulary,
@@ -274,11 +274,11 @@ mod tests {
             (bert(form(HeadSettings::NEXT_TOKEN), Attention::Causal), Reading::Picked(7)),
             (bert(classes(Pooling::Mean), Attention::Full), Reading::Mean),
             (
-                Box::new(Vit { form: classes(Pooling::First), picture: 6, patch: 2, gelu }),
+                Arc::new(Vit { form: classes(Pooling::First), picture: 6, patch: 2, gelu }),
                 Reading::Picked(WINDOWS),
             ),
             (
-                Box::new(Llama {
+                Arc::new(Llama {
                     form: form(own),
                     key_heads: G,
                     head_width: C / H,
@@ -290,8 +290,8 @@ mod tests {
                 }),
                 Reading::All,
             ),
-            (Box::new(wide.clone()), Reading::All),
-            (Box::new(Qwen3 { decoder: wide }), Reading::All),
+            (Arc::new(wide.clone()), Reading::All),
+            (Arc::new(Qwen3 { decoder: wide }), Reading::All),
         ]
     }
 

@@ -1,5 +1,7 @@
 //! Moves the factors of residual branches into the weights that end the branches.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 
 use crate::architecture::Architecture;
@@ -23,7 +25,7 @@ impl Model {
     /// # Errors
     /// [`ModelError::Export`] if `plain` has factors itself; fails if the device has no memory
     /// left.
-    pub fn folded(&self, plain: Box<dyn Architecture>) -> Result<Self> {
+    pub fn folded(&self, plain: Arc<dyn Architecture>) -> Result<Self> {
         let layers = 0..self.binding.n_layers();
         if let Some(factor) =
             layers.map(|layer| plain.residual_factor(layer)).find(|&factor| factor != 1.0)

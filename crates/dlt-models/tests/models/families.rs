@@ -1,5 +1,7 @@
 //! Small models of every family and objective, and batches for them.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use dlt_kernels::{Gelu, Kernels};
 use dlt_models::architecture::{Architecture, Form, HeadSettings};
@@ -100,31 +102,31 @@ impl Family {
     }
 
     /// Four layers of width 12, with this head.
-    pub(crate) fn with_head(self, head: HeadSettings) -> Box<dyn Architecture> {
+    pub(crate) fn with_head(self, head: HeadSettings) -> Arc<dyn Architecture> {
         self.of_form(Form { head, ..small().form })
     }
 
     /// Four layers that multiply their residual branches by these factors.
-    pub(crate) fn scaled(self, factors: &[f64]) -> Box<dyn Architecture> {
+    pub(crate) fn scaled(self, factors: &[f64]) -> Arc<dyn Architecture> {
         self.of_form(Form { head: self.head(), residual_factors: factors.to_vec(), ..small().form })
     }
 
-    fn of_form(self, form: Form) -> Box<dyn Architecture> {
+    fn of_form(self, form: Form) -> Arc<dyn Architecture> {
         let small = small();
         let positions = TOKENS;
         let vocabulary = VOCABULARY;
 
         match self {
-            Gpt2 | Gpt2Own | Gpt2Classes | Gpt2Single => Box::new(Gpt2Model { form, ..small }),
+            Gpt2 | Gpt2Own | Gpt2Classes | Gpt2Single => Arc::new(Gpt2Model { form, ..small }),
             BertCausal | BertMasked | BertFirst | BertMean | BertSingle => {
                 let attention =
                     if self == BertCausal { Attention::Causal } else { Attention::Full };
-                Box::new(Bert { form, positions, vocabulary, gelu: Gelu::Erf, attention })
+                Arc::new(Bert { form, positions, vocabulary, gelu: Gelu::Erf, attention })
             }
             VitFirst | VitMean => {
-                Box::new(Vit { form, picture: PICTURE, patch: PATCH, gelu: Gelu::Erf })
+                Arc::new(Vit { form, picture: PICTURE, patch: PATCH, gelu: Gelu::Erf })
             }
-            Llama | LlamaClasses => Box::new(LlamaModel {
+            Llama | LlamaClasses => Arc::new(LlamaModel {
                 form,
                 key_heads: 1,
                 head_width: 4,
@@ -137,7 +139,7 @@ impl Family {
                     ..Turning::plain(100.0)
                 },
             }),
-            LlamaBiased => Box::new(LlamaModel {
+            LlamaBiased => Arc::new(LlamaModel {
                 form,
                 key_heads: 3,
                 head_width: 6,
@@ -152,7 +154,7 @@ impl Family {
                     ..Turning::plain(100.0)
                 },
             }),
-            Qwen3 | Qwen3Classes => Box::new(Qwen3Model {
+            Qwen3 | Qwen3Classes => Arc::new(Qwen3Model {
                 decoder: LlamaModel {
                     form,
                     key_heads: 1,

@@ -1,6 +1,7 @@
 //! Model files: what is written comes back, what is damaged is refused.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Device;
 use dlt_kernels::Kernels;
@@ -27,7 +28,7 @@ fn law_a_saved_model_computes_the_same_bits() {
         assert_eq!(file.binding().partition(), model.binding().partition());
 
         let read =
-            file.model(Box::new(small()), PAPER, Kernels::Fused, &Device::Cpu).expect("read");
+            file.model(Arc::new(small()), PAPER, Kernels::Fused, &Device::Cpu).expect("read");
         let logits = |model: &dlt_models::Model| model.next_logits(&ids).expect("logits");
         assert_eq!(logits(model), logits(&read));
 
@@ -134,7 +135,7 @@ fn a_file_of_the_first_layout_is_read() {
     let file = ModelFile::open(&path).expect("opened");
     assert!(!file.has_checksum());
 
-    let read = file.model(Box::new(small()), PAPER, Kernels::Fused, &Device::Cpu).expect("read");
+    let read = file.model(Arc::new(small()), PAPER, Kernels::Fused, &Device::Cpu).expect("read");
     let logits = |model: &dlt_models::Model| model.next_logits(&[1, 2, 3]).expect("logits");
     assert_eq!(logits(&model), logits(&read));
 }
@@ -161,7 +162,7 @@ fn rejects_a_file_of_another_shape() {
 
     let file = ModelFile::open(&path).expect("opened");
     let refusal = |architecture| {
-        let refused = file.model(Box::new(architecture), PAPER, Kernels::Fused, &Device::Cpu);
+        let refused = file.model(Arc::new(architecture), PAPER, Kernels::Fused, &Device::Cpu);
         refused.map(|_| ()).expect_err("another shape").to_string()
     };
 

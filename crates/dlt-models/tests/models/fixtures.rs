@@ -1,6 +1,7 @@
 //! Reading the committed fixtures, and small models.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::safetensors::BufferedSafetensors;
 use candle_core::{Device, Tensor};
@@ -54,7 +55,7 @@ pub(crate) fn small() -> Gpt2 {
 }
 
 pub(crate) fn drawn(binding: Binding, rules: Rules, kernels: Kernels) -> Model {
-    Model::new(Box::new(small()), binding, rules, kernels, 7, &Device::Cpu)
+    Model::new(Arc::new(small()), binding, rules, kernels, 7, &Device::Cpu)
         .expect("a small model fits")
 }
 
@@ -75,7 +76,7 @@ pub(crate) fn stored(
     };
 
     Model::from_weights(
-        Box::new(architecture),
+        Arc::new(architecture),
         binding,
         rules,
         kernels,

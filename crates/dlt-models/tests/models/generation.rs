@@ -1,6 +1,7 @@
 //! Generation with cached keys and values, compared with the same model without a cache.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use candle_core::Device;
 use dlt_kernels::{Gelu, Kernels};
@@ -33,7 +34,7 @@ fn form() -> Form {
 
 /// One model of each family, with all that generation depends on: learned and rotary positions,
 /// types of tokens, norms after the branches, fewer heads of keys than of queries, norms of heads.
-fn families() -> [(&'static str, Box<dyn Architecture>); 5] {
+fn families() -> [(&'static str, Arc<dyn Architecture>); 5] {
     let vocabulary = VOCABULARY;
     let positions = POSITIONS;
     let gelu = Gelu::Tanh;
@@ -51,11 +52,11 @@ fn families() -> [(&'static str, Box<dyn Architecture>); 5] {
     let scaled = Form { residual_factors: vec![0.5, 0.25, 1.0, 0.25], ..form() };
 
     [
-        ("gpt2", Box::new(Gpt2 { form: form(), positions, vocabulary, gelu })),
-        ("gpt2 with scaled branches", Box::new(Gpt2 { form: scaled, positions, vocabulary, gelu })),
+        ("gpt2", Arc::new(Gpt2 { form: form(), positions, vocabulary, gelu })),
+        ("gpt2 with scaled branches", Arc::new(Gpt2 { form: scaled, positions, vocabulary, gelu })),
         (
             "bert",
-            Box::new(Bert {
+            Arc::new(Bert {
                 form: form(),
                 positions,
                 vocabulary,
@@ -63,8 +64,8 @@ fn families() -> [(&'static str, Box<dyn Architecture>); 5] {
                 attention: Attention::Causal,
             }),
         ),
-        ("llama", Box::new(llama.clone())),
-        ("qwen3", Box::new(Qwen3 { decoder: llama })),
+        ("llama", Arc::new(llama.clone())),
+        ("qwen3", Arc::new(Qwen3 { decoder: llama })),
     ]
 }
 
@@ -406,7 +407,7 @@ fn rejects_models_that_predict_something_else() {
     for (head, got) in heads {
         let family = Gpt2 { form: Form { head, ..form() }, ..small() };
         let model = Model::new(
-            Box::new(family),
+            Arc::new(family),
             Binding::frozen(4),
             PAPER,
             Kernels::Fused,

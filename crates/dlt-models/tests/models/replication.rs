@@ -2,6 +2,7 @@
 //! weights.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use dlt_kernels::Kernels;
@@ -181,7 +182,7 @@ fn conventional(model: &Model) -> Model {
     let binding = Binding::of_state(&State::independent(4));
 
     Model::from_weights(
-        Box::new(small()),
+        Arc::new(small()),
         binding,
         PAPER,
         Kernels::Fused,
@@ -267,7 +268,7 @@ fn law_a_saved_model_of_replicated_layers_computes_the_same_bits() {
     model.save(&path, &BTreeMap::new()).expect("saved");
     let file = ModelFile::open(&path).expect("opened");
     let read =
-        file.model(Box::new(small()), REPLICATE, Kernels::Fused, &Device::Cpu).expect("read");
+        file.model(Arc::new(small()), REPLICATE, Kernels::Fused, &Device::Cpu).expect("read");
 
     assert_eq!(read.binding().partition(), [0, 1, 2, 3]);
     assert_eq!(read.binding().n_training_alone(), 4);

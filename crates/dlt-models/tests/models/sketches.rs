@@ -1,6 +1,8 @@
 //! Statistics of gradients and weights by position: sketches, their products, and distances of
 //! weights.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use dlt_kernels::{Kernels, SKETCH_WIDTH};
 use dlt_models::architecture::DropoutPass;
@@ -43,7 +45,7 @@ fn partly_frozen() -> Binding {
 }
 
 /// The same model in which each layer has its own copy of its weights.
-fn untied(model: &Model, architecture: Box<dyn dlt_models::architecture::Architecture>) -> Model {
+fn untied(model: &Model, architecture: Arc<dyn dlt_models::architecture::Architecture>) -> Model {
     let lookup = |name: &str| -> dlt_models::Result<Option<Tensor>> {
         let shared = model.shared().layout().entries().iter().position(|entry| {
             name.strip_prefix(model.architecture().shared_prefix()) == Some(entry.name)
@@ -306,7 +308,7 @@ fn matches_reference_statistics() {
             let model =
                 stored(config(), Binding::of_state(&state), PAPER, kernels, &file, "initial/");
             let (_, by_position) =
-                untied(&model, Box::new(config())).gradients(&batch, &settings).expect("a pass");
+                untied(&model, Arc::new(config())).gradients(&batch, &settings).expect("a pass");
 
             let flat: Vec<Vec<f64>> = by_position
                 .slots

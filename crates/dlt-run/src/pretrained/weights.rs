@@ -1,5 +1,7 @@
 //! The weights of a model that a run starts from, under the names that this program uses.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use dlt_models::ModelError;
 use dlt_models::architecture::Architecture;
@@ -49,7 +51,7 @@ impl Pretrained {
 pub struct Weights<'a> {
     tensors: TensorSource<'a>,
     /// Layout of the model that they belong to, before any growth.
-    architecture: Box<dyn Architecture>,
+    architecture: Arc<dyn Architecture>,
     /// Rows to add to them.
     growth: Growth,
     device: Device,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use dlt_kernels::Kernels;
-use dlt_models::architecture::of_spec;
+use dlt_models::architecture::Architecture;
 use dlt_models::binding::Rules;
 use dlt_models::parameters::Layout;
 use dlt_models::{Model, ModelError};
@@ -75,8 +75,8 @@ impl Plan {
         place: &RestingPlace,
     ) -> Result<Prepared> {
         let process_mb = process_mb();
-        let Self { spec, material, device, .. } = &self;
-        let model = model(checkpoint, spec, material.extents(), device)?;
+        let Self { architecture, spec, material, device, .. } = &self;
+        let model = model(checkpoint, Arc::clone(architecture), spec, material.extents(), device)?;
 
         let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
         optimizer.restore(moments_of(checkpoint, &model, place, device)?);
@@ -151,6 +151,7 @@ fn moments(
 /// The model of a checkpoint.
 pub(crate) fn model(
     checkpoint: &Checkpoint,
+    architecture: Arc<dyn Architecture>,
     spec: &CheckedSpec,
     data: Extents,
     device: &Device,
@@ -169,7 +170,6 @@ pub(crate) fn model(
     }
 
     let lookup = |name: &str| checkpoint.tensor(name, device);
-    let architecture = of_spec(spec, data);
     let rules = Rules::from(&spec.tying);
     let model = Model::from_weights(
         architecture,

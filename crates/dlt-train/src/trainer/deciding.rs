@@ -110,7 +110,12 @@ impl Trainer {
 
         // The summary compares the measured peak of memory with the greatest prediction over all
         // bindings.
-        let predicted = memory::predict(&self.spec, &self.material, self.model.binding())?;
+        let predicted = memory::predict(
+            &*self.architecture,
+            &self.spec,
+            self.material.widest(),
+            self.model.binding(),
+        )?;
         self.run.predicted_bytes = self.run.predicted_bytes.max(predicted.peak);
 
         let mut outcome = Outcome { events, before, after: None, refused: false };

@@ -96,10 +96,10 @@ impl Trainer {
 
         // Two models and the moments together could exceed the predicted peak.
         drop((self.model, self.optimizer));
-        let Self { spec, mut folder, device, material, mut run, clock, .. } = self;
+        let Self { architecture, spec, mut folder, device, material, mut run, clock, .. } = self;
         let (mut watch, mut exchange) = (self.watch, self.exchange);
 
-        let model = read_back(&folder, &spec, material.extents(), &device)?;
+        let model = read_back(&folder, architecture, &spec, &device)?;
         let best_step = run.best_step();
         let mut evaluate = |split: Split| {
             let examples = final_examples(&spec, material.examples(split))?;

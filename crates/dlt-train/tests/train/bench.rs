@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use dlt_data::{Material, Places, TokenSplits};
 use dlt_models::Model;
+use dlt_models::architecture::of_spec;
 use dlt_models::file::ModelFile;
 use dlt_spec::record::{
     self, DataProvenance, DecisionRow, EvaluationRow, Host, MetricRow, Provenance, StepRow, Summary,
@@ -230,7 +231,8 @@ impl Bench {
         let spec = self.spec(settings);
         let extents = self.material(&spec).extents();
         let file = ModelFile::open(path).expect("a model file");
-        saved_model(&file, &spec, extents, &Device::Cpu).expect("a model of this spec")
+        saved_model(&file, of_spec(&spec, extents), &spec, &Device::Cpu)
+            .expect("a model of this spec")
     }
 
     /// Saves a model, so that it can be examined after the run has continued.

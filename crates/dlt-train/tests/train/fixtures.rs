@@ -1,6 +1,7 @@
 //! Reading the committed fixtures.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::safetensors::BufferedSafetensors;
 use candle_core::{Device, Tensor};
@@ -61,7 +62,7 @@ pub(crate) fn frozen(architecture: Gpt2, rules: Rules, file: &BufferedSafetensor
     let binding = Binding::frozen(architecture.form.layers);
 
     Model::from_weights(
-        Box::new(architecture),
+        Arc::new(architecture),
         binding,
         rules,
         Kernels::Fused,

@@ -1,5 +1,7 @@
 //! Splits, averaged merges and the gate, in whole runs.
 
+use std::sync::Arc;
+
 use candle_core::Device;
 use dlt_kernels::{Gelu, Kernels};
 use dlt_models::backward::TrainingPass;
@@ -190,7 +192,7 @@ fn law_what_was_undone_leaves_nothing_behind() {
         for merge in [Merge::Overwrite, Merge::Average] {
             let tying = TyingSpec { moments, merge, ..Spec::default().tying };
             let start = || {
-                let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
+                let architecture = Arc::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
                 let binding = Binding::of_state(&State::new(vec![0, 0, 2, 3]).expect("a state"));
                 let model = Model::new(
                     architecture,

@@ -1,6 +1,8 @@
 //! Growth from one block follows PyTorch: splits, averaged merges, a swap, a block that scatters,
 //! and the gate. The splits that sketches find are those of exact gradients.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use dlt_agent::{Agent, Evidence, GrowPolicy, Measured, Occasion, Turn};
 use dlt_data::{Batches, Split, Windows};
@@ -93,7 +95,7 @@ impl<'a> Run<'a> {
 
         let rules = Rules::from(&tying);
         let model = Model::from_weights(
-            Box::new(architecture),
+            Arc::new(architecture),
             binding,
             rules,
             kernels,

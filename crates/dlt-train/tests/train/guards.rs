@@ -1,5 +1,7 @@
 //! Every parameter that should train gets a gradient, whatever was decided and optimized before.
 
+use std::sync::Arc;
+
 use candle_core::Device;
 use dlt_kernels::{Gelu, Kernels, optimizer};
 use dlt_models::backward::{Gradients, TrainingPass};
@@ -78,7 +80,7 @@ fn every_trainable_parameter_has_a_gradient_after_optimizer_steps_in_every_state
                 merge: Merge::Overwrite,
             };
 
-            let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
+            let architecture = Arc::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
             let mut model =
                 Model::new(architecture, Binding::frozen(4), rules, kernels, 7, &Device::Cpu)
                     .expect("a small model fits");

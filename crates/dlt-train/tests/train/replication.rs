@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use dlt_kernels::{Gelu, Kernels};
+use dlt_models::architecture::of_spec;
 use dlt_models::backward::TrainingPass;
 use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::{Batch, Model};
@@ -46,7 +47,7 @@ fn is_zero(moments: &ParameterMoments) -> bool {
 fn weights_under(moments: Moments) -> Vec<(String, Vec<u32>)> {
     let folder = tempfile::tempdir().expect("a folder");
     let tying = TyingSpec { tie: Tie::Replicate, moments, ..Spec::default().tying };
-    let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
+    let architecture = Arc::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
     let rules = Rules::from(&tying);
     let mut model =
         Model::new(architecture, Binding::frozen(4), rules, Kernels::Fused, 7, &Device::Cpu)
@@ -127,8 +128,10 @@ fn a_run_that_replicates_trains_with_as_many_blocks_as_layers() {
     let spec = bench.spec(&ablation);
     let extents = bench.material(&spec).extents();
 
-    let predict =
-        |binding: &Binding| memory::predict(&spec, extents, binding).expect("a prediction");
+    let architecture = of_spec(&spec, extents);
+    let predict = |binding: &Binding| {
+        memory::predict(&*architecture, &spec, None, binding).expect("a prediction")
+    };
     let independent = predict(&Binding::of_state(&State::independent(4)));
 
     while let Some(report) = trainer.advance().expect("it does not diverge") {

@@ -38,7 +38,7 @@ impl Training {
         let first_tie = FirstTie::Replicate;
         let rules =
             Rules { tie: Tie::Share, gradient, untie, retied, first_tie, merge: Merge::Overwrite };
-        let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
+        let architecture = Arc::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
         let model =
             Model::new(architecture, Binding::frozen(4), rules, Kernels::Fused, 7, &Device::Cpu)
                 .expect("it fits");

@@ -429,7 +429,7 @@ fn weights_are_stored_once_however_many_layers_use_them() {
 }
 
 /// Names and contents of the files in a folder of the bench, without the lock.
-fn files(bench: &Bench, name: &str) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files(bench: &Bench, name: &str) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(bench.path(name))
         .expect("a folder")
         .map(|entry| entry.expect("an entry"))

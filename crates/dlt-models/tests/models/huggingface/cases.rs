@@ -1,6 +1,7 @@
 //! The fixtures: models that transformers wrote, and what it computes with them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::safetensors::BufferedSafetensors;
 use candle_core::{Device, Tensor};
@@ -77,7 +78,7 @@ pub(crate) fn spec(config: &Path) -> CheckedSpec {
     Spec { model, ..Spec::default() }.check().expect("a model that can be")
 }
 
-pub(crate) fn architecture(spec: &CheckedSpec) -> Box<dyn architecture::Architecture> {
+pub(crate) fn architecture(spec: &CheckedSpec) -> Arc<dyn architecture::Architecture> {
     of_spec(spec, Extents::default())
 }
 

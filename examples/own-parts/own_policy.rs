@@ -1,7 +1,7 @@
 //! A small run in which a policy of this file decides which layers share:
 //!
 //! ```sh
-//! cargo run -p dlt-run --example own_policy -- [RUN]
+//! cargo run -p own-parts --example own_policy -- [RUN]
 //! ```
 //!
 //! `RUN` is the folder of the run, else a temporary one. It takes seconds on one core.

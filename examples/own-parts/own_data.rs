@@ -1,7 +1,7 @@
 //! A small run on tokens that this file makes:
 //!
 //! ```sh
-//! cargo run -p dlt-run --example own_data -- [RUN]
+//! cargo run -p own-parts --example own_data -- [RUN]
 //! ```
 //!
 //! `RUN` is the folder of the run, else a temporary one. It takes seconds on one core.
