@@ -1,5 +1,5 @@
-//! A small run of a family of transformer that this file makes. The attention and the feed-forward of
-//! a block read the same norm, and both results are added to its input.
+//! A small run of a family of transformer that this file makes. Attention and feed-forward of a
+//! block read the same norm, and both results are added to its input.
 //!
 //! ```sh
 //! cargo run -p own-parts --example own_architecture -- [RUN]
