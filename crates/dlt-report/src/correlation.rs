@@ -3,6 +3,7 @@
 
 mod saved;
 
+use std::ops::Range;
 use std::path::Path;
 
 use dlt_spec::tensors::{TensorFile, open_model};
@@ -29,6 +30,17 @@ const FEED_FORWARD: [(&str, [&str; 2]); 4] = [
 pub struct Correlations {
     layers: Vec<usize>,
     values: Vec<f64>,
+}
+
+/// What a figure shows of one model: a heat map.
+#[derive(Clone, Debug)]
+pub struct CorrelationPanel<'a> {
+    /// What the model is, for example "tied".
+    pub name: &'a str,
+    /// Its correlations.
+    pub correlations: &'a Correlations,
+    /// Range of the shades; `None` chooses it from the data.
+    pub range: Option<Range<f64>>,
 }
 
 /// The content of a file before it is checked.

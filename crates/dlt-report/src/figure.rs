@@ -16,7 +16,6 @@ mod independence;
 mod loss;
 mod memory;
 pub mod palette;
-mod panel;
 mod replication;
 mod room;
 mod shape;
@@ -32,11 +31,12 @@ pub use independence::steps_independent;
 pub use loss::loss;
 pub use memory::memory;
 pub use palette::PAGE_COLOURS;
-pub use panel::CorrelationPanel;
 pub use replication::replication_map;
 pub use strip::state_strip;
 pub use tradeoff::{Series, Spot, Tradeoff, tradeoff};
 pub use walk::walk;
+
+pub use crate::correlation::CorrelationPanel;
 
 use crate::error::{ReportError, Result};
 use crate::picture;

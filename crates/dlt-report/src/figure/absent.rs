@@ -5,15 +5,12 @@
     allow(dead_code, unreachable_pub, unused_imports, reason = "tests have the figures too")
 )]
 
-mod panel;
-
-pub use panel::CorrelationPanel;
-
 use std::path::Path;
 
 use dlt_spec::NotBuilt;
 use dlt_state::State;
 
+pub use crate::correlation::CorrelationPanel;
 use crate::error::{ReportError, Result};
 use crate::run::Run;
 
