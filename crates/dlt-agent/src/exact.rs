@@ -54,17 +54,22 @@ pub(crate) mod f64_bits {
 }
 
 /// An f64 that may be absent, as its bits.
-pub(crate) mod f64_option {
+pub mod f64_option {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(
-        value: &Option<f64>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    /// Writes the bits as a whole number, or nothing.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
         value.map(f64::to_bits).serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    /// Reads what [`serialize`] writes.
+    ///
+    /// # Errors
+    /// Fails for anything but a whole number of 64 bits or nothing.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<f64>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(f64::from_bits))

@@ -10,7 +10,7 @@ mod adamw;
 mod agent;
 mod disagreement;
 mod error;
-mod exact;
+pub mod exact;
 mod experience;
 mod layout;
 mod learner;

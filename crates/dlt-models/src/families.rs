@@ -2,6 +2,7 @@
 //! Hugging Face's config, and the names of its tensors in files.
 
 pub mod bert;
+mod decoder;
 pub mod gpt2;
 pub mod llama;
 pub mod qwen3;
@@ -43,14 +44,4 @@ pub fn of(word: spec::Architecture) -> &'static Family {
         spec::Architecture::Llama => &llama::FAMILY,
         spec::Architecture::Qwen3 => &qwen3::FAMILY,
     }
-}
-
-/// What a family of decoders predicts.
-pub(crate) fn decodes(_: &Settings<'_>, head_kind: HeadKind) -> Result<(Objective, Attention)> {
-    let objective = match head_kind {
-        HeadKind::Classes => Objective::Classes,
-        HeadKind::None | HeadKind::Next | HeadKind::Masked => Objective::NextToken,
-    };
-
-    Ok((objective, Attention::Causal))
 }

@@ -56,7 +56,7 @@ pub(crate) struct RunState {
     /// The best model so far.
     pub(crate) best: Option<Best>,
     /// The lowest perplexity on the test split, if `evaluation.select_on` asks for it.
-    #[serde(with = "bits_option")]
+    #[serde(with = "dlt_agent::exact::f64_option")]
     pub(crate) best_on_test: Option<f64>,
     /// Most bytes of weights, gradients and moments.
     pub(crate) state_bytes_peak: usize,
@@ -168,24 +168,6 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
-}
-
-/// An f64 that may be absent, as its bits.
-mod bits_option {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(
-        value: &Option<f64>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        value.map(f64::to_bits).serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<f64>, D::Error> {
-        Ok(Option::<u64>::deserialize(deserializer)?.map(f64::from_bits))
-    }
 }
 
 #[cfg(test)]

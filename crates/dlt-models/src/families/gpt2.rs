@@ -8,7 +8,8 @@ use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{self, ModelSpec, Output, Size};
 use serde_json::{Map, Value, json};
 
-use super::{Family, decodes};
+use super::Family;
+use super::decoder::{OWN_OUTPUT, decodes, head_entry, output, own_head};
 use crate::Result;
 use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry, gelu};
 use crate::graph::{Graph, Node};
@@ -54,9 +55,6 @@ pub struct Gpt2 {
     pub gelu: Gelu,
 }
 
-const CLASSES: &str = "score.weight";
-const OWN_OUTPUT: &str = "lm_head.weight";
-
 /// The parameters that end the two residual branches.
 const BRANCH_ENDS: [&str; 4] =
     ["attn.c_proj.weight", "attn.c_proj.bias", "mlp.c_proj.weight", "mlp.c_proj.bias"];
@@ -69,7 +67,6 @@ impl Architecture for Gpt2 {
     fn shared_layout(&self) -> Layout {
         let c = self.form.width;
         let normal = self.form.normal();
-        let head = self.form.head;
         let mut entries = vec![
             entry("wte.weight", &[self.vocabulary, c], normal),
             entry("wpe.weight", &[self.positions, c], normal),
@@ -77,12 +74,7 @@ impl Architecture for Gpt2 {
             entry("ln_f.bias", &[c], ZERO),
         ];
 
-        match (head.has_classes(), head.output) {
-            (true, _) => entries.push(entry(CLASSES, &[head.classes, c], normal)),
-            (false, Output::Own) => entries.push(entry(OWN_OUTPUT, &[self.vocabulary, c], normal)),
-            (false, Output::Tied) => {}
-        }
-
+        entries.extend(head_entry(&self.form, self.vocabulary));
         Layout::new(entries)
     }
 
@@ -113,22 +105,11 @@ impl Architecture for Gpt2 {
     }
 
     fn output(&self) -> Projection {
-        let head = self.form.head;
-        let (table, rows) = match (head.has_classes(), head.output) {
-            (true, _) => (CLASSES, head.told_classes()),
-            (false, Output::Own) => (OWN_OUTPUT, self.vocabulary),
-            (false, Output::Tied) => ("wte.weight", self.vocabulary),
-        };
-
-        Projection { table, bias: None, rows }
+        output(self.form.head, "wte.weight", self.vocabulary)
     }
 
     fn own_head(&self) -> &'static [&'static str] {
-        match (self.form.head.has_classes(), self.form.head.output) {
-            (true, _) => &[CLASSES],
-            (false, Output::Own) => &[OWN_OUTPUT],
-            (false, Output::Tied) => &[],
-        }
+        own_head(self.form.head)
     }
 
     fn branch_ends(&self) -> &'static [&'static str] {

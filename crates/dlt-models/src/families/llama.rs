@@ -9,11 +9,12 @@ use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{AttentionBias, FeedForwardBias, ModelSpec, Output, Size};
 use serde_json::{Map, Value, json};
 
+use super::Family;
+use super::decoder::{OWN_OUTPUT, decodes, head_entry, output, own_head};
 use super::rotary::{
     Turning, Usual, attention_bias, layered_window, layered_window_keys, read, window, windowed,
     write,
 };
-use super::{Family, decodes};
 use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
 use crate::graph::{Graph, Node};
 use crate::huggingface::config::{HeadKind, ModelType};
@@ -87,8 +88,6 @@ pub struct Llama {
     pub turning: Turning,
 }
 
-const CLASSES: &str = "score.weight";
-const OWN_OUTPUT: &str = "lm_head.weight";
 const WORDS: &str = "embed_tokens.weight";
 
 /// The biases that a block may have.
@@ -136,16 +135,10 @@ impl Architecture for Llama {
     fn shared_layout(&self) -> Layout {
         let c = self.form.width;
         let normal = self.form.normal();
-        let head = self.form.head;
         let mut entries =
             vec![entry(WORDS, &[self.vocabulary, c], normal), entry("norm.weight", &[c], ONE)];
 
-        match (head.has_classes(), head.output) {
-            (true, _) => entries.push(entry(CLASSES, &[head.classes, c], normal)),
-            (false, Output::Own) => entries.push(entry(OWN_OUTPUT, &[self.vocabulary, c], normal)),
-            (false, Output::Tied) => {}
-        }
-
+        entries.extend(head_entry(&self.form, self.vocabulary));
         Layout::new(entries)
     }
 
@@ -179,22 +172,11 @@ impl Architecture for Llama {
     }
 
     fn output(&self) -> Projection {
-        let head = self.form.head;
-        let (table, rows) = match (head.has_classes(), head.output) {
-            (true, _) => (CLASSES, head.told_classes()),
-            (false, Output::Own) => (OWN_OUTPUT, self.vocabulary),
-            (false, Output::Tied) => (WORDS, self.vocabulary),
-        };
-
-        Projection { table, bias: None, rows }
+        output(self.form.head, WORDS, self.vocabulary)
     }
 
     fn own_head(&self) -> &'static [&'static str] {
-        match (self.form.head.has_classes(), self.form.head.output) {
-            (true, _) => &[CLASSES],
-            (false, Output::Own) => &[OWN_OUTPUT],
-            (false, Output::Tied) => &[],
-        }
+        own_head(self.form.head)
     }
 
     fn branch_ends(&self) -> &'static [&'static str] {

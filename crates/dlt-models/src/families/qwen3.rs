@@ -7,9 +7,10 @@ use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{AttentionBias, FeedForwardBias, ModelSpec};
 use serde_json::{Map, Value, json};
 
+use super::Family;
+use super::decoder::decodes;
 use super::llama::Llama;
 use super::rotary::{self, Usual, attention_bias, layered_window, layered_window_keys};
-use super::{Family, decodes};
 use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, entry};
 use crate::graph::{Graph, Node};
 use crate::huggingface::config::{HeadKind, ModelType};
