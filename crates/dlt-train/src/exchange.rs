@@ -1,11 +1,14 @@
 //! The seam between the processes of one run. The loop calls it wherever a run of several processes
 //! would differ from a run of one.
 
+mod transport;
+
 use dlt_agent::Decision;
 use dlt_models::backward::Gradients;
 
 use crate::Result;
 use crate::evaluation::Evaluation;
+pub use transport::{Subject, Threads, Transport, TransportError, Words, World};
 
 /// What the processes of a run exchange. Each process has the whole model and the whole agent, and
 /// computes on its own part of every batch.
