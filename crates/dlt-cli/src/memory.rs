@@ -30,7 +30,7 @@ pub(crate) fn run(task: &InspectTask) -> Result {
     let mut rows = Vec::new();
 
     for (name, binding) in bindings(&spec, &task.owners)? {
-        let prediction = memory::predict(&*architecture, &spec, None, &binding)?;
+        let prediction = memory::predict(&*architecture, &spec, None, &binding, 1)?;
         rows.push((name, binding.trained().len(), prediction));
     }
 

@@ -8,8 +8,9 @@ use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// Elements of one task, and of one partial sum.
-const PIECE: usize = 65_536;
+/// Elements of one task, and of one partial sum. Tensors that are cut at multiples of it have the
+/// partial sums of the whole tensor.
+pub const PIECE: usize = 65_536;
 
 /// One step of AdamW for one parameter, as PyTorch defines it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,10 +135,25 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
         }
     }
 
-    host::read([tensor], |[data]| {
-        let partial: Vec<f64> = data.par_chunks(PIECE).map(squares).collect();
-        Ok(partial.iter().sum())
-    })
+    Ok(partial_squares(tensor)?.iter().sum())
+}
+
+/// Sums of the squares of every [`PIECE`] elements of a tensor, in their order; the last piece may
+/// be shorter. [`squared_norm`] is their sum in this order. A tensor without our kernels has one
+/// sum.
+///
+/// # Errors
+/// When the tensor cannot be read as f64.
+pub fn squared_pieces(tensor: &Tensor) -> Result<Vec<f64>> {
+    match Kernels::Fused.backend(&[tensor], &[]) {
+        Backend::Host => partial_squares(tensor),
+        _ if tensor.elem_count() == 0 => Ok(Vec::new()),
+        _ => Ok(vec![squared_norm(tensor)?]),
+    }
+}
+
+fn partial_squares(tensor: &Tensor) -> Result<Vec<f64>> {
+    host::read([tensor], |[data]| Ok(data.par_chunks(PIECE).map(squares).collect()))
 }
 
 /// [`squared_norm`] in candle's own operations.

@@ -7,7 +7,7 @@
 
 mod sketches;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{D, Tensor};
 use dlt_kernels::{HeadSums, optimizer};
@@ -59,6 +59,24 @@ impl Gradients {
         Ok(optimizer::squared_norms(&all)?.sqrt())
     }
 
+    /// Adds the gradients of another part of the batch, in place. A gradient that only the other
+    /// part has is moved.
+    ///
+    /// # Errors
+    /// Fails if a shape differs or the device fails.
+    pub fn add(&mut self, other: Self) -> Result<()> {
+        add_all(&mut self.shared, other.shared)?;
+        for (slot, gradients) in other.slots {
+            add_all(self.slots.entry(slot).or_default(), gradients)?;
+        }
+
+        self.sketches = match (self.sketches.take(), other.sketches) {
+            (Some(own), Some(other)) => Some(own.plus(&other)),
+            (own, other) => own.or(other),
+        };
+        Ok(())
+    }
+
     /// Bytes of all gradients together. Sketches, a few KiB, are not counted.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -66,6 +84,26 @@ impl Gradients {
         self.shared.iter().chain(self.slots.values().flatten()).map(size).sum()
     }
 }
+
+/// Adds gradients of one layout in place; none yet are replaced.
+///
+/// # Errors
+/// Fails if a shape differs or the device fails.
+pub fn add_all(into: &mut Vec<Tensor>, other: Vec<Tensor>) -> Result<()> {
+    if into.is_empty() {
+        *into = other;
+        return Ok(());
+    }
+
+    for (into, other) in into.iter().zip(&other) {
+        optimizer::add_in_place(into, other)?;
+    }
+    Ok(())
+}
+
+/// Receives the gradients of a slot once no further layer adds to them: see
+/// [`Model::add_gradients_and_hand_over`].
+pub type HandOver<'a, E> = &'a mut dyn FnMut(usize, Vec<Tensor>) -> std::result::Result<(), E>;
 
 /// Gradients of the parameters of one layout while they are summed, by number in the layout; `None`
 /// where nothing has been added yet.
@@ -145,6 +183,22 @@ impl Model {
         settings: &TrainingPass,
         gradients: &mut Gradients,
     ) -> Result<f64> {
+        self.add_gradients_and_hand_over::<ModelError>(batch, settings, gradients, None)
+    }
+
+    /// As [`add_gradients`](Self::add_gradients) for the last piece of a batch. The gradients of a
+    /// slot go to `whole` as soon as no lower layer adds to them, while the backward pass continues.
+    /// They are not in `gradients` afterwards.
+    ///
+    /// # Errors
+    /// As [`add_gradients`](Self::add_gradients), and any error of `whole`.
+    pub fn add_gradients_and_hand_over<E: From<ModelError>>(
+        &self,
+        batch: &Batch<'_>,
+        settings: &TrainingPass,
+        gradients: &mut Gradients,
+        mut whole: Option<HandOver<'_, E>>,
+    ) -> std::result::Result<f64, E> {
         let prepared = batch.prepare(self.architecture(), self.device())?;
         let graphs = self.graphs(&prepared.dims)?;
         let step =
@@ -185,6 +239,12 @@ impl Model {
             // the difference of the slot's sums after it and before it.
             if let (Some(sketching), Some(slot)) = (&mut sketching, self.slot(layer)) {
                 sketching.take(layer, slot, slots.get(&slot).map_or(&[], Vec::as_slice))?;
+            }
+
+            if let (Some(whole), Some(slot)) = (&mut whole, self.slot(layer))
+                && (0..layer).all(|lower| self.slot(lower) != Some(slot))
+            {
+                whole(slot, slots.remove(&slot).unwrap_or_default())?;
             }
         }
 
@@ -227,27 +287,43 @@ impl Model {
         GradientSums(trained).finish(layout)
     }
 
-    /// Name of the first parameter whose gradient is NaN or infinite.
+    /// Number of the first gradient that is NaN or infinite: shared ones first, then those of each
+    /// slot. [`gradient_name`](Self::gradient_name) names it.
     ///
     /// # Errors
     /// Fails if the device does.
-    pub fn first_non_finite(&self, gradients: &Gradients) -> Result<Option<String>> {
-        let shared = self.trained_shared().layout().entries().iter().zip(&gradients.shared);
-        let shared = shared
-            .map(|(entry, tensor)| (self.architecture.shared_prefix().to_owned(), entry, tensor));
-        let blocks = gradients.slots.iter().flat_map(|(&slot, tensors)| {
-            let prefix = self.architecture.block_prefix(slot);
-            let entries = self.bank.layout().entries().iter().zip(tensors);
-            entries.map(move |(entry, tensor)| (prefix.clone(), entry, tensor))
-        });
-
-        for (prefix, entry, tensor) in shared.chain(blocks) {
+    pub fn first_non_finite(&self, gradients: &Gradients) -> Result<Option<usize>> {
+        let all = gradients.shared.iter().chain(gradients.slots.values().flatten());
+        for (number, tensor) in all.enumerate() {
             if !optimizer::squared_norm(tensor)?.is_finite() {
-                return Ok(Some(format!("gradient of {prefix}{}", entry.name)));
+                return Ok(Some(number));
             }
         }
 
         Ok(None)
+    }
+
+    /// Name of a gradient by its number among all gradients of a step; `None` if there are fewer.
+    #[must_use]
+    pub fn gradient_name(&self, number: usize) -> Option<String> {
+        let shared = self.trained_shared().layout().entries();
+        let (prefix, entry) = match number.checked_sub(shared.len()) {
+            None => (self.architecture.shared_prefix().to_owned(), &shared[number]),
+            Some(number) => {
+                let block = self.bank.layout().entries();
+                let slot = *self.slots().get(number.checked_div(block.len())?)?;
+                (self.architecture.block_prefix(slot), &block[number % block.len()])
+            }
+        };
+
+        Some(format!("gradient of {prefix}{}", entry.name))
+    }
+
+    /// The slots that get gradients, in rising order.
+    #[must_use]
+    pub fn slots(&self) -> Vec<usize> {
+        let layers = 0..self.binding.n_layers();
+        layers.filter_map(|layer| self.slot(layer)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 

@@ -135,7 +135,12 @@ impl<'a> Batch<'a> {
         })
     }
 
-    fn of_windows(self, range: Range<usize>) -> Self {
+    /// Some of the windows, with what is to be predicted in them.
+    ///
+    /// # Panics
+    /// Panics for windows that the batch does not have.
+    #[must_use]
+    pub fn of_windows(self, range: Range<usize>) -> Self {
         let per_window = |n: usize| n / self.windows.max(1);
         let (input, tokens) = match self.input {
             Input::Tokens(all) => {

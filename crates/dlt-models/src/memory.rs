@@ -30,6 +30,10 @@ const F32: usize = size_of::<f32>();
 /// step. Measured with glibc: between a thirtieth and a seventh.
 const GAPS: usize = 12;
 
+/// Exchanges of blocks between processes that are under way at once. More would hold more buffers,
+/// and the oldest one is usually over by then.
+pub const UNDER_WAY: usize = 4;
+
 /// Bytes for the stacks and buffers of the threads that compute.
 pub const THREADS: usize = 3 << 20;
 
@@ -52,6 +56,10 @@ pub struct StepShape {
     pub activations: Activations,
     /// Which positions contribute to the gradient of shared weights.
     pub gradient: Gradient,
+    /// Processes that train together, R.
+    pub processes: usize,
+    /// Shards of a batch that one process computes, a power of two.
+    pub shards: usize,
 }
 
 /// Bytes that training needs: the peak of each kind by itself, and the peak of all together.
@@ -157,7 +165,7 @@ impl Walk<'_> {
         let held: BTreeSet<_> = held.map(|layer| self.binding.storage(layer)).collect();
         let weights = self.shared + held.len() * self.block;
         let gradients = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
-        let moments = 2 * gradients;
+        let moments = (2 * gradients).div_ceil(self.shape.processes);
 
         // Weights and moments are there in every phase, so the phase with the largest rest is the
         // peak.
@@ -186,7 +194,9 @@ impl Walk<'_> {
         let mut phases = Vec::new();
         let mut kept = 0;
         let all = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
-        let there = |now: usize| if again { all } else { now };
+        // Sums of earlier shards wait for their partner in the tree.
+        let waiting = self.shape.shards.ilog2() as usize * all;
+        let there = |now: usize| waiting + if again { all } else { now };
 
         for layer in 0..layers {
             let footprint = self.footprint(layer);
@@ -226,13 +236,22 @@ impl Walk<'_> {
                 footprint.backward.max(replayed)
             };
 
-            let workspace = most + self.drawn(layer);
+            let sent = self.exchanged(UNDER_WAY.min(slots.len()) * self.block);
+            let workspace = most + self.drawn(layer) + sent;
             phases.push(("the backward pass", Load { gradients, activations: kept, workspace }));
         }
 
+        let most = self.trained.max(UNDER_WAY.min(slots.len()) * self.block);
+        let (gradients, workspace) = (waiting + all, self.exchanged(most));
+        phases.push(("the optimizer's step", Load { gradients, activations: 0, workspace }));
         phases
-            .push(("the optimizer's step", Load { gradients: all, activations: 0, workspace: 0 }));
-        phases
+    }
+
+    /// What an exchange of so many bytes of gradients or weights holds: what is sent, and what is
+    /// received.
+    fn exchanged(&self, bytes: usize) -> usize {
+        let processes = self.shape.processes;
+        2 * bytes / processes * (processes - 1)
     }
 
     /// Gradients of the shared parameters and of these slots.

@@ -373,6 +373,18 @@ impl Model {
         &self.trained
     }
 
+    /// Name of the shared parameter whose rows the input tokens select, and whose gradient has
+    /// nothing but these rows; `None` if the output uses it too, or the input is pictures.
+    #[must_use]
+    pub fn token_table(&self) -> Option<&'static str> {
+        match self.architecture.stem_input() {
+            StemInput::Tokens { table, .. } if self.architecture.output().table != table => {
+                Some(table)
+            }
+            _ => None,
+        }
+    }
+
     /// How much of the model trains.
     #[must_use]
     pub fn trains(&self) -> Trains {

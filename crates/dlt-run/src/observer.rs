@@ -70,6 +70,7 @@ impl<'a> Introduction<'a> {
             spec,
             material.widest(),
             &Binding::of_state(&most),
+            plan.processes(),
         )?
         .peak;
         Ok(Self { spec, material, recording, device, start_bytes, most_bytes })

@@ -121,10 +121,16 @@ impl CheckedSpec {
         }
     }
 
+    /// Windows of a shard: B / S.
+    #[must_use]
+    pub fn shard_windows(&self) -> usize {
+        self.training.batch / self.training.shards
+    }
+
     /// Windows in memory at once in training.
     #[must_use]
     pub fn micro_batch(&self) -> usize {
-        self.training.micro_batch.or(self.training.batch)
+        self.training.micro_batch.or(self.training.batch).min(self.shard_windows())
     }
 
     /// Micro-batches of one training step.

@@ -24,6 +24,23 @@ impl Confusion {
         }
     }
 
+    /// The counts of two parts of the same examples together.
+    #[must_use]
+    pub(crate) fn plus(mut self, other: &Self) -> Self {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(own, other)| *own += other);
+        self
+    }
+
+    /// (K, K) counts, row by row: right class, then predicted class.
+    pub(crate) fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// The confusion of such counts.
+    pub(crate) fn of_counts(counts: Vec<u64>) -> Self {
+        Self { classes: counts.len().isqrt(), counts }
+    }
+
     fn count(&self, right: usize, said: usize) -> f64 {
         self.counts[right * self.classes + said] as f64
     }

@@ -25,6 +25,21 @@ pub enum TrainError {
     /// The agent failed.
     #[error("agent: {0}")]
     Agent(#[from] AgentError),
+    /// Processes that train together could not exchange something.
+    #[error(transparent)]
+    Exchange(#[from] crate::exchange::TransportError),
+    /// A batch cannot be shared equally among the processes.
+    #[error(
+        "expected a number of processes that divides training.shards = {shards}, got {processes}; \
+         start 1, 2, 4 … up to {shards} of them, or set training.shards to a multiple of {processes} \
+         at the start of a run"
+    )]
+    Processes {
+        /// Number of processes.
+        processes: usize,
+        /// Shards of a batch, S.
+        shards: usize,
+    },
     /// A recording of decisions cannot be used.
     #[error("recording of decisions: {0}")]
     State(#[from] StateError),
@@ -271,11 +286,13 @@ impl TrainError {
             ) => ExitCode::BadData,
             Self::Model(ModelError::Sampling { .. })
             | Self::RunExists { .. }
+            | Self::Processes { .. }
             | Self::Resume { .. } => ExitCode::Usage,
             Self::Model(_)
             | Self::Io { .. }
             | Self::Thread(_)
             | Self::Resting { .. }
+            | Self::Exchange(_)
             | Self::Device { .. }
             | Self::Held { .. }
             | Self::Moved { .. }

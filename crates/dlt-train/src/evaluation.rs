@@ -8,6 +8,7 @@ use dlt_models::{Batch, Model, ModelError};
 use dlt_spec::record::{EvaluationRow, Scores, Split};
 
 use crate::confusion::Confusion;
+use crate::exchange::Exchange;
 use crate::feed::view;
 use crate::{Result, TrainError};
 
@@ -34,6 +35,16 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// The evaluation of a model on one batch.
+    ///
+    /// # Errors
+    /// Fails if the batch does not fit the model, or if the device fails.
+    pub fn of_batch(model: &Model, batch: &Batch<'_>) -> Result<Self> {
+        let mut losses = Losses::default();
+        losses.add(model, batch)?;
+        Ok(losses.total())
+    }
+
     /// Mean cross-entropy, in nats per prediction.
     #[must_use]
     pub fn loss(&self) -> f64 {
@@ -81,29 +92,83 @@ impl Evaluation {
         let tokens = self.tokens as u64;
         EvaluationRow { step, split, loss, perplexity, tokens, accuracy, elapsed_ms }
     }
+}
+
+/// Losses as they are computed, before they are added: of each batch, or of each window if classes
+/// are predicted. Processes add each other's losses in the order of the examples.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Losses {
+    /// Negative log-likelihoods, in nats.
+    terms: Vec<f64>,
+    /// Predictions in them.
+    tokens: usize,
+    classes: Option<Confusion>,
+}
+
+impl Losses {
+    /// The sum.
+    pub(crate) fn total(self) -> Evaluation {
+        let loss_sum = self.terms.iter().fold(0.0, |sum, term| sum + term);
+        Evaluation { loss_sum, tokens: self.tokens, classes: self.classes }
+    }
+
+    /// Adds the loss of `tokens` predictions.
+    pub(crate) fn push(&mut self, loss: f64, tokens: usize) {
+        self.terms.push(loss);
+        self.tokens += tokens;
+    }
 
     /// Adds the predictions for a batch.
     ///
     /// # Errors
     /// Fails if the batch does not fit the model, or if the device fails.
-    pub fn add(&mut self, model: &Model, batch: &Batch<'_>) -> Result<()> {
-        self.tokens += batch.n_predictions();
+    pub(crate) fn add(&mut self, model: &Model, batch: &Batch<'_>) -> Result<()> {
         let Wanted::Classes(labels) = batch.wanted else {
-            self.loss_sum += model.loss_sum(batch)?;
+            self.push(model.loss_sum(batch)?, batch.n_predictions());
             return Ok(());
         };
 
         // (N, K)
         let scores = model.scores(batch)?;
         let classes = model.architecture().head_settings().told_classes();
-        let confusion = self.classes.get_or_insert_with(|| Confusion::new(classes));
-
         for (&label, row) in labels.iter().zip(rows(&scores)?) {
-            self.loss_sum += loss(&row, label as usize);
+            self.push(loss(&row, label as usize), 1);
+            let confusion = self.classes.get_or_insert_with(|| Confusion::new(classes));
             confusion.add(label, most_likely(&row));
         }
 
         Ok(())
+    }
+
+    /// Adds the losses of another process, whose examples follow.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.terms.extend(other.terms);
+        self.tokens += other.tokens;
+        self.classes = match (self.classes.take(), other.classes) {
+            (Some(own), Some(other)) => Some(own.plus(&other)),
+            (own, other) => own.or(other),
+        };
+    }
+
+    /// The losses as numbers to send: how many terms, the terms, the predictions, then the counts
+    /// of classes.
+    pub(crate) fn to_numbers(&self) -> Vec<f64> {
+        let mut numbers = vec![self.terms.len() as f64];
+        numbers.extend(&self.terms);
+        numbers.push(self.tokens as f64);
+        numbers.extend(self.classes.iter().flat_map(Confusion::counts).map(|&count| count as f64));
+        numbers
+    }
+
+    /// The losses of [`to_numbers`](Self::to_numbers); `None` if they are not that.
+    pub(crate) fn from_numbers(numbers: &[f64]) -> Option<Self> {
+        let (&count, rest) = numbers.split_first()?;
+        let (terms, rest) = rest.split_at_checked(count as usize)?;
+        let (&tokens, counts) = rest.split_first()?;
+
+        let counts: Vec<u64> = counts.iter().map(|&count| count as u64).collect();
+        let classes = (!counts.is_empty()).then(|| Confusion::of_counts(counts));
+        Some(Self { terms: terms.to_vec(), tokens: tokens as usize, classes })
     }
 }
 
@@ -141,33 +206,40 @@ fn most_likely(scores: &[f64]) -> u32 {
 /// # Errors
 /// Fails if an id is outside the model's vocabulary, or if the device fails.
 pub fn evaluate(model: &Model, examples: &Examples, batch: usize) -> Result<Evaluation> {
-    evaluate_watched(model, examples, batch, &mut |_| ())
+    evaluate_watched(model, examples, batch, &mut Exchange::alone(), &mut |_| ())
 }
 
-/// [`evaluate`], which calls `done` before each batch with the number of examples done.
+/// [`evaluate`], shared among the processes of an exchange. Calls `done` before each batch of this
+/// process with the number of examples before it.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// As [`evaluate`]; fails if the exchange does.
 pub fn evaluate_watched(
     model: &Model,
     examples: &Examples,
     batch: usize,
+    exchange: &mut Exchange,
     done: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
-    let mut evaluation = Evaluation::default();
+    let mut losses = Losses::default();
     let batch = batch.max(1);
     let numbers: Vec<usize> = (0..examples.count()).collect();
+    let batches: Vec<_> = numbers.chunks(batch).collect();
+    let share = exchange.share();
 
-    for (index, numbers) in numbers.chunks(batch).enumerate() {
+    for index in share.items(batches.len()) {
         done(index * batch);
-        evaluation.add(model, &view(&examples.batch(numbers, Draw::Fixed)?))?;
+        losses.add(model, &view(&examples.batch(batches[index], Draw::Fixed)?))?;
     }
 
-    if let Some(tail) = examples.tail()? {
-        evaluation.add(model, &view(&tail))?;
+    // The rest of a text follows its last window, so the last process has it.
+    if share.rank + 1 == share.size
+        && let Some(tail) = examples.tail()?
+    {
+        losses.add(model, &view(&tail))?;
     }
 
-    Ok(evaluation)
+    exchange.losses(losses)
 }
 
 /// Evaluates a model on a stream of tokens, in windows of up to `context` tokens. Every token but

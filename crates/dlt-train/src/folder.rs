@@ -35,9 +35,15 @@ pub const MODEL_FILE: &str = "model.safetensors";
 #[derive(Debug)]
 pub struct RunFolder {
     held: Held,
+    /// `None` in a process that only follows what process 0 writes.
+    writing: Option<Writing>,
+}
+
+/// What a process holds as long as it writes into a folder.
+#[derive(Debug)]
+struct Writing {
     metrics: File,
     states: File,
-    /// Held as long as this process writes into the folder.
     #[expect(dead_code, reason = "dropping it is what frees the folder")]
     lock: Lock,
 }
@@ -88,7 +94,7 @@ impl RunFolder {
 
         let metrics = open(METRICS_FILE)?;
         let states = open(STATES_FILE)?;
-        let mut folder = Self { held, metrics, states, lock };
+        let mut folder = Self { held, writing: Some(Writing { metrics, states, lock }) };
 
         folder.metric(&MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }))?;
         folder.state_line(&empty_recording(spec).header_line())?;
@@ -97,6 +103,23 @@ impl RunFolder {
         folder.held = folder.held.renamed(path);
 
         Ok(folder)
+    }
+
+    /// A folder that another process of the same run writes into. What this process appends or
+    /// replaces is dropped, so that the loop is the same in all of them.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] if this process cannot see the folder.
+    pub fn followed(path: &Path) -> Result<Self> {
+        match Held::open(path) {
+            Ok(held) => Ok(Self { held, writing: None }),
+            Err(source) => Err(TrainError::Io { action: "read", path: path.to_owned(), source }),
+        }
+    }
+
+    /// Whether this process writes into the folder.
+    pub(crate) fn writes(&self) -> bool {
+        self.writing.is_some()
     }
 
     /// Keeps the files that belong to the model besides its weights, above all its tokenizer.
@@ -194,18 +217,24 @@ impl RunFolder {
 
     /// Appends a row to the metrics.
     pub(crate) fn metric(&mut self, row: &MetricRow) -> Result<()> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
         self.held.check()?;
-        append(&mut self.metrics, &self.held.path().join(METRICS_FILE), &row.to_line())
+        append(&mut writing.metrics, &self.held.path().join(METRICS_FILE), &row.to_line())
     }
 
     /// Appends a line to the recording of decisions.
     pub(crate) fn state_line(&mut self, line: &str) -> Result<()> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
         self.held.check()?;
-        append(&mut self.states, &self.held.path().join(STATES_FILE), line)
+        append(&mut writing.states, &self.held.path().join(STATES_FILE), line)
     }
 
     /// Puts the best model so far in place.
     pub(crate) fn save_model(&self, model: &Model, notes: &BTreeMap<String, String>) -> Result<()> {
+        if !self.writes() {
+            return Ok(());
+        }
+
         self.held.check()?;
         let path = self.model_path();
         Ok(model.save(&self.held.real(&path), notes).map_err(named(path))?)
@@ -220,7 +249,7 @@ impl RunFolder {
 
     /// Writes the summary, which marks the run as finished.
     pub(crate) fn summary(&self, summary: &Summary) -> Result<()> {
-        replace(&self.held, SUMMARY_FILE, &json(summary))
+        if self.writes() { replace(&self.held, SUMMARY_FILE, &json(summary)) } else { Ok(()) }
     }
 }
 

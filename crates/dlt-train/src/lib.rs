@@ -65,7 +65,9 @@ pub use dlt_agent::Measured;
 pub use dlt_kernels::{Kernels, instruction_set};
 pub use error::TrainError;
 pub use evaluation::{Evaluating, Evaluation};
-pub use exchange::{Alone, Exchange, Subject, Threads, Transport, TransportError, Words, World};
+pub use exchange::{
+    Exchange, Share, Subject, Threads, Traffic, Transport, TransportError, Words, World,
+};
 pub use folder::{Held as HeldFolder, MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
 pub use model_file::{

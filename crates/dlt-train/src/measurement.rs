@@ -13,6 +13,7 @@ use rand::Rng;
 
 use crate::assembly::{initial_binding, model_for};
 use crate::clock::Clock;
+use crate::exchange::Exchange;
 use crate::feed::view;
 use crate::optimizer::Optimizer;
 use crate::{Result, TrainError, memory, step};
@@ -38,6 +39,10 @@ pub struct StepFigures {
     pub peak_device_used_mb: Option<f64>,
     /// Mean cross-entropy of the last step, in nats.
     pub loss: f64,
+    /// Seconds of each step in which the process waited for others; 0 for one process.
+    pub waited_s: Vec<f64>,
+    /// Bytes that a process sends to others in a step, on average over the processes.
+    pub sent_bytes: f64,
 }
 
 impl StepFigures {
@@ -64,27 +69,35 @@ impl StepFigures {
 }
 
 /// Makes `steps` training steps (at least one) of a spec. All of them are in its initial state and
-/// on one batch of random tokens, whose targets are those of the spec's objective.
+/// on one batch of random tokens, whose targets are those of the spec's objective. The processes of
+/// `exchange` make them together; memory is that of the process with the highest peak.
 ///
 /// # Errors
 /// [`TrainError::Memory`] if a step does not fit, [`TrainError::Diverged`] if the loss is not
-/// finite.
+/// finite, [`TrainError::Processes`] if their number does not divide `training.shards`.
 pub fn measure_steps(
     spec: &CheckedSpec,
     data: Extents,
     steps: usize,
     kernels: Kernels,
     device: &Device,
+    exchange: &mut Exchange,
 ) -> Result<StepFigures> {
+    let processes = exchange.world().size();
+    let shards = spec.training.shards;
+    if !shards.is_multiple_of(processes) {
+        return Err(TrainError::Processes { processes, shards });
+    }
+
     let binding = initial_binding(spec);
     let architecture = of_spec(spec, data);
-    let fits = memory::check_fit(&*architecture, spec, None, &binding, device)?;
+    let fits = memory::check_fit(&*architecture, spec, None, &binding, processes, device)?;
     let predicted = fits.step.peak as f64 / 1e6;
 
     // Before the model exists: the prediction adds the step to this.
     let before = memory::resident();
     let model = model_for(architecture, spec, None, kernels, device)?;
-    let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
+    let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying).of_share(exchange.share());
     let made = made_up(spec, spec.extents(data));
     let batch = view(&made);
 
@@ -98,6 +111,8 @@ pub fn measure_steps(
         peak_device_mb: None,
         peak_device_used_mb: None,
         loss: 0.0,
+        waited_s: Vec::new(),
+        sent_bytes: 0.0,
     };
 
     // As in a run, where these policies read sketches between two decisions.
@@ -106,18 +121,25 @@ pub fn measure_steps(
 
     for index in 0..steps.max(1) {
         let started = Clock::start();
+        let before = exchange.traffic();
         optimizer.prepare(&model)?;
 
-        let (loss, gradients) = step::gradients(&model, batch, spec, index, sketches)?;
-        let loss = loss.loss();
-        let norm = gradients.norm()?;
+        let (losses, gradients) = step::gradients(&model, batch, spec, index, sketches, exchange)?;
+        let loss = exchange.losses(losses)?.loss();
+        let norm = exchange.norm(&model, &gradients)?;
+        let slots: Vec<usize> = gradients.slots.keys().copied().collect();
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
+        exchange.spread_weights(&model, slots.into_iter())?;
 
         // A GPU works asynchronously: without this line the time would be that of queueing the
         // work.
         device.synchronize().map_err(ModelError::from)?;
         figures.step_ms.push(started.elapsed_ms());
         figures.loss = loss;
+
+        let traffic = exchange.traffic();
+        figures.waited_s.push(traffic.waited_s - before.waited_s);
+        figures.sent_bytes = (traffic.sent_bytes - before.sent_bytes) as f64;
 
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: index, loss, tensor: "the loss".to_owned() });
@@ -126,7 +148,13 @@ pub fn measure_steps(
         resident.extend(memory::resident());
     }
 
-    figures.peak_rss_mb = resident.last().map(|resident| resident.peak_mb);
+    let own = resident.last().map_or(f64::NAN, |resident| resident.peak_mb);
+    let sent = figures.sent_bytes;
+    let all = exchange.numbers("peaks of memory", &[own, sent])?;
+    figures.peak_rss_mb =
+        all.iter().map(|numbers| numbers[0]).reduce(f64::max).filter(|peak| peak.is_finite());
+    figures.sent_bytes = all.iter().map(|numbers| numbers[1]).sum::<f64>() / processes as f64;
+
     if let Some(peaks) = gpu::memory_peaks(device) {
         figures.peak_device_mb = Some(peaks.held as f64 / 1e6);
         figures.peak_device_used_mb = Some(peaks.used as f64 / 1e6);
@@ -210,6 +238,8 @@ mod tests {
             peak_device_mb: None,
             peak_device_used_mb: None,
             loss: 1.0,
+            waited_s: Vec::new(),
+            sent_bytes: 0.0,
         };
 
         assert_eq!(figures(&[900.0, 10.0, 30.0, 20.0]).median_ms(), 20.0);

@@ -33,7 +33,8 @@ pub struct Prediction {
 /// steps, decisions and checkpoints.
 ///
 /// `architecture` is that of its model. `widest` is the number of tokens per window in the widest
-/// batch, if the data limit it; else batches are as wide as the model's windows.
+/// batch, if the data limit it; else batches are as wide as the model's windows. `processes` is the
+/// number of those that train together; the prediction is for one of them.
 ///
 /// # Errors
 /// Fails if the context is longer than the architecture allows, which a checked spec excludes.
@@ -42,8 +43,9 @@ pub fn predict(
     spec: &CheckedSpec,
     widest: Option<usize>,
     binding: &Binding,
+    processes: usize,
 ) -> Result<Prediction> {
-    let step = predict_steps(architecture, spec, widest, binding)?;
+    let step = predict_steps(architecture, spec, widest, binding, processes)?;
     let agent = AgentMemory::of(&spec.agent, spec.model.layers);
 
     // Decisions and checkpoints come between two steps, when activations and gradients are freed.
@@ -69,18 +71,21 @@ fn predict_steps(
     spec: &CheckedSpec,
     widest: Option<usize>,
     binding: &Binding,
+    processes: usize,
 ) -> Result<StepPrediction> {
     let windows = spec.micro_batch();
     let tokens = widest.unwrap_or(spec.tokens()).min(spec.tokens());
     let shape = StepShape {
         windows,
-        pieces: spec.micro_batches(),
+        pieces: spec.shard_windows() / windows,
         tokens,
         predictions: windows * spec.predictions(),
         trains: spec.training.trains,
         checkpointing: spec.training.checkpointing,
         activations: spec.training.activations,
         gradient: spec.tying.gradient,
+        processes,
+        shards: (spec.training.shards / processes).max(1),
     };
 
     Ok(dlt_models::memory::predict(architecture, binding, &shape)?)
@@ -99,6 +104,7 @@ pub fn check_fit(
     spec: &CheckedSpec,
     widest: Option<usize>,
     binding: &Binding,
+    processes: usize,
     device: &Device,
 ) -> Result<Prediction> {
     let limits = if device.is_cpu() {
@@ -109,7 +115,7 @@ pub fn check_fit(
     };
 
     let (process_mb, limit_mb) = limits.unwrap_or((0.0, f64::INFINITY));
-    check_fit_in(architecture, spec, widest, binding, process_mb, limit_mb)
+    check_fit_in(architecture, spec, widest, binding, processes, process_mb, limit_mb)
 }
 
 /// [`check_fit`] with a limit of `limit_mb` megabytes, of which the process already uses
@@ -119,11 +125,12 @@ fn check_fit_in(
     spec: &CheckedSpec,
     widest: Option<usize>,
     binding: &Binding,
+    processes: usize,
     process_mb: f64,
     limit_mb: f64,
 ) -> Result<Prediction> {
     let needed = |prediction: Prediction| process_mb + prediction.peak as f64 / 1e6;
-    let prediction = predict(architecture, spec, widest, binding)?;
+    let prediction = predict(architecture, spec, widest, binding, processes)?;
     let needed_mb = needed(prediction);
 
     if needed_mb <= limit_mb {
@@ -148,7 +155,7 @@ fn check_fit_in(
             settings.push("training.micro_batch=1");
         }
 
-        let needed = needed(predict(architecture, &other.check()?, widest, binding)?);
+        let needed = needed(predict(architecture, &other.check()?, widest, binding, processes)?);
         least = least.min(needed);
 
         if needed <= limit_mb {
@@ -286,7 +293,7 @@ mod tests {
         widest: Option<usize>,
         binding: &Binding,
     ) -> Prediction {
-        predict(&*of_spec(spec, data), spec, widest, binding).expect("a prediction")
+        predict(&*of_spec(spec, data), spec, widest, binding, 1).expect("a prediction")
     }
 
     #[cfg(target_os = "linux")]
@@ -326,7 +333,7 @@ mod tests {
         let process = resident().map_or(0.0, |resident| resident.now_mb);
         let architecture = of_spec(&spec, Extents::default());
         let check =
-            |limit_mb| check_fit_in(&*architecture, &spec, None, &binding, process, limit_mb);
+            |limit_mb| check_fit_in(&*architecture, &spec, None, &binding, 1, process, limit_mb);
 
         let refusal = |limit_mb: f64| match check(limit_mb) {
             Err(TrainError::Memory { needed_mb, limit_mb: limit, advice }) => {
@@ -372,7 +379,7 @@ mod tests {
         assert_eq!(large.phase, "a checkpoint");
 
         let architecture = of_spec(&spec, Extents::default());
-        match check_fit_in(&*architecture, &spec, None, &binding, 0.0, 1000.0) {
+        match check_fit_in(&*architecture, &spec, None, &binding, 1, 0.0, 1000.0) {
             Err(TrainError::Memory { advice, .. }) => {
                 assert!(advice.contains("agent.hidden = 20000000"), "{advice}");
             }

@@ -15,6 +15,7 @@ use dlt_models::{Model, ModelError};
 use dlt_spec::spec::{Decayed, GroupRate, Moments, OptimizerSpec, TyingSpec};
 
 use crate::Result;
+use crate::exchange::Share;
 use resting::{Resting, RestingPlace};
 pub use saved::OptimizerState;
 
@@ -44,6 +45,8 @@ pub struct Optimizer {
     spec: OptimizerSpec,
     rule: Moments,
     group_rate: GroupRate,
+    /// The elements of each parameter that it steps, and whose moments it holds.
+    share: Share,
     shared: Vec<ParameterMoments>,
     slots: BTreeMap<usize, Vec<ParameterMoments>>,
     place: Option<RestingPlace>,
@@ -65,11 +68,19 @@ impl Optimizer {
             spec: spec.clone(),
             rule: tying.moments,
             group_rate: tying.group_rate,
+            share: Share::WHOLE,
             shared: Vec::new(),
             slots: BTreeMap::new(),
             place: None,
             resting: BTreeMap::new(),
         }
+    }
+
+    /// Sets which share of each parameter it steps. The moments of a share are flat tensors.
+    #[must_use]
+    pub fn of_share(mut self, share: Share) -> Self {
+        self.share = share;
+        self
     }
 
     /// Sets where moments rest that are kept for layers which are not independent now. Without a
@@ -87,18 +98,18 @@ impl Optimizer {
     /// # Errors
     /// Fails if the device is out of memory.
     pub fn prepare(&mut self, model: &Model) -> Result<()> {
-        extend(&mut self.shared, model.trained_shared())?;
-        for layer in 0..model.binding().n_layers() {
-            if let Some(slot) = model.slot(layer) {
-                extend(self.slots.entry(slot).or_default(), model.slot_parameters(slot))?;
-            }
+        extend(&mut self.shared, &self.share.views(model.trained_shared())?)?;
+        for slot in model.slots() {
+            let views = self.share.views(model.slot_parameters(slot))?;
+            extend(self.slots.entry(slot).or_default(), &views)?;
         }
 
         Ok(())
     }
 
-    /// Makes one step at `learning_rate`. `norm` is the global norm of `gradients`, which is
-    /// clipped. Each gradient is freed as soon as it is applied.
+    /// Makes one step at `learning_rate`. `norm` is the global norm of all gradients, which is
+    /// clipped. `gradients` are those of the optimizer's share. Each is freed as soon as it is
+    /// applied.
     ///
     /// Slots are stepped in rising order. If several slots share one storage (the authors' reading,
     /// DEVIATIONS row 2), each updates it in turn.
@@ -115,7 +126,7 @@ impl Optimizer {
         // The scale is applied inside the AdamW kernel, so clipping costs no pass over the
         // gradients.
         let scale = clip_coefficient(norm, self.spec.clip_norm);
-        let stepper = Stepper { spec: &self.spec, model, scale };
+        let stepper = Stepper { spec: &self.spec, model, scale, share: self.share };
         stepper.step(model.trained_shared(), gradients.shared, &mut self.shared, learning_rate)?;
 
         for (slot, gradients) in gradients.slots {
@@ -291,6 +302,7 @@ struct Stepper<'a> {
     spec: &'a OptimizerSpec,
     model: &'a Model,
     scale: f64,
+    share: Share,
 }
 
 impl Stepper<'_> {
@@ -301,13 +313,14 @@ impl Stepper<'_> {
         moments: &mut Vec<ParameterMoments>,
         learning_rate: f64,
     ) -> Result<()> {
-        extend(moments, parameters)?;
-        let places = parameters.variables().iter().zip(moments);
+        let views = self.share.views(parameters)?;
+        extend(moments, &views)?;
+        let places = parameters.layout().entries().iter().zip(&views).zip(moments);
 
-        for ((variable, moments), gradient) in places.zip(gradients) {
+        for (((entry, view), moments), gradient) in places.zip(gradients) {
             moments.step += 1;
             // Rank 2 and above are matrices; biases and gains of norms have rank 1.
-            let decays = self.spec.decayed == Decayed::All || variable.rank() >= 2;
+            let decays = self.spec.decayed == Decayed::All || entry.shape.len() >= 2;
             let step = AdamwStep {
                 learning_rate,
                 beta1: self.spec.beta1,
@@ -320,7 +333,7 @@ impl Stepper<'_> {
 
             self.model
                 .kernels()
-                .adamw(variable, &moments.first, &moments.second, &gradient, &step)
+                .adamw(view, &moments.first, &moments.second, &gradient, &step)
                 .map_err(ModelError::from)?;
         }
 
@@ -338,9 +351,9 @@ fn zeros_of(moments: &[ParameterMoments]) -> Result<Vec<ParameterMoments>> {
 }
 
 /// Adds moments of zero for parameters that have none yet.
-fn extend(moments: &mut Vec<ParameterMoments>, parameters: &Parameters) -> Result<()> {
-    for variable in parameters.variables().iter().skip(moments.len()) {
-        let zeros = || variable.zeros_like().map(|zeros| zeros.detach()).map_err(ModelError::from);
+fn extend(moments: &mut Vec<ParameterMoments>, views: &[Tensor]) -> Result<()> {
+    for view in views.iter().skip(moments.len()) {
+        let zeros = || view.zeros_like().map(|zeros| zeros.detach()).map_err(ModelError::from);
         moments.push(ParameterMoments { first: zeros()?, second: zeros()?, step: 0 });
     }
     Ok(())

@@ -18,6 +18,7 @@ use dlt_state::Recording;
 use crate::assembly::{
     Weights, agent_for, certain_binding, empty_recording, initial_binding, model_for,
 };
+use crate::exchange::Exchange;
 use crate::feed::Feed;
 use crate::optimizer::Optimizer;
 use crate::run_state::RunState;
@@ -32,6 +33,8 @@ pub struct Plan {
     pub(crate) architecture: Arc<dyn Architecture>,
     pub(crate) material: Material,
     pub(crate) device: Device,
+    /// The processes that train together.
+    pub(crate) exchange: Exchange,
     pub(crate) agent: Option<Agent>,
     /// The decisions so far.
     pub(crate) recording: Recording,
@@ -81,8 +84,24 @@ impl Plan {
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<Self> {
+        Self::among(Exchange::alone(), spec, material, recording, device)
+    }
+
+    /// As [`new`](Self::new), for one of several processes that train together. Every one of them
+    /// makes the same plan.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`TrainError::Processes`] if the number of processes does not
+    /// divide `training.shards`.
+    pub fn among(
+        exchange: Exchange,
+        spec: CheckedSpec,
+        material: Material,
+        recording: Option<&Recording>,
+        device: Device,
+    ) -> Result<Self> {
         let architecture = of_spec(&spec, material.extents());
-        Self::of_architecture(architecture, spec, material, recording, device)
+        Self::made(architecture, exchange, spec, material, recording, device)
     }
 
     /// As [`new`](Self::new), with a model of this architecture in place of the one that the spec
@@ -103,6 +122,23 @@ impl Plan {
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<Self> {
+        Self::made(architecture, Exchange::alone(), spec, material, recording, device)
+    }
+
+    pub(crate) fn made(
+        architecture: Arc<dyn Architecture>,
+        exchange: Exchange,
+        spec: CheckedSpec,
+        material: Material,
+        recording: Option<&Recording>,
+        device: Device,
+    ) -> Result<Self> {
+        let processes = exchange.world().size();
+        let shards = spec.training.shards;
+        if !shards.is_multiple_of(processes) {
+            return Err(TrainError::Processes { processes, shards });
+        }
+
         let layers = architecture.n_layers();
         if layers != spec.model.layers {
             return Err(TrainError::Layers { architecture: layers, spec: spec.model.layers });
@@ -128,10 +164,10 @@ impl Plan {
         // model.
         let certain = certain_binding(&spec, windows);
         let widest = material.widest();
-        let fits = memory::check_fit(&*architecture, &spec, widest, &certain, &device)?;
+        let fits = memory::check_fit(&*architecture, &spec, widest, &certain, processes, &device)?;
         let start_bytes = match initial_binding(&spec) {
             start if start == certain => fits.peak,
-            start => memory::predict(&*architecture, &spec, widest, &start)?.peak,
+            start => memory::predict(&*architecture, &spec, widest, &start, processes)?.peak,
         };
 
         let agent = agent_for(&spec, recording)?;
@@ -156,6 +192,7 @@ impl Plan {
             spec,
             material,
             device,
+            exchange,
         })
     }
 
@@ -169,7 +206,8 @@ impl Plan {
         let process_mb = process_mb();
         let Self { architecture, spec, device, .. } = &self;
         let model = model_for(Arc::clone(architecture), spec, start, Kernels::Fused, device)?;
-        let optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
+        let optimizer =
+            Optimizer::new(&spec.optimizer, &spec.tying).of_share(self.exchange.share());
         Ok(Prepared { plan: self, model, optimizer, process_mb })
     }
 
@@ -183,6 +221,17 @@ impl Plan {
     #[must_use]
     pub fn architecture(&self) -> &dyn Architecture {
         &*self.architecture
+    }
+
+    /// Number of processes that train together.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        self.exchange.world().size()
+    }
+
+    /// The exchange between these processes.
+    pub fn exchange(&mut self) -> &mut Exchange {
+        &mut self.exchange
     }
 
     /// The data of the run.

@@ -14,6 +14,7 @@ use dlt_state::Recording;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
+use crate::exchange::Exchange;
 use crate::folder::{Held, RunFolder, check_metrics};
 use crate::lock::Lock;
 use crate::plan::Plan;
@@ -43,7 +44,8 @@ pub const ALLOWED_CHANGES: &[&str] = &[
 #[derive(Debug)]
 pub struct Resumption {
     run: Held,
-    lock: Lock,
+    /// Held by the process that writes.
+    lock: Option<Lock>,
     /// The spec that the steps so far were computed with.
     before: CheckedSpec,
     /// The spec that the run continues with.
@@ -62,6 +64,15 @@ impl Resumption {
     /// no such folder, [`TrainError::Resume`] if it is not a run folder or the run was stopped
     /// before it began, [`TrainError::NoCheckpoint`] if there are checkpoints and none can be used.
     pub fn open(run: &Path) -> Result<Self> {
+        Self::open_among(run, true)
+    }
+
+    /// As [`open`](Self::open), for one of several processes that resume the run together. Only the
+    /// one that `writes` locks the folder, and changes it later.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_among(run: &Path, writes: bool) -> Result<Self> {
         if !run.is_dir() {
             return Err(TrainError::Format {
                 path: run.to_owned(),
@@ -93,7 +104,7 @@ impl Resumption {
             })?;
         }
 
-        let lock = Lock::take(&held)?;
+        let lock = writes.then(|| Lock::take(&held)).transpose()?;
         let spec = RunFolder::read_spec(run)?;
         let found = CheckpointFolder::held(&held).newest()?;
         let refused: Vec<_> = found.refused.iter().map(|(_, error)| error.to_string()).collect();
@@ -171,8 +182,23 @@ impl Resumption {
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<ResumePlan> {
+        self.plan_among(Exchange::alone(), material, recording, device)
+    }
+
+    /// As [`plan`](Self::plan), for one of several processes that train together. Their number may
+    /// differ from that of the run so far, and does not change its bits.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan) and [`Plan::among`].
+    pub fn plan_among(
+        self,
+        exchange: Exchange,
+        material: Material,
+        recording: Option<&Recording>,
+        device: Device,
+    ) -> Result<ResumePlan> {
         let architecture = of_spec(&self.spec, material.extents());
-        self.plan_of_architecture(architecture, material, recording, device)
+        self.made(architecture, exchange, material, recording, device)
     }
 
     /// As [`plan`](Self::plan), for a run of [`Plan::of_architecture`], which `architecture` must be
@@ -188,6 +214,17 @@ impl Resumption {
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<ResumePlan> {
+        self.made(architecture, Exchange::alone(), material, recording, device)
+    }
+
+    fn made(
+        self,
+        architecture: Arc<dyn Architecture>,
+        exchange: Exchange,
+        material: Material,
+        recording: Option<&Recording>,
+        device: Device,
+    ) -> Result<ResumePlan> {
         let steps = self.spec.steps(material.examples(Split::Train).count());
         self.check(&material, recording, steps)?;
 
@@ -195,11 +232,14 @@ impl Resumption {
         let fits = |checkpoint: &Checkpoint| -> Result<usize> {
             let binding = checkpoint.binding()?;
             let widest = material.widest();
-            Ok(memory::check_fit(&*architecture, &spec, widest, &binding, &device)?.peak)
+            let processes = exchange.world().size();
+            let fits =
+                memory::check_fit(&*architecture, &spec, widest, &binding, processes, &device)?;
+            Ok(fits.peak)
         };
         let needed = checkpoint.as_ref().map(fits).transpose()?.unwrap_or_default();
 
-        let mut plan = Plan::of_architecture(architecture, spec, material, recording, device)?;
+        let mut plan = Plan::made(architecture, exchange, spec, material, recording, device)?;
         if let Some(checkpoint) = &mut checkpoint {
             plan.take_up(checkpoint, needed)?;
             check_metrics(&run, checkpoint.run().metrics_bytes)?;
@@ -257,7 +297,7 @@ impl Resumption {
 /// The rest of a run, planned. Its folder is locked and has not changed.
 pub struct ResumePlan {
     pub(crate) run: Held,
-    pub(crate) lock: Lock,
+    pub(crate) lock: Option<Lock>,
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) plan: Plan,
 }
@@ -267,6 +307,11 @@ impl ResumePlan {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The exchange between the processes that resume the run.
+    pub fn exchange(&mut self) -> &mut Exchange {
+        self.plan.exchange()
     }
 }
 

@@ -1,16 +1,20 @@
 //! Loss and gradients of one batch, in pieces that fit into memory.
 
 use dlt_models::architecture::DropoutPass;
-use dlt_models::backward::{Gradients, TrainingPass};
+use dlt_models::backward::{Gradients, TrainingPass, add_all};
 use dlt_models::{Batch, Model};
 use dlt_spec::{CheckedSpec, seeds};
 use rand::RngCore;
 
-use crate::Result;
-use crate::evaluation::Evaluation;
+use crate::evaluation::Losses;
+use crate::exchange::{Exchange, Key, Touched};
+use crate::{Result, TrainError};
 
-/// Loss of a batch, and the gradients of its mean. The number of micro-batches in the spec changes
-/// neither.
+/// The losses of this process's shards of a batch, and the gradients of the mean over the whole
+/// batch. The number of micro-batches in the spec changes neither.
+///
+/// In a run of several processes the gradients are this process's [`Share`](crate::Share) of each
+/// parameter, flat. A slot's gradients are sent while the backward pass continues.
 ///
 /// `step` selects the dropout masks, and the projection of the sketches if `sketches` is set.
 pub(crate) fn gradients(
@@ -19,32 +23,89 @@ pub(crate) fn gradients(
     spec: &CheckedSpec,
     step: usize,
     sketches: bool,
-) -> Result<(Evaluation, Gradients)> {
-    // Counted over the whole batch: micro-batches can predict different numbers of tokens, and a
-    // mean of their means would weigh those tokens unequally.
-    let mut loss = Evaluation { tokens: batch.n_predictions(), ..Evaluation::default() };
-    let mut gradients = Gradients::default();
+    exchange: &mut Exchange,
+) -> Result<(Losses, Gradients)> {
+    let share = exchange.share();
+    let own = share.items(spec.training.shards);
+    let windows = spec.shard_windows();
 
-    for (first_window, piece) in batch.pieces(spec.micro_batch()) {
-        let dropout = (spec.model.dropout > 0.0).then(|| DropoutPass {
-            probability: spec.model.dropout,
-            // One seed for all micro-batches: a mask is drawn by the window's number in the batch,
-            // so `first_window` keeps masks independent of the micro-batch size.
-            seed: dropout_seed(spec.seed, step),
-            first_window,
-        });
+    // Counted over the whole batch: its parts can predict different numbers of tokens, and a mean
+    // of their means would weigh those tokens unequally.
+    let predictions = batch.n_predictions();
+    let mut losses = Losses::default();
 
-        let pass = TrainingPass {
-            checkpointing: spec.training.checkpointing,
-            dropout,
-            scale: 1.0 / loss.tokens as f64,
-            sketch: sketches.then(|| sketch_seed(spec.seed, step)),
-        };
+    // Sums of complete subtrees of shards, the largest first. Each waits for its right neighbour.
+    let mut waiting: Vec<Gradients> = Vec::new();
+    let mut arrived = Gradients::default();
 
-        loss.loss_sum += model.add_gradients(&piece, &pass, &mut gradients)?;
+    for shard in own.clone() {
+        let first_of_shard = shard * windows;
+        let part = batch.of_windows(first_of_shard..first_of_shard + windows);
+        let mut gradients = Gradients::default();
+
+        for (first, piece) in part.pieces(spec.micro_batch()) {
+            let pass = TrainingPass {
+                checkpointing: spec.training.checkpointing,
+                dropout: (spec.model.dropout > 0.0).then(|| DropoutPass {
+                    probability: spec.model.dropout,
+                    // One seed for the whole batch: a mask is drawn by the window's number in the
+                    // batch, which keeps masks independent of how the batch is cut.
+                    seed: dropout_seed(spec.seed, step),
+                    first_window: first_of_shard + first,
+                }),
+                scale: 1.0 / predictions as f64,
+                sketch: sketches.then(|| sketch_seed(spec.seed, step)),
+            };
+
+            let is_last = shard + 1 == own.end && first + piece.windows == windows;
+            let loss = if is_last && !share.is_whole() {
+                let mut send = |slot: usize, mut sum| -> Result<()> {
+                    // The last shard completes the tree of this process's shards.
+                    for left in waiting.iter_mut().rev() {
+                        let mut left = left.slots.remove(&slot).unwrap_or_default();
+                        add_all(&mut left, sum)?;
+                        sum = left;
+                    }
+
+                    let layout = model.bank().layout();
+                    exchange.send_gradients(Key::Block(slot), layout, sum, None, &mut arrived)
+                };
+                model.add_gradients_and_hand_over::<TrainError>(
+                    &piece,
+                    &pass,
+                    &mut gradients,
+                    Some(&mut send),
+                )?
+            } else {
+                model.add_gradients(&piece, &pass, &mut gradients)?
+            };
+            losses.push(loss, piece.n_predictions());
+        }
+
+        // As in a binary counter: a shard with an odd number completes the subtree on its left, and
+        // that one perhaps the next larger one.
+        for _ in 0..(shard - own.start).trailing_ones() {
+            if let Some(mut left) = waiting.pop() {
+                left.add(gradients)?;
+                gradients = left;
+            }
+        }
+        waiting.push(gradients);
     }
 
-    Ok((loss, gradients))
+    let sum = waiting.pop().unwrap_or_default();
+    if share.is_whole() {
+        return Ok((losses, sum));
+    }
+
+    let layout = model.trained_shared().layout();
+    let touched = Touched::of(model, &batch, share);
+    exchange.send_gradients(Key::Shared, layout, sum.shared, touched.as_ref(), &mut arrived)?;
+    exchange.land_all(&mut arrived)?;
+
+    arrived.sketches = sum.sketches;
+    exchange.sketches(&mut arrived)?;
+    Ok((losses, arrived))
 }
 
 /// Seed of the dropout masks of one training step. It depends on the root seed and the step only,

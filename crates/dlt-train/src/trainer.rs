@@ -19,7 +19,7 @@ use dlt_state::Recording;
 
 use crate::clock::{Clock, per_second};
 use crate::evaluation::Evaluating;
-use crate::exchange::{Alone, Exchange};
+use crate::exchange::Exchange;
 use crate::feed::Feed;
 use crate::folder::RunFolder;
 use crate::means::{Peaks, Sample};
@@ -82,7 +82,7 @@ pub struct Trainer {
     saving: Saving,
     health: Health,
     watch: Watch,
-    exchange: Box<dyn Exchange>,
+    exchange: Exchange,
 }
 
 /// A callback for the progress of evaluations, which can take longer than training.
@@ -103,7 +103,7 @@ impl Trainer {
             saving: Saving::new(&plan.spec, plan.saved),
             health: Health::new(plan.spec.training.non_finite),
             watch: Box::new(|_| ()),
-            exchange: Box::new(Alone),
+            exchange: plan.exchange,
             extents: plan.spec.extents(plan.material.extents()),
             agent: plan.agent,
             recording: plan.recording,
@@ -161,6 +161,7 @@ impl Trainer {
             return Ok(None);
         }
 
+        self.exchange.at(self.run.step);
         let started = Clock::start();
         let mut decision = None;
         for turn in self.timetable.turns_after(self.run.step) {
@@ -179,7 +180,7 @@ impl Trainer {
         // Evaluation and checkpoints come after this line, because `tokens_per_s` is about training
         // only.
         self.run.times.training_s += started.elapsed_s();
-        self.write(&MetricRow::Step(row.clone()))?;
+        self.folder.metric(&MetricRow::Step(row.clone()))?;
 
         let evaluation = self.evaluate_when_due()?;
 
@@ -208,17 +209,18 @@ impl Trainer {
         // New moments live long; allocated here, they leave no gaps among the buffers of the
         // backward pass.
         self.optimizer.prepare(&self.model)?;
-        let (own, mut gradients) = step::gradients(&self.model, batch, &self.spec, step, sketches)?;
-        let loss = self.exchange.losses(own)?.loss();
-        self.exchange.gradients(&mut gradients)?;
-        let norm = gradients.norm()?;
+        let exchange = &mut self.exchange;
+        let (losses, mut gradients) =
+            step::gradients(&self.model, batch, &self.spec, step, sketches, exchange)?;
+        let loss = exchange.losses(losses)?.loss();
+        let norm = exchange.norm(&self.model, &gradients)?;
         let is_finite = loss.is_finite() && norm.is_finite();
 
         // A step that is not finite must not reach the optimizer: one NaN in a moment stays there
         // for the rest of the run.
         if !is_finite {
-            let tensor =
-                self.model.first_non_finite(&gradients)?.unwrap_or_else(|| "the loss".to_owned());
+            let first = exchange.first_non_finite(&self.model, &gradients)?;
+            let tensor = first.unwrap_or_else(|| "the loss".to_owned());
             self.health.not_finite(step, loss, tensor, &mut self.run.skipped_steps)?;
         }
 
@@ -230,7 +232,9 @@ impl Trainer {
             if let Some(sketches) = gradients.sketches.take() {
                 self.run.statistics.add(&sketches);
             }
+            let slots: Vec<usize> = gradients.slots.keys().copied().collect();
             self.optimizer.step(&self.model, gradients, norm, rate)?;
+            self.exchange.spread_weights(&self.model, slots.into_iter())?;
         }
 
         self.health.watch(step, loss);
@@ -258,11 +262,6 @@ impl Trainer {
             current_rss_mb: resident.map(|resident| resident.now_mb),
             skipped_steps: self.run.skipped(),
         })
-    }
-
-    /// Appends a row to the metrics, in the process that writes.
-    fn write(&mut self, row: &MetricRow) -> Result<()> {
-        if self.exchange.writes() { self.folder.metric(row) } else { Ok(()) }
     }
 
     /// Raises the peaks of memory to those of this process.
@@ -298,9 +297,25 @@ impl Trainer {
         weights + gradients + self.optimizer.bytes()
     }
 
-    /// Makes this process one of several that train together. Set it before the first step.
-    pub fn exchange_with(&mut self, exchange: Box<dyn Exchange>) {
-        self.exchange = exchange;
+    /// Whether any process of the run asks to stop, between two steps. All processes ask at the
+    /// same places, so that all of them stop after the same step.
+    ///
+    /// # Errors
+    /// [`TrainError::Exchange`] if a process is gone.
+    pub fn is_asked_to_stop(&mut self, own: bool) -> Result<bool> {
+        self.exchange.any("whether to stop", own)
+    }
+
+    /// The exchange between the processes of the run.
+    #[must_use]
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// The state of the optimizer.
+    #[must_use]
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
     }
 
     /// The spec of the run.

@@ -30,6 +30,25 @@ impl PositionSketches {
         Self { seed, rows: vec![0.0; n_layers * SKETCH_WIDTH], sums: BTreeMap::new() }
     }
 
+    /// The sketches of two parts of a batch together, which have one seed: a sketch is linear.
+    #[must_use]
+    pub(super) fn plus(mut self, other: &Self) -> Self {
+        self.rows.iter_mut().zip(&other.rows).for_each(|(own, other)| *own += other);
+        self
+    }
+
+    /// The numbers of all sketches, a row of [`SKETCH_WIDTH`] for each position.
+    #[must_use]
+    pub fn rows(&self) -> &[f64] {
+        &self.rows
+    }
+
+    /// As many numbers, of the sketches of a whole batch, in place of these of a part.
+    #[must_use]
+    pub fn with_rows(self, rows: Vec<f64>) -> Self {
+        Self { rows, ..self }
+    }
+
     /// Estimated inner products of the gradients at each two positions, with respect to the block
     /// weights. The mean over projections is the inner product. The standard error is at most √2/16
     /// of the product of both norms.

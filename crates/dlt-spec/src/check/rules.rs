@@ -330,12 +330,27 @@ impl Rules<'_> {
     }
 
     fn training(&mut self) {
-        let TrainingSpec { batch, micro_batch, .. } = self.spec.training;
+        let TrainingSpec { batch, micro_batch, shards, .. } = self.spec.training;
+        self.holds(
+            "training.shards",
+            &["training.batch"],
+            || shards.is_power_of_two() && batch.is_multiple_of(shards),
+            || format!("a power of two that divides training.batch = {batch}"),
+        );
         self.holds(
             "training.micro_batch",
             &["training.batch"],
             || batch.is_multiple_of(micro_batch.or(batch)),
             || format!("a divisor of training.batch = {batch}"),
+        );
+
+        // A micro-batch above a shard is cut to the shard; one below it must divide it.
+        let shard = batch / shards.max(1);
+        self.holds(
+            "training.micro_batch",
+            &["training.batch", "training.shards"],
+            || shard == 0 || shard.is_multiple_of(micro_batch.or(batch).min(shard)),
+            || format!("a divisor of the {shard} windows of a shard"),
         );
     }
 

@@ -17,8 +17,12 @@ section! {
         /// Windows of one training step, B.
         batch: usize = 8, Values::Whole(1, MOST), unit_is("windows"),
             paper_says("16", "section 4, Table 3"), code_does("20 by default");
-        /// Windows in memory at once. Divides the batch; auto is the whole batch.
+        /// Windows in memory at once. Divides the batch; auto is the whole batch, or a whole shard.
         micro_batch: Size = Size::AUTO, Values::WholeOrAuto(1, MOST), unit_is("windows");
+        /// Equal parts of a batch, S, whose gradients are computed apart and summed in a binary
+        /// tree. A power of two that divides the batch. Every number of processes that divides S
+        /// trains to the same bits.
+        shards: usize = 1, Values::Whole(1, MOST), unit_is("parts");
         /// What is kept between forward and backward pass. none keeps all activations. block keeps
         /// the input of each block and computes the rest again.
         checkpointing: Checkpointing = Checkpointing::None, Checkpointing::WORDS;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use dlt_models::ModelError;
+use dlt_models::parameters::Layout;
 use dlt_spec::tensors::{Header, Number, TensorInfo, Writer};
 
 use super::{CHUNK, VERSION};
 use crate::disk::Disk;
+use crate::exchange::Exchange;
 use crate::optimizer::resting::Resting;
 use crate::{Result, TrainError};
 
@@ -22,6 +24,34 @@ pub(crate) enum Numbers {
     Bytes(Vec<u8>),
     /// Numbers of f32 that rest on disk: a tensor by its number.
     Resting(Arc<Resting>, usize),
+    /// Numbers of f32 of which each process has its share: a parameter by its number in a layout.
+    Shared(Box<Numbers>, Arc<Layout>, usize),
+}
+
+impl Numbers {
+    fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Tensor(tensor) => tensor.dims().to_vec(),
+            Self::Bytes(bytes) => vec![bytes.len()],
+            Self::Resting(resting, number) => resting.shape(*number).to_vec(),
+            Self::Shared(_, layout, number) => layout.entries()[*number].shape.clone(),
+        }
+    }
+
+    /// The numbers of a share.
+    fn values(&self) -> Result<Vec<f32>> {
+        match self {
+            Self::Tensor(tensor) => {
+                let flat = tensor.flatten_all().and_then(|flat| flat.to_vec1());
+                Ok(flat.map_err(ModelError::from)?)
+            }
+            Self::Resting(resting, number) => {
+                let bytes = resting.read(*number)?;
+                Ok(bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect())
+            }
+            Self::Bytes(_) | Self::Shared(..) => Ok(Vec::new()),
+        }
+    }
 }
 
 /// Everything that a checkpoint holds.
@@ -41,20 +71,12 @@ impl Contents {
         // Offsets follow from shapes alone, so the header is complete before any tensor is read.
         let mut end = 0;
         for (name, numbers) in &self.tensors {
-            let (dtype, shape, bytes) = match numbers {
-                Numbers::Tensor(tensor) => {
-                    (Number::F32, tensor.dims().to_vec(), tensor.elem_count() * size_of::<f32>())
-                }
-                Numbers::Bytes(bytes) => (Number::U8, vec![bytes.len()], bytes.len()),
-                Numbers::Resting(resting, number) => {
-                    let shape = resting.shape(*number);
-                    (
-                        Number::F32,
-                        shape.to_vec(),
-                        shape.iter().product::<usize>() * size_of::<f32>(),
-                    )
-                }
+            let (dtype, size) = match numbers {
+                Numbers::Bytes(_) => (Number::U8, 1),
+                _ => (Number::F32, size_of::<f32>()),
             };
+            let shape = numbers.shape();
+            let bytes = shape.iter().product::<usize>() * size;
 
             let data_offsets = (end, end + bytes as u64);
             end = data_offsets.1;
@@ -64,8 +86,24 @@ impl Contents {
         header.with_checksum()
     }
 
-    /// Writes and syncs the file. It is whole once this succeeds.
-    pub(crate) fn write(&self, disk: &dyn Disk, path: &Path) -> Result<()> {
+    /// Sends this process's shares to process 0, which [writes](Self::write) at the same time.
+    pub(crate) fn hand_over(&self, exchange: &mut Exchange) -> Result<()> {
+        for (_, numbers) in &self.tensors {
+            if let Numbers::Shared(own, layout, number) = numbers {
+                exchange.whole(layout, *number, own.values()?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes and syncs the file. It is whole once this succeeds. Shares of other processes come
+    /// through `exchange`, one tensor at a time.
+    pub(crate) fn write(
+        &self,
+        disk: &dyn Disk,
+        path: &Path,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
         let io = |source| TrainError::Io { action: "write", path: path.to_owned(), source };
         let out = BufWriter::with_capacity(CHUNK, disk.create(path).map_err(io)?);
         let mut writer = Writer::begin(out, &self.header()).map_err(io)?;
@@ -75,6 +113,14 @@ impl Contents {
                 Numbers::Bytes(bytes) => writer.push(bytes).map_err(io)?,
                 Numbers::Resting(resting, number) => {
                     writer.push(&resting.read(*number)?).map_err(io)?
+                }
+                Numbers::Shared(own, layout, number) => {
+                    let whole = exchange.whole(layout, *number, own.values()?)?;
+                    for values in whole.unwrap_or_default().chunks(CHUNK / size_of::<f32>()) {
+                        let bytes: Vec<u8> =
+                            values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                        writer.push(&bytes).map_err(io)?;
+                    }
                 }
                 Numbers::Tensor(tensor) => {
                     let flat = tensor.flatten_all().map_err(ModelError::from)?;
@@ -141,7 +187,7 @@ mod tests {
             let contents = Contents { tensors: tensors.collect(), ..Contents::default() };
             let path = folder.path().join("file");
 
-            contents.write(&SystemDisk, &path).expect("it is written");
+            contents.write(&SystemDisk, &path, &mut Exchange::alone()).expect("it is written");
             std::fs::read(path).expect("it is read")
         });
 

@@ -10,6 +10,7 @@ use dlt_spec::durable;
 
 use super::{CHUNK, Checkpoint, Contents};
 use crate::disk::Disk;
+use crate::exchange::Exchange;
 use crate::folder::Held;
 use crate::{MODEL_FILE, Result, TrainError};
 
@@ -138,6 +139,7 @@ impl CheckpointFolder {
         step: usize,
         best: Option<usize>,
         contents: &Contents,
+        exchange: &mut Exchange,
     ) -> Result<()> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -155,7 +157,7 @@ impl CheckpointFolder {
         // This order makes it whole or absent: the content is synced before it gets its name, and
         // the name is synced after.
         let written = contents
-            .write(disk, &partial)
+            .write(disk, &partial, exchange)
             .and_then(|()| disk.rename(&partial, &path).map_err(io(&path)))
             .and_then(|()| disk.sync_folder(&self.path).map_err(io(&self.path)));
 

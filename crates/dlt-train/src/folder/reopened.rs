@@ -12,7 +12,7 @@ use dlt_spec::record::{
 use dlt_spec::{CheckedSpec, durable, fields};
 use dlt_state::Recording;
 
-use super::{Held, RunFolder, json, replace};
+use super::{Held, RunFolder, Writing, json, replace};
 use crate::lock::Lock;
 use crate::{Result, TrainError};
 
@@ -60,7 +60,7 @@ impl RunFolder {
 
         let metrics = open(METRICS_FILE)?;
         let states = open(STATES_FILE)?;
-        Ok((Self { held, metrics, states, lock }, notices))
+        Ok((Self { held, writing: Some(Writing { metrics, states, lock }) }, notices))
     }
 
     /// Writes the spec that the run continues with, if it differs from the present one.
@@ -98,11 +98,12 @@ impl RunFolder {
 
     /// Syncs what was appended so far to the disk, and returns the length of the metrics in bytes.
     pub(crate) fn sync(&self) -> Result<u64> {
+        let Some(Writing { metrics, states, .. }) = &self.writing else { return Ok(0) };
         self.held.check()?;
         let path = self.path().join(METRICS_FILE);
-        self.states.sync_data().map_err(io("write", &self.path().join(STATES_FILE)))?;
-        self.metrics.sync_data().map_err(io("write", &path))?;
-        Ok(self.metrics.metadata().map_err(io("read", &path))?.len())
+        states.sync_data().map_err(io("write", &self.path().join(STATES_FILE)))?;
+        metrics.sync_data().map_err(io("write", &path))?;
+        Ok(metrics.metadata().map_err(io("read", &path))?.len())
     }
 }
 

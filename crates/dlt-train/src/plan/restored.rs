@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use dlt_kernels::Kernels;
 use dlt_models::architecture::Architecture;
 use dlt_models::binding::Rules;
@@ -15,6 +15,7 @@ use dlt_spec::size::Extents;
 use super::{Plan, Prepared, process_mb};
 use crate::Result;
 use crate::checkpoint::Checkpoint;
+use crate::exchange::Share;
 use crate::optimizer::resting::RestingPlace;
 use crate::optimizer::{Optimizer, OptimizerState, ParameterMoments};
 use crate::run_state::RunState;
@@ -78,8 +79,9 @@ impl Plan {
         let Self { architecture, spec, material, device, .. } = &self;
         let model = model(checkpoint, Arc::clone(architecture), spec, material.extents(), device)?;
 
-        let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
-        optimizer.restore(moments_of(checkpoint, &model, place, device)?);
+        let share = self.exchange.share();
+        let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying).of_share(share);
+        optimizer.restore(moments_of(checkpoint, &model, share, place, device)?);
         Ok(Prepared { plan: self, model, optimizer, process_mb })
     }
 }
@@ -87,13 +89,14 @@ impl Plan {
 fn moments_of(
     checkpoint: &Checkpoint,
     model: &Model,
+    share: Share,
     place: &RestingPlace,
     device: &Device,
 ) -> Result<OptimizerState> {
     let architecture = model.architecture();
     let counts = &checkpoint.run().moments;
     let moments = |prefix: &str, layout: &Layout, steps: &[u64]| {
-        moments(checkpoint, prefix, layout, steps, device)
+        moments(checkpoint, prefix, layout, share, steps, device)
     };
     let shared =
         moments(architecture.shared_prefix(), model.trained_shared().layout(), &counts.shared)?;
@@ -119,11 +122,12 @@ fn moments_of(
     Ok(state)
 }
 
-/// Moments of the parameters of one layout; none if none of them has made a step.
+/// This process's share of the moments of the parameters of one layout; none if none of them has made a step.
 fn moments(
     checkpoint: &Checkpoint,
     prefix: &str,
     layout: &Layout,
+    share: Share,
     steps: &[u64],
     device: &Device,
 ) -> Result<Vec<ParameterMoments>> {
@@ -139,9 +143,15 @@ fn moments(
     }
 
     let lookup = |name: &str| checkpoint.tensor(name, device);
-    let take = |which: &str| {
+    let take = |which: &str| -> Result<Vec<Tensor>> {
         let taken = layout.take(&format!("moments/{which}/{prefix}"), &lookup);
-        taken.map_err(|error| misfit(checkpoint, error))
+        let taken = taken.map_err(|error| misfit(checkpoint, error))?;
+        let parts = share.parts(layout, &taken)?;
+
+        // A view would keep the whole tensor in memory.
+        let copy = |part: &Tensor| if share.is_whole() { Ok(part.clone()) } else { part.copy() };
+        let copies = parts.iter().map(copy).collect::<candle_core::Result<_>>();
+        Ok(copies.map_err(ModelError::from)?)
     };
 
     let moments = take("first")?.into_iter().zip(take("second")?).zip(steps);

@@ -9,7 +9,7 @@ use dlt_state::{EventCounts, State};
 
 use super::Trainer;
 use crate::clock::Clock;
-use crate::evaluation::Evaluation;
+use crate::evaluation::Losses;
 use crate::run_state::Probe;
 use crate::{Result, TrainError, memory};
 
@@ -57,7 +57,7 @@ impl Trainer {
         let Some(agent) = &mut self.agent else { return Ok(None) };
         let evidence = self.run.statistics.evidence(agent, &self.model)?;
         let own = agent.decide(&Occasion { turn, evidence: evidence.as_ref() })?;
-        let decision = self.exchange.decision(self.run.step, own)?;
+        let decision = self.exchange.decision(own)?;
 
         let from = agent.current_state().clone();
         let outcome = self.enter(&from, &decision)?;
@@ -115,6 +115,7 @@ impl Trainer {
             &self.spec,
             self.material.widest(),
             self.model.binding(),
+            self.exchange.world().size(),
         )?;
         self.run.predicted_bytes = self.run.predicted_bytes.max(predicted.peak);
 
@@ -161,9 +162,7 @@ impl Trainer {
             self.recording.push(self.run.step, action, layer)?
         };
 
-        if self.exchange.writes() {
-            self.folder.state_line(&row.to_line())?;
-        }
+        self.folder.state_line(&row.to_line())?;
 
         let state = if outcome.refused { from } else { &decision.state };
         self.run.pending = Some(DecisionRow {
@@ -234,7 +233,7 @@ impl Trainer {
         row.q_predicted = update.map(|update| update.predicted);
         row.q_target = update.map(|update| update.target);
         row.q_loss = update.map(|update| update.loss);
-        self.write(&MetricRow::Decision(row.clone()))?;
+        self.folder.metric(&MetricRow::Decision(row.clone()))?;
 
         Ok(Some(row))
     }
@@ -258,11 +257,18 @@ impl Trainer {
     /// Loss and accuracy on the next `agent.reward_batches` batches of rewards, without dropout.
     fn measure(&mut self) -> Result<Measured> {
         let started = Clock::start();
-        let mut measured = Evaluation::default();
+        let mut measured = Losses::default();
+        let share = self.exchange.share();
+        let pieces = self.spec.micro_batches();
+        let own = share.items(self.spec.agent.reward_batches * pieces);
 
-        for _ in 0..self.spec.agent.reward_batches {
-            for (_, piece) in self.rewards.next()?.pieces(self.spec.micro_batch()) {
-                measured.add(&self.model, &piece)?;
+        for batch in 0..self.spec.agent.reward_batches {
+            // Every process draws every batch, so that the order stays the same in all of them.
+            let drawn = self.rewards.next()?.pieces(self.spec.micro_batch());
+            for (number, (_, piece)) in drawn.enumerate() {
+                if own.contains(&(batch * pieces + number)) {
+                    measured.add(&self.model, &piece)?;
+                }
             }
         }
 

@@ -43,22 +43,19 @@ impl Trainer {
     fn evaluate(&mut self, examples: &Examples, split: Split) -> Result<Evaluation> {
         let of = examples.count();
         let watch = &mut self.watch;
+        let batch = self.spec.evaluation_batch();
         let evaluation =
-            evaluate_watched(&self.model, examples, self.spec.evaluation_batch(), &mut |done| {
+            evaluate_watched(&self.model, examples, batch, &mut self.exchange, &mut |done| {
                 watch(Evaluating { split, done, of });
             })?;
 
-        let evaluation = self.exchange.losses(evaluation)?;
         let elapsed_ms = self.clock.elapsed_ms();
-        self.write(&MetricRow::Evaluation(evaluation.row(self.run.step, split, elapsed_ms)))?;
+        let row = evaluation.row(self.run.step, split, elapsed_ms);
+        self.folder.metric(&MetricRow::Evaluation(row))?;
         finite(self.run.step, evaluation)
     }
 
     fn save_model(&self) -> Result<()> {
-        if !self.exchange.writes() {
-            return Ok(());
-        }
-
         let extra = model_notes(
             &self.spec,
             self.recording.state_at(self.run.step),
@@ -99,22 +96,21 @@ impl Trainer {
         let Self { architecture, spec, mut folder, device, material, mut run, clock, .. } = self;
         let (mut watch, mut exchange) = (self.watch, self.exchange);
 
+        // Process 0 has written the model by then.
+        exchange.meet("the best model")?;
         let model = read_back(&folder, architecture, &spec, &device)?;
         let best_step = run.best_step();
         let mut evaluate = |split: Split| {
             let examples = final_examples(&spec, material.examples(split))?;
             let of = examples.count();
+            let batch = spec.evaluation_batch();
             let evaluation =
-                evaluate_watched(&model, &examples, spec.evaluation_batch(), &mut |done| {
+                evaluate_watched(&model, &examples, batch, &mut exchange, &mut |done| {
                     watch(Evaluating { split, done, of });
                 })?;
 
-            let evaluation = exchange.losses(evaluation)?;
-            if exchange.writes() {
-                let row = evaluation.row(best_step, split, clock.elapsed_ms());
-                folder.metric(&MetricRow::Evaluation(row))?;
-            }
-
+            let row = evaluation.row(best_step, split, clock.elapsed_ms());
+            folder.metric(&MetricRow::Evaluation(row))?;
             finite(best_step, evaluation)?.finite(split.name())
         };
 
@@ -124,10 +120,7 @@ impl Trainer {
         let summary = end.summary(&run, &spec, &material, &validation, test.as_ref())?;
 
         // Last: this file is the mark of a finished run.
-        if exchange.writes() {
-            folder.summary(&summary)?;
-        }
-
+        folder.summary(&summary)?;
         Ok(summary)
     }
 

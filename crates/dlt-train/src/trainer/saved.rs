@@ -82,6 +82,10 @@ impl Trainer {
         // can be repeated, so a process that is killed among them leaves a folder that can be
         // resumed.
         run.check()?;
+        let Some(lock) = lock else {
+            let folder = RunFolder::followed(run.path())?;
+            return Ok((Self::new(prepared, folder), Vec::new()));
+        };
         let mut notices = CheckpointFolder::held(&run).rewind(checkpoint)?;
         let cut = Cut {
             step: prepared.plan.run.step,
@@ -111,14 +115,17 @@ impl Trainer {
     /// # Errors
     /// As [`save_checkpoint`](Self::save_checkpoint).
     pub fn save_checkpoint_on(&mut self, disk: &dyn Disk) -> Result<()> {
-        if !self.exchange.writes() {
-            return Ok(());
-        }
-
         // Metrics first: the checkpoint names their length, so these bytes must be on disk before
         // it is.
         let metrics_bytes = self.folder.sync()?;
         let contents = self.contents(metrics_bytes)?;
+        if !self.folder.writes() {
+            // Process 0 asks for the pieces of this one as it writes.
+            contents.hand_over(&mut self.exchange)?;
+            self.note_saved();
+            return Ok(());
+        }
+
         let checkpoints = CheckpointFolder::held(self.folder.held());
         let disk = self.folder.held().on(disk);
         let best = self.run.best.as_ref().map(|best| best.step);
@@ -128,6 +135,7 @@ impl Trainer {
             self.run.step,
             best.filter(|_| best != self.saving.kept),
             &contents,
+            &mut self.exchange,
         );
 
         if saved.is_err() {
@@ -137,16 +145,23 @@ impl Trainer {
         }
 
         saved?;
+        // Older checkpoints go only now that this one is safe on disk.
+        let pruned = checkpoints.prune(&disk, self.spec.checkpoint.keep_last);
         self.saving.kept = best;
+        self.note_saved();
+        pruned
+    }
+
+    fn note_saved(&mut self) {
         self.saving.last = Some(self.run.step);
         self.saving.since = Clock::start();
-
-        // Older checkpoints go only now that this one is safe on disk.
-        checkpoints.prune(&disk, self.spec.checkpoint.keep_last)
     }
 
     pub(super) fn save_when_due(&mut self) -> Result<()> {
-        if self.saving.is_due(self.run.step, self.steps) { self.save_checkpoint() } else { Ok(()) }
+        // By the clock of process 0: all processes take part in a checkpoint.
+        let own = self.saving.is_due(self.run.step, self.steps);
+        let is_due = self.exchange.of_first("whether to save", own)?;
+        if is_due { self.save_checkpoint() } else { Ok(()) }
     }
 
     /// Step of the newest checkpoint; `None` if there is none yet.
@@ -275,9 +290,15 @@ impl Trainer {
     fn moments(&self) -> (Vec<(String, Numbers)>, StepCounts) {
         let architecture = self.model.architecture();
         let mut tensors = Vec::new();
-        let mut push = |prefix: String, layout: &Layout, moments: Vec<[Numbers; 2]>| {
-            for (entry, moments) in layout.entries().iter().zip(moments) {
-                for (which, numbers) in ["first", "second"].into_iter().zip(moments) {
+        let is_whole = self.exchange.share().is_whole();
+        let mut push = |prefix: String, layout: &Arc<Layout>, moments: Vec<[Numbers; 2]>| {
+            for (number, (entry, moments)) in layout.entries().iter().zip(moments).enumerate() {
+                for (which, own) in ["first", "second"].into_iter().zip(moments) {
+                    let numbers = if is_whole {
+                        own
+                    } else {
+                        Numbers::Shared(Box::new(own), Arc::clone(layout), number)
+                    };
                     tensors.push((format!("moments/{which}/{prefix}{}", entry.name), numbers));
                 }
             }
@@ -321,7 +342,8 @@ impl Trainer {
         self.run.elapsed_s = self.clock.elapsed_s();
 
         // The file is only read if it has changed since the last checkpoint.
-        if let Some(best) = self.run.best.as_mut().filter(|best| best.sha256.is_none()) {
+        let writes = self.folder.writes();
+        if let Some(best) = self.run.best.as_mut().filter(|best| writes && best.sha256.is_none()) {
             let path = self.folder.model_path();
             let io = |source| TrainError::Io { action: "read", path: path.clone(), source };
             best.sha256 = Some(sha256(&self.folder.held().real(&path)).map_err(io)?);

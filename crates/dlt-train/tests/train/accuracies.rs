@@ -218,8 +218,7 @@ fn a_single_score_is_evaluated_as_two_classes() {
     assert_eq!(evaluated.scores().expect("classes").accuracy, right as f64 / labels.len() as f64);
     assert!((evaluated.loss_sum / loss - 1.0).abs() < 1e-12, "{} for {loss}", evaluated.loss_sum);
 
-    let mut again = Evaluation::default();
-    again.add(trainer.model(), &batch).expect("an evaluation");
+    let again = Evaluation::of_batch(trainer.model(), &batch).expect("an evaluation");
     assert_eq!(again, evaluated);
 }
 

@@ -1,146 +1,263 @@
-//! Where a run exchanges with other processes, in which order, and that it continues from the answers.
+//! Runs of several processes: they have the bits of one, whatever their number, also when that
+//! changes at a resume. Here the processes are threads; tests of the program use MPI.
 
-use std::cell::RefCell;
-use std::fs;
-use std::rc::Rc;
+use std::thread;
 
-use dlt_agent::Decision;
-use dlt_models::backward::Gradients;
-use dlt_state::{Action, State};
-use dlt_train::{Alone, Evaluation, Exchange, MODEL_FILE, Result, Trainer};
+use candle_core::Device;
+use dlt_models::parameters::Layout;
+use dlt_spec::ExitCode;
+use dlt_spec::record::Summary;
+use dlt_train::{Exchange, Plan, Resumption, RunFolder, Share, Threads, TrainError, Trainer};
 
-use crate::bench::{Bench, finish};
+use crate::bench::{Bench, provenance};
+use crate::materials::{KINDS, LLAMA};
 
-/// Two steps with a decision between them, then a validation, a checkpoint and the end.
-const SETTINGS: [&str; 3] =
-    ["training.steps=2", "tying.decide_every=1", "evaluation.every_steps=2"];
-
-/// What to do with one kind of call.
-type Change<T> = Box<dyn Fn(T) -> T>;
-
-/// An exchange that notes every call, and may answer otherwise than [`Alone`].
-struct Noting {
-    calls: Rc<RefCell<Vec<&'static str>>>,
-    losses: Change<Evaluation>,
-    decision: Change<Decision>,
-    gradient_scale: f64,
-    writes: bool,
+/// Runs `work` in each of `size` processes, and returns what they return, by rank.
+fn among<R: Send>(size: usize, work: impl Fn(Exchange) -> R + Sync) -> Vec<R> {
+    thread::scope(|scope| {
+        let work = &work;
+        let started: Vec<_> = Threads::among(size)
+            .into_iter()
+            .map(|end| scope.spawn(move || work(Exchange::over(Box::new(end)))))
+            .collect();
+        started.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    })
 }
 
-impl Default for Noting {
-    fn default() -> Self {
-        Self {
-            calls: Rc::default(),
-            losses: Box::new(|own| own),
-            decision: Box::new(|own| own),
-            gradient_scale: 1.0,
-            writes: true,
+/// The trainer of one process of a new run.
+fn begun(bench: &Bench, run: &str, settings: &[&str], exchange: Exchange) -> Trainer {
+    let spec = bench.spec(settings);
+    let writes = exchange.writes();
+    let material = bench.material(&spec);
+    let mut plan = Plan::among(exchange, spec, material, None, Device::Cpu).expect("a plan");
+
+    let path = bench.path(run);
+    let created = writes.then(|| RunFolder::create(&path, plan.spec(), &provenance()));
+    plan.exchange().meet("the run folder").expect("nobody is gone");
+    let folder = created.unwrap_or_else(|| RunFolder::followed(&path)).expect("a folder");
+    Trainer::new(plan.with_weights(None).expect("it fits"), folder)
+}
+
+/// The trainer of one process of a run that is resumed.
+fn resumed(bench: &Bench, run: &str, settings: &[&str], exchange: Exchange) -> Trainer {
+    let spec = bench.spec(settings);
+    let resumption = Resumption::open_among(&bench.path(run), exchange.writes()).expect("a run");
+    let plan = resumption.plan_among(exchange, bench.material(&spec), None, Device::Cpu);
+    let mut plan = plan.expect("a plan");
+    // Nobody changes the folder before all have read it.
+    plan.exchange().meet("the checkpoint").expect("nobody is gone");
+    Trainer::resume(plan, None).expect("it is resumed").0
+}
+
+/// Trains up to a step, or to the end.
+fn advance(trainer: &mut Trainer, until: usize) {
+    while trainer.step() < until && trainer.advance().expect("it does not diverge").is_some() {}
+}
+
+fn finish(mut trainer: Trainer) -> Summary {
+    advance(&mut trainer, usize::MAX);
+    trainer.finish().expect("it finishes")
+}
+
+/// Dropout, decisions with their rewards, evaluations and a checkpoint, all with four shards.
+const SETTINGS: [&str; 4] =
+    ["training.shards=4", "model.dropout=0.1", "training.steps=12", "checkpoint.every_steps=5"];
+
+#[test]
+fn law_every_number_of_processes_has_the_bits_of_one_for_every_family() {
+    for kind in KINDS {
+        let bench = Bench::new();
+        let settings = [kind.settings, &SETTINGS].concat();
+        let one = bench.run("1", &settings);
+
+        for size in [2, 4] {
+            let run = size.to_string();
+            let summaries =
+                among(size, |exchange| finish(begun(&bench, &run, &settings, exchange)));
+            let what = format!("{} with {size} processes", kind.name);
+            bench.outcome(&run).assert_same(&bench.outcome("1"), &what);
+            for summary in summaries {
+                assert_eq!(summary.validation_loss, one.validation_loss, "{what}");
+                assert_eq!(summary.block_parameters_mean, one.block_parameters_mean, "{what}");
+            }
         }
     }
 }
 
-impl Exchange for Noting {
-    fn losses(&mut self, own: Evaluation) -> Result<Evaluation> {
-        self.calls.borrow_mut().push("losses");
-        Ok((self.losses)(Alone.losses(own)?))
-    }
+/// What decides which gradients exist, which are exchanged, and what a reward measures.
+#[test]
+fn law_every_number_of_processes_has_the_bits_of_one_for_every_method() {
+    let methods: [&[&str]; 7] = [
+        &["method paper"],
+        &["method reference", "data.order=sweep"],
+        &["method growth", "tying.grow=[0.2,0.5]"],
+        &["method growth", "agent.policy=conflict", "tying.gate=0.05", "tying.decide_every=2"],
+        &["tying.gradient=owner", "tying.moments=resume", "training.checkpointing=block"],
+        &["tying.initial=frozen", "training.micro_batch=1", "training.activations=bf16"],
+        &["agent.reward=gain", "agent.reward_batches=3", "evaluation.batch=3"],
+    ];
 
-    fn gradients(&mut self, own: &mut Gradients) -> Result<()> {
-        self.calls.borrow_mut().push("gradients");
-        let all = own.shared.iter_mut().chain(own.slots.values_mut().flatten());
-        for gradient in all.filter(|_| self.gradient_scale != 1.0) {
-            *gradient = gradient.affine(self.gradient_scale, 0.0).expect("it fits");
+    for method in methods {
+        let bench = Bench::new();
+        let settings = [method, &SETTINGS].concat();
+        bench.run("1", &settings);
+        among(2, |exchange| finish(begun(&bench, "2", &settings, exchange)));
+        bench.outcome("2").assert_same(&bench.outcome("1"), &format!("{method:?}"));
+    }
+}
+
+/// Matrices of several pieces, and a token table of which few rows are touched.
+#[test]
+fn law_parameters_that_are_cut_have_the_bits_of_whole_ones() {
+    let wide = [
+        "model.width=304",
+        "model.heads=2",
+        "model.layers=2",
+        "training.shards=4",
+        "training.steps=3",
+        "tying.decide_every=2",
+        "evaluation.every_steps=3",
+    ];
+    for more in [&[][..], LLAMA.settings] {
+        let bench = Bench::new();
+        let settings = [&wide[..], more].concat();
+        bench.run("1", &settings);
+
+        for size in [2, 4] {
+            let run = size.to_string();
+            let bytes = among(size, |exchange| {
+                let mut trainer = begun(&bench, &run, &settings, exchange);
+                advance(&mut trainer, 3);
+                let model = trainer.model();
+                let trained = model.n_trainable_parameters();
+                let numbers = (trained, trainer.optimizer().bytes());
+                trainer.finish().expect("it finishes");
+                numbers
+            });
+            bench.outcome(&run).assert_same(&bench.outcome("1"), &format!("{size} {more:?}"));
+
+            // Each process holds its share of the moments, as near as pieces allow.
+            for (trained, moments) in bytes {
+                let expected = 8 * trained / size;
+                let piece = 8 * dlt_kernels::optimizer::PIECE;
+                assert!(moments.abs_diff(expected) <= 3 * piece, "{moments} of {expected}");
+            }
         }
-
-        Alone.gradients(own)
     }
-
-    fn decision(&mut self, step: usize, own: Decision) -> Result<Decision> {
-        self.calls.borrow_mut().push("decision");
-        assert_eq!(step, 1, "the step that the decision is after");
-        Ok((self.decision)(Alone.decision(step, own)?))
-    }
-
-    fn writes(&self) -> bool {
-        self.calls.borrow_mut().push("writes");
-        self.writes
-    }
-}
-
-/// A run that exchanges.
-fn trainer(bench: &Bench, run: &str, exchange: Noting) -> Trainer {
-    let mut trainer = bench.trainer(run, &SETTINGS, None);
-    trainer.exchange_with(Box::new(exchange));
-    trainer
 }
 
 #[test]
-fn law_a_run_exchanges_at_its_four_places_in_order_and_keeps_its_bits() {
+fn law_a_run_resumes_with_another_number_of_processes_to_the_same_bits() {
     let bench = Bench::new();
-    bench.run("alone", &SETTINGS);
+    // Moments of tied layers rest on disk as soon as there are any.
+    let settings = [&SETTINGS[..], &["tying.moments=resume", "agent.policy=random"]].concat();
+    bench.run("undisturbed", &settings);
 
-    let calls = Rc::default();
-    finish(trainer(&bench, "noting", Noting { calls: Rc::clone(&calls), ..Noting::default() }));
+    let stop = |run: &str, sizes: &[usize]| {
+        for (leg, &size) in sizes.iter().enumerate() {
+            let last = leg + 1 == sizes.len();
+            among(size, |exchange| {
+                let mut trainer = match leg {
+                    0 => begun(&bench, run, &settings, exchange),
+                    _ => resumed(&bench, run, &settings, exchange),
+                };
+                // Beyond the checkpoint of step 5, whose rest is cut off.
+                advance(&mut trainer, if last { usize::MAX } else { 3 + 3 * leg });
+                if last {
+                    trainer.finish().expect("it finishes");
+                } else {
+                    trainer.save_checkpoint().expect("it is saved");
+                }
+            });
+        }
+        bench.outcome(run).assert_same(&bench.outcome("undisturbed"), &format!("{sizes:?}"));
+    };
 
-    let step = ["losses", "gradients", "writes"];
-    // The line of `states.jsonl`, then the reward, then the decision's line of the metrics.
-    let decision = ["decision", "writes", "losses", "writes"];
-    // Its line of the metrics, then the model, which is the best so far.
-    let validation = ["losses", "writes", "writes"];
-    let checkpoint = ["writes"];
-    // The best model on validation and test, then the summary.
-    let end = ["losses", "writes", "losses", "writes", "writes"];
-
-    let expected = [&step[..], &decision, &step, &validation, &checkpoint, &end].concat();
-    assert_eq!(*calls.borrow(), expected);
-    bench
-        .outcome("noting")
-        .assert_same(&bench.outcome("alone"), "an exchange that changes nothing");
+    stop("up", &[1, 2, 4]);
+    stop("down", &[4, 1, 2]);
 }
 
 #[test]
-fn law_a_run_continues_from_what_the_exchange_answers() {
+fn law_only_owners_and_shared_parameters_are_exchanged() {
     let bench = Bench::new();
-    bench.run("alone", &SETTINGS);
+    let sent = |initial: &str, size: usize| -> (u64, usize) {
+        let initial = format!("tying.initial={initial}");
+        // No decision, no evaluation, no checkpoint: steps alone.
+        let settings = [
+            "training.shards=4",
+            "agent.policy=none",
+            "training.steps=2",
+            "model.width=64",
+            &initial,
+        ];
+        let run = format!("{initial}-{size}");
+        let all = among(size, |exchange| {
+            let mut trainer = begun(&bench, &run, &settings, exchange);
+            let before = trainer.exchange().traffic().sent_bytes;
+            trainer.advance().expect("it does not diverge");
+            let sent = trainer.exchange().traffic().sent_bytes - before;
+            (sent, 4 * trainer.model().n_trainable_parameters())
+        });
+        (all.iter().map(|(sent, _)| sent).sum(), all[0].1)
+    };
 
-    let doubled: Change<Evaluation> =
-        Box::new(|own| Evaluation { loss_sum: 2.0 * own.loss_sum, ..own });
-    finish(trainer(&bench, "losses", Noting { losses: doubled, ..Noting::default() }));
+    for size in [2, 4] {
+        let [(one, one_bytes), (four, four_bytes)] =
+            [sent("tied", size), sent("independent", size)];
+        assert!(four_bytes > 2 * one_bytes);
+        for (sent, bytes) in [(one, one_bytes), (four, four_bytes)] {
+            // 2 (R - 1) / R of the bytes for each of R processes, and a little for losses and norms.
+            let expected = 2 * (size as u64 - 1) * bytes as u64;
+            assert!(sent >= expected && sent < expected + expected / 20, "{sent} of {expected}");
+        }
+    }
+}
 
-    // No loss reaches a gradient, so both runs train alike as long as they decide alike.
-    let [alone, losses] = ["alone", "losses"].map(|run| bench.steps(run).remove(0));
-    assert_eq!(losses.loss, 2.0 * alone.loss);
-    assert_eq!(losses.gradient_norm, alone.gradient_norm);
-    let loss = |run| bench.evaluations(run, dlt_spec::record::Split::Validation)[0].loss;
-    assert!(loss("losses") > 1.5 * loss("alone"));
+#[test]
+fn rejects_a_number_of_processes_that_does_not_divide_the_shards() {
+    let bench = Bench::new();
+    for (shards, size) in [(1, 2), (2, 4), (4, 3)] {
+        let spec = bench.spec(&[&format!("training.shards={shards}")]);
+        let refused = among(size, |exchange| {
+            let plan =
+                Plan::among(exchange, spec.clone(), bench.material(&spec), None, Device::Cpu);
+            plan.err().expect("it is refused")
+        });
 
-    finish(trainer(&bench, "gradients", Noting { gradient_scale: 2.0, ..Noting::default() }));
-    let gradients = bench.steps("gradients").remove(0);
-    assert_eq!(gradients.loss, alone.loss);
-    assert_eq!(gradients.gradient_norm, 2.0 * alone.gradient_norm);
+        for error in refused {
+            assert_eq!(error.exit_code(), ExitCode::Usage);
+            let text = error.to_string();
+            let expected = format!("training.shards = {shards}, got {size}");
+            assert!(text.contains(&expected), "{text}");
+        }
+    }
+}
 
-    let independent: Change<Decision> = Box::new(|own| {
-        let action = Action::new(vec![0, 1, 2, 3]).expect("an action");
-        let state = State::from_action(&action);
-        assert_ne!(state, own.state, "the test needs another decision");
-        Decision { action, state, ..own }
+/// A process that ends early is an error in every other one, and never a wait without end.
+#[test]
+fn a_process_that_is_gone_ends_the_others() {
+    let bench = Bench::new();
+    let ended = among(2, |exchange| {
+        let is_second = !exchange.writes();
+        let mut trainer = begun(&bench, "gone", &SETTINGS[..3], exchange);
+        advance(&mut trainer, 4);
+        if is_second { Ok(()) } else { trainer.advance().map(drop) }
     });
-    finish(trainer(&bench, "decision", Noting { decision: independent, ..Noting::default() }));
-    assert_eq!(bench.decisions("decision")[0].state, [0, 1, 2, 3]);
-    assert_eq!(bench.steps("decision")[1].distinct_layers, 4);
+
+    assert!(ended[1].is_ok());
+    match &ended[0] {
+        Err(TrainError::Exchange(error)) => {
+            let text = error.to_string();
+            assert!(text.contains("process 1") && text.contains("after step 4"), "{text}");
+        }
+        other => panic!("expected a failed exchange, got {other:?}"),
+    }
 }
 
 #[test]
-fn a_process_that_does_not_write_leaves_the_folder_as_it_was() {
-    let bench = Bench::new();
-    let mut trainer = trainer(&bench, "second", Noting { writes: false, ..Noting::default() });
-    let read = |name: &str| fs::read(bench.path("second").join(name)).expect("there");
-    let before = ["metrics.jsonl", "states.jsonl"].map(read);
-
-    while trainer.advance().expect("it does not diverge").is_some() {}
-    trainer.save_checkpoint().expect("nothing to do");
-    assert_eq!((trainer.step(), trainer.last_checkpoint()), (2, None));
-    assert_eq!(["metrics.jsonl", "states.jsonl"].map(read), before);
-    assert!(!bench.path("second").join(MODEL_FILE).exists());
-    assert!(!bench.path("second").join("checkpoint").exists());
+fn shares_follow_the_layout_and_every_process_knows_all_of_them() {
+    let layout = Layout::new(Vec::new());
+    assert!(Share { rank: 1, size: 2 }.ranges(&layout).is_empty());
+    assert!(Share::WHOLE.is_whole());
+    assert_eq!(Share { rank: 0, size: 4 }.of(3), Share { rank: 3, size: 4 });
 }

@@ -130,7 +130,7 @@ fn a_run_that_replicates_trains_with_as_many_blocks_as_layers() {
 
     let architecture = of_spec(&spec, extents);
     let predict = |binding: &Binding| {
-        memory::predict(&*architecture, &spec, None, binding).expect("a prediction")
+        memory::predict(&*architecture, &spec, None, binding, 1).expect("a prediction")
     };
     let independent = predict(&Binding::of_state(&State::independent(4)));
 
