@@ -9,11 +9,12 @@ use dlt_report::shell::quoted;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{Provenance, STATES_FILE};
 use dlt_state::Recording;
-use dlt_train::{Plan, RunFolder, TrainError, Trainer};
+use dlt_train::{Exchange, Plan, Prepared, RunFolder, Share, TrainError, Trainer};
 
 use crate::error::RunError;
 use crate::observer::{Introduction, Observer};
 use crate::pretrained::{Pretrained, Weights, has_tokens};
+use crate::processes::{agree_on_run, all, first_then_all};
 use crate::provenance::Program;
 use crate::spec_layers::SpecLayers;
 use crate::{Result, naming, paths, provenance, rehearsal};
@@ -171,32 +172,65 @@ impl Beginning {
     /// If the folder exists, the data or the weights cannot be used, or the run does not fit into
     /// memory. Then nothing is left behind.
     pub fn begin(self, site: &Site<'_>) -> Result<Trainer> {
+        self.begin_among(site, Exchange::alone())
+    }
+
+    /// As [`begin`](Self::begin), in one of the processes of `exchange`. Process 0 loads the data
+    /// first and makes the run folder, which all processes must see under the same path.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin); in every process if one of them fails, or begins another run.
+    pub fn begin_among(self, site: &Site<'_>, mut exchange: Exchange) -> Result<Trainer> {
+        let share = exchange.share();
+        let (prepared, provenance, companions) =
+            first_then_all(&mut exchange, "the data", || self.prepare(site, share))?;
+
+        agree_on_run(&mut exchange, &provenance, &[])?;
+
+        let mut made = Ok(None);
+        if exchange.writes() {
+            let spec = prepared.plan().spec();
+            made = self.destination.create(spec, &provenance, &companions).map(Some);
+        }
+
+        let made = all(&mut exchange, "the run folder", made)?;
+        let path = made.as_ref().map(|folder| folder.path().to_string_lossy().into_owned());
+        let path = exchange.texts("the run folder", &path.unwrap_or_default())?.swap_remove(0);
+        let folder = match made {
+            Some(folder) => Ok(folder),
+            None => RunFolder::followed(Path::new(&path)).map_err(RunError::from),
+        };
+
+        let folder = all(&mut exchange, "the run folder", folder)?;
+        site.observer.note(&format!("run folder: {}", quoted(&path)));
+        Ok(Trainer::among(prepared, folder, exchange))
+    }
+
+    /// Loads the data and checks everything: the run without its folder, and what the folder holds
+    /// before the first step.
+    fn prepare(&self, site: &Site<'_>, share: Share) -> Result<(Prepared, Provenance, Companions)> {
         let Self { spec, pretrained, destination } = self;
         let Site { device, device_name, places, program, observer } = site;
         destination.check()?;
 
-        let recording = recording(&spec)?;
-        let material = load(&spec, *places, *observer)?;
+        let recording = recording(spec)?;
+        let material = load(spec, *places, *observer)?;
         // The run folder names files by absolute paths; what the user sees first names them as given.
-        let plan =
-            Plan::new(paths::absolute(&spec)?, material, recording.as_ref(), device.clone())?;
+        let spec_of_run = paths::absolute(spec)?;
+        let plan = Plan::among(share, spec_of_run, material, recording.as_ref(), device.clone())?;
         let material = plan.material();
 
-        let weights = weights(pretrained.as_ref(), &spec, material, device, *observer)?;
+        let weights = weights(pretrained.as_ref(), spec, material, device, *observer)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
         let from: Option<dlt_train::Weights<'_>> =
             if weights.is_some() { Some(&lookup) } else { None };
 
-        observer.introduce(&Introduction::of(&spec, &plan, recording.as_ref(), device_name)?);
-        let companions = companions(&spec, pretrained.as_ref(), material, places.hub)?;
+        observer.introduce(&Introduction::of(spec, &plan, recording.as_ref(), device_name)?);
+        let companions = companions(spec, pretrained.as_ref(), material, places.hub)?;
         let provenance = provenance::of(plan.spec(), material, device_name, program);
 
         // Memory or weights that do not fit are found here, so the folder is only made after that.
-        let prepared = plan.with_weights(from)?;
-        let folder = destination.create(prepared.plan().spec(), &provenance, &companions)?;
-        observer.note(&format!("run folder: {}", quoted(&folder.path().to_string_lossy())));
-
-        Ok(Trainer::new(prepared, folder))
+        Ok((plan.with_weights(from)?, provenance, companions))
     }
 }
 

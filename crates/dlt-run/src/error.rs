@@ -18,6 +18,29 @@ pub enum RunError {
     /// The spec, the data, the model or the run folder was refused, or failed.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// Another process of the run has failed before its first step.
+    #[error("{process}: {message}")]
+    Process {
+        /// Its number and host.
+        process: String,
+        /// Its error.
+        message: String,
+    },
+    /// Another process of the run has begun something else.
+    #[error(
+        "{process} begins another run: expected {what} {expected}, as process 0 has it, got {got}; \
+         give every process the same command line, program and files"
+    )]
+    OtherRun {
+        /// What differs.
+        what: &'static str,
+        /// Its number and host.
+        process: String,
+        /// What process 0 has.
+        expected: String,
+        /// What that process has.
+        got: String,
+    },
     /// A spec file could not be read.
     #[error("cannot read the spec {}: {source}", path.display())]
     ReadSpec {
@@ -233,7 +256,8 @@ impl RunError {
             | Self::NotUtf8 { .. }
             | Self::Exists { .. }
             | Self::Create { .. } => ExitCode::Usage,
-            Self::Write { .. } | Self::Copy { .. } => ExitCode::Resources,
+            Self::OtherRun { .. } => ExitCode::Usage,
+            Self::Process { .. } | Self::Write { .. } | Self::Copy { .. } => ExitCode::Resources,
         }
     }
 }

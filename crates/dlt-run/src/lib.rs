@@ -21,6 +21,7 @@ mod naming;
 mod observer;
 mod paths;
 mod pretrained;
+mod processes;
 pub mod provenance;
 pub mod rehearsal;
 mod resume;

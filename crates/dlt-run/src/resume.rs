@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use dlt_data::Companions;
 use dlt_report::numbers::whole;
 use dlt_report::shell::quoted;
-use dlt_spec::record::{Provenance, SPEC_FILE};
+use dlt_spec::record::{Provenance, ResumeProvenance, SPEC_FILE};
 use dlt_spec::spec::Schedule;
 use dlt_spec::{Change, CheckedSpec, Origin};
-use dlt_train::{Resumption, RunFolder, Trainer};
+use dlt_train::{Exchange, ResumePlan, Resumption, RunFolder, Share, Trainer};
 
 use crate::begin::{Site, load, recording, weights};
 use crate::observer::{Introduction, Observer};
 use crate::pretrained::{Pretrained, has_tokens};
+use crate::processes::{agree_on_run, all, first_then_all};
 use crate::spec_layers::SpecLayers;
 use crate::tokenizer::OfRun;
 use crate::{Result, paths, provenance};
@@ -34,7 +35,30 @@ impl Resuming {
     /// If it is no run folder, another process writes into it, none of its checkpoints can be used,
     /// or a change would make this another run.
     pub fn open(run: &Path, changes: &SpecLayers<'_>, observer: &dyn Observer) -> Result<Self> {
-        let mut resumption = Resumption::open(run)?;
+        Self::open_among(run, changes, observer, &mut Exchange::alone())
+    }
+
+    /// As [`open`](Self::open), in one of the processes of `exchange`. Process 0 locks the folder.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); in every process if one of them fails.
+    pub fn open_among(
+        run: &Path,
+        changes: &SpecLayers<'_>,
+        observer: &dyn Observer,
+        exchange: &mut Exchange,
+    ) -> Result<Self> {
+        let own = Self::open_own(run, changes, observer, exchange.writes());
+        all(exchange, "the run folder", own)
+    }
+
+    fn open_own(
+        run: &Path,
+        changes: &SpecLayers<'_>,
+        observer: &dyn Observer,
+        writes: bool,
+    ) -> Result<Self> {
+        let mut resumption = Resumption::open_among(run, writes)?;
         resumption.notices().iter().for_each(|notice| observer.remark(notice));
 
         let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
@@ -52,6 +76,41 @@ impl Resuming {
     /// If data, tokenizer or recording are no longer those of the run, no steps are left to do, or
     /// the run does not fit into memory. Then nothing in the folder has changed.
     pub fn resume(self, site: &Site<'_>) -> Result<Trainer> {
+        self.resume_among(site, Exchange::alone())
+    }
+
+    /// As [`resume`](Self::resume), in one of the processes of `exchange`. Their number may differ
+    /// from that of the run so far.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume); in every process if one of them fails, or continues another run.
+    pub fn resume_among(self, site: &Site<'_>, mut exchange: Exchange) -> Result<Trainer> {
+        let share = exchange.share();
+        let ready = first_then_all(&mut exchange, "the data", || self.prepare(site, share))?;
+        let Ready { planned, pretrained, fresh, unkept, resumed } = ready;
+        let step = resumed.step.to_string();
+        agree_on_run(&mut exchange, &fresh, &[("the checkpoint of step", &step)])?;
+
+        let spec = planned.plan().spec();
+        let material = planned.plan().material();
+        let weights = weights(pretrained.as_ref(), spec, material, &site.device, site.observer)?;
+        let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
+        let from: Option<dlt_train::Weights<'_>> =
+            if weights.is_some() { Some(&lookup) } else { None };
+
+        let (trainer, notices) = Trainer::resume_among(planned, from, exchange)?;
+        notices.iter().for_each(|notice| site.observer.note(notice));
+
+        if let Some(companions) = unkept {
+            trainer.folder().keep(&companions)?;
+        }
+
+        trainer.folder().note_resumed(fresh, resumed)?;
+        Ok(trainer)
+    }
+
+    /// Loads the data and checks everything.
+    fn prepare(self, site: &Site<'_>, share: Share) -> Result<Ready> {
         let Self { run, resumption, tokenizer, changed } = self;
         let Site { device, device_name, places, program, observer } = site;
         let spec = resumption.spec().clone();
@@ -66,7 +125,7 @@ impl Resuming {
         let step = resumption.step();
         let is_saved = resumption.has_checkpoint();
         // A refused resume leaves the run as it was.
-        let planned = resumption.plan(material, recording.as_ref(), device.clone())?;
+        let planned = resumption.plan_among(share, material, recording.as_ref(), device.clone())?;
         let plan = planned.plan();
 
         observer.introduce(&Introduction::of(&spec, plan, recording.as_ref(), device_name)?);
@@ -91,10 +150,6 @@ impl Resuming {
         // more.
         let pretrained =
             if is_saved { None } else { Pretrained::of_spec(&spec, places.hub, *observer)? };
-        let weights = weights(pretrained.as_ref(), &spec, plan.material(), device, *observer)?;
-        let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
-        let from: Option<dlt_train::Weights<'_>> =
-            if weights.is_some() { Some(&lookup) } else { None };
         let fresh = provenance::of(&spec, plan.material(), device_name, program);
 
         // Earlier versions kept no copy of the tokenizer. `verify` has just confirmed that this is
@@ -105,16 +160,21 @@ impl Resuming {
             .transpose()?;
 
         warn_of_other_bits(&run, &fresh);
-        let (trainer, notices) = Trainer::resume(planned, from)?;
-        notices.iter().for_each(|notice| observer.note(notice));
-
-        if let Some(companions) = unkept {
-            trainer.folder().keep(&companions)?;
-        }
-
-        trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;
-        Ok(trainer)
+        let resumed = provenance::resumed(fresh.clone(), step, &changed);
+        Ok(Ready { planned, pretrained, fresh, unkept, resumed })
     }
+}
+
+/// A run that can be continued, as soon as its weights are read.
+struct Ready {
+    planned: ResumePlan,
+    /// The model that it begins with again, if there is no checkpoint.
+    pretrained: Option<Pretrained>,
+    /// The provenance of what follows.
+    fresh: Provenance,
+    /// The tokenizer's files, if the folder has none.
+    unkept: Option<Companions>,
+    resumed: ResumeProvenance,
 }
 
 /// Whether something after `step` follows the number of steps of the whole run: a cosine, a

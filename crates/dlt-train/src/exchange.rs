@@ -107,6 +107,15 @@ impl Exchange {
         format!("process {rank} on {}", self.world.hosts[rank])
     }
 
+    /// Ends the exchange in order, once every process has called this. An exchange that is dropped
+    /// instead has failed, and ends the other processes.
+    ///
+    /// # Errors
+    /// As this type.
+    pub fn close(self) -> Result<()> {
+        self.transport.map_or(Ok(()), |transport| Ok(transport.close()?))
+    }
+
     /// Says that messages are about what follows `step` training steps.
     pub(crate) fn at(&mut self, step: usize) {
         self.step = step;

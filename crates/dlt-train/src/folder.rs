@@ -127,6 +127,10 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::Io`] if they cannot be written.
     pub fn keep(&self, companions: &Companions) -> Result<()> {
+        if !self.writes() {
+            return Ok(());
+        }
+
         self.held.check()?;
         for (name, content) in companions.iter() {
             let path = self.path().join(COMPANIONS_FOLDER).join(name);

@@ -18,7 +18,7 @@ use dlt_state::Recording;
 use crate::assembly::{
     Weights, agent_for, certain_binding, empty_recording, initial_binding, model_for,
 };
-use crate::exchange::Exchange;
+use crate::exchange::Share;
 use crate::feed::Feed;
 use crate::optimizer::Optimizer;
 use crate::run_state::RunState;
@@ -33,8 +33,8 @@ pub struct Plan {
     pub(crate) architecture: Arc<dyn Architecture>,
     pub(crate) material: Material,
     pub(crate) device: Device,
-    /// The processes that train together.
-    pub(crate) exchange: Exchange,
+    /// The share of this process among those that train together.
+    pub(crate) share: Share,
     pub(crate) agent: Option<Agent>,
     /// The decisions so far.
     pub(crate) recording: Recording,
@@ -84,24 +84,24 @@ impl Plan {
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<Self> {
-        Self::among(Exchange::alone(), spec, material, recording, device)
+        Self::among(Share::WHOLE, spec, material, recording, device)
     }
 
     /// As [`new`](Self::new), for one of several processes that train together. Every one of them
-    /// makes the same plan.
+    /// makes the same plan, and trains it by [`Trainer::among`](crate::Trainer::among).
     ///
     /// # Errors
     /// As [`new`](Self::new), and [`TrainError::Processes`] if the number of processes does not
     /// divide `training.shards`.
     pub fn among(
-        exchange: Exchange,
+        share: Share,
         spec: CheckedSpec,
         material: Material,
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<Self> {
         let architecture = of_spec(&spec, material.extents());
-        Self::made(architecture, exchange, spec, material, recording, device)
+        Self::made(architecture, share, spec, material, recording, device)
     }
 
     /// As [`new`](Self::new), with a model of this architecture in place of the one that the spec
@@ -122,18 +122,18 @@ impl Plan {
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<Self> {
-        Self::made(architecture, Exchange::alone(), spec, material, recording, device)
+        Self::made(architecture, Share::WHOLE, spec, material, recording, device)
     }
 
     pub(crate) fn made(
         architecture: Arc<dyn Architecture>,
-        exchange: Exchange,
+        share: Share,
         spec: CheckedSpec,
         material: Material,
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<Self> {
-        let processes = exchange.world().size();
+        let processes = share.size;
         let shards = spec.training.shards;
         if !shards.is_multiple_of(processes) {
             return Err(TrainError::Processes { processes, shards });
@@ -192,7 +192,7 @@ impl Plan {
             spec,
             material,
             device,
-            exchange,
+            share,
         })
     }
 
@@ -206,8 +206,7 @@ impl Plan {
         let process_mb = process_mb();
         let Self { architecture, spec, device, .. } = &self;
         let model = model_for(Arc::clone(architecture), spec, start, Kernels::Fused, device)?;
-        let optimizer =
-            Optimizer::new(&spec.optimizer, &spec.tying).of_share(self.exchange.share());
+        let optimizer = Optimizer::new(&spec.optimizer, &spec.tying).of_share(self.share);
         Ok(Prepared { plan: self, model, optimizer, process_mb })
     }
 
@@ -226,12 +225,7 @@ impl Plan {
     /// Number of processes that train together.
     #[must_use]
     pub fn processes(&self) -> usize {
-        self.exchange.world().size()
-    }
-
-    /// The exchange between these processes.
-    pub fn exchange(&mut self) -> &mut Exchange {
-        &mut self.exchange
+        self.share.size
     }
 
     /// The data of the run.

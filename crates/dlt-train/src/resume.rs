@@ -14,7 +14,7 @@ use dlt_state::Recording;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
-use crate::exchange::Exchange;
+use crate::exchange::Share;
 use crate::folder::{Held, RunFolder, check_metrics};
 use crate::lock::Lock;
 use crate::plan::Plan;
@@ -182,7 +182,7 @@ impl Resumption {
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<ResumePlan> {
-        self.plan_among(Exchange::alone(), material, recording, device)
+        self.plan_among(Share::WHOLE, material, recording, device)
     }
 
     /// As [`plan`](Self::plan), for one of several processes that train together. Their number may
@@ -192,13 +192,13 @@ impl Resumption {
     /// As [`plan`](Self::plan) and [`Plan::among`].
     pub fn plan_among(
         self,
-        exchange: Exchange,
+        share: Share,
         material: Material,
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<ResumePlan> {
         let architecture = of_spec(&self.spec, material.extents());
-        self.made(architecture, exchange, material, recording, device)
+        self.made(architecture, share, material, recording, device)
     }
 
     /// As [`plan`](Self::plan), for a run of [`Plan::of_architecture`], which `architecture` must be
@@ -214,13 +214,13 @@ impl Resumption {
         recording: Option<&Recording>,
         device: Device,
     ) -> Result<ResumePlan> {
-        self.made(architecture, Exchange::alone(), material, recording, device)
+        self.made(architecture, Share::WHOLE, material, recording, device)
     }
 
     fn made(
         self,
         architecture: Arc<dyn Architecture>,
-        exchange: Exchange,
+        share: Share,
         material: Material,
         recording: Option<&Recording>,
         device: Device,
@@ -232,14 +232,13 @@ impl Resumption {
         let fits = |checkpoint: &Checkpoint| -> Result<usize> {
             let binding = checkpoint.binding()?;
             let widest = material.widest();
-            let processes = exchange.world().size();
             let fits =
-                memory::check_fit(&*architecture, &spec, widest, &binding, processes, &device)?;
+                memory::check_fit(&*architecture, &spec, widest, &binding, share.size, &device)?;
             Ok(fits.peak)
         };
         let needed = checkpoint.as_ref().map(fits).transpose()?.unwrap_or_default();
 
-        let mut plan = Plan::made(architecture, exchange, spec, material, recording, device)?;
+        let mut plan = Plan::made(architecture, share, spec, material, recording, device)?;
         if let Some(checkpoint) = &mut checkpoint {
             plan.take_up(checkpoint, needed)?;
             check_metrics(&run, checkpoint.run().metrics_bytes)?;
@@ -307,11 +306,6 @@ impl ResumePlan {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// The exchange between the processes that resume the run.
-    pub fn exchange(&mut self) -> &mut Exchange {
-        self.plan.exchange()
     }
 }
 

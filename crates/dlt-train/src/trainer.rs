@@ -92,6 +92,13 @@ impl Trainer {
     /// A run before its next step, which will write into `folder`.
     #[must_use]
     pub fn new(prepared: Prepared, folder: RunFolder) -> Self {
+        Self::among(prepared, folder, Exchange::alone())
+    }
+
+    /// As [`new`](Self::new), for one of the processes of `exchange`, whose share the plan is for.
+    /// Process 0 has created the folder, the others [follow](RunFolder::followed) it.
+    #[must_use]
+    pub fn among(prepared: Prepared, folder: RunFolder, exchange: Exchange) -> Self {
         let Prepared { plan, model, optimizer, process_mb } = prepared;
         let windows = plan.material.examples(Split::Train).count();
 
@@ -103,7 +110,7 @@ impl Trainer {
             saving: Saving::new(&plan.spec, plan.saved),
             health: Health::new(plan.spec.training.non_finite),
             watch: Box::new(|_| ()),
-            exchange: plan.exchange,
+            exchange,
             extents: plan.spec.extents(plan.material.extents()),
             agent: plan.agent,
             recording: plan.recording,
@@ -295,6 +302,14 @@ impl Trainer {
         let blocks = self.model.bank().blocks().len() * self.model.n_block_parameters();
         let weights = (self.model.n_shared_parameters() + blocks) * size_of::<f32>();
         weights + gradients + self.optimizer.bytes()
+    }
+
+    /// Leaves a run that is not finished, in all of its processes.
+    ///
+    /// # Errors
+    /// [`TrainError::Exchange`] if a process is gone.
+    pub fn leave(self) -> Result<()> {
+        self.exchange.close()
     }
 
     /// Whether any process of the run asks to stop, between two steps. All processes ask at the

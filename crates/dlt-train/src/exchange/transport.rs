@@ -81,6 +81,15 @@ pub trait Transport {
     /// # Errors
     /// [`TransportError`] if a process is gone or silent for too long. No other call may follow.
     fn finish(&mut self) -> Result<Vec<Words>, TransportError>;
+
+    /// Ends the exchange with the other processes, once each of them has called this. A transport
+    /// that is dropped instead has failed.
+    ///
+    /// # Errors
+    /// [`TransportError`] if a process is gone.
+    fn close(self: Box<Self>) -> Result<(), TransportError> {
+        Ok(())
+    }
 }
 
 /// Processes that are threads of one program, for tests and for trying a run of several processes

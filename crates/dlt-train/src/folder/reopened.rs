@@ -79,6 +79,10 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::Io`] if it cannot be written.
     pub fn note_resumed(&self, fresh: Provenance, resumed: ResumeProvenance) -> Result<()> {
+        if !self.writes() {
+            return Ok(());
+        }
+
         let mut provenance = Self::read_provenance(&self.held.lasting_path()).unwrap_or(fresh);
         provenance.resumed.push(resumed);
         replace(&self.held, PROVENANCE_FILE, &json(&provenance))

@@ -79,7 +79,7 @@ impl Plan {
         let Self { architecture, spec, material, device, .. } = &self;
         let model = model(checkpoint, Arc::clone(architecture), spec, material.extents(), device)?;
 
-        let share = self.exchange.share();
+        let share = self.share;
         let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying).of_share(share);
         optimizer.restore(moments_of(checkpoint, &model, share, place, device)?);
         Ok(Prepared { plan: self, model, optimizer, process_mb })

@@ -121,6 +121,7 @@ impl Trainer {
 
         // Last: this file is the mark of a finished run.
         folder.summary(&summary)?;
+        exchange.close()?;
         Ok(summary)
     }
 

@@ -15,6 +15,7 @@ use crate::assembly::Weights;
 use crate::checkpoint::{CheckpointFolder, Contents, Numbers, sha256};
 use crate::clock::Clock;
 use crate::disk::{Disk, SystemDisk};
+use crate::exchange::Exchange;
 use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
 use crate::optimizer::resting::{Resting, RestingPlace};
@@ -71,6 +72,19 @@ impl Trainer {
     /// as [`Plan::with_weights`](crate::Plan::with_weights). The folder is unchanged then. After
     /// that only [`TrainError::Io`] and [`TrainError::Moved`], if the folder cannot be written.
     pub fn resume(plan: ResumePlan, start: Option<Weights<'_>>) -> Result<(Self, Vec<String>)> {
+        Self::resume_among(plan, start, Exchange::alone())
+    }
+
+    /// As [`resume`](Self::resume), for one of the processes of `exchange`. Only process 0 changes
+    /// the folder, once all have read their part of the checkpoint.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume), and [`TrainError::Exchange`] if a process is gone.
+    pub fn resume_among(
+        plan: ResumePlan,
+        start: Option<Weights<'_>>,
+        mut exchange: Exchange,
+    ) -> Result<(Self, Vec<String>)> {
         let ResumePlan { run, lock, checkpoint, plan } = plan;
         let checkpoint = checkpoint.as_ref();
         let prepared = match checkpoint {
@@ -78,13 +92,15 @@ impl Trainer {
             None => plan.with_weights(start)?,
         };
 
+        exchange.meet("the checkpoint")?;
+
         // The whole run is in memory by now. From here on the folder changes. Each of these steps
         // can be repeated, so a process that is killed among them leaves a folder that can be
         // resumed.
         run.check()?;
         let Some(lock) = lock else {
             let folder = RunFolder::followed(run.path())?;
-            return Ok((Self::new(prepared, folder), Vec::new()));
+            return Ok((Self::among(prepared, folder, exchange), Vec::new()));
         };
         let mut notices = CheckpointFolder::held(&run).rewind(checkpoint)?;
         let cut = Cut {
@@ -96,7 +112,7 @@ impl Trainer {
         let (folder, cut) = RunFolder::reopen(run, lock, &cut)?;
         notices.extend(cut);
         folder.rewrite_spec(&prepared.plan.spec)?;
-        Ok((Self::new(prepared, folder), notices))
+        Ok((Self::among(prepared, folder, exchange), notices))
     }
 
     /// Saves a checkpoint of the run as it is now, between two steps.

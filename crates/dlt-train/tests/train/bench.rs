@@ -29,6 +29,14 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// The same, without one figure of the summary.
+    pub(crate) fn without(mut self, figure: &str) -> Self {
+        let mut summary: serde_json::Value = serde_json::from_str(&self.summary).expect("JSON");
+        summary.as_object_mut().expect("an object").remove(figure).expect("the figure");
+        self.summary = summary.to_string();
+        self
+    }
+
     /// Fails unless both outcomes are equal bit for bit, and names the part that differs.
     pub(crate) fn assert_same(&self, other: &Self, what: &str) {
         assert_eq!(self.metrics, other.metrics, "{what}");

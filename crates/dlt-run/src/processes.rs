@@ -1,0 +1,178 @@
+//! What the processes of one run do together before its first step. A process that fails there must
+//! not leave the others waiting: every failure ends all of them, and each knows whose it was.
+
+use dlt_spec::record::Provenance;
+use dlt_train::Exchange;
+
+use crate::Result;
+use crate::error::RunError;
+
+/// Before the message of a process that has failed.
+const FAILED: &str = "!";
+
+/// Returns what this process has made, once every process has made its own.
+///
+/// # Errors
+/// The error of this process, or [`RunError::Process`] for the first other one that failed.
+pub(crate) fn all<T>(exchange: &mut Exchange, what: &'static str, own: Result<T>) -> Result<T> {
+    let said = match &own {
+        Ok(_) => String::new(),
+        Err(error) => format!("{FAILED}{error}"),
+    };
+
+    let said = exchange.texts(what, &said)?;
+    let own = own?;
+    let failed =
+        said.iter().enumerate().find_map(|(rank, said)| Some((rank, said.strip_prefix(FAILED)?)));
+    match failed {
+        None => Ok(own),
+        Some((rank, message)) => {
+            Err(RunError::Process { process: exchange.name_of(rank), message: message.to_owned() })
+        }
+    }
+}
+
+/// Does `work` in process 0, then in all others: what process 0 fetches and tokenizes is in the
+/// caches by then.
+///
+/// # Errors
+/// As [`all`].
+pub(crate) fn first_then_all<T>(
+    exchange: &mut Exchange,
+    what: &'static str,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    if exchange.writes() {
+        let own = all(exchange, what, work())?;
+        // The others work now; this one waits for how they end.
+        return all(exchange, what, Ok(own));
+    }
+
+    all(exchange, what, Ok(()))?;
+    let own = work();
+    all(exchange, what, own)
+}
+
+/// Refuses processes that do not begin the same run: another spec, data, tokenizer or program, or
+/// something else of `more`.
+///
+/// # Errors
+/// [`RunError::OtherRun`] with what differs and in which process.
+pub(crate) fn agree_on_run(
+    exchange: &mut Exchange,
+    own: &Provenance,
+    more: &[(&'static str, &str)],
+) -> Result<()> {
+    let program = format!("{} {}", own.version, own.revision.as_deref().unwrap_or("unknown"));
+    let facts = [
+        ("the spec with the fingerprint", own.spec_fingerprint.as_str()),
+        ("data with the checksum", &own.data.sha256),
+        ("the tokenizer", &own.data.tokenizer),
+        ("the program of version", &program),
+    ];
+    agree(exchange, &[&facts, more].concat())
+}
+
+fn agree(exchange: &mut Exchange, facts: &[(&'static str, &str)]) -> Result<()> {
+    for &(what, own) in facts {
+        let said = exchange.texts(what, own)?;
+        if let Some(rank) = said.iter().position(|other| *other != said[0]) {
+            return Err(RunError::OtherRun {
+                what,
+                process: exchange.name_of(rank),
+                got: said[rank].clone(),
+                expected: said[0].clone(),
+            });
+        }
+    }
+
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use dlt_train::Threads;
+
+    use super::*;
+
+    /// What `work` returns in each of three processes.
+    fn among<R: Send>(work: impl Fn(&mut Exchange) -> R + Sync) -> Vec<R> {
+        thread::scope(|scope| {
+            let work = &work;
+            let started: Vec<_> = Threads::among(3)
+                .into_iter()
+                .map(|end| scope.spawn(move || work(&mut Exchange::over(Box::new(end)))))
+                .collect();
+            started.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        })
+    }
+
+    fn failing(exchange: &Exchange, rank: usize) -> Result<usize> {
+        let own = exchange.share().rank;
+        if own == rank { Err(RunError::NoRecording { path: "gone".into() }) } else { Ok(own) }
+    }
+
+    #[test]
+    fn a_failure_of_one_process_is_known_to_all() {
+        for failed in 0..3 {
+            for first in [false, true] {
+                let ended = among(|exchange| {
+                    let own = failing(exchange, failed);
+                    if first {
+                        first_then_all(exchange, "the data", || own)
+                    } else {
+                        all(exchange, "the data", own)
+                    }
+                });
+
+                for (rank, ended) in ended.into_iter().enumerate() {
+                    let message = ended.expect_err("all fail").to_string();
+                    let expected = if rank == failed {
+                        "gone".to_owned()
+                    } else {
+                        format!("process {failed} on threads: ")
+                    };
+                    assert!(message.contains(&expected), "{rank} of {failed}: {message}");
+                }
+            }
+        }
+
+        assert!(
+            among(|exchange| all(exchange, "the data", failing(exchange, 7)).is_ok())
+                .into_iter()
+                .all(|ok| ok)
+        );
+    }
+
+    #[test]
+    fn process_0_works_first() {
+        let order = std::sync::Mutex::new(Vec::new());
+        among(|exchange| {
+            let rank = exchange.share().rank;
+            let work = || {
+                order.lock().expect("no panic").push(rank);
+                Ok(())
+            };
+            first_then_all(exchange, "the data", work).expect("nobody fails");
+        });
+        let order = order.into_inner().expect("no panic");
+        assert_eq!((order[0], order.len()), (0, 3));
+    }
+
+    #[test]
+    fn processes_that_begin_another_run_are_refused_by_name() {
+        let ended = among(|exchange| {
+            let rank = exchange.share().rank;
+            let data = if rank == 2 { "abc" } else { "def" };
+            agree(exchange, &[("the spec", "same"), ("the data", data)])
+        });
+
+        for ended in ended {
+            let message = ended.expect_err("they differ").to_string();
+            assert!(message.contains("process 2 on threads"), "{message}");
+            assert!(message.contains("the data") && message.contains("abc"), "{message}");
+        }
+    }
+}
