@@ -224,62 +224,62 @@ fn uneven(folder: &str) -> Outcome {
     Ok(())
 }
 
-/// A median over repetitions, in seconds.
-fn median(mut repeated: impl FnMut() -> Outcome) -> Result<f64, Box<dyn std::error::Error>> {
-    let mut seconds = Vec::new();
-    for _ in 0..31 {
-        let start = Instant::now();
-        repeated()?;
-        seconds.push(start.elapsed().as_secs_f64());
-    }
+/// Seconds of one exchange of equal lengths between all: from its beginning to its end, and waiting
+/// for the end after some seconds of computing. The words are made before that.
+fn timed(
+    mpi: &mut Mpi,
+    length: usize,
+    compute: Duration,
+) -> Result<(f64, f64), Box<dyn std::error::Error>> {
+    let (rank, size) = (mpi.world().rank, mpi.world().size());
+    let to = |other: usize| if other == rank { 0 } else { length };
+    let outgoing = (0..size).map(|other| vec![7; to(other)]).collect();
+    let expected = (0..size).map(to).collect();
+    everyone(mpi, 0, vec![7])?;
 
+    let start = Instant::now();
+    mpi.begin(Subject { what: "numbers", step: 1 }, outgoing, expected)?;
+    while start.elapsed() < compute {
+        std::hint::spin_loop();
+    }
+    let computed = Instant::now();
+    let got = mpi.finish()?;
+    let seconds = (start.elapsed().as_secs_f64(), computed.elapsed().as_secs_f64());
+    drop(got);
+    Ok(seconds)
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
-    Ok(seconds[seconds.len() / 2])
+    seconds[seconds.len() / 2]
 }
 
 fn measure(mut mpi: Mpi) -> Outcome {
-    const SHORT: usize = 100;
+    const REPETITIONS: usize = 31;
     let (rank, size) = (mpi.world().rank, mpi.world().size());
-    let show = |line: String| {
+
+    for length in [1, 100_000, 1_000_000, 20_000_000] {
+        let mut seconds = Vec::new();
+        for _ in 0..REPETITIONS {
+            seconds.push(timed(&mut mpi, length, Duration::ZERO)?.0);
+        }
+        let alone = median(seconds);
+
+        let mut seconds = Vec::new();
+        for _ in 0..REPETITIONS {
+            seconds.push(timed(&mut mpi, length, Duration::from_millis(200))?.1);
+        }
+        let behind = median(seconds);
+
         if rank == 0 {
-            println!("{line}");
+            let speed = 4e-6 * length as f64 / alone;
+            println!(
+                "{size} processes, {length} words from each to each: {:.3} ms, {speed:.0} MB/s; \
+                 after computing for 200 ms, waiting {:.3} ms",
+                1e3 * alone,
+                1e3 * behind
+            );
         }
-    };
-
-    let short = median(|| {
-        for step in 0..SHORT {
-            everyone(&mut mpi, step, vec![7])?;
-        }
-        Ok(())
-    })?;
-    show(format!("{size} processes, 1 word to each: {:.1} us", 1e6 * short / SHORT as f64));
-
-    for length in [100_000, 1_000_000, 20_000_000] {
-        let long = median(|| everyone(&mut mpi, 1, vec![7; length]).map(drop))?;
-        let speed = 4e-6 * length as f64 / long;
-        show(format!("{length} words to each: {:.2} ms, {speed:.0} MB/s", 1e3 * long));
-
-        // Under way while the process computes.
-        let mut waits = Vec::new();
-        let all = median(|| {
-            let mut outgoing = vec![vec![7; length]; size];
-            outgoing[rank] = Words::new();
-            let mut expected = vec![length; size];
-            expected[rank] = 0;
-            mpi.begin(Subject { what: "sums", step: 1 }, outgoing, expected)?;
-            let end = Instant::now() + Duration::from_millis(100);
-            while Instant::now() < end {
-                std::hint::spin_loop();
-            }
-            let start = Instant::now();
-            mpi.finish()?;
-            waits.push(start.elapsed().as_secs_f64());
-            Ok(())
-        })?;
-        waits.sort_by(f64::total_cmp);
-        let wait = 1e3 * waits[waits.len() / 2];
-        let all = 1e3 * all;
-        show(format!("  behind 100 ms of computing: {all:.2} ms in all, {wait:.2} ms waiting"));
     }
 
     mpi.close()?;

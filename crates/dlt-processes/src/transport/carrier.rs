@@ -295,7 +295,8 @@ impl Carrier {
         self.watch.turn(now);
 
         if self.watch.is_time_to_beat(now) && !self.is_closing {
-            for rank in self.watch.watched().collect::<Vec<_>>() {
+            // One that has closed still waits for those that have not, and watches them.
+            for rank in self.others() {
                 self.send_note(rank, &Note::Alive)?;
             }
         }

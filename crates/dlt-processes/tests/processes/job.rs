@@ -91,7 +91,10 @@ impl Job {
         };
 
         for id in self.ids() {
-            assert!(!kill("0", &id), "process {id} is still there");
+            while runs(&id) {
+                assert!(Instant::now() < deadline, "process {id} runs on: {}", self.errors());
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
 
         let read = |name: String| fs::read_to_string(self.folder.path().join(name)).ok();
@@ -138,6 +141,13 @@ impl Ended {
 fn kill(signal: &str, id: &str) -> bool {
     let sent = Command::new("kill").args(["-s", signal, id]).output().expect("kill runs");
     sent.status.success()
+}
+
+/// Whether a process has not ended. A zombie has: it is left if nothing waits for the orphans of
+/// `mpirun`.
+fn runs(id: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    status.contains("State:") && !status.contains("State:\tZ")
 }
 
 /// The example, next to the folder of the tests.
