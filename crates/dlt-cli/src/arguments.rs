@@ -240,6 +240,18 @@ pub(crate) struct Machine {
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
+/// Options of a task that several processes can share.
+#[derive(Args, Debug)]
+pub(crate) struct Several {
+    /// Start N processes on this machine, a power of two, by Open MPI's mpirun. On several
+    /// machines, start the program by mpirun or srun instead, without this option
+    #[arg(long, value_name = "N")]
+    pub(crate) processes: Option<NonZeroUsize>,
+    /// Seconds without a sign of life after which a process counts as lost, which ends the others
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..))]
+    pub(crate) exchange_timeout: u64,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct EvalTask {
     /// Run folder, or model file
@@ -254,6 +266,8 @@ pub(crate) struct EvalTask {
     /// Print one line of JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) several: Several,
     #[command(flatten)]
     pub(crate) machine: Machine,
 }
@@ -323,6 +337,9 @@ pub(crate) struct InspectTask {
     /// With --memory: change one field, as in training.micro_batch=1; may be given several times
     #[arg(long, value_name = "KEY=VALUE", requires = "memory")]
     pub(crate) set: Vec<String>,
+    /// With --memory: the number of processes that train together; the prediction is for one
+    #[arg(long, value_name = "N", requires = "memory", default_value = "1")]
+    pub(crate) processes: NonZeroUsize,
     /// With --memory: print one line of JSON for each row
     #[arg(long, requires = "memory")]
     pub(crate) json: bool,
@@ -456,6 +473,8 @@ pub(crate) struct BenchStepTask {
     /// Print one line of JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) several: Several,
     #[command(flatten)]
     pub(crate) machine: Machine,
 }

@@ -11,7 +11,7 @@ use crate::arguments::{
 };
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
-use crate::{machine, memory, output, rehearsal};
+use crate::{machine, memory, output, processes, rehearsal};
 
 /// Rows of the position table, as in GPT-2. Longer windows get as many rows as they have tokens.
 const POSITIONS: usize = 1024;
@@ -25,7 +25,8 @@ pub(crate) fn run(task: &BenchTask) -> Result {
 }
 
 fn step(task: &BenchStepTask) -> Result {
-    let spec = spec(task)?;
+    let mut exchange = processes::exchange(&task.several)?;
+    let spec = spec(task, exchange.world().size())?;
     if task.steps == 0 {
         return Err(Failure::refused(ExitCode::Usage, "--steps: expected at least 1, got 0"));
     }
@@ -36,13 +37,20 @@ fn step(task: &BenchStepTask) -> Result {
         BenchKernels::Composed => dlt_train::Kernels::Composed,
     };
 
-    let figures = measure_steps(&spec, memory::extents(&spec)?, task.steps, kernels, &device)?;
+    let extents = memory::extents(&spec)?;
+    let figures = measure_steps(&spec, extents, task.steps, kernels, &device, &mut exchange)?;
     let peer = peer(task, &device_name);
-    output::print(&if task.json { line(&peer, &figures) } else { table(&peer, &figures) })
+    let processes = exchange.world().size();
+    exchange.close()?;
+    output::print(&if task.json {
+        line(&peer, &figures, processes)
+    } else {
+        table(&peer, &figures, processes)
+    })
 }
 
 /// The spec that the options describe. Its rules refuse combinations that are impossible.
-fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
+fn spec(task: &BenchStepTask, processes: usize) -> Result<CheckedSpec> {
     let mut spec = match &task.preset {
         Some(preset) => tied(presets::preset(preset)?.spec()?, &task.model)?,
         None => {
@@ -54,6 +62,7 @@ fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
         }
     };
 
+    spec.training.shards = processes;
     spec.training.micro_batch = task.micro_batch.map_or(Size::AUTO, Size::Fixed);
     spec.training.checkpointing = match task.checkpointing {
         BenchCheckpointing::None => Checkpointing::None,
@@ -129,8 +138,8 @@ fn peer(task: &BenchStepTask, device: &str) -> String {
     peer
 }
 
-fn line(peer: &str, figures: &StepFigures) -> String {
-    let line = serde_json::json!({
+fn line(peer: &str, figures: &StepFigures, processes: usize) -> String {
+    let mut line = serde_json::json!({
         "peer": peer,
         "params": figures.parameters,
         "step_ms_median": round(figures.median_ms(), 1),
@@ -143,11 +152,18 @@ fn line(peer: &str, figures: &StepFigures) -> String {
         "loss": round(figures.loss, 4),
     });
 
+    if processes > 1 {
+        line["processes"] = processes.into();
+        line["exchange_share"] = round(figures.exchange_share(), 4).into();
+        line["bytes_per_step"] = figures.sent_bytes.into();
+        line["rank_rss_mb"] = figures.peak_rss_mb.map(in_mib).into();
+    }
+
     format!("{line}\n")
 }
 
-fn table(peer: &str, figures: &StepFigures) -> String {
-    let text = rows(
+fn table(peer: &str, figures: &StepFigures, processes: usize) -> String {
+    let mut text = rows(
         peer,
         &[
             ("parameters", whole(figures.parameters)),
@@ -159,6 +175,13 @@ fn table(peer: &str, figures: &StepFigures) -> String {
             ("loss", decimal(figures.loss, 4)),
         ],
     );
+
+    if processes > 1 {
+        let share = 100.0 * figures.exchange_share();
+        text += &row("processes", &whole(processes));
+        text += &row("sent by each", &megabytes(Some(figures.sent_bytes / 1e6)));
+        text += &row("waiting", &format!("{} % of a step", decimal(share, 1)));
+    }
 
     match figures.peak_device_mb {
         Some(_) => {

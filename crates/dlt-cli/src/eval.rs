@@ -7,28 +7,31 @@ use dlt_data::{DataError, Split, TokenStream, bits_per_byte, unigram_perplexity_
 use dlt_run::Saved;
 use dlt_run::provenance::{as_trained, of_run};
 use dlt_spec::spec::{DataSpec, Pipeline};
-use dlt_train::evaluation::{Evaluation, evaluate, evaluate_stream};
+use dlt_train::Exchange;
+use dlt_train::evaluation::{Evaluation, evaluate_stream, evaluate_watched};
 use serde_json::json;
 
 use crate::arguments::EvalTask;
 use crate::failure::Result;
 use crate::numbers::{decimal, perplexity, whole};
 use crate::table::Table;
-use crate::{hub, loading, machine, output};
+use crate::{hub, loading, machine, output, processes};
 
 pub(crate) fn run(task: &EvalTask) -> Result {
+    let mut exchange = processes::exchange(&task.several)?;
     let saved = Saved::open(&task.run)?;
     saved.verify_tokenizer(hub::config()?.as_ref(), output::note)?;
 
     let (device, _) = machine::open(&task.machine)?;
     let measured = match &task.text {
-        Some(text) => on_text(&saved, text, task, &device)?,
+        Some(text) => on_text(&saved, text, task, &device, &mut exchange)?,
         None => {
             let split = task.split.unwrap_or(Split::Validation);
-            on_split(&saved, split, &task.run, &device)?
+            on_split(&saved, split, &task.run, &device, &mut exchange)?
         }
     };
 
+    exchange.close()?;
     output::print(&if task.json { measured.json() } else { measured.table() })
 }
 
@@ -113,20 +116,33 @@ impl Measured {
 }
 
 /// Evaluates on the user's own text, read as the run's own data were.
-fn on_text(saved: &Saved, source: &str, task: &EvalTask, device: &Device) -> Result<Measured> {
+fn on_text(
+    saved: &Saved,
+    source: &str,
+    task: &EvalTask,
+    device: &Device,
+    exchange: &mut Exchange,
+) -> Result<Measured> {
     let spec = as_trained(&saved.spec, &task.run)?;
     let data =
         DataSpec { source: source.to_owned(), pipeline: Pipeline::Stream, ..spec.data.clone() };
     let text = loading::load_text(&data, task.split, &mut |_| ())?;
+    let context = saved.spec.model.context;
     let evaluation =
-        evaluate_stream(&saved.model(device)?, text.tokens.clone(), saved.spec.model.context)?
+        evaluate_stream(&saved.model(device)?, text.tokens.clone(), context, exchange)?
             .finite("the text")?;
 
     Measured::new(evaluation, None, &text.tokens)
 }
 
 /// Evaluates on a split of the run's own data.
-fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<Measured> {
+fn on_split(
+    saved: &Saved,
+    split: Split,
+    run: &Path,
+    device: &Device,
+    exchange: &mut Exchange,
+) -> Result<Measured> {
     let spec = &as_trained(&saved.spec, run)?;
     let material = loading::load(spec, &mut |_| ())?;
     if !material.has(split) {
@@ -139,9 +155,10 @@ fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<
         tracing::warn!(source, "the data have changed since the model was trained on them");
     }
 
+    let model = saved.model(device)?;
+    let (examples, batch) = (material.examples(split), spec.evaluation_batch());
     let evaluation =
-        evaluate(&saved.model(device)?, material.examples(split), spec.evaluation_batch())?
-            .finite(split.name())?;
+        evaluate_watched(&model, examples, batch, exchange, &mut |_| ())?.finite(split.name())?;
 
     Ok(match material.tokens().map(|tokens| tokens.split(split)) {
         Some(text) => Measured::new(evaluation, Some(split), text)?,

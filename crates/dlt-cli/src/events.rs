@@ -28,6 +28,11 @@ impl Events {
         events
     }
 
+    /// No event file, in a process that does not write the run.
+    pub(crate) fn none(run: &RunFolder) -> Self {
+        Self { file: None, run: run.held().clone() }
+    }
+
     /// Writes the metrics that are new since the last call. After the first failure, which gives
     /// one warning, nothing more is written.
     pub(crate) fn follow(&mut self) {

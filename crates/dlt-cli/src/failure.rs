@@ -91,7 +91,14 @@ impl Failure {
             }
             Self::Run(error) => (error.exit_code(), format!("error: {}", chain(error))),
             Self::Stopped { error, advice } => {
-                (error.exit_code(), format!("error: {}\n{advice}", chain(&**error)))
+                let code = error.exit_code();
+                let message = format!("error: {}\n{advice}", chain(&**error));
+                // Divergence is that of all processes. Anything else happened to this one.
+                if code != ExitCode::Diverged {
+                    crate::output::alarm(&message);
+                    return code;
+                }
+                (code, message)
             }
             Self::Refused { code, message } => (*code, format!("error: {message}")),
             Self::Interrupted { message } => {

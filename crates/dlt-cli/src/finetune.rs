@@ -7,7 +7,7 @@ use crate::failure::Result;
 use crate::loading::Environment;
 use crate::progress::Progress;
 use crate::run_options::RunOptions;
-use crate::{rehearsal, train};
+use crate::{processes, rehearsal, train};
 
 pub(crate) const HELP: &str = "\
 The spec of the run is made from these parts. Each one overrides those before it:
@@ -69,6 +69,7 @@ pub(crate) struct FinetuneTask {
 pub(crate) fn run(task: &FinetuneTask) -> Result {
     let options = &task.options;
     let progress = Progress::new(options.quiet);
+    let exchange = processes::exchange(&options.several)?;
     let environment = Environment::read()?;
     let mut assignments = options.assignments(options.data.as_deref());
     assignments.extend(task.freeze.then(|| ("--freeze", "training.trains", "head".to_owned())));
@@ -82,8 +83,9 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
         set: &options.set,
         out: options.out.as_deref(),
         rehearses: rehearsal::is_on()?,
+        processes: exchange.world().size(),
     };
 
     let beginning = finetuning.beginning(environment.places().hub, &progress)?;
-    train::begin(beginning, options, &environment, progress)
+    train::begin(beginning, options, &environment, progress, exchange)
 }

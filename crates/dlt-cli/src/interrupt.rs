@@ -1,8 +1,10 @@
 //! Ctrl-C and SIGTERM. The first signal asks a run to save and stop after its step. The second one
 //! ends the process.
 
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, LazyLock};
 
 use dlt_spec::ExitCode;
 
@@ -10,6 +12,10 @@ use crate::output;
 
 /// Whether a signal has asked the run to stop.
 static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the signal has come that `mpirun` passes on to its processes: SIGUSR1. It kills them soon
+/// after any other one.
+static PASSED_ON: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// Watches for these signals from now on, for a run that trains.
 pub(crate) fn watch() {
@@ -26,6 +32,47 @@ pub(crate) fn watch() {
     if let Err(error) = watching {
         tracing::warn!(%error, "cannot watch for signals: a signal will end the run at once, without saving");
     }
+
+    #[cfg(unix)]
+    if let Err(error) =
+        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&PASSED_ON))
+    {
+        tracing::warn!(%error, "cannot watch for SIGUSR1: it will end the run at once, without saving");
+    }
+}
+
+/// Runs `mpirun` to its end, and returns the exit code. The first signal to this process asks the
+/// processes to save and stop, the second one ends them.
+///
+/// # Errors
+/// If the command cannot be started.
+pub(crate) fn pass_on(mut command: Command) -> std::io::Result<i32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        // The terminal's Ctrl-C then reaches this process alone.
+        command.process_group(0);
+    }
+
+    let mut child = command.spawn()?;
+    let id = child.id().to_string();
+    let watching = ctrlc::set_handler(move || {
+        let is_second = ASKED.swap(true, Ordering::Relaxed);
+        let signal = if is_second { "-TERM" } else { "-USR1" };
+        if !is_second {
+            output::note(
+                "stopping after this step and saving the run; a second signal stops it at once",
+            );
+        }
+        // If it fails, the processes have ended.
+        let _ = Command::new("kill").args([signal, &id]).stderr(Stdio::null()).status();
+    });
+    if let Err(error) = watching {
+        tracing::warn!(%error, "cannot watch for signals: a signal will end the run at once, without saving");
+    }
+
+    // Without a code, mpirun itself was killed.
+    Ok(child.wait()?.code().unwrap_or_else(|| i32::from(ExitCode::Resources.number())))
 }
 
 /// Watches for these signals, for a task that runs until a signal ends it. The first signal sends a
@@ -57,5 +104,5 @@ pub(crate) fn outlive_file_limits() {
 
 /// Whether a signal has asked the run to stop.
 pub(crate) fn is_asked() -> bool {
-    ASKED.load(Ordering::Relaxed)
+    ASKED.load(Ordering::Relaxed) || PASSED_ON.load(Ordering::Relaxed)
 }

@@ -33,6 +33,7 @@ mod numbers;
 mod output;
 mod page;
 mod plan;
+mod processes;
 mod program;
 mod progress;
 mod rehearsal;
@@ -45,7 +46,7 @@ mod threads;
 mod train;
 mod watch;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, BenchTask, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
 use dlt_spec::ExitCode;
@@ -76,11 +77,13 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(arguments: &Arguments) -> failure::Result {
+    processes::silence_others();
     log::start(arguments.verbose)?;
     // May start the program again, so it comes before anything is read or written.
     threads::bound_environment();
     interrupt::outlive_file_limits();
     check_addresses(&arguments.command)?;
+    start_processes(&arguments.command)?;
 
     match &arguments.command {
         Command::Train(task) => threads::compute(&task.options.machine, || train::run(task)),
@@ -101,6 +104,19 @@ fn run(arguments: &Arguments) -> failure::Result {
         Command::Completions(task) => shell::completions(task),
         Command::Man(task) => shell::man(task),
     }
+}
+
+/// Starts the processes that a task asks for; see [`processes::start`].
+fn start_processes(command: &Command) -> failure::Result {
+    let (several, machine) = match command {
+        Command::Train(task) => (&task.options.several, &task.options.machine),
+        Command::Finetune(task) => (&task.options.several, &task.options.machine),
+        Command::Eval(task) => (&task.several, &task.machine),
+        Command::Bench(BenchTask::Step(task)) => (&task.several, &task.machine),
+        _ => return Ok(()),
+    };
+
+    processes::start(several, machine.threads)
 }
 
 /// Refuses a task if the process may not use the addresses that it needs at least. Tasks that

@@ -25,12 +25,13 @@ use crate::table::Table;
 const AFTER_SPLITS: &str = "after the last split";
 
 pub(crate) fn run(task: &InspectTask) -> Result {
+    let processes = task.processes.get();
     let spec = spec(task)?;
     let architecture = of_spec(&spec, extents(&spec)?);
     let mut rows = Vec::new();
 
     for (name, binding) in bindings(&spec, &task.owners)? {
-        let prediction = memory::predict(&*architecture, &spec, None, &binding, 1)?;
+        let prediction = memory::predict(&*architecture, &spec, None, &binding, processes)?;
         rows.push((name, binding.trained().len(), prediction));
     }
 
@@ -65,7 +66,8 @@ fn spec(task: &InspectTask) -> Result<CheckedSpec> {
     };
 
     let preset = file.is_none().then(|| presets::preset(name).map(|_| name)).transpose()?;
-    Ok(SpecLayers { preset, file, set: &task.set, ..SpecLayers::default() }.spec()?)
+    let processes = task.processes.get();
+    Ok(SpecLayers { preset, file, set: &task.set, processes, ..SpecLayers::default() }.spec()?)
 }
 
 /// The states to print a row for, with their titles. If layers are replicated, each of them has its

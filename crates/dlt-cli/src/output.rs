@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use dlt_spec::ExitCode;
 use dlt_spec::durable::{self, NewFolder};
@@ -15,8 +15,26 @@ use crate::shown;
 /// first, or the lines and the bars overwrite each other.
 pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
+/// What a silent process is called. A process is silent if another one speaks for it.
+static SILENT: OnceLock<String> = OnceLock::new();
+
+/// Silences this process, but for [`alarm`], which then begins with `name`.
+pub(crate) fn silence(name: &str) {
+    // An error means that it is silent already.
+    let _ = SILENT.set(name.to_owned());
+}
+
+/// Whether this process shows progress, messages and results.
+pub(crate) fn speaks() -> bool {
+    SILENT.get().is_none()
+}
+
 /// Writes a result, with control characters escaped.
 pub(crate) fn print(text: &str) -> Result {
+    if !speaks() {
+        return Ok(());
+    }
+
     let text = shown::escaped(text);
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
@@ -64,6 +82,20 @@ pub(crate) fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result) -> Re
 /// Writes a message for the user to standard error, with control characters escaped and without the
 /// middle of long lines. A failure to write is ignored: there is nobody to read it.
 pub(crate) fn note(message: &str) {
+    if speaks() {
+        write(message);
+    }
+}
+
+/// Writes a message about what happens to this process alone, even if it is silent.
+pub(crate) fn alarm(message: &str) {
+    match SILENT.get() {
+        None => write(message),
+        Some(name) => write(&format!("{name}: {message}")),
+    }
+}
+
+fn write(message: &str) {
     let message = shown::message(message);
     BARS.suspend(|| drop(writeln!(io::stderr(), "{message}")));
 }
@@ -78,6 +110,10 @@ pub(crate) struct LogWriter;
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !speaks() {
+            return Ok(bytes.len());
+        }
+
         BARS.suspend(|| io::stderr().write(bytes))
     }
 

@@ -66,7 +66,7 @@ enum Display {
 impl Progress {
     /// Progress on standard error: nothing if `is_quiet`, a bar on a terminal, else lines.
     pub(crate) fn new(is_quiet: bool) -> Self {
-        let display = match (is_quiet, output::is_watched()) {
+        let display = match (is_quiet || !output::speaks(), output::is_watched()) {
             (true, _) => Display::Nothing,
             (false, true) => Display::Bar(BARS.add(ProgressBar::hidden())),
             (false, false) => Display::Lines,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::arguments::Machine;
+use crate::arguments::{Machine, Several};
 
 /// Options of a training run. A command that flattens this may replace their help with
 /// `mut_arg`, as `dlt finetune` does.
@@ -48,6 +48,8 @@ pub(crate) struct RunOptions {
     /// even without this option
     #[arg(long)]
     pub(crate) tensorboard: bool,
+    #[command(flatten)]
+    pub(crate) several: Several,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print only the result, no progress

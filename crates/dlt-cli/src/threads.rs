@@ -34,7 +34,7 @@ const MANY_ADDRESSES_MB: f64 = 4000.0;
 const LEAST_ADDRESSES_MB: (f64, f64) = (64.0, 4.0);
 
 /// Variable that rayon and candle's matrix products read.
-const POOL: &str = "RAYON_NUM_THREADS";
+pub(crate) const POOL: &str = "RAYON_NUM_THREADS";
 
 /// Variables that set a number of threads.
 const COUNTS: [&str; 3] = [POOL, "RAYON_RS_NUM_CPUS", CANDLE.0];
@@ -137,7 +137,7 @@ pub(crate) fn bounded(asked: Option<NonZeroUsize>) -> Option<NonZeroUsize> {
 }
 
 /// Cores that this process may use.
-fn cores() -> NonZeroUsize {
+pub(crate) fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 

@@ -9,7 +9,7 @@ use dlt_run::{Beginning, Resuming, Site, SpecLayers};
 use dlt_spec::ExitCode;
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::spec::Size;
-use dlt_train::{TrainError, Trainer};
+use dlt_train::{Exchange, TrainError, Trainer};
 
 use crate::arguments::TrainTask;
 use crate::ending::Ending;
@@ -19,7 +19,7 @@ use crate::loading::Environment;
 use crate::numbers::whole;
 use crate::progress::Progress;
 use crate::run_options::RunOptions;
-use crate::{interrupt, machine, output, program, rehearsal};
+use crate::{interrupt, machine, output, processes, program, rehearsal};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
     let options = &task.options;
@@ -28,13 +28,15 @@ pub(crate) fn run(task: &TrainTask) -> Result {
         return resume(task, run, progress);
     }
 
-    let layers = spec_layers(task)?;
+    let exchange = processes::exchange(&options.several)?;
+    let mut layers = spec_layers(task)?;
+    layers.processes = exchange.world().size();
     let environment = Environment::read()?;
     let hub = environment.places().hub;
     let from = task.from.as_deref();
     let beginning = Beginning::of_layers(layers, from, options.out.as_deref(), hub, &progress)?;
 
-    begin(beginning, options, &environment, progress)
+    begin(beginning, options, &environment, progress, exchange)
 }
 
 /// Begins a run, trains to the end and prints the result.
@@ -43,39 +45,49 @@ pub(crate) fn begin(
     options: &RunOptions,
     environment: &Environment,
     progress: Progress,
+    exchange: Exchange,
 ) -> Result {
     // Before the device: opening a GPU takes seconds.
     beginning.destination().check()?;
     let (device, device_name) = machine::open(&options.machine)?;
-    let trainer = beginning.begin(&Site {
+    let site = Site {
         device,
         device_name: &device_name,
         places: environment.places(),
         program: &program::this(),
         observer: &progress,
-    })?;
+    };
+    let trainer = beginning.begin_among(&site, exchange)?;
 
     carry_out(trainer, options, progress)
 }
 
 /// Continues a run from its last checkpoint, or begins it again if there is none yet.
 fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
-    let resuming = Resuming::open(run, &spec_layers(task)?, &progress)?;
+    let mut exchange = processes::exchange(&task.options.several)?;
+    let layers = spec_layers(task)?;
+    let resuming = Resuming::open_among(run, &layers, &progress, &mut exchange)?;
     let (device, device_name) = machine::open(&task.options.machine)?;
-    let trainer = resuming.resume(&Site {
+    let environment = Environment::read()?;
+    let site = Site {
         device,
         device_name: &device_name,
-        places: Environment::read()?.places(),
+        places: environment.places(),
         program: &program::this(),
         observer: &progress,
-    })?;
+    };
+    let trainer = resuming.resume_among(&site, exchange)?;
 
     carry_out(trainer, &task.options, progress)
 }
 
 /// Trains to the end, evaluates the best model and prints the result.
 fn carry_out(mut trainer: Trainer, options: &RunOptions, mut progress: Progress) -> Result {
-    let mut events = Events::open(trainer.folder(), options.tensorboard);
+    let mut events = if trainer.exchange().writes() {
+        Events::open(trainer.folder(), options.tensorboard)
+    } else {
+        Events::none(trainer.folder())
+    };
     let spec = trainer.spec().clone();
     let out = trainer.folder().path().to_owned();
     progress.begin(trainer.step(), trainer.steps(), &spec);
@@ -191,6 +203,7 @@ fn advance(
     interrupt::watch();
     let again =
         format!("dlt train --resume {}", quoted(&trainer.folder().path().to_string_lossy()));
+    processes::resumed_by(&again);
 
     loop {
         let advanced = trainer.advance();
@@ -212,9 +225,10 @@ fn advance(
 
         // Between two steps, so that the checkpoint is one from which the run continues bit for
         // bit.
-        if interrupt::is_asked() {
+        if trainer.is_asked_to_stop(interrupt::is_asked())? {
             progress.borrow().end();
             trainer.save_checkpoint()?;
+            trainer.leave()?;
 
             let step = report.step;
             let steps = report.steps;

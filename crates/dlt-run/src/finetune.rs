@@ -37,6 +37,8 @@ pub struct Finetuning<'a> {
     pub out: Option<&'a Path>,
     /// Whether the run is a [rehearsal], which makes it tiny.
     pub rehearses: bool,
+    /// Processes that train the run together.
+    pub processes: usize,
 }
 
 impl Finetuning<'_> {
@@ -63,6 +65,7 @@ impl Finetuning<'_> {
                 .into_iter()
                 .collect(),
             set: self.set,
+            processes: self.processes,
             ..SpecLayers::default()
         };
 

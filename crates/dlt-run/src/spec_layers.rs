@@ -41,6 +41,9 @@ pub struct SpecLayers<'a> {
     pub rehearses: bool,
     /// The topmost layers: a rehearsal's.
     pub over_all: Vec<Overlay>,
+    /// Processes that train the run together; 0 and 1 mean one. If no layer cuts a batch into
+    /// shards, it is cut into as many.
+    pub processes: usize,
 }
 
 impl SpecLayers<'_> {
@@ -87,6 +90,10 @@ impl SpecLayers<'_> {
 
         overlays.extend(self.assignments()?);
         overlays.extend(self.over_all.iter().cloned());
+        if self.processes > 1 && Spec::assemble(&overlays)?.training.shards == 1 {
+            let shards = self.processes.to_string();
+            overlays.push(Overlay::from_option("--processes", "training.shards", &shards)?);
+        }
         Ok(Spec::assemble(&overlays)?)
     }
 

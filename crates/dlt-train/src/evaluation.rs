@@ -243,17 +243,23 @@ pub fn evaluate_watched(
 }
 
 /// Evaluates a model on a stream of tokens, in windows of up to `context` tokens. Every token but
-/// the first is predicted once.
+/// the first is predicted once. The processes of `exchange` share the windows.
 ///
 /// # Errors
 /// [`DataError`] for fewer than two tokens, or tokens that cannot be read; fails if an id is
 /// outside the model's vocabulary.
-pub fn evaluate_stream(model: &Model, stream: TokenStream, context: usize) -> Result<Evaluation> {
+pub fn evaluate_stream(
+    model: &Model,
+    stream: TokenStream,
+    context: usize,
+    exchange: &mut Exchange,
+) -> Result<Evaluation> {
     if stream.len() < 2 {
         return Err(DataError::TooFewWindows { asked: 1, count: 0, context: 1 }.into());
     }
     let context = context.clamp(1, stream.len() - 1);
-    evaluate(model, &Examples::from(Windows::stream(stream, context)?), 1)
+    let examples = Examples::from(Windows::stream(stream, context)?);
+    evaluate_watched(model, &examples, 1, exchange, &mut |_| ())
 }
 
 #[cfg(test)]

@@ -61,6 +61,13 @@ impl StepFigures {
         }
     }
 
+    /// Share of the time in which the process waited for others, over all steps but the first.
+    #[must_use]
+    pub fn exchange_share(&self) -> f64 {
+        let later = |numbers: &[f64]| numbers.iter().skip(1).sum::<f64>();
+        1e3 * later(&self.waited_s) / later(&self.step_ms)
+    }
+
     /// Predicted tokens per second, by the median step.
     #[must_use]
     pub fn tokens_per_s(&self) -> f64 {
