@@ -173,6 +173,10 @@ impl Transport for Mpi {
         self.underway -= 1;
         Ok(words)
     }
+
+    fn close(self: Box<Self>) -> std::result::Result<(), TransportError> {
+        Mpi::close(*self)
+    }
 }
 
 impl Drop for Mpi {

@@ -182,8 +182,9 @@ impl Beginning {
     /// As [`begin`](Self::begin); in every process if one of them fails, or begins another run.
     pub fn begin_among(self, site: &Site<'_>, mut exchange: Exchange) -> Result<Trainer> {
         let share = exchange.share();
-        let (prepared, provenance, companions) =
+        let (prepared, mut provenance, companions) =
             first_then_all(&mut exchange, "the data", || self.prepare(site, share))?;
+        provenance.processes = provenance::processes(exchange.world());
 
         agree_on_run(&mut exchange, &provenance, &[])?;
 

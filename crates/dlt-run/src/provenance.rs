@@ -6,10 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use dlt_data::{BadRows, Material, Split};
 use dlt_spec::record::{
     Boundary, DataBadRows, DataColumn, DataProvenance, FIGURES_REVISION, Host, PROVENANCE_FILE,
-    Provenance, RECORD_SCHEMA, ResumeProvenance,
+    Processes, Provenance, RECORD_SCHEMA, ResumeProvenance,
 };
 use dlt_spec::spec::{Pipeline, Separator};
 use dlt_spec::{Change, CheckedSpec, Spec, file, fingerprint};
+use dlt_train::World;
 
 use crate::Result;
 
@@ -118,6 +119,7 @@ fn with_data(
         toolchain,
         host: host(),
         threads,
+        processes: None,
         device: device.to_owned(),
         seed: spec.seed,
         spec_fingerprint: fingerprint(spec),
@@ -127,6 +129,12 @@ fn with_data(
         started_at: now(),
         resumed: Vec::new(),
     }
+}
+
+/// The processes of a run, as its provenance records them; `None` for one alone.
+pub(crate) fn processes(world: &World) -> Option<Processes> {
+    (world.size() > 1)
+        .then(|| Processes { hosts: world.hosts.to_vec(), engine: world.engine.clone() })
 }
 
 /// The provenance of a run folder, or of the run that a file is in; `None` if there is none that
@@ -170,6 +178,7 @@ pub(crate) fn resumed(now: Provenance, step: usize, changed: &[Change]) -> Resum
         version: now.version,
         revision: now.revision,
         threads: now.threads,
+        processes: now.processes,
         device: now.device,
         changed: changed.iter().map(|change| change.key.to_owned()).collect(),
         command_line: now.command_line,

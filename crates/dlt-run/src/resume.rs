@@ -86,7 +86,8 @@ impl Resuming {
     /// As [`resume`](Self::resume); in every process if one of them fails, or continues another run.
     pub fn resume_among(self, site: &Site<'_>, mut exchange: Exchange) -> Result<Trainer> {
         let share = exchange.share();
-        let ready = first_then_all(&mut exchange, "the data", || self.prepare(site, share))?;
+        let mut ready = first_then_all(&mut exchange, "the data", || self.prepare(site, share))?;
+        ready.resumed.processes = provenance::processes(exchange.world());
         let Ready { planned, pretrained, fresh, unkept, resumed } = ready;
         let step = resumed.step.to_string();
         agree_on_run(&mut exchange, &fresh, &[("the checkpoint of step", &step)])?;

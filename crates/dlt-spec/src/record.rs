@@ -393,6 +393,13 @@ pub struct Summary {
     /// Peak memory of weights, gradients and optimizer moments, in 10^6 bytes: what Table 3 of the
     /// paper counts.
     pub weights_gradients_moments_mb_peak: f64,
+    /// Processes that trained the run together at its end; absent for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<usize>,
+    /// Bytes that process 0 sent to the others, over the steps since its last start; evaluations
+    /// and checkpoints included. Absent for one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bytes_per_step: Option<f64>,
 }
 
 /// How a run was made: program, machine, data and command. Written before its first step.
@@ -409,8 +416,11 @@ pub struct Provenance {
     pub toolchain: String,
     /// The machine.
     pub host: Host,
-    /// Threads for arithmetic.
+    /// Threads for arithmetic, of each process.
     pub threads: usize,
+    /// The processes that train together; absent for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Processes>,
     /// Device of the tensors, such as `cpu` or `cuda:0 (NVIDIA A100-SXM4-40GB)`.
     pub device: String,
     /// Root seed.
@@ -448,8 +458,11 @@ pub struct ResumeProvenance {
     pub version: String,
     /// Git revision that it was built from; absent outside a checkout.
     pub revision: Option<String>,
-    /// Threads for arithmetic.
+    /// Threads for arithmetic, of each process.
     pub threads: usize,
+    /// The processes that train together; absent for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Processes>,
     /// Device of the tensors from here on; empty in the records of earlier builds.
     #[serde(default)]
     pub device: String,
@@ -459,6 +472,15 @@ pub struct ResumeProvenance {
     pub command_line: Vec<String>,
     /// When, in seconds since 1970-01-01 UTC.
     pub started_at: u64,
+}
+
+/// Processes that train a run together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Processes {
+    /// The host of each, by rank.
+    pub hosts: Vec<String>,
+    /// What carries their words, as in `Open MPI 4.1.4`.
+    pub engine: String,
 }
 
 /// A machine.

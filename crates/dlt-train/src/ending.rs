@@ -49,6 +49,9 @@ pub(crate) struct End {
     pub(crate) shared: usize,
     /// Decisions made; `None` if the policy is `none`.
     pub(crate) decisions: Option<usize>,
+    /// Number of processes; `None` for one.
+    pub(crate) processes: Option<usize>,
+    pub(crate) sent_bytes_per_step: Option<f64>,
 }
 
 impl End {
@@ -105,6 +108,8 @@ impl End {
             predicted_peak_rss_mb: run.peaks.predicted_mb,
             mean_rss_mb: run.means.rss_mb(),
             weights_gradients_moments_mb_peak: run.state_bytes_peak as f64 / 1e6,
+            processes: self.processes,
+            sent_bytes_per_step: self.sent_bytes_per_step,
         })
     }
 }

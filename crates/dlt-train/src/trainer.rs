@@ -83,6 +83,8 @@ pub struct Trainer {
     health: Health,
     watch: Watch,
     exchange: Exchange,
+    /// Training steps that earlier processes had done.
+    begun_at: usize,
 }
 
 /// A callback for the progress of evaluations, which can take longer than training.
@@ -111,6 +113,7 @@ impl Trainer {
             health: Health::new(plan.spec.training.non_finite),
             watch: Box::new(|_| ()),
             exchange,
+            begun_at: plan.run.step,
             extents: plan.spec.extents(plan.material.extents()),
             agent: plan.agent,
             recording: plan.recording,

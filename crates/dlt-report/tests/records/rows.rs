@@ -138,6 +138,7 @@ pub(crate) fn write_run(run: &Path, rows: &[MetricRow]) {
         toolchain: String::new(),
         host: Host { cpu: String::new(), cores: 1, os: String::new() },
         threads: 1,
+        processes: None,
         device: "cpu".to_owned(),
         seed: 1,
         spec_fingerprint: String::new(),

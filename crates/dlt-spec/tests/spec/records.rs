@@ -113,6 +113,7 @@ fn provenance() -> Provenance {
         toolchain: "rustc 1.95.0".into(),
         host: Host { cpu: "some CPU".into(), cores: 2, os: "linux x86_64".into() },
         threads: 2,
+        processes: None,
         device: "cpu".into(),
         seed: 1,
         spec_fingerprint: "0123456789abcdef".into(),

@@ -84,7 +84,13 @@ impl Trainer {
         }
 
         self.note_peaks();
+        let processes = self.exchange.world().size();
+        let is_alone = processes == 1;
+        let steps = (self.run.step - self.begun_at).max(1);
+        let sent = self.exchange.traffic().sent_bytes as f64 / steps as f64;
         let end = End {
+            processes: (!is_alone).then_some(processes),
+            sent_bytes_per_step: (!is_alone).then_some(sent),
             sample: self.sample(),
             block: self.model.n_block_parameters(),
             shared: self.model.n_shared_parameters(),

@@ -29,10 +29,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The same, without one figure of the summary.
-    pub(crate) fn without(mut self, figure: &str) -> Self {
+    /// The same, without some figures of the summary.
+    pub(crate) fn without(mut self, figures: &[&str]) -> Self {
         let mut summary: serde_json::Value = serde_json::from_str(&self.summary).expect("JSON");
-        summary.as_object_mut().expect("an object").remove(figure).expect("the figure");
+        let map = summary.as_object_mut().expect("an object");
+        map.retain(|figure, _| !figures.contains(&figure.as_str()));
         self.summary = summary.to_string();
         self
     }
@@ -268,6 +269,7 @@ pub(crate) fn provenance() -> Provenance {
         toolchain: "test".to_owned(),
         host: Host { cpu: "test".to_owned(), cores: 1, os: "test".to_owned() },
         threads: 1,
+        processes: None,
         device: "cpu".to_owned(),
         seed: 1,
         spec_fingerprint: "test".to_owned(),
