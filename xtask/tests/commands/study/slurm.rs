@@ -76,8 +76,8 @@ fn a_dry_run_prints_an_array_of_the_cells_and_one_of_those_that_follow_them() {
         }
         assert_eq!(options[options.len() - 2..], ["--mem=9G", "--comment='a b'"]);
 
-        let end = format!("study_dlt.sh --threads 3 --device auto \"$cell\"\n\n");
-        assert!(script.contains("\nexec /") && script.ends_with(&end), "{script}");
+        let end = "study_dlt.sh --threads 3 --device auto \"$cell\"\n\n";
+        assert!(script.contains("\nexec /") && script.ends_with(end), "{script}");
     }
 
     assert!(!first.contains("--dependency"), "{first}");
