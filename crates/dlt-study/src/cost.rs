@@ -107,17 +107,25 @@ impl Costs {
             return Some(Duration::ZERO);
         }
 
-        let by_pace = || {
+        let threads = self.threads as f64;
+        let by_arithmetic = || {
             let operations = operations(cell, self.scale).ok()??;
-            Some(match self.of_subjects.get(&cell.subject) {
-                Some(pace) => operations * pace / self.threads as f64,
-                None => operations / (self.rate * self.threads as f64) + BESIDES.as_secs_f64(),
-            })
+            Some(operations / (self.rate * threads) + BESIDES.as_secs_f64())
         };
 
-        let taken = self.taken.get(&cell.id).map(|taken| taken / self.threads as f64);
+        let seconds = self.recorded_s(cell).map(|taken| taken / threads).or_else(by_arithmetic);
         // A time too large for a `Duration` is no forecast.
-        taken.or_else(by_pace).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    }
+
+    /// Seconds of one thread, as recorded for the cell or for similar ones. `None` without a record.
+    pub(crate) fn recorded_s(&self, cell: &Cell) -> Option<f64> {
+        let by_pace = || {
+            let pace = self.of_subjects.get(&cell.subject)?;
+            Some(operations(cell, self.scale).ok()?? * pace)
+        };
+
+        self.taken.get(&cell.id).copied().or_else(by_pace)
     }
 
     /// The time of several cells, `jobs` of them at once.
@@ -243,7 +251,7 @@ fn sentences(task: &str) -> Option<f64> {
 }
 
 /// The spec that determines the size of a cell. A fine-tuned cell has the spec of its start.
-pub(crate) fn sized(cell: &Cell, scale: Scale) -> Result<CheckedSpec> {
+fn sized(cell: &Cell, scale: Scale) -> Result<CheckedSpec> {
     let like = match &cell.job {
         Job::Finetune { .. } => {
             grid_entry(Subject::pretrained(scale), cell.row, cell.seed, scale).cell()
@@ -266,8 +274,41 @@ pub(crate) fn operations(cell: &Cell, scale: Scale) -> Result<Option<f64>> {
     Ok(steps(cell, &own).map(|steps| steps as f64 * operations_per_step(&spec, batch, has_classes)))
 }
 
+/// What `dlt` predicts of the memory of cells. It is asked once for cells of one size.
+pub(crate) struct Memories<'a> {
+    dlt: &'a Path,
+    scale: Scale,
+    known: Vec<(CheckedSpec, f64)>,
+}
+
+impl<'a> Memories<'a> {
+    pub(crate) fn new(dlt: &'a Path, scale: Scale) -> Self {
+        Self { dlt, scale, known: Vec::new() }
+    }
+
+    /// Peak memory of a cell in 10^6 bytes, besides the program and its data.
+    pub(crate) fn mb(&mut self, cell: &Cell) -> Result<f64> {
+        let spec = sized(cell, self.scale)?;
+
+        // `tying` counts, because the times of splits decide how many blocks a run ends with.
+        let is_like = |other: &CheckedSpec| {
+            other.model == spec.model
+                && other.training == spec.training
+                && other.agent.policy == spec.agent.policy
+                && other.tying == spec.tying
+        };
+        if let Some((_, memory)) = self.known.iter().find(|(other, _)| is_like(other)) {
+            return Ok(*memory);
+        }
+
+        let memory = memory_mb(self.dlt, &spec)?;
+        self.known.push((spec, memory));
+        Ok(memory)
+    }
+}
+
 /// Peak memory of training in 10^6 bytes, in the state that a run of this kind usually has.
-pub(crate) fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
+fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
     let file = tempfile::Builder::new()
         .suffix(".toml")
         .tempfile()

@@ -68,7 +68,6 @@ enum StartOutcome<'c> {
 }
 
 /// Cells that wait for their turn, and cells that run.
-#[derive(Default)]
 struct Queue<'c> {
     open: Vec<&'c Cell>,
     running: Vec<Running<'c>>,
@@ -89,17 +88,9 @@ impl Launcher<'_> {
     /// Runs every cell that is not done yet, and waits until all have ended.
     pub(crate) fn run(&self, cells: &[Cell]) -> Result<Outcome> {
         let start = Instant::now();
-        let mut outcome = Outcome::default();
-        let mut queue = Queue::default();
-
-        for cell in cells {
-            // A cell whose predecessor runs again is not done: it has to be checked again after that,
-            // because the new run may end in another state.
-            match self.store.status(cell) {
-                CellStatus::Done if !queue.is_behind(cell, &[]) => outcome.done += 1,
-                _ => queue.open.push(cell),
-            }
-        }
+        let mut queue = Queue { open: self.store.open(cells), running: Vec::new() };
+        let done = cells.len() - queue.open.len();
+        let mut outcome = Outcome { done, ..Outcome::default() };
 
         let costs = (&self.costs, self.jobs);
         let mut board = Board::new(self.store, self.scale, cells.len(), queue.open.clone(), costs);

@@ -172,6 +172,21 @@ impl Store {
         }
     }
 
+    /// The cells that are not done. A cell whose predecessor runs again is not done: it has to be
+    /// checked again after that, because the new run may end in another state.
+    pub(crate) fn open<'c>(&self, cells: &'c [Cell]) -> Vec<&'c Cell> {
+        let mut open: Vec<&Cell> = Vec::new();
+        for cell in cells {
+            let needs = cell.needs();
+            let is_behind = open.iter().any(|other| needs.contains(&other.id));
+            if is_behind || self.status(cell) != CellStatus::Done {
+                open.push(cell);
+            }
+        }
+
+        open
+    }
+
     /// The status of a cell that no process runs, or that this process has claimed.
     pub(crate) fn at_rest(&self, cell: &Cell) -> CellStatus {
         let damaged = |error: &anyhow::Error, path: &Path| CellStatus::Damaged {
