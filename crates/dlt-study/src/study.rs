@@ -22,6 +22,7 @@ use crate::program::{self, Profile};
 use crate::record::Records;
 use crate::results::{self, Results};
 use crate::scale::Scale;
+use crate::scaling::{self, ScaleArguments};
 use crate::store::{self, Store};
 use crate::view::View;
 use crate::{baselines, excerpt, stand_in, tables};
@@ -53,6 +54,9 @@ pub enum StudyCommand {
     Status(StudyArguments),
     /// Copy what has been run into results/ as records, tables and figures
     Report(ReportArguments),
+    /// Predict a training step in several processes: bytes, messages, efficiency, and what limits it.
+    /// It is arithmetic and runs nothing
+    Scale(ScaleArguments),
 }
 
 #[derive(Args)]
@@ -212,6 +216,7 @@ pub fn run(root: &Path, command: &StudyCommand) -> Result<ExitCode> {
         StudyCommand::Cell(arguments) => Study::new(root, &arguments.study)?.cell(&arguments.name),
         StudyCommand::Report(arguments) => Study::new(root, &arguments.study)?.report(arguments),
         StudyCommand::Status(arguments) => Study::new(root, arguments)?.status(),
+        StudyCommand::Scale(arguments) => scaling::run(arguments),
     }
 }
 
