@@ -35,7 +35,8 @@ const SIZES: &[&str] = &[
     "model.patch",
 ];
 
-/// More rows of norms, token types and class tokens than any family has outside of its blocks.
+/// More rows of norms, token types and class tokens than any family has in a block or outside of
+/// its blocks.
 const FEW_ROWS: usize = 16;
 
 /// Bytes of a parameter in training: weight, gradient and two moments, of four bytes each.
@@ -208,7 +209,7 @@ impl Rules<'_> {
         self.holds(
             "model.attention",
             &["model.objective"],
-            || match (architecture.family().attention, objective) {
+            || match (architecture.attention(), objective) {
                 (Some(only), _) => attention == only,
                 (None, Objective::NextToken) => attention == Attention::Causal,
                 (None, Objective::MaskedToken) => attention == Attention::Full,
@@ -458,17 +459,25 @@ fn is_addressable(spec: &Spec) -> bool {
     fits(weights) && fits(activation)
 }
 
-/// At least as many parameters as a model has with no layer tied, in any family.
+/// At least as many parameters as a model has with no layer tied, in any family. It is counted in
+/// rows of the residual stream, each with a bias.
 fn most_parameters(model: &ModelSpec, vocabulary: usize) -> Option<usize> {
-    let blocks = size::block_parameters(model)?.checked_mul(model.layers)?;
+    // A block: queries, keys, values, their output and norms of heads; a feed-forward layer with a
+    // gate; a few rows of norms.
+    let heads = size::head_width(model)?.checked_mul(model.heads)?;
+    let block = heads
+        .checked_mul(6)?
+        .checked_add(size::feed_forward(model)?.checked_mul(3)?)?
+        .checked_add(FEW_ROWS)?;
+
     let patch = match model.architecture {
         Architecture::Vit => model.patch.checked_mul(model.patch)?.checked_mul(CHANNELS)?,
         _ => 0,
     };
 
     // Outside of the blocks: tables of tokens at the input and the output, positions, classes,
-    // patches, a dense layer, and a few rows of norms; each row with a bias.
-    let rows = vocabulary
+    // patches, a dense layer, and a few rows of norms.
+    let shared = vocabulary
         .checked_mul(2)?
         .checked_add(model.positions.or(size::tokens(model)?))?
         .checked_add(model.classes.or(USUAL_CLASSES))?
@@ -476,5 +485,6 @@ fn most_parameters(model: &ModelSpec, vocabulary: usize) -> Option<usize> {
         .checked_add(model.width)?
         .checked_add(FEW_ROWS)?;
 
-    rows.checked_mul(model.width.checked_add(1)?)?.checked_add(blocks)
+    let rows = block.checked_mul(model.layers)?.checked_add(shared)?;
+    rows.checked_mul(model.width.checked_add(1)?)
 }
