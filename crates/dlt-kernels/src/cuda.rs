@@ -22,6 +22,7 @@ pub use elementwise::{
     add_in_place, add_scaled, dropout, gelu, gelu_gradient, scaled, swiglu, swiglu_gradient,
 };
 pub use embedding::embedding_gradient;
+use launch::Grid;
 pub use launch::{KernelFile, Launch, Number};
 pub use launcher::Launcher;
 pub use linear::{linear, linear_input_gradient, linear_then_gelu, linear_weight_gradient};

@@ -1,13 +1,14 @@
 //! Operations on each element by itself.
 
-use super::{KernelFile, Launch, Machine, Memory, Number, fresh, plain, run};
+use super::{Grid, KernelFile, Launch, Machine, Memory, Number, fresh, plain, run};
 use crate::gated::halved;
 use crate::rotary::Turns;
 use crate::{Dropout, Gelu};
 use candle_core::{DType, Result, Tensor};
 
 fn of_elements(kernel: &str, dtype: DType, count: usize) -> Result<Launch> {
-    Ok(Launch::of_elements(KernelFile::Elementwise, kernel, dtype, count)?.with_count(count))
+    let grid = Grid::Elements(count);
+    Ok(Launch::new(KernelFile::Elementwise, kernel, dtype, grid)?.with_count(count))
 }
 
 fn form(kind: Gelu) -> &'static str {

@@ -1,7 +1,7 @@
 //! Normalisations.
 
 use super::sums::{Groups, combine};
-use super::{KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
+use super::{Grid, KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
 use candle_core::{DType, Result, Tensor};
 
 /// Layer norm of the rows of x.
@@ -45,9 +45,8 @@ fn forward<const N: usize>(
 }
 
 fn of_rows(kernel: &str, dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
-    let launch =
-        Launch::of_rows(KernelFile::Norm, kernel, dtype, rows, width)?.with_sizes([width])?;
-    Ok(launch.with([Number::F32(epsilon as f32)]))
+    let launch = Launch::new(KernelFile::Norm, kernel, dtype, Grid::Rows { rows, width })?;
+    Ok(launch.with_sizes([width])?.with([Number::F32(epsilon as f32)]))
 }
 
 /// Gradients of x, weight and bias.
@@ -102,7 +101,8 @@ fn gradients(
     // Then the gradients of weight and bias, a thread for each column of each group of rows.
     let groups = Groups::of(rows);
     let partial = fresh_f32(machine, (groups.count, 2 * width), &x)?;
-    let launch = Launch::of_columns(KernelFile::Norm, "norm_sums", x.dtype(), width, groups.count)?;
+    let grid = Grid::Columns { width, groups: groups.count };
+    let launch = Launch::new(KernelFile::Norm, "norm_sums", x.dtype(), grid)?;
     let launch = launch.with_sizes([rows, width, groups.rows])?;
     let read = [Memory::Read(&x), Memory::Read(&gradient), Memory::Read(&moments)];
     run(machine, &launch, &[&read[..], &[Memory::Write(&partial)]].concat())?;
