@@ -91,6 +91,19 @@ fn run(machine: &dyn Machine, launch: &Launch, memory: &[Memory<'_>]) -> Result<
     machine.run(launch, memory)
 }
 
+/// The result, after a launch that reads `inputs` and writes it.
+fn written(
+    machine: &dyn Machine,
+    launch: &Launch,
+    inputs: &[&Tensor],
+    result: Tensor,
+) -> Result<Tensor> {
+    let mut memory: Vec<Memory<'_>> = inputs.iter().map(|input| Memory::Read(input)).collect();
+    memory.push(Memory::Write(&result));
+    run(machine, launch, &memory)?;
+    Ok(result)
+}
+
 /// The tensors without what candle records of them, contiguous.
 fn plain<const N: usize>(tensors: [&Tensor; N]) -> Result<[Tensor; N]> {
     let mut plain = tensors.map(Tensor::detach);

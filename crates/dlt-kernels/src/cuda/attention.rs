@@ -1,7 +1,9 @@
 //! Attention in blocks of query rows: scores exist for one block at a time.
 
 use super::elementwise::dropout_numbers;
-use super::{Grid, KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
+use super::{
+    Grid, KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run, written,
+};
 use crate::attention::{Attention, Mask, Sizes};
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -211,8 +213,7 @@ fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     let grid = Grid::GroupsOfRows { rows: batch * tokens, width };
     let launch = Launch::new(KernelFile::Attention, "split_heads", x.dtype(), grid)?;
     let launch = launch.with_sizes([batch, tokens, heads, key_heads, head_width, width])?;
-    run(machine, &launch, &[Memory::Read(x), Memory::Write(&out)])?;
-    Ok(out)
+    written(machine, &launch, &[x], out)
 }
 
 /// Adds rows of heads (B, H, seen, D) to the first rows of `into` (B, H, T, D), in f32. Where

@@ -1,7 +1,9 @@
 //! Normalisations.
 
 use super::sums::{Groups, combine};
-use super::{Grid, KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
+use super::{
+    Grid, KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run, written,
+};
 use candle_core::{DType, Result, Tensor};
 
 /// Layer norm of the rows of x.
@@ -37,11 +39,7 @@ fn forward<const N: usize>(
     let width = inputs[1].elem_count();
     let y = fresh(machine, x.shape(), x)?;
     let launch = of_rows(kernel, x.dtype(), x.elem_count() / width, width, epsilon)?;
-
-    let mut memory: Vec<Memory<'_>> = inputs.iter().map(Memory::Read).collect();
-    memory.push(Memory::Write(&y));
-    run(machine, &launch, &memory)?;
-    Ok(y)
+    written(machine, &launch, &inputs.each_ref(), y)
 }
 
 fn of_rows(kernel: &str, dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
@@ -104,8 +102,7 @@ fn gradients(
     let grid = Grid::Columns { width, groups: groups.count };
     let launch = Launch::new(KernelFile::Norm, "norm_sums", x.dtype(), grid)?;
     let launch = launch.with_sizes([rows, width, groups.rows])?;
-    let read = [Memory::Read(&x), Memory::Read(&gradient), Memory::Read(&moments)];
-    run(machine, &launch, &[&read[..], &[Memory::Write(&partial)]].concat())?;
+    let partial = written(machine, &launch, &[&x, &gradient, &moments], partial)?;
     let sums = combine(machine, partial)?;
 
     // Copies, because later gradients are added to them, and what is written must not share memory.

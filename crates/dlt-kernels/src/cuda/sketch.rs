@@ -1,6 +1,6 @@
 //! Sketches, in two stages with the fixed order of the loops on the CPU, so the bits are the same.
 
-use super::{Grid, KernelFile, Launch, Machine, Memory, Number, fresh_f32, plain, run};
+use super::{Grid, KernelFile, Launch, Machine, Memory, Number, fresh_f32, plain, run, written};
 use crate::sketch::{PART, SKETCH_WIDTH, Stream};
 use candle_core::{DType, Result, Tensor};
 
@@ -34,6 +34,5 @@ pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<T
     let launch = Launch::new(KernelFile::Sketch, "sketch_sum", DType::F32, grid)?;
     let launch = launch.with_sizes([all])?;
 
-    run(machine, &launch, &[Memory::Read(&sums), Memory::Write(&sketch)])?;
-    Ok(sketch)
+    written(machine, &launch, &[&sums], sketch)
 }

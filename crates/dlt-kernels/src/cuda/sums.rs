@@ -1,6 +1,6 @@
 //! Sums over rows, and sums of squares, in two stages with a fixed order.
 
-use super::{Grid, KernelFile, Launch, Machine, Memory, fresh_f32, plain, run};
+use super::{Grid, KernelFile, Launch, Machine, Memory, fresh_f32, plain, run, written};
 use candle_core::{DType, Result, Tensor};
 
 /// The most partial sums over rows.
@@ -47,8 +47,7 @@ fn stage(machine: &dyn Machine, x: &Tensor, width: usize, groups: Groups) -> Res
     let grid = Grid::Columns { width, groups: groups.count };
     let launch = Launch::new(KernelFile::Sums, "column_sums", x.dtype(), grid)?;
     let launch = launch.with_sizes([x.elem_count() / width, width, groups.rows])?;
-    run(machine, &launch, &[Memory::Read(x), Memory::Write(&sums)])?;
-    Ok(sums)
+    written(machine, &launch, &[x], sums)
 }
 
 /// The sum of the squares of all elements, in f64. The tensors are on one device, and none is
