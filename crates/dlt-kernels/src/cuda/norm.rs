@@ -89,12 +89,8 @@ fn gradients(
 
     // First the gradient of x, a block for each row. It leaves the rows' moments for the sums.
     let read = [Memory::Read(&x), Memory::Read(&weight), Memory::Read(&gradient)];
-    let written = [Memory::Write(&dx), Memory::Write(&moments)];
-    run(
-        machine,
-        &of_rows(kernel, x.dtype(), rows, width, epsilon)?,
-        &[&read[..], &written].concat(),
-    )?;
+    let made = [Memory::Write(&dx), Memory::Write(&moments)];
+    run(machine, &of_rows(kernel, x.dtype(), rows, width, epsilon)?, &[&read[..], &made].concat())?;
 
     // Then the gradients of weight and bias, a thread for each column of each group of rows.
     let groups = Groups::of(rows);
