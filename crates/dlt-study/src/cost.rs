@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dlt_spec::size::block_parameters;
 use dlt_spec::spec::{
     Architecture, Decision, Initial, InitialName, Pipeline, PolicyKind, Size, Tie,
 };
@@ -176,13 +175,13 @@ fn on_cpu(outcome: &Outcome) -> Option<f64> {
     (provenance.device == CPU && seconds.is_finite() && seconds > 0.0).then_some(seconds)
 }
 
-/// Operations of a training step. Each weight counts 6 per position: 2 forward, and twice that
-/// backward.
+/// Operations of a training step. Each weight of a matrix counts 6 per position: 2 forward, and
+/// twice that backward. Blocks count as those of GPT-2, BERT and ViT, which the study trains.
 pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize, has_classes: bool) -> f64 {
     let positions = (batch * spec.tokens()) as f64;
     let layers = spec.model.layers as f64;
     let width = spec.model.width as f64;
-    let block = block_parameters(&spec.model).unwrap_or(0) as f64;
+    let block = width * (4.0 * width + 2.0 * spec.feed_forward() as f64);
     let vocabulary = spec.model.vocabulary.or(GPT2_VOCABULARY) as f64;
     let head = if has_classes { 0.0 } else { vocabulary * width };
 

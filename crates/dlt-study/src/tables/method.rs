@@ -100,9 +100,10 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
         ],
     );
 
-    let whole = whole(view.plan.scale);
+    let conventional = chosen.of_row(What::Conventional);
+    let whole = conventional.and_then(whole);
     let curves = [blocks_mean as Quantity, all_parameters].map(|of| curve(view, of));
-    let pace = chosen.of_row(What::Conventional).and_then(|one| one.group.mean(step_ms));
+    let pace = conventional.and_then(|one| one.group.mean(step_ms));
 
     for what in rows(view.plan.scale) {
         let Some(choice) = chosen.of_row(what) else {
