@@ -97,9 +97,9 @@ pub(crate) struct Setup {
     /// Steps until growth's last split.
     warm_steps: usize,
     /// Depths of the conventional models that value a perplexity, see [`worth`].
-    depths: &'static [u8],
+    pub(crate) depths: &'static [u8],
     /// Widths of the same models.
-    widths: &'static [u16],
+    pub(crate) widths: &'static [u16],
 }
 
 const SMOKE: Setup = Setup {
@@ -200,14 +200,6 @@ impl Setup {
     pub(crate) fn sizes(&self) -> Vec<What> {
         let of = |&width: &u16| self.depths.iter().map(move |&layers| What::Size { layers, width });
         self.widths.iter().flat_map(of).collect()
-    }
-
-    pub(crate) fn depths(&self) -> &'static [u8] {
-        self.depths
-    }
-
-    pub(crate) fn widths(&self) -> &'static [u16] {
-        self.widths
     }
 }
 
