@@ -71,14 +71,6 @@ impl Tree {
                 next.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
             })
     }
-
-    /// A tree that exists in memory only.
-    #[cfg(test)]
-    pub(crate) fn of(texts: &[(&str, &str)]) -> Self {
-        let texts: BTreeMap<_, _> =
-            texts.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect();
-        Self { paths: texts.keys().cloned().collect(), texts }
-    }
 }
 
 fn listed_by_git(root: &Path) -> Result<Vec<String>> {
@@ -145,6 +137,15 @@ fn found_below(root: &Path) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Tree {
+        /// A tree that exists in memory only.
+        pub(crate) fn of(texts: &[(&str, &str)]) -> Self {
+            let texts: BTreeMap<_, _> =
+                texts.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect();
+            Self { paths: texts.keys().cloned().collect(), texts }
+        }
+    }
 
     #[test]
     fn holds_files_and_their_folders_only() {
