@@ -63,8 +63,8 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     }
 
     for (path, bytes) in files {
-        // A file that has these bytes stays, because another process may be reading it. Two processes
-        // can write at once: each renames a whole file into place.
+        // A file that has these bytes stays, because another process may be reading it. Two
+        // processes can write at once: each renames a whole file into place.
         if !fs::read(&path).is_ok_and(|found| found == bytes) {
             make_parent(&path)?;
             replace(&path, bytes)?;
