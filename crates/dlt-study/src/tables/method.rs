@@ -5,7 +5,6 @@ use crate::method::choice::{BLOCKS_MEAN, Choice, Chosen, group};
 use crate::method::points::whole;
 use crate::method::worth::Curve;
 use crate::method::{LEFT_OUT, Pace, Point, Setup, What, points, rows};
-use crate::record::Done;
 use crate::row::Row;
 use crate::sheet::{Figure, Grid, Sheet};
 use crate::subject::Subject;
