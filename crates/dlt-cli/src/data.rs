@@ -11,7 +11,6 @@ use dlt_data::{
     TrainingRequest, clean, fetch, load_pictures, load_sentences, pinned, plan_folder,
     train_tokenizer, whole_tokens,
 };
-use dlt_spec::ExitCode;
 use dlt_spec::spec::{DataSpec, Spec};
 
 use crate::failure::{Failure, Result};
@@ -169,11 +168,10 @@ fn info(name: &str) -> Result<String> {
 
     let entry = find(name).ok_or_else(|| {
         let known: Vec<_> = CATALOGUE.iter().map(|entry| entry.name).collect();
-        let message = format!(
+        Failure::usage(format!(
             "{name:?} is neither a data set of the catalogue nor a path; the catalogue has: {}",
             known.join(", ")
-        );
-        Failure::refused(ExitCode::Usage, message)
+        ))
     })?;
 
     let from = entry.repository.map_or("shipped with this program".to_owned(), |repository| {
@@ -197,8 +195,7 @@ fn fetch_set(task: &FetchTask) -> Result {
     let cache = loading::cache()?;
     let shown = Fetching::default();
     let hub = hub::config()?.ok_or_else(|| {
-        let message = "no folder for files from the hub: set HF_HUB_CACHE, HF_HOME or HOME";
-        Failure::refused(ExitCode::Usage, message)
+        Failure::usage("no folder for files from the hub: set HF_HUB_CACHE, HF_HOME or HOME")
     })?;
 
     let fetched = fetch(&name, &hub, cache.as_deref(), &|event| shown.show(event))?;
@@ -362,9 +359,8 @@ fn clean_cache() -> Result {
 
 fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
     if task.out.exists() {
-        let message =
-            format!("{} already exists: name a new file, or remove it", task.out.display());
-        return Err(Failure::refused(ExitCode::Usage, message));
+        let out = task.out.display();
+        return Err(Failure::usage(format!("{out} already exists: name a new file, or remove it")));
     }
 
     let hub = hub::config()?;

@@ -27,7 +27,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     let sampling = sampling.penalising_repetition(task.repetition_penalty)?;
 
     if task.stop.iter().any(String::is_empty) {
-        return Err(Failure::refused(ExitCode::Usage, "--stop: expected some text, got none"));
+        return Err(Failure::usage("--stop: expected some text, got none"));
     }
 
     let prompts = prompts(task)?;
@@ -57,10 +57,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
         }
 
         if prompt.is_empty() {
-            return Err(Failure::refused(
-                ExitCode::Usage,
-                "--prompt: expected some text, got none",
-            ));
+            return Err(Failure::usage("--prompt: expected some text, got none"));
         }
 
         ids.push(prompt);
@@ -132,8 +129,7 @@ fn prompts(task: &GenerateTask) -> Result<Vec<String>> {
     }
 
     if prompts.is_empty() {
-        let message = "--prompt-file: expected a line with text, got none";
-        return Err(Failure::refused(ExitCode::Usage, message));
+        return Err(Failure::usage("--prompt-file: expected a line with text, got none"));
     }
 
     Ok(prompts)

@@ -27,9 +27,8 @@ pub(crate) fn print(text: &str) -> Result {
 /// # Errors
 /// If the file already exists, which leaves it as it is, or cannot be written.
 pub(crate) fn create(path: &Path, content: impl AsRef<[u8]>) -> Result {
-    durable::create(path, content.as_ref()).map_err(|error| {
-        Failure::refused(ExitCode::Usage, format!("cannot write {}: {error}", path.display()))
-    })
+    durable::create(path, content.as_ref())
+        .map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))
 }
 
 /// Writes a file under a temporary name and renames it, so that nobody sees half of it.
