@@ -4,8 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::LazyLock;
 
-use dlt_spec::ExitCode;
-use dlt_spec::durable::{self, NewFolder};
+use dlt_spec::{ExitCode, durable};
 use indicatif::MultiProgress;
 
 use crate::failure::{Failure, Result};
@@ -41,23 +40,6 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result {
     }
 
     durable::replace(path, content).map_err(|error| cannot(ExitCode::Resources, error.to_string()))
-}
-
-/// Fills a temporary folder next to `place` and renames it, so that the folder exists whole or not
-/// at all. The remains of an earlier process that was killed are removed.
-pub(crate) fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result) -> Result {
-    let cannot = |error: io::Error| {
-        let code = match error.kind() {
-            io::ErrorKind::AlreadyExists | io::ErrorKind::InvalidInput => ExitCode::Usage,
-            _ => ExitCode::Resources,
-        };
-
-        Failure::refused(code, format!("cannot make {}: {error}", place.display()))
-    };
-
-    let folder = NewFolder::begin(place).map_err(cannot)?;
-    fill(folder.path())?;
-    folder.finish().map_err(cannot)
 }
 
 /// Writes a message for the user to standard error, with control characters escaped and without the

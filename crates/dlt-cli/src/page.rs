@@ -81,7 +81,7 @@ pub(crate) fn run(task: &ReportTask) -> Result {
         } else {
             // A new folder gets its name only once it has all figures.
             let mut written = 0;
-            output::new_folder(folder, |folder| draw(&runs, folder).map(|files| written = files))?;
+            dlt_run::new_folder(folder, |folder| draw(&runs, folder).map(|files| written = files))?;
 
             written
         };
