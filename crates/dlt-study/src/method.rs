@@ -12,6 +12,7 @@ pub(crate) mod worth;
 
 use crate::scale::Scale;
 pub(crate) use pattern::Pattern;
+pub(crate) use settings::{CONVENTIONAL, fixed};
 
 /// A row at a learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 //! its spec changed. No row has its own code path.
 
 use crate::cell::{CellId, Setting};
-use crate::method::Point;
+use crate::method::{CONVENTIONAL, Point, fixed};
 use crate::scale::Scale;
 use crate::subject::Subject;
 
@@ -209,26 +209,17 @@ impl Row {
     /// The settings that it changes of its method.
     pub(crate) fn settings(self, subject: Subject, scale: Scale, seed: u64) -> Vec<Setting> {
         let full = || CellId::new(subject, Self::Full, seed);
-        let fixed =
-            |settings: &[&str]| settings.iter().map(|&one| Setting::fixed(one)).collect::<Vec<_>>();
+        let with = |settings: &[&str], more: Setting| [fixed(settings), vec![more]].concat();
         let over = |ground: &[&str], more: &[&str]| fixed(&[ground, more].concat());
 
         match self {
             Self::Full => Vec::new(),
-            Self::Conventional => fixed(&["agent.policy=none", "tying.initial=independent"]),
+            Self::Conventional => fixed(&CONVENTIONAL),
             Self::Random => fixed(&["agent.policy=random"]),
-            Self::Shallow => {
-                let mut settings = fixed(&["agent.policy=none", "tying.initial=independent"]);
-                settings.push(Setting::LayersOf(full()));
-                settings
-            }
-            Self::Static => vec![Setting::fixed("agent.policy=none"), Setting::StateOf(full())],
-            Self::Permuted => {
-                vec![Setting::fixed("agent.policy=permuted-replay"), Setting::DecisionsOf(full())]
-            }
-            Self::Replayed => {
-                vec![Setting::fixed("agent.policy=replay"), Setting::DecisionsOf(full())]
-            }
+            Self::Shallow => with(&CONVENTIONAL, Setting::LayersOf(full())),
+            Self::Static => with(&["agent.policy=none"], Setting::StateOf(full())),
+            Self::Permuted => with(&["agent.policy=permuted-replay"], Setting::DecisionsOf(full())),
+            Self::Replayed => with(&["agent.policy=replay"], Setting::DecisionsOf(full())),
             Self::Replicated => fixed(&["tying.tie=replicate"]),
             Self::AllTrain => fixed(&["tying.initial=independent"]),
             Self::Cycle => fixed(&["agent.policy=none", "tying.initial=cycle"]),
@@ -261,15 +252,13 @@ impl Row {
 /// windows of text and no dropout, so that only the method differs. At scale paper it is as in the
 /// authors' code, with the T + 1 positions that its blocks need.
 fn reference(subject: Subject, scale: Scale) -> Vec<Setting> {
-    let settings: &[&str] = match (scale, subject) {
-        (_, Subject::Vision) => &[],
-        (Scale::Paper, _) => &["model.positions=257"],
+    match (scale, subject) {
+        (_, Subject::Vision) => Vec::new(),
+        (Scale::Paper, _) => fixed(&["model.positions=257"]),
         (Scale::Smoke | Scale::Laptop | Scale::Long, _) => {
-            &["model.dropout=0.0", "data.pipeline=stream"]
+            fixed(&["model.dropout=0.0", "data.pipeline=stream"])
         }
-    };
-
-    settings.iter().map(|&one| Setting::fixed(one)).collect()
+    }
 }
 
 impl Rate {
