@@ -12,6 +12,7 @@ use dlt_spec::record::Provenance;
 
 use crate::cell::Plan;
 use crate::grid::Part;
+use crate::method::choice::BLOCKS_MEAN;
 use crate::record::{Done, Outcome, Records};
 use crate::row::Row;
 use crate::sheet::{Grid, Sheet};
@@ -136,11 +137,7 @@ fn share_of_blocks(group: &Group<'_>, conventional: &Group<'_>) -> String {
         .chain(&group.done)
         .map(|done| done.summary.conventional_block_parameters)
         .max();
-
-    match (group.mean(|done| done.summary.block_parameters_mean), whole) {
-        (Some(blocks), Some(whole)) => format!("{:.3}", blocks.mean / whole as f64),
-        _ => String::new(),
-    }
+    group.share(BLOCKS_MEAN, whole.map(|whole| whole as f64))
 }
 
 /// A mean without its range; empty if there is none.

@@ -106,6 +106,14 @@ impl Group<'_> {
         Mean::of(self.done.iter().map(|done| of(done)))
     }
 
+    /// The mean as a share of a whole; empty if there is none of either.
+    pub(crate) fn share(&self, of: Quantity, whole: Option<f64>) -> String {
+        match (self.mean(of), whole) {
+            (Some(own), Some(whole)) => format!("{:.3}", own.mean / whole),
+            _ => String::new(),
+        }
+    }
+
     /// The mean with its range, or why there is none. If only some seeds are missing, the reason is in
     /// brackets after the mean.
     pub(crate) fn text(&self, of: Quantity, decimals: usize) -> String {

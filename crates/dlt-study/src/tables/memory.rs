@@ -3,7 +3,7 @@
 use crate::paper;
 use crate::row::Row;
 use crate::scale::Scale;
-use crate::sheet::{Grid, Mean, Sheet};
+use crate::sheet::{Grid, Sheet};
 use crate::subject::Subject;
 use crate::view::{Quantity, View};
 
@@ -94,10 +94,6 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
 
     let predicted_peak = predicted.map(|one| one.peak_bytes as f64 / 1e6);
     let predicted_state = predicted.map(|one| one.state_bytes as f64 / 1e6);
-    let share = |value: Option<Mean>, whole: Option<f64>| match (value, whole) {
-        (Some(value), Some(whole)) => format!("{:.3}", value.mean / whole),
-        _ => String::new(),
-    };
 
     for &row in rows(subject) {
         let group = view.group(subject, row);
@@ -125,11 +121,11 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
         grid.push([
             row.label(),
             text(PEAK),
-            share(group.mean(PEAK), against(PEAK, predicted_peak)),
+            group.share(PEAK, against(PEAK, predicted_peak)),
             text(MEAN),
-            share(group.mean(MEAN), against(MEAN, None)),
+            group.share(MEAN, against(MEAN, None)),
             text(STATE),
-            share(group.mean(STATE), against(STATE, predicted_state)),
+            group.share(STATE, against(STATE, predicted_state)),
             group
                 .mean(super::DISTINCT_END)
                 .map_or_else(String::new, |mean| format!("{:.0}", mean.most)),

@@ -99,11 +99,6 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
         };
 
         let group = &choice.group;
-        let share = |of: Quantity| match (group.mean(of), whole) {
-            (Some(blocks), Some(whole)) => format!("{:.3}", blocks.mean / whole),
-            _ => String::new(),
-        };
-
         let time = match (group.mean(STEP_MS), pace) {
             (Some(own), Some(pace)) if pace.mean > 0.0 => format!("{:.2}", own.mean / pace.mean),
             _ => String::new(),
@@ -122,8 +117,8 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
             group.text(VALIDATION_PERPLEXITY, 1),
             test.map_or_else(String::new, |mean| mean.text(1)),
             mean_text(group, BEST_STEP, 0),
-            share(BLOCKS_MEAN),
-            share(BLOCKS_END),
+            group.share(BLOCKS_MEAN, whole),
+            group.share(BLOCKS_END, whole),
             group
                 .mean(PEAK_MEMORY)
                 .filter(|mean| mean.mean.is_finite())
