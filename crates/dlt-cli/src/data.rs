@@ -7,9 +7,8 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use dlt_data::catalogue::{CATALOGUE, LearningTask, find};
 use dlt_data::{
-    Cleaned, DataError, DataRequest, GPT2, Progress as Loading, Split, TokenSplits,
-    TrainingRequest, clean, fetch, load_pictures, load_sentences, pinned, plan_folder,
-    train_tokenizer, whole_tokens,
+    Cleaned, DataRequest, GPT2, Progress as Loading, Split, TokenSplits, TrainingRequest, clean,
+    fetch, load_pictures, load_sentences, pinned, plan_folder, train_tokenizer, whole_tokens,
 };
 use dlt_spec::spec::{DataSpec, Spec};
 
@@ -303,19 +302,16 @@ fn sentences(data: &DataSpec) -> Result<String> {
     })?;
 
     let tokenizer = loading::tokenizer(&data.tokenizer)?;
+    let tokens = |text: &str| -> Result<usize> { Ok(tokenizer.encode(text)?.len()) };
     let mut table = Table::new(&["", "examples", "tokens", "longest"]);
 
     for split in Split::ALL {
-        let lengths =
-            splits.split(split).iter().map(|example| -> std::result::Result<usize, DataError> {
-                let second = example
-                    .second
-                    .as_deref()
-                    .map_or(Ok(0), |text| Ok(tokenizer.encode(text)?.len()));
-                Ok(tokenizer.encode(&example.first)?.len() + second?)
-            });
+        let mut lengths: Vec<usize> = Vec::new();
+        for example in splits.split(split) {
+            let first = tokens(&example.first)?;
+            lengths.push(first + example.second.as_deref().map_or(Ok(0), tokens)?);
+        }
 
-        let lengths: Vec<usize> = lengths.collect::<std::result::Result<_, DataError>>()?;
         let longest = lengths.iter().max().copied().unwrap_or(0);
         table.row([
             split.name(),
