@@ -93,8 +93,7 @@ impl Resuming {
             if is_saved { None } else { Pretrained::of_spec(&spec, places.hub, *observer)? };
         let weights = weights(pretrained.as_ref(), &spec, plan.material(), device, *observer)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
-        let from: Option<dlt_train::Weights<'_>> =
-            if weights.is_some() { Some(&lookup) } else { None };
+        let from = weights.as_ref().map(|_| &lookup as dlt_train::Weights<'_>);
         let fresh = provenance::of(&spec, plan.material(), device_name, program);
 
         // Earlier versions kept no copy of the tokenizer. `verify` has just confirmed that this is
