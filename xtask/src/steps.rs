@@ -92,17 +92,15 @@ impl Steps {
         writeln!(out, "{name}: {what}")?;
 
         let start = Instant::now();
-        match work() {
-            Ok(done) => {
-                writeln!(out, "{name}: done, {} s", start.elapsed().as_secs())?;
-                Ok(done)
-            }
-            Err(error) => {
-                let seconds = start.elapsed().as_secs();
-                writeln!(out, "{name}: FAILED after {seconds} s")?;
-                Err(error)
-            }
+        let done = work();
+        let seconds = start.elapsed().as_secs();
+
+        match done {
+            Ok(_) => writeln!(out, "{name}: done, {seconds} s")?,
+            Err(_) => writeln!(out, "{name}: FAILED after {seconds} s")?,
         }
+
+        done
     }
 
     /// Prints that all steps are done.
