@@ -10,6 +10,7 @@ use dlt_data::{
     Cleaned, DataRequest, GPT2, Progress as Loading, Split, TokenSplits, TrainingRequest, clean,
     fetch, load_pictures, load_sentences, pinned, plan_folder, train_tokenizer, whole_tokens,
 };
+use dlt_run::Observer;
 use dlt_spec::spec::{DataSpec, Spec};
 
 use crate::failure::{Failure, Result};

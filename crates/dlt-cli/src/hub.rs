@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use dlt_data::{FetchEvent, HUB_ENDPOINT, HubConfig, Token};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::environment::{folder, in_user_cache};
 use crate::failure::{Failure, Result};
 use crate::numbers::decimal;
-use crate::output::{self, BARS};
+use crate::output::{self, BARS, bar_style};
 use crate::shown::escaped;
 
 /// Variable with the most gigabytes to fetch for one data set or model.
@@ -131,8 +131,7 @@ fn begin(file: &str, bytes: u64) -> ProgressBar {
     }
 
     let template = "{wide_msg} {bar:25} {bytes}/{total_bytes} {eta}";
-    let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(bytes).with_style(bar_style(template));
 
-    BARS.add(ProgressBar::new(bytes).with_style(style).with_message(escaped(file).into_owned()))
+    BARS.add(bar.with_message(escaped(file).into_owned()))
 }

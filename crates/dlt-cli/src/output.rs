@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use dlt_spec::{ExitCode, durable};
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressStyle};
 
 use crate::failure::{Failure, Result};
 use crate::shown;
@@ -13,6 +13,11 @@ use crate::shown;
 /// The bars on the terminal. Everything else that is written to standard error must suspend them
 /// first, or the lines and the bars overwrite each other.
 pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// The style of a bar with this template.
+pub(crate) fn bar_style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
 
 /// Writes a result, with control characters escaped.
 pub(crate) fn print(text: &str) -> Result {
