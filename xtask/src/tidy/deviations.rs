@@ -349,12 +349,12 @@ mod tests {
 
         for section in ["model", "data", "training", "evaluation", "optimizer", "tying", "agent"] {
             assert!(
-                switches.section(section).is_some_and(|fields| !fields.is_empty()),
+                switches.sections.get(section).is_some_and(|fields| !fields.is_empty()),
                 "{section}"
             );
         }
 
-        let kind = &switches.section("tying").unwrap()["untie"];
+        let kind = &switches.sections["tying"]["untie"];
         assert_eq!(switches.words(kind).unwrap(), &["copy", "alias"]);
     }
 }
