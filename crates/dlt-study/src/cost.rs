@@ -336,14 +336,12 @@ fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
 
 /// The usual state of a run, under the name that `dlt inspect --memory` gives it.
 fn usual_state(spec: &CheckedSpec) -> &'static str {
-    match (spec.agent.policy, &spec.tying.initial) {
-        (PolicyKind::None, Initial::Named(InitialName::Independent)) => "no layer tied",
-        (PolicyKind::None, _) => "at the start",
-        _ if spec.tying.initial == Initial::Named(InitialName::Independent) => "no layer tied",
-        _ if spec.tying.tie == Tie::Replicate => "no layer tied",
-        _ if matches!(spec.tying.decision, Decision::Split | Decision::Swap) => {
-            "after the last split"
-        }
+    let is_independent = spec.tying.initial == Initial::Named(InitialName::Independent);
+    match (spec.agent.policy, spec.tying.tie, spec.tying.decision) {
+        _ if is_independent => "no layer tied",
+        (PolicyKind::None, ..) => "at the start",
+        (_, Tie::Replicate, _) => "no layer tied",
+        (.., Decision::Split | Decision::Swap) => "after the last split",
         _ => "usual under a random policy",
     }
 }

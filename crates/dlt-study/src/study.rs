@@ -314,8 +314,7 @@ impl<'a> Study<'a> {
 
     /// What was recorded here and in the repository. A record from here replaces the repository's.
     fn records(&self, cells: &[Cell]) -> Result<Records> {
-        let kept = results::folder(self.root, self.arguments.scale).join(results::CELLS);
-        let kept = if kept.is_file() { Records::read(&kept)? } else { Records::default() };
+        let kept = results::records(&results::folder(self.root, self.arguments.scale))?;
         Ok(Records::of_store(&self.store, cells)?.over(kept))
     }
 

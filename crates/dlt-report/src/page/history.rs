@@ -24,7 +24,7 @@ const MOST_LAYERS: usize = 2048;
 
 /// The run before its first decision, or after a decision: what the map shows at one position of
 /// its slider.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Moment {
     /// Training steps done before.
     step: usize,
@@ -70,18 +70,10 @@ pub(super) fn moments(run: &Run) -> Value {
 
     let mut before = recording.initial();
     let mut shown = vec![Moment {
-        step: 0,
-        decision: 0,
         state: before.owners().to_vec(),
-        before: None,
         frozen: bindings.next().as_ref().map(frozen).unwrap_or_default(),
         distinct: distinct_after(run, 0),
-        layer: None,
-        undone: false,
-        explored: None,
-        epsilon: None,
-        reward: None,
-        q: None,
+        ..Moment::default()
     }];
 
     for ((index, row), binding) in recording.rows().iter().enumerate().zip(bindings) {

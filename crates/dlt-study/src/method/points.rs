@@ -70,8 +70,8 @@ pub(crate) fn text(view: &View<'_>) -> Option<String> {
         series.push(Series { name: family.name().to_owned(), is_line: false, points });
     }
 
-    for &width in setup.widths() {
-        let sizes = setup.depths().iter().map(|&layers| What::Size { layers, width });
+    for &width in setup.widths {
+        let sizes = setup.depths.iter().map(|&layers| What::Size { layers, width });
         let points: Vec<Spot> = sizes.filter_map(|what| spot(what, depth(what))).collect();
         let name = format!("conventional, width {width}, by layers");
 
