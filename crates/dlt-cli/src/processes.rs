@@ -93,7 +93,21 @@ fn start_again(processes: usize, wanted_threads: Option<NonZeroUsize>) -> Result
     }
 
     let code = interrupt::pass_on(command).map_err(|error| resources(&error))?;
+    if !is_explained(code) {
+        output::note(&format!(
+            "error: mpirun failed with exit code {code}; without {OPTION}, by mpirun -n {processes} \
+             dlt …, it says more"
+        ));
+    }
     std::process::exit(code)
+}
+
+/// Whether the processes have said why `mpirun` ends with this exit code. They say so if they end,
+/// and if a signal ends one of them. `mpirun` is started with `--quiet`, so it says little.
+fn is_explained(code: i32) -> bool {
+    let is_ours = u8::try_from(code).is_ok_and(|code| ExitCode::from_number(code).is_some());
+    let is_signal = (129..=192).contains(&code);
+    is_ours || is_signal
 }
 
 /// The exchange with the other processes of this run, or that of a process alone.
