@@ -8,7 +8,11 @@ use std::sync::{Arc, LazyLock};
 
 use dlt_spec::ExitCode;
 
-use crate::output;
+use crate::{output, processes};
+
+/// What a program says that a signal asks to stop.
+const STOPPING: &str =
+    "stopping after this step and saving the run; a second signal stops it at once";
 
 /// Whether a signal has asked the run to stop.
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -26,7 +30,9 @@ const ENDED_BY_SIGNAL: i32 = 128 + signal_hook::consts::SIGUSR1;
 
 /// Watches for these signals from now on, for a run that trains.
 pub(crate) fn watch() {
-    let watching = ctrlc::set_handler(|| {
+    // A launcher sends SIGTERM to a process that it is about to kill: no time to save may be left.
+    let is_alone = processes::launch().is_none();
+    let watching = ctrlc::set_handler(move || {
         if ENDED.load(Ordering::Relaxed) {
             return;
         }
@@ -35,9 +41,9 @@ pub(crate) fn watch() {
             std::process::exit(i32::from(ExitCode::Interrupted.number()));
         }
 
-        output::note(
-            "stopping after this step and saving the run; a second signal stops it at once",
-        );
+        if is_alone {
+            output::note(STOPPING);
+        }
     });
 
     if let Err(error) = watching {
@@ -76,9 +82,7 @@ pub(crate) fn pass_on(mut command: Command) -> std::io::Result<i32> {
         let is_second = ASKED.swap(true, Ordering::Relaxed);
         let signal = if is_second { "-TERM" } else { "-USR1" };
         if !is_second {
-            output::note(
-                "stopping after this step and saving the run; a second signal stops it at once",
-            );
+            output::note(STOPPING);
         }
         // If it fails, the processes have ended.
         let _ = Command::new("kill").args([signal, &id]).stderr(Stdio::null()).status();
