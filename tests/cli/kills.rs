@@ -31,7 +31,7 @@ fn tokenizer() -> String {
     )
 }
 
-const SPEC: &str = r#"
+pub(crate) const SPEC: &str = r#"
 name = "killed"
 [model]
 layers = 4
@@ -73,7 +73,7 @@ reward = "gain"
 reward_timing = "after-steps"
 "#;
 
-fn place(spec: &str) -> Workplace {
+pub(crate) fn place(spec: &str) -> Workplace {
     let place = Workplace::new();
     place.write("letters.json", tokenizer());
 
@@ -97,10 +97,10 @@ fn spawn(place: &Workplace, arguments: &[&str]) -> Child {
 }
 
 /// Numbers in `0..below`, evenly spread.
-struct Moments(u64);
+pub(crate) struct Moments(u64);
 
 impl Moments {
-    fn next(&mut self, below: u64) -> u64 {
+    pub(crate) fn next(&mut self, below: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
@@ -108,16 +108,30 @@ impl Moments {
 }
 
 /// Everything that two runs with the same result have in common.
-fn outcome(place: &Workplace, run: &str) -> (Vec<String>, String, String, Vec<u8>) {
-    let lines = place.read(&format!("{run}/metrics.jsonl")).lines().map(without_times).collect();
-    let summary = without_times(&place.read(&format!("{run}/summary.json")));
-    let model = fs::read(place.path(run).join("model.safetensors")).unwrap();
-    (lines, place.read(&format!("{run}/states.jsonl")), summary, model)
+#[derive(PartialEq)]
+pub(crate) struct Outcome {
+    metrics: Vec<String>,
+    states: String,
+    pub(crate) summary: serde_json::Value,
+    model: Vec<u8>,
+}
+
+pub(crate) fn outcome(place: &Workplace, run: &str) -> Outcome {
+    let lines = |name: &str| place.read(&format!("{run}/{name}"));
+    let summary = without_times(&lines("summary.json"));
+    Outcome {
+        metrics: lines("metrics.jsonl").lines().map(without_times).collect(),
+        states: lines("states.jsonl"),
+        summary: serde_json::from_str(&summary).unwrap(),
+        model: fs::read(place.path(run).join("model.safetensors")).unwrap(),
+    }
 }
 
 /// The tensors of the checkpoint at the end: weights, moments and recording.
-fn end(place: &Workplace, run: &str) -> Vec<u8> {
-    let bytes = fs::read(place.path(run).join("checkpoint/step-000000000240.safetensors")).unwrap();
+pub(crate) fn end(place: &Workplace, run: &str) -> Vec<u8> {
+    let steps = place.json(&format!("{run}/summary.json"))["steps"].as_u64().unwrap();
+    let name = format!("{run}/checkpoint/step-{steps:012}.safetensors");
+    let bytes = fs::read(place.path(&name)).unwrap();
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let json: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
 
@@ -162,7 +176,7 @@ fn said(child: Child) -> String {
 
 #[test]
 fn law_fifty_kills_at_random_change_nothing() {
-    kill(&place(SPEC), KILLS);
+    kill(&place(SPEC), KILLS, &mut OneProcess);
 }
 
 /// Collected gradients, the losses of the gate, and the loss that a reward needs all survive a
@@ -170,7 +184,7 @@ fn law_fifty_kills_at_random_change_nothing() {
 #[test]
 fn law_kills_at_random_change_nothing_of_a_run_that_grows() {
     let place = place(&format!("{SPEC}{GROWTH}"));
-    kill(&place, KILLS_OF_GROWTH);
+    kill(&place, KILLS_OF_GROWTH, &mut OneProcess);
 
     let decisions = decisions(&place, "alone");
     let has = |what: &dyn Fn(&DecisionRow) -> bool| decisions.iter().any(what);
@@ -195,9 +209,43 @@ fn decisions(place: &Workplace, run: &str) -> Vec<DecisionRow> {
     place.read(&format!("{run}/metrics.jsonl")).lines().filter_map(row).collect()
 }
 
+/// How a run is started and killed.
+pub(crate) trait Killer {
+    /// Starts the program with these arguments.
+    fn start(&mut self, place: &Workplace, arguments: &[&str], moments: &mut Moments) -> Child;
+
+    /// Kills it, without warning, and returns once nothing of it runs.
+    fn kill(&mut self, place: &Workplace, child: &mut Child, moments: &mut Moments);
+
+    /// By when it is killed, if a run that is left alone takes so long.
+    fn limit(&self, whole: Duration) -> Duration {
+        whole / 6
+    }
+
+    /// What of a run can be compared.
+    fn outcome(&self, place: &Workplace, run: &str) -> Outcome {
+        outcome(place, run)
+    }
+}
+
+/// A run of one process.
+struct OneProcess;
+
+impl Killer for OneProcess {
+    fn start(&mut self, place: &Workplace, arguments: &[&str], _: &mut Moments) -> Child {
+        spawn(place, arguments)
+    }
+
+    fn kill(&mut self, _: &Workplace, child: &mut Child, _: &mut Moments) {
+        // On Unix this is SIGKILL.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
 /// Kills runs of the place's spec until there were `most` kills, and compares each run with one
-/// that is left alone.
-fn kill(place: &Workplace, most: usize) {
+/// process that is left alone.
+pub(crate) fn kill(place: &Workplace, most: usize, killer: &mut impl Killer) {
     let began = Instant::now();
     let mut alone = spawn(place, &["train", "spec.toml", "--out", "alone"]);
     assert!(alone.wait().unwrap().success(), "{}", said(alone));
@@ -219,14 +267,15 @@ fn kill(place: &Workplace, most: usize) {
                 let _ = fs::remove_dir_all(place.path(&run));
             }
 
-            let mut child = if is_begun {
-                spawn(place, &["train", "--resume", &run])
+            let arguments: &[&str] = if is_begun {
+                &["train", "--resume", &run]
             } else {
-                spawn(place, &["train", "spec.toml", "--out", &run])
+                &["train", "spec.toml", "--out", &run]
             };
+            let mut child = killer.start(place, arguments, &mut moments);
 
             // A random moment; but once there were enough kills, the run is left alone.
-            let limit = Duration::from_micros(moments.next(whole.as_micros() as u64 / 6));
+            let limit = Duration::from_micros(moments.next(killer.limit(whole).as_micros() as u64));
             let limit = if kills < most { limit } else { Duration::from_secs(120) };
 
             // Every third kill is aimed at a save: it happens as soon as one is seen.
@@ -237,16 +286,15 @@ fn kill(place: &Workplace, most: usize) {
                     break;
                 }
                 None => {
-                    // On Unix this is SIGKILL.
-                    child.kill().unwrap();
-                    child.wait().unwrap();
+                    killer.kill(place, &mut child, &mut moments);
                     kills += 1;
                     assert!(kills < 10 * most, "the run never finishes");
                 }
             }
         }
 
-        assert!(outcome(place, "alone") == outcome(place, &run), "{run} has another result");
+        let [alone, killed] = ["alone", &run].map(|run| killer.outcome(place, run));
+        assert!(alone == killed, "{run} has another result");
         assert!(end(place, "alone") == end(place, &run), "{run} ended with other weights");
         place.dlt(&["doctor", &run]).ok();
     }

@@ -111,11 +111,16 @@ pub(crate) fn place() -> Workplace {
 
 /// Trains a small model.
 pub(crate) fn train(place: &Workplace, kind: Kind, name: &str, more: &[&str]) -> Said {
+    place.dlt(&training(kind, name, more)).ok()
+}
+
+/// The arguments that train a small model.
+pub(crate) fn training<'a>(kind: Kind, name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["train", "--data", kind.data(), "--out", name];
     arguments.extend(SMALL);
     arguments.extend(kind.sets().iter().flat_map(|set| ["--set", set]));
     arguments.extend(more);
-    place.dlt(&arguments).ok()
+    arguments
 }
 
 /// Loss on the validation split, as it is printed.

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 /// Bytes of the text that most tests train on: enough for windows of 32 tokens in every split.
 const TEXT_BYTES: usize = 40_000;
 
+/// The program.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_dlt");
+
 /// A temporary folder; each test has its own.
 pub(crate) struct Workplace(TempDir);
 
@@ -66,7 +69,12 @@ impl Workplace {
 
     /// The program with these arguments, in this folder, without the user's cache and settings.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dlt"));
+        self.command_of(PROGRAM, arguments)
+    }
+
+    /// Another program that may start this one: as [`command`](Self::command).
+    pub(crate) fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
 
         // Tokens of the shipped text are kept from test to test.

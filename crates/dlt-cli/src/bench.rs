@@ -4,6 +4,7 @@ mod decode;
 
 use dlt_spec::spec::{Activations, Checkpointing, Gradient, Initial, InitialName, Size};
 use dlt_spec::{CheckedSpec, ExitCode, Spec, presets};
+use dlt_train::Exchange;
 use dlt_train::measurement::{StepFigures, measure_steps};
 
 use crate::arguments::{
@@ -26,27 +27,36 @@ pub(crate) fn run(task: &BenchTask) -> Result {
 
 fn step(task: &BenchStepTask) -> Result {
     let mut exchange = processes::exchange(&task.several)?;
-    let spec = spec(task, exchange.world().size())?;
-    if task.steps == 0 {
-        return Err(Failure::refused(ExitCode::Usage, "--steps: expected at least 1, got 0"));
-    }
-
-    let (device, device_name) = machine::open(&task.machine)?;
-    let kernels = match task.kernels {
-        BenchKernels::Fused => dlt_train::Kernels::Fused,
-        BenchKernels::Composed => dlt_train::Kernels::Composed,
-    };
-
-    let extents = memory::extents(&spec)?;
-    let figures = measure_steps(&spec, extents, task.steps, kernels, &device, &mut exchange)?;
-    let peer = peer(task, &device_name);
     let processes = exchange.world().size();
-    exchange.close()?;
+    let measured = measured(task, &mut exchange);
+    let (peer, figures) = processes::settle(exchange, measured)?;
     output::print(&if task.json {
         line(&peer, &figures, processes)
     } else {
         table(&peer, &figures, processes)
     })
+}
+
+fn measured(task: &BenchStepTask, exchange: &mut Exchange) -> Result<(String, StepFigures)> {
+    let processes = exchange.world().size();
+    let open = || {
+        let spec = spec(task, processes)?;
+        if task.steps == 0 {
+            return Err(Failure::refused(ExitCode::Usage, "--steps: expected at least 1, got 0"));
+        }
+
+        let extents = memory::extents(&spec)?;
+        Ok((spec, extents, machine::open(&task.machine)?))
+    };
+
+    let (spec, extents, (device, device_name)) = processes::together(exchange, "the spec", open())?;
+    let kernels = match task.kernels {
+        BenchKernels::Fused => dlt_train::Kernels::Fused,
+        BenchKernels::Composed => dlt_train::Kernels::Composed,
+    };
+
+    let figures = measure_steps(&spec, extents, task.steps, kernels, &device, exchange)?;
+    Ok((peer(task, &device_name), figures))
 }
 
 /// The spec that the options describe. Its rules refuse combinations that are impossible.

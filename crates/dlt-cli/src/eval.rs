@@ -19,20 +19,26 @@ use crate::{hub, loading, machine, output, processes};
 
 pub(crate) fn run(task: &EvalTask) -> Result {
     let mut exchange = processes::exchange(&task.several)?;
-    let saved = Saved::open(&task.run)?;
-    saved.verify_tokenizer(hub::config()?.as_ref(), output::note)?;
+    let measured = measure(task, &mut exchange);
+    let measured = processes::settle(exchange, measured)?;
+    output::print(&if task.json { measured.json() } else { measured.table() })
+}
 
-    let (device, _) = machine::open(&task.machine)?;
-    let measured = match &task.text {
-        Some(text) => on_text(&saved, text, task, &device, &mut exchange)?,
-        None => {
-            let split = task.split.unwrap_or(Split::Validation);
-            on_split(&saved, split, &task.run, &device, &mut exchange)?
-        }
+fn measure(task: &EvalTask, exchange: &mut Exchange) -> Result<Measured> {
+    let open = || {
+        let saved = Saved::open(&task.run)?;
+        saved.verify_tokenizer(hub::config()?.as_ref(), output::note)?;
+        Ok((saved, machine::open(&task.machine)?.0))
     };
 
-    exchange.close()?;
-    output::print(&if task.json { measured.json() } else { measured.table() })
+    let (saved, device) = processes::together(exchange, "the model", open())?;
+    match &task.text {
+        Some(text) => on_text(&saved, text, task, &device, exchange),
+        None => {
+            let split = task.split.unwrap_or(Split::Validation);
+            on_split(&saved, split, &task.run, &device, exchange)
+        }
+    }
 }
 
 /// An evaluation, and figures to compare it with.
@@ -123,14 +129,17 @@ fn on_text(
     device: &Device,
     exchange: &mut Exchange,
 ) -> Result<Measured> {
-    let spec = as_trained(&saved.spec, &task.run)?;
-    let data =
-        DataSpec { source: source.to_owned(), pipeline: Pipeline::Stream, ..spec.data.clone() };
-    let text = loading::load_text(&data, task.split, &mut |_| ())?;
+    let load = || {
+        let spec = as_trained(&saved.spec, &task.run)?;
+        let data =
+            DataSpec { source: source.to_owned(), pipeline: Pipeline::Stream, ..spec.data.clone() };
+        Ok((loading::load_text(&data, task.split, &mut |_| ())?, saved.model(device)?))
+    };
+
+    let (text, model) = processes::together(exchange, "the text", load())?;
     let context = saved.spec.model.context;
     let evaluation =
-        evaluate_stream(&saved.model(device)?, text.tokens.clone(), context, exchange)?
-            .finite("the text")?;
+        evaluate_stream(&model, text.tokens.clone(), context, exchange)?.finite("the text")?;
 
     Measured::new(evaluation, None, &text.tokens)
 }
@@ -143,19 +152,24 @@ fn on_split(
     device: &Device,
     exchange: &mut Exchange,
 ) -> Result<Measured> {
-    let spec = &as_trained(&saved.spec, run)?;
-    let material = loading::load(spec, &mut |_| ())?;
-    if !material.has(split) {
-        let advice = "evaluate on validation, or on a text with --text";
-        return Err(DataError::NoSplit { name: spec.data.source.clone(), split, advice }.into());
-    }
+    let load = || {
+        let spec = as_trained(&saved.spec, run)?;
+        let material = loading::load(&spec, &mut |_| ())?;
+        if !material.has(split) {
+            let advice = "evaluate on validation, or on a text with --text";
+            let name = spec.data.source.clone();
+            return Err(DataError::NoSplit { name, split, advice }.into());
+        }
 
-    if trained_on(run).is_some_and(|sha256| sha256 != material.provenance().sha256) {
-        let source = &spec.data.source;
-        tracing::warn!(source, "the data have changed since the model was trained on them");
-    }
+        if trained_on(run).is_some_and(|sha256| sha256 != material.provenance().sha256) {
+            let source = &spec.data.source;
+            tracing::warn!(source, "the data have changed since the model was trained on them");
+        }
 
-    let model = saved.model(device)?;
+        Ok((spec, material, saved.model(device)?))
+    };
+
+    let (spec, material, model) = processes::together(exchange, "the data", load())?;
     let (examples, batch) = (material.examples(split), spec.evaluation_batch());
     let evaluation =
         evaluate_watched(&model, examples, batch, exchange, &mut |_| ())?.finite(split.name())?;

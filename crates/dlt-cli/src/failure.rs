@@ -1,6 +1,7 @@
 //! Errors of a task: the message that a user reads, and the exit code that a script sees.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 
 use dlt_data::DataError;
@@ -9,6 +10,8 @@ use dlt_report::ReportError;
 use dlt_run::RunError;
 use dlt_spec::{ExitCode, SpecError};
 use dlt_train::TrainError;
+
+use crate::{output, processes};
 
 /// Result of a task.
 pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
@@ -39,6 +42,8 @@ pub(crate) enum Failure {
         /// How far the run got, and how to resume it.
         message: String,
     },
+    /// It has been reported, and ends the program with this exit code.
+    Reported(ExitCode),
 }
 
 /// `?` on the errors of the libraries.
@@ -84,35 +89,62 @@ impl Failure {
         Self::Refused { code, message: message.into() }
     }
 
-    /// Writes the failure as one message to standard error, and returns the exit code.
-    pub(crate) fn report(&self) -> ExitCode {
-        let (code, message) = match self {
+    /// The exit code of the program.
+    pub(crate) fn code(&self) -> ExitCode {
+        match self {
             // The reader has closed the pipe because it has read enough, as in `dlt spec | head`.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                return ExitCode::Ok;
-            }
-            Self::Output(error) => {
-                (ExitCode::Resources, format!("error: cannot write to standard output: {error}"))
-            }
-            Self::Run(error) => (error.exit_code(), format!("error: {}", chain(error))),
-            Self::Stopped { error, advice } => {
-                let code = error.exit_code();
-                let message = format!("error: {}\n{advice}", chain(&**error));
-                // Divergence is that of all processes. Anything else happened to this one.
-                if code != ExitCode::Diverged {
-                    crate::output::alarm(&message);
-                    return code;
-                }
-                (code, message)
-            }
-            Self::Refused { code, message } => (*code, format!("error: {message}")),
-            Self::Interrupted { message } => {
-                (ExitCode::Interrupted, format!("interrupted: {message}"))
-            }
-        };
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::Ok,
+            Self::Output(_) => ExitCode::Resources,
+            Self::Run(error) => error.exit_code(),
+            Self::Stopped { error, .. } => error.exit_code(),
+            Self::Refused { code, .. } | Self::Reported(code) => *code,
+            Self::Interrupted { .. } => ExitCode::Interrupted,
+        }
+    }
 
-        crate::output::note(&message);
-        code
+    /// Whether it ends every process of a run at the same place: divergence and interruption do.
+    /// Anything else happens to one of them.
+    pub(crate) fn is_shared(&self) -> bool {
+        [ExitCode::Diverged, ExitCode::Interrupted].contains(&self.code())
+    }
+
+    /// Writes the failure as one message to standard error, and returns the exit code. A silent
+    /// process writes nothing, and waits until the one that speaks has written.
+    pub(crate) fn report(&self) -> ExitCode {
+        self.write_by(output::note);
+        if !output::speaks() && !matches!(self, Self::Reported(_)) {
+            processes::defer();
+        }
+        self.code()
+    }
+
+    /// As [`report`](Self::report), for a failure of this process alone: a silent process writes it
+    /// too, and names itself.
+    pub(crate) fn report_own(&self) -> ExitCode {
+        self.write_by(output::alarm);
+        self.code()
+    }
+
+    fn write_by(&self, write: impl Fn(&str)) {
+        match self {
+            Self::Reported(_) => {}
+            Self::Output(_) if self.code() == ExitCode::Ok => {}
+            Self::Interrupted { .. } => write(&format!("interrupted: {self}")),
+            _ => write(&format!("error: {self}")),
+        }
+    }
+}
+
+/// The message, without the word that says whether it is an error.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Output(error) => write!(f, "cannot write to standard output: {error}"),
+            Self::Run(error) => f.write_str(&chain(error)),
+            Self::Stopped { error, advice } => write!(f, "{}\n{advice}", chain(&**error)),
+            Self::Refused { message, .. } | Self::Interrupted { message } => f.write_str(message),
+            Self::Reported(_) => Ok(()),
+        }
     }
 }
 

@@ -4,10 +4,9 @@ use clap::Args;
 use dlt_run::Finetuning;
 
 use crate::failure::Result;
-use crate::loading::Environment;
 use crate::progress::Progress;
 use crate::run_options::RunOptions;
-use crate::{processes, rehearsal, train};
+use crate::{rehearsal, train};
 
 pub(crate) const HELP: &str = "\
 The spec of the run is made from these parts. Each one overrides those before it:
@@ -68,24 +67,21 @@ pub(crate) struct FinetuneTask {
 
 pub(crate) fn run(task: &FinetuneTask) -> Result {
     let options = &task.options;
-    let progress = Progress::new(options.quiet);
-    let exchange = processes::exchange(&options.several)?;
-    let environment = Environment::read()?;
-    let mut assignments = options.assignments(options.data.as_deref());
-    assignments.extend(task.freeze.then(|| ("--freeze", "training.trains", "head".to_owned())));
+    train::begin(options, Progress::new(options.quiet), |processes, environment, progress| {
+        let mut assignments = options.assignments(options.data.as_deref());
+        assignments.extend(task.freeze.then(|| ("--freeze", "training.trains", "head".to_owned())));
 
-    let finetuning = Finetuning {
-        model: &task.run,
-        task: task.task.as_deref(),
-        data: options.data.as_deref(),
-        method: options.method.as_deref(),
-        options: assignments,
-        set: &options.set,
-        out: options.out.as_deref(),
-        rehearses: rehearsal::is_on()?,
-        processes: exchange.world().size(),
-    };
-
-    let beginning = finetuning.beginning(environment.places().hub, &progress)?;
-    train::begin(beginning, options, &environment, progress, exchange)
+        let finetuning = Finetuning {
+            model: &task.run,
+            task: task.task.as_deref(),
+            data: options.data.as_deref(),
+            method: options.method.as_deref(),
+            options: assignments,
+            set: &options.set,
+            out: options.out.as_deref(),
+            rehearses: rehearsal::is_on()?,
+            processes,
+        };
+        Ok(finetuning.beginning(environment.places().hub, progress)?)
+    })
 }

@@ -8,25 +8,42 @@ use std::sync::{Arc, LazyLock};
 
 use dlt_spec::ExitCode;
 
-use crate::output;
+use crate::{output, processes};
+
+/// What a program says that a signal asks to stop.
+const STOPPING: &str =
+    "stopping after this step and saving the run; a second signal stops it at once";
 
 /// Whether a signal has asked the run to stop.
 static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the run has ended, so that signals come too late. A launcher sends some to processes that
+/// end after others.
+static ENDED: AtomicBool = AtomicBool::new(false);
 
 /// Whether the signal has come that `mpirun` passes on to its processes: SIGUSR1. It kills them soon
 /// after any other one.
 static PASSED_ON: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
+/// The exit code of `mpirun` if SIGUSR1 has ended a process.
+const ENDED_BY_SIGNAL: i32 = 128 + signal_hook::consts::SIGUSR1;
+
 /// Watches for these signals from now on, for a run that trains.
 pub(crate) fn watch() {
-    let watching = ctrlc::set_handler(|| {
+    // A launcher sends SIGTERM to a process that it is about to kill: no time to save may be left.
+    let is_alone = processes::launch().is_none();
+    let watching = ctrlc::set_handler(move || {
+        if ENDED.load(Ordering::Relaxed) {
+            return;
+        }
+
         if ASKED.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(ExitCode::Interrupted.number()));
         }
 
-        output::note(
-            "stopping after this step and saving the run; a second signal stops it at once",
-        );
+        if is_alone {
+            output::note(STOPPING);
+        }
     });
 
     if let Err(error) = watching {
@@ -39,6 +56,11 @@ pub(crate) fn watch() {
     {
         tracing::warn!(%error, "cannot watch for SIGUSR1: it will end the run at once, without saving");
     }
+}
+
+/// Ignores these signals from now on, since the program ends in any case.
+pub(crate) fn ignore() {
+    ENDED.store(true, Ordering::Relaxed);
 }
 
 /// Runs `mpirun` to its end, and returns the exit code. The first signal to this process asks the
@@ -60,9 +82,7 @@ pub(crate) fn pass_on(mut command: Command) -> std::io::Result<i32> {
         let is_second = ASKED.swap(true, Ordering::Relaxed);
         let signal = if is_second { "-TERM" } else { "-USR1" };
         if !is_second {
-            output::note(
-                "stopping after this step and saving the run; a second signal stops it at once",
-            );
+            output::note(STOPPING);
         }
         // If it fails, the processes have ended.
         let _ = Command::new("kill").args([signal, &id]).stderr(Stdio::null()).status();
@@ -71,8 +91,17 @@ pub(crate) fn pass_on(mut command: Command) -> std::io::Result<i32> {
         tracing::warn!(%error, "cannot watch for signals: a signal will end the run at once, without saving");
     }
 
-    // Without a code, mpirun itself was killed.
-    Ok(child.wait()?.code().unwrap_or_else(|| i32::from(ExitCode::Resources.number())))
+    let status = child.wait()?;
+    let number = |code: ExitCode| i32::from(code.number());
+    Ok(match status.code() {
+        // The signal came before the run could be saved, and has ended the processes.
+        None | Some(ENDED_BY_SIGNAL) if ASKED.load(Ordering::Relaxed) => {
+            number(ExitCode::Interrupted)
+        }
+        Some(code) => code,
+        // mpirun itself was killed.
+        None => number(ExitCode::Resources),
+    })
 }
 
 /// Watches for these signals, for a task that runs until a signal ends it. The first signal sends a

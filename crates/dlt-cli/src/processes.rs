@@ -6,6 +6,7 @@
 use std::num::NonZeroUsize;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use dlt_processes::{Launch, Relaunch, mpirun};
 use dlt_spec::ExitCode;
@@ -24,6 +25,10 @@ const OPTION: &str = "--processes";
 const BUILD: &str = "this program was built without MPI; build one with it by \
      `cargo install --locked --path crates/dlt-cli --features mpi`, which needs \
      libopenmpi-dev, openmpi-bin and libclang-dev";
+
+/// How long a silent process that fails lets the one that speaks write first. A launcher ends all
+/// processes soon after the first one has failed.
+const DEFERRING: Duration = Duration::from_millis(300);
 
 /// How to resume the run, once it has a folder.
 static RESUME: OnceLock<String> = OnceLock::new();
@@ -88,7 +93,21 @@ fn start_again(processes: usize, wanted_threads: Option<NonZeroUsize>) -> Result
     }
 
     let code = interrupt::pass_on(command).map_err(|error| resources(&error))?;
+    if !is_explained(code) {
+        output::note(&format!(
+            "error: mpirun failed with exit code {code}; without {OPTION}, by mpirun -n {processes} \
+             dlt …, it says more"
+        ));
+    }
     std::process::exit(code)
+}
+
+/// Whether the processes have said why `mpirun` ends with this exit code. They say so if they end,
+/// and if a signal ends one of them. `mpirun` is started with `--quiet`, so it says little.
+fn is_explained(code: i32) -> bool {
+    let is_ours = u8::try_from(code).is_ok_and(|code| ExitCode::from_number(code).is_some());
+    let is_signal = (129..=192).contains(&code);
+    is_ours || is_signal
 }
 
 /// The exchange with the other processes of this run, or that of a process alone.
@@ -97,12 +116,11 @@ fn start_again(processes: usize, wanted_threads: Option<NonZeroUsize>) -> Result
 /// If MPI does not start, or the processes do not meet.
 #[cfg(feature = "mpi")]
 pub(crate) fn exchange(several: &Several) -> Result<Exchange> {
-    use std::time::Duration;
-
     use dlt_processes::{Lost, Mpi, Options};
 
     let Some(launch) = launch() else { return Ok(Exchange::alone()) };
     let on_lost = |lost: &Lost| {
+        interrupt::ignore();
         if lost.speaks {
             let resume = RESUME.get().map_or_else(String::new, |resume| format!("\n{resume}"));
             output::alarm(&format!("error: {}{resume}", lost.error));
@@ -134,6 +152,50 @@ pub(crate) fn exchange(several: &Several) -> Result<Exchange> {
 pub(crate) fn exchange(several: &Several) -> Result<Exchange> {
     let _ = several.exchange_timeout;
     Ok(Exchange::alone())
+}
+
+/// What this process has made for a task, once every process has made its own.
+///
+/// # Errors
+/// As [`Exchange::all`].
+pub(crate) fn together<T>(
+    exchange: &mut Exchange,
+    what: &'static str,
+    own: Result<T>,
+) -> Result<T> {
+    exchange.all(what, own, Failure::code)
+}
+
+/// The outcome of a task, after the exchange has ended. A failure is reported before that, while the
+/// other processes wait: the launcher ends all processes as soon as one has failed.
+///
+/// # Errors
+/// The failure, which is reported; or that of the exchange.
+pub(crate) fn settle<T>(exchange: Exchange, outcome: Result<T>) -> Result<T> {
+    let failure = match outcome {
+        Ok(made) => {
+            exchange.close()?;
+            return Ok(made);
+        }
+        Err(failure) => failure,
+    };
+
+    interrupt::ignore();
+    if exchange.has_failed() || failure.is_shared() {
+        failure.report();
+        // If it fails, another process has ended early. All has been said.
+        drop(exchange.close());
+    } else {
+        // The others end when the exchange is dropped.
+        failure.report_own();
+    }
+
+    Err(Failure::Reported(failure.code()))
+}
+
+/// Lets the process that speaks write first.
+pub(crate) fn defer() {
+    std::thread::sleep(DEFERRING);
 }
 
 /// Says how to resume the run if one of its processes is lost.

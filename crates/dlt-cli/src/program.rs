@@ -18,6 +18,7 @@ pub(crate) static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
         ("hub", cfg!(feature = "hub")),
         ("parquet", cfg!(feature = "parquet")),
         ("cuda", cfg!(feature = "cuda")),
+        ("mpi", cfg!(feature = "mpi")),
         ("nccl", cfg!(feature = "nccl")),
         ("composed", cfg!(feature = "composed")),
     ];

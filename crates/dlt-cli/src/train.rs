@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
+use candle_core::Device;
 use dlt_report::shell::quoted;
-use dlt_run::{Beginning, Resuming, Site, SpecLayers};
+use dlt_run::{Beginning, Program, Resuming, Site, SpecLayers};
 use dlt_spec::ExitCode;
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::spec::Size;
@@ -28,57 +29,81 @@ pub(crate) fn run(task: &TrainTask) -> Result {
         return resume(task, run, progress);
     }
 
-    let exchange = processes::exchange(&options.several)?;
-    let mut layers = spec_layers(task)?;
-    layers.processes = exchange.world().size();
-    let environment = Environment::read()?;
-    let hub = environment.places().hub;
-    let from = task.from.as_deref();
-    let beginning = Beginning::of_layers(layers, from, options.out.as_deref(), hub, &progress)?;
-
-    begin(beginning, options, &environment, progress, exchange)
+    begin(options, progress, |processes, environment, progress| {
+        let mut layers = spec_layers(task)?;
+        layers.processes = processes;
+        let (from, out) = (task.from.as_deref(), options.out.as_deref());
+        Ok(Beginning::of_layers(layers, from, out, environment.places().hub, progress)?)
+    })
 }
 
-/// Begins a run, trains to the end and prints the result.
+/// Begins the run that `plan` makes for so many processes, trains to the end and prints the result.
 pub(crate) fn begin(
-    beginning: Beginning,
     options: &RunOptions,
-    environment: &Environment,
     progress: Progress,
-    exchange: Exchange,
+    plan: impl FnOnce(usize, &Environment, &Progress) -> Result<Beginning>,
 ) -> Result {
-    // Before the device: opening a GPU takes seconds.
-    beginning.destination().check()?;
-    let (device, device_name) = machine::open(&options.machine)?;
-    let site = Site {
-        device,
-        device_name: &device_name,
-        places: environment.places(),
-        program: &program::this(),
-        observer: &progress,
+    let mut exchange = processes::exchange(&options.several)?;
+    let processes = exchange.world().size();
+    let open = || {
+        let environment = Environment::read()?;
+        let beginning = plan(processes, &environment, &progress)?;
+        // Before the device: opening a GPU takes seconds.
+        beginning.destination().check()?;
+        Ok((beginning, Opened::by(options, environment)?))
     };
-    let trainer = beginning.begin_among(&site, exchange)?;
 
+    let begun = processes::together(&mut exchange, "the spec", open())
+        .and_then(|(run, opened)| Ok(run.begin_among(&opened.site(&progress), &mut exchange)?));
+    let trainer = processes::settle(exchange, begun)?;
     carry_out(trainer, options, progress)
 }
 
 /// Continues a run from its last checkpoint, or begins it again if there is none yet.
 fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
-    let mut exchange = processes::exchange(&task.options.several)?;
-    let layers = spec_layers(task)?;
-    let resuming = Resuming::open_among(run, &layers, &progress, &mut exchange)?;
-    let (device, device_name) = machine::open(&task.options.machine)?;
-    let environment = Environment::read()?;
-    let site = Site {
-        device,
-        device_name: &device_name,
-        places: environment.places(),
-        program: &program::this(),
-        observer: &progress,
-    };
-    let trainer = resuming.resume_among(&site, exchange)?;
+    let options = &task.options;
+    let mut exchange = processes::exchange(&options.several)?;
+    let resumed = resumed(task, run, &progress, &mut exchange);
+    let trainer = processes::settle(exchange, resumed)?;
+    carry_out(trainer, options, progress)
+}
 
-    carry_out(trainer, &task.options, progress)
+fn resumed(
+    task: &TrainTask,
+    run: &Path,
+    progress: &Progress,
+    exchange: &mut Exchange,
+) -> Result<Trainer> {
+    let layers = processes::together(exchange, "the spec", spec_layers(task))?;
+    let resuming = Resuming::open_among(run, &layers, progress, exchange)?;
+    let open = || Opened::by(&task.options, Environment::read()?);
+    let opened = processes::together(exchange, "the device", open())?;
+    Ok(resuming.resume_among(&opened.site(progress), exchange)?)
+}
+
+/// What a run computes on, and what it can reach.
+struct Opened {
+    device: Device,
+    device_name: String,
+    environment: Environment,
+    program: Program,
+}
+
+impl Opened {
+    fn by(options: &RunOptions, environment: Environment) -> Result<Self> {
+        let (device, device_name) = machine::open(&options.machine)?;
+        Ok(Self { device, device_name, environment, program: program::this() })
+    }
+
+    fn site<'a>(&'a self, progress: &'a Progress) -> Site<'a> {
+        Site {
+            device: self.device.clone(),
+            device_name: &self.device_name,
+            places: self.environment.places(),
+            program: &self.program,
+            observer: progress,
+        }
+    }
 }
 
 /// Trains to the end, evaluates the best model and prints the result.
@@ -98,7 +123,9 @@ fn carry_out(mut trainer: Trainer, options: &RunOptions, mut progress: Progress)
     trainer
         .watch_evaluations(Box::new(move |evaluating| watched.borrow_mut().evaluating(evaluating)));
 
-    let trainer = advance(trainer, &progress, &mut events)?;
+    if let Err(failure) = advance(&mut trainer, &progress, &mut events) {
+        return processes::settle(trainer.leave(), Err(failure));
+    }
     let done = trainer.steps();
     let bounded = match spec.evaluation.final_windows {
         Size::Fixed(windows) => format!(", at most {} windows of each split", whole(windows)),
@@ -116,7 +143,7 @@ fn carry_out(mut trainer: Trainer, options: &RunOptions, mut progress: Progress)
 
     // Before a failure is returned, so that the event file has the last rows of the metrics too.
     events.follow();
-    let summary = summary?;
+    let summary = processes::settle(Exchange::alone(), summary.map_err(Failure::from))?;
     progress.borrow().end();
 
     let ending =
@@ -195,11 +222,7 @@ fn twice(what: &str, first: &str, second: &str) -> Failure {
 }
 
 /// Makes steps until all are done or the user interrupts the run.
-fn advance(
-    mut trainer: Trainer,
-    progress: &RefCell<Progress>,
-    events: &mut Events,
-) -> Result<Trainer> {
+fn advance(trainer: &mut Trainer, progress: &RefCell<Progress>, events: &mut Events) -> Result {
     interrupt::watch();
     let again =
         format!("dlt train --resume {}", quoted(&trainer.folder().path().to_string_lossy()));
@@ -211,7 +234,7 @@ fn advance(
 
         let report = match advanced {
             Ok(Some(report)) => report,
-            Ok(None) => return Ok(trainer),
+            Ok(None) => return Ok(()),
             Err(error) => {
                 progress.borrow().end();
                 let good = trainer.last_good_checkpoint(&error)?;
@@ -228,7 +251,6 @@ fn advance(
         if trainer.is_asked_to_stop(interrupt::is_asked())? {
             progress.borrow().end();
             trainer.save_checkpoint()?;
-            trainer.leave()?;
 
             let step = report.step;
             let steps = report.steps;

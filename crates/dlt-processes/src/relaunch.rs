@@ -22,7 +22,8 @@ impl Relaunch {
     /// Processes may outnumber the cores: `--oversubscribe` has no other effect, and `mpirun`
     /// counts neither hardware threads nor the limits of a container as this program does. Each may
     /// use every core: without `--bind-to none`, `mpirun -n 2` gives a process one core for all of
-    /// its threads.
+    /// its threads. `--quiet` leaves out what `mpirun` says if a process ends with an error, which
+    /// the processes say themselves.
     ///
     /// ```
     /// use dlt_processes::Relaunch;
@@ -31,13 +32,13 @@ impl Relaunch {
     /// let relaunch = Relaunch { program: "/usr/bin/dlt".into(), arguments, processes: 2 };
     ///
     /// let line = relaunch.arguments_of_mpirun("--processes").join(" ".as_ref());
-    /// let expected = "-n 2 --oversubscribe --bind-to none /usr/bin/dlt train --preset smoke";
-    /// assert_eq!(line, expected);
+    /// let options = "-n 2 --quiet --oversubscribe --bind-to none";
+    /// assert_eq!(line, *format!("{options} /usr/bin/dlt train --preset smoke"));
     /// ```
     #[must_use]
     pub fn arguments_of_mpirun(&self, option: &str) -> Vec<OsString> {
         let mut line: Vec<OsString> = vec!["-n".into(), self.processes.to_string().into()];
-        line.extend(["--oversubscribe", "--bind-to", "none"].map(OsString::from));
+        line.extend(["--quiet", "--oversubscribe", "--bind-to", "none"].map(OsString::from));
         line.push(self.program.clone().into());
         line.extend(without(option, &self.arguments));
         line

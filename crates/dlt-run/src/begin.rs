@@ -172,21 +172,22 @@ impl Beginning {
     /// If the folder exists, the data or the weights cannot be used, or the run does not fit into
     /// memory. Then nothing is left behind.
     pub fn begin(self, site: &Site<'_>) -> Result<Trainer> {
-        self.begin_among(site, Exchange::alone())
+        self.begin_among(site, &mut Exchange::alone())
     }
 
-    /// As [`begin`](Self::begin), in one of the processes of `exchange`. Process 0 loads the data
-    /// first and makes the run folder, which all processes must see under the same path.
+    /// As [`begin`](Self::begin), in one of the processes of `exchange`, which the trainer takes if
+    /// nothing fails. Process 0 loads the data first and makes the run folder, which all processes
+    /// must see under the same path.
     ///
     /// # Errors
     /// As [`begin`](Self::begin); in every process if one of them fails, or begins another run.
-    pub fn begin_among(self, site: &Site<'_>, mut exchange: Exchange) -> Result<Trainer> {
+    pub fn begin_among(self, site: &Site<'_>, exchange: &mut Exchange) -> Result<Trainer> {
         let share = exchange.share();
         let (prepared, mut provenance, companions) =
-            first_then_all(&mut exchange, "the data", || self.prepare(site, share))?;
+            first_then_all(exchange, "the data", || self.prepare(site, share))?;
         provenance.processes = provenance::processes(exchange.world());
 
-        agree_on_run(&mut exchange, &provenance, &[])?;
+        agree_on_run(exchange, &provenance, &[])?;
 
         let mut made = Ok(None);
         if exchange.writes() {
@@ -194,7 +195,7 @@ impl Beginning {
             made = self.destination.create(spec, &provenance, &companions).map(Some);
         }
 
-        let made = all(&mut exchange, "the run folder", made)?;
+        let made = all(exchange, "the run folder", made)?;
         let path = made.as_ref().map(|folder| folder.path().to_string_lossy().into_owned());
         let path = exchange.texts("the run folder", &path.unwrap_or_default())?.swap_remove(0);
         let folder = match made {
@@ -202,9 +203,9 @@ impl Beginning {
             None => RunFolder::followed(Path::new(&path)).map_err(RunError::from),
         };
 
-        let folder = all(&mut exchange, "the run folder", folder)?;
+        let folder = all(exchange, "the run folder", folder)?;
         site.observer.note(&format!("run folder: {}", quoted(&path)));
-        Ok(Trainer::among(prepared, folder, exchange))
+        Ok(Trainer::among(prepared, folder, std::mem::take(exchange)))
     }
 
     /// Loads the data and checks everything: the run without its folder, and what the folder holds

@@ -18,14 +18,6 @@ pub enum RunError {
     /// The spec, the data, the model or the run folder was refused, or failed.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// Another process of the run has failed before its first step.
-    #[error("{process}: {message}")]
-    Process {
-        /// Its number and host.
-        process: String,
-        /// Its error.
-        message: String,
-    },
     /// Another process of the run has begun something else.
     #[error(
         "{process} begins another run: expected {what} {expected}, as process 0 has it, got {got}; \
@@ -257,7 +249,7 @@ impl RunError {
             | Self::Exists { .. }
             | Self::Create { .. } => ExitCode::Usage,
             Self::OtherRun { .. } => ExitCode::Usage,
-            Self::Process { .. } | Self::Write { .. } | Self::Copy { .. } => ExitCode::Resources,
+            Self::Write { .. } | Self::Copy { .. } => ExitCode::Resources,
         }
     }
 }

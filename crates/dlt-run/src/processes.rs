@@ -7,29 +7,12 @@ use dlt_train::Exchange;
 use crate::Result;
 use crate::error::RunError;
 
-/// Before the message of a process that has failed.
-const FAILED: &str = "!";
-
 /// Returns what this process has made, once every process has made its own.
 ///
 /// # Errors
-/// The error of this process, or [`RunError::Process`] for the first other one that failed.
+/// As [`Exchange::all`].
 pub(crate) fn all<T>(exchange: &mut Exchange, what: &'static str, own: Result<T>) -> Result<T> {
-    let said = match &own {
-        Ok(_) => String::new(),
-        Err(error) => format!("{FAILED}{error}"),
-    };
-
-    let said = exchange.texts(what, &said)?;
-    let own = own?;
-    let failed =
-        said.iter().enumerate().find_map(|(rank, said)| Some((rank, said.strip_prefix(FAILED)?)));
-    match failed {
-        None => Ok(own),
-        Some((rank, message)) => {
-            Err(RunError::Process { process: exchange.name_of(rank), message: message.to_owned() })
-        }
-    }
+    exchange.all(what, own, RunError::exit_code)
 }
 
 /// Does `work` in process 0, then in all others: what process 0 fetches and tokenizes is in the
@@ -76,14 +59,16 @@ pub(crate) fn agree_on_run(
 fn agree(exchange: &mut Exchange, facts: &[(&'static str, &str)]) -> Result<()> {
     for &(what, own) in facts {
         let said = exchange.texts(what, own)?;
-        if let Some(rank) = said.iter().position(|other| *other != said[0]) {
-            return Err(RunError::OtherRun {
+        let verdict = match said.iter().position(|other| *other != said[0]) {
+            None => Ok(()),
+            Some(rank) => Err(RunError::OtherRun {
                 what,
                 process: exchange.name_of(rank),
                 got: said[rank].clone(),
                 expected: said[0].clone(),
-            });
-        }
+            }),
+        };
+        all(exchange, what, verdict)?;
     }
 
     Ok(())
@@ -93,6 +78,7 @@ fn agree(exchange: &mut Exchange, facts: &[(&'static str, &str)]) -> Result<()> 
 mod tests {
     use std::thread;
 
+    use dlt_spec::ExitCode;
     use dlt_train::Threads;
 
     use super::*;
@@ -128,13 +114,12 @@ mod tests {
                 });
 
                 for (rank, ended) in ended.into_iter().enumerate() {
-                    let message = ended.expect_err("all fail").to_string();
-                    let expected = if rank == failed {
-                        "gone".to_owned()
-                    } else {
-                        format!("process {failed} on threads: ")
-                    };
-                    assert!(message.contains(&expected), "{rank} of {failed}: {message}");
+                    let error = ended.expect_err("all fail");
+                    let message = error.to_string();
+                    let begins = format!("process {failed} on threads: ");
+                    assert!(message.starts_with(&begins), "{rank} of {failed}: {message}");
+                    assert!(message.ends_with("gone"), "{message}");
+                    assert_eq!(error.exit_code(), ExitCode::BadData);
                 }
             }
         }
@@ -144,6 +129,22 @@ mod tests {
                 .into_iter()
                 .all(|ok| ok)
         );
+    }
+
+    #[test]
+    fn what_fails_in_all_processes_is_said_without_a_name() {
+        let ended = among(|exchange| {
+            let own = exchange.share().rank;
+            let ended = all(exchange, "the data", failing(exchange, own));
+            (ended.map_err(|error| error.to_string()), exchange.has_failed())
+        });
+
+        let path = "no recording of decisions at gone".to_owned();
+        for (ended, has_failed) in ended {
+            let message = ended.expect_err("all fail");
+            assert!(message.contains(&path) && !message.contains("process"), "{message}");
+            assert!(has_failed);
+        }
     }
 
     #[test]

@@ -76,25 +76,26 @@ impl Resuming {
     /// If data, tokenizer or recording are no longer those of the run, no steps are left to do, or
     /// the run does not fit into memory. Then nothing in the folder has changed.
     pub fn resume(self, site: &Site<'_>) -> Result<Trainer> {
-        self.resume_among(site, Exchange::alone())
+        self.resume_among(site, &mut Exchange::alone())
     }
 
-    /// As [`resume`](Self::resume), in one of the processes of `exchange`. Their number may differ
-    /// from that of the run so far.
+    /// As [`resume`](Self::resume), in one of the processes of `exchange`, which the trainer takes
+    /// if nothing fails. Their number may differ from that of the run so far.
     ///
     /// # Errors
     /// As [`resume`](Self::resume); in every process if one of them fails, or continues another run.
-    pub fn resume_among(self, site: &Site<'_>, mut exchange: Exchange) -> Result<Trainer> {
+    pub fn resume_among(self, site: &Site<'_>, exchange: &mut Exchange) -> Result<Trainer> {
         let share = exchange.share();
-        let mut ready = first_then_all(&mut exchange, "the data", || self.prepare(site, share))?;
+        let mut ready = first_then_all(exchange, "the data", || self.prepare(site, share))?;
         ready.resumed.processes = provenance::processes(exchange.world());
         let Ready { planned, pretrained, fresh, unkept, resumed } = ready;
         let step = resumed.step.to_string();
-        agree_on_run(&mut exchange, &fresh, &[("the checkpoint of step", &step)])?;
+        agree_on_run(exchange, &fresh, &[("the checkpoint of step", &step)])?;
 
         let spec = planned.plan().spec();
         let material = planned.plan().material();
-        let weights = weights(pretrained.as_ref(), spec, material, &site.device, site.observer)?;
+        let weights = weights(pretrained.as_ref(), spec, material, &site.device, site.observer);
+        let weights = all(exchange, "the weights", weights)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
         let from: Option<dlt_train::Weights<'_>> =
             if weights.is_some() { Some(&lookup) } else { None };

@@ -28,11 +28,21 @@ pub enum TrainError {
     /// Processes that train together could not exchange something.
     #[error(transparent)]
     Exchange(#[from] crate::exchange::TransportError),
+    /// Another process of the run has failed before its first step.
+    #[error("{process}: {message}")]
+    Process {
+        /// Its number and host.
+        process: String,
+        /// Its error.
+        message: String,
+        /// The exit code of that error.
+        code: ExitCode,
+    },
     /// A batch cannot be shared equally among the processes.
     #[error(
         "expected a number of processes that divides training.shards = {shards}, got {processes}; \
-         start 1, 2, 4 … up to {shards} of them, or set training.shards to a multiple of {processes} \
-         at the start of a run"
+         start 1, 2, 4 … up to {shards} of them, or set training.shards to a larger power of two at \
+         the start of a run"
     )]
     Processes {
         /// Number of processes.
@@ -247,6 +257,7 @@ impl TrainError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Spec(error) => error.exit_code(),
+            Self::Process { code, .. } => *code,
             Self::Agent(AgentError::NotFinite { .. })
             | Self::Diverged { .. }
             | Self::Loss { .. }

@@ -13,8 +13,10 @@ mod transport;
 mod words;
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 
 use dlt_agent::{Decision, Visit};
+use dlt_spec::ExitCode;
 
 use crate::clock::Clock;
 use crate::evaluation::{Evaluation, Losses};
@@ -40,6 +42,8 @@ pub struct Exchange {
     /// Exchanges of gradients and weights that are under way, oldest first.
     flights: VecDeque<Flight>,
     traffic: Traffic,
+    /// Whether all processes know that the run has failed.
+    has_failed: bool,
 }
 
 /// What a process has exchanged so far.
@@ -67,6 +71,7 @@ impl Exchange {
             step: 0,
             flights: VecDeque::new(),
             traffic: Traffic::default(),
+            has_failed: false,
         }
     }
 
@@ -114,6 +119,45 @@ impl Exchange {
     /// As this type.
     pub fn close(self) -> Result<()> {
         self.transport.map_or(Ok(()), |transport| Ok(transport.close()?))
+    }
+
+    /// Returns what this process has made, once every process has made its own. `code` gives the
+    /// exit code of an error.
+    ///
+    /// # Errors
+    /// The error of this process, if all processes have the same one. Otherwise, in every process,
+    /// [`TrainError::Process`] about the first one that failed. [`has_failed`](Self::has_failed) is
+    /// true from then on.
+    pub fn all<T, E: Display + From<TrainError>>(
+        &mut self,
+        what: &'static str,
+        own: std::result::Result<T, E>,
+        code: impl Fn(&E) -> ExitCode,
+    ) -> std::result::Result<T, E> {
+        let said = match &own {
+            Ok(_) => String::new(),
+            Err(error) => format!("{} {error}", code(error).number()),
+        };
+
+        let said = self.texts(what, &said)?;
+        let failed = said.iter().enumerate().find_map(|(rank, said)| {
+            let (code, message) = said.split_once(' ')?;
+            Some((rank, ExitCode::from_number(code.parse().ok()?)?, message.to_owned()))
+        });
+        let Some((rank, code, message)) = failed else { return own };
+
+        self.has_failed = true;
+        if own.is_err() && said.iter().all(|other| *other == said[0]) {
+            return own;
+        }
+        Err(TrainError::Process { process: self.name_of(rank), message, code }.into())
+    }
+
+    /// Whether [`all`](Self::all) has failed, so that every process knows that the run ends. They
+    /// can then [`close`](Self::close) the exchange in order.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// Says that messages are about what follows `step` training steps.

@@ -91,19 +91,23 @@ pub fn measure_steps(
     exchange: &mut Exchange,
 ) -> Result<StepFigures> {
     let processes = exchange.world().size();
-    let shards = spec.training.shards;
-    if !shards.is_multiple_of(processes) {
-        return Err(TrainError::Processes { processes, shards });
-    }
+    let make = || {
+        let shards = spec.training.shards;
+        if !shards.is_multiple_of(processes) {
+            return Err(TrainError::Processes { processes, shards });
+        }
 
-    let binding = initial_binding(spec);
-    let architecture = of_spec(spec, data);
-    let fits = memory::check_fit(&*architecture, spec, None, &binding, processes, device)?;
-    let predicted = fits.step.peak as f64 / 1e6;
+        let binding = initial_binding(spec);
+        let architecture = of_spec(spec, data);
+        let fits = memory::check_fit(&*architecture, spec, None, &binding, processes, device)?;
+        let predicted = fits.step.peak as f64 / 1e6;
 
-    // Before the model exists: the prediction adds the step to this.
-    let before = memory::resident();
-    let model = model_for(architecture, spec, None, kernels, device)?;
+        // Before the model exists: the prediction adds the step to this.
+        let before = memory::resident();
+        Ok((model_for(architecture, spec, None, kernels, device)?, before, predicted))
+    };
+
+    let (model, before, predicted) = exchange.all("the model", make(), TrainError::exit_code)?;
     let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying).of_share(exchange.share());
     let made = made_up(spec, spec.extents(data));
     let batch = view(&made);

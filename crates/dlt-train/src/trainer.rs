@@ -307,12 +307,10 @@ impl Trainer {
         weights + gradients + self.optimizer.bytes()
     }
 
-    /// Leaves a run that is not finished, in all of its processes.
-    ///
-    /// # Errors
-    /// [`TrainError::Exchange`] if a process is gone.
-    pub fn leave(self) -> Result<()> {
-        self.exchange.close()
+    /// Leaves a run that is not finished. All processes can then close the exchange.
+    #[must_use]
+    pub fn leave(self) -> Exchange {
+        self.exchange
     }
 
     /// Whether any process of the run asks to stop, between two steps. All processes ask at the

@@ -2,6 +2,7 @@
 //! end.
 
 use dlt_data::{Examples, Split};
+use dlt_spec::ExitCode;
 use dlt_spec::record::{MetricRow, Summary};
 use dlt_spec::spec::Selection;
 
@@ -120,8 +121,20 @@ impl Trainer {
             finite(best_step, evaluation)?.finite(split.name())
         };
 
-        let validation = evaluate(Split::Validation)?;
-        let test = material.has(Split::Test).then(|| evaluate(Split::Test)).transpose()?;
+        let evaluated = evaluate(Split::Validation).and_then(|validation| {
+            let test = material.has(Split::Test).then(|| evaluate(Split::Test)).transpose()?;
+            Ok((validation, test))
+        });
+        let (validation, test) = match evaluated {
+            Ok(evaluations) => evaluations,
+            Err(error) => {
+                // All processes have the same losses, so all of them are here.
+                if error.exit_code() == ExitCode::Diverged {
+                    drop(exchange.close());
+                }
+                return Err(error);
+            }
+        };
         run.elapsed_s = clock.elapsed_s();
         let summary = end.summary(&run, &spec, &material, &validation, test.as_ref())?;
 

@@ -12,13 +12,15 @@ use dlt_spec::{CheckedSpec, fields};
 
 use super::Trainer;
 use crate::assembly::Weights;
-use crate::checkpoint::{CheckpointFolder, Contents, Numbers, sha256};
+use crate::checkpoint::{Checkpoint, CheckpointFolder, Contents, Numbers, sha256};
 use crate::clock::Clock;
 use crate::disk::{Disk, SystemDisk};
 use crate::exchange::Exchange;
-use crate::folder::{Cut, RunFolder};
+use crate::folder::{Cut, Held, RunFolder};
+use crate::lock::Lock;
 use crate::optimizer::ParameterMoments;
 use crate::optimizer::resting::{Resting, RestingPlace};
+use crate::plan::Plan;
 use crate::resume::ResumePlan;
 use crate::run_state::StepCounts;
 use crate::{Result, TrainError};
@@ -72,47 +74,35 @@ impl Trainer {
     /// as [`Plan::with_weights`](crate::Plan::with_weights). The folder is unchanged then. After
     /// that only [`TrainError::Io`] and [`TrainError::Moved`], if the folder cannot be written.
     pub fn resume(plan: ResumePlan, start: Option<Weights<'_>>) -> Result<(Self, Vec<String>)> {
-        Self::resume_among(plan, start, Exchange::alone())
+        Self::resume_among(plan, start, &mut Exchange::alone())
     }
 
-    /// As [`resume`](Self::resume), for one of the processes of `exchange`. Only process 0 changes
-    /// the folder, once all have read their part of the checkpoint.
+    /// As [`resume`](Self::resume), for one of the processes of `exchange`, which the trainer takes
+    /// if nothing fails. Only process 0 changes the folder, once all have read their part of the
+    /// checkpoint.
     ///
     /// # Errors
-    /// As [`resume`](Self::resume), and [`TrainError::Exchange`] if a process is gone.
+    /// As [`resume`](Self::resume), in every process if one of them fails; and
+    /// [`TrainError::Exchange`] if a process is gone.
     pub fn resume_among(
         plan: ResumePlan,
         start: Option<Weights<'_>>,
-        mut exchange: Exchange,
+        exchange: &mut Exchange,
     ) -> Result<(Self, Vec<String>)> {
         let ResumePlan { run, lock, checkpoint, plan } = plan;
         let checkpoint = checkpoint.as_ref();
         let prepared = match checkpoint {
-            Some(checkpoint) => plan.with_saved(checkpoint, &RestingPlace::in_run(&run))?,
-            None => plan.with_weights(start)?,
+            Some(checkpoint) => plan.with_saved(checkpoint, &RestingPlace::in_run(&run)),
+            None => plan.with_weights(start),
         };
 
-        exchange.meet("the checkpoint")?;
+        // The whole run is in memory then. From here on the folder changes. Each of these steps can
+        // be repeated, so a process that is killed among them leaves a folder that can be resumed.
+        let prepared = exchange.all("the checkpoint", prepared, TrainError::exit_code)?;
+        let reopened = reopened(run, lock, checkpoint, &prepared.plan);
+        let (folder, notices) = exchange.all("the run folder", reopened, TrainError::exit_code)?;
 
-        // The whole run is in memory by now. From here on the folder changes. Each of these steps
-        // can be repeated, so a process that is killed among them leaves a folder that can be
-        // resumed.
-        run.check()?;
-        let Some(lock) = lock else {
-            let folder = RunFolder::followed(run.path())?;
-            return Ok((Self::among(prepared, folder, exchange), Vec::new()));
-        };
-        let mut notices = CheckpointFolder::held(&run).rewind(checkpoint)?;
-        let cut = Cut {
-            step: prepared.plan.run.step,
-            metrics_bytes: checkpoint.map(|checkpoint| checkpoint.run().metrics_bytes),
-            recording: &prepared.plan.recording,
-        };
-
-        let (folder, cut) = RunFolder::reopen(run, lock, &cut)?;
-        notices.extend(cut);
-        folder.rewrite_spec(&prepared.plan.spec)?;
-        Ok((Self::among(prepared, folder, exchange), notices))
+        Ok((Self::among(prepared, folder, std::mem::take(exchange)), notices))
     }
 
     /// Saves a checkpoint of the run as it is now, between two steps.
@@ -368,6 +358,30 @@ impl Trainer {
         self.run.agent = self.agent.as_ref().map(Agent::snapshot);
         Ok(())
     }
+}
+
+/// The folder of a run that continues, as it was at the checkpoint, and what was cut off or set
+/// aside in it. Without a lock, another process does this, and this one follows it.
+fn reopened(
+    run: Held,
+    lock: Option<Lock>,
+    checkpoint: Option<&Checkpoint>,
+    plan: &Plan,
+) -> Result<(RunFolder, Vec<String>)> {
+    run.check()?;
+    let Some(lock) = lock else { return Ok((RunFolder::followed(run.path())?, Vec::new())) };
+
+    let mut notices = CheckpointFolder::held(&run).rewind(checkpoint)?;
+    let cut = Cut {
+        step: plan.run.step,
+        metrics_bytes: checkpoint.map(|checkpoint| checkpoint.run().metrics_bytes),
+        recording: &plan.recording,
+    };
+
+    let (folder, cut) = RunFolder::reopen(run, lock, &cut)?;
+    notices.extend(cut);
+    folder.rewrite_spec(&plan.spec)?;
+    Ok((folder, notices))
 }
 
 /// Both moments of each parameter that are in memory. Cloning a tensor copies no numbers.

@@ -38,11 +38,11 @@ fn begun(bench: &Bench, run: &str, settings: &[&str], mut exchange: Exchange) ->
 }
 
 /// The trainer of one process of a run that is resumed.
-fn resumed(bench: &Bench, run: &str, settings: &[&str], exchange: Exchange) -> Trainer {
+fn resumed(bench: &Bench, run: &str, settings: &[&str], mut exchange: Exchange) -> Trainer {
     let spec = bench.spec(settings);
     let resumption = Resumption::open_among(&bench.path(run), exchange.writes()).expect("a run");
     let plan = resumption.plan_among(exchange.share(), bench.material(&spec), None, Device::Cpu);
-    Trainer::resume_among(plan.expect("a plan"), None, exchange).expect("it is resumed").0
+    Trainer::resume_among(plan.expect("a plan"), None, &mut exchange).expect("it is resumed").0
 }
 
 /// Trains up to a step, or to the end.
