@@ -19,12 +19,12 @@ use super::{Lost, Options};
 use crate::error::{ProcessesError, Result};
 
 /// Between two looks at messages while this process computes: rare enough to leave it the core.
-const AT_WORK: Duration = Duration::from_micros(100);
+const AT_WORK: Duration = Duration::from_micros(200);
 /// Between two looks while nothing is under way.
 const AT_REST: Duration = Duration::from_millis(10);
 /// Looks at messages before the thread sleeps again. Libraries copy a large message in parts, some
 /// at each look.
-const LOOKS: usize = 16;
+const LOOKS: usize = 8;
 
 /// How long a process that notices a loss listens whether another has reported it.
 const SETTLING: Duration = Duration::from_millis(30);

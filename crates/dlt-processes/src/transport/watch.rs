@@ -39,7 +39,9 @@ impl Watch {
             turned: now,
             doubtful: None,
             next_beat: now,
-            next_look: now,
+            // One after the other, so that mostly one notices an end and the others hear it.
+            next_look: now
+                + LOOK * u32::try_from(own).unwrap_or(0) / u32::try_from(size).unwrap_or(1),
             next_listen: now,
         }
     }
