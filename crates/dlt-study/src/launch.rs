@@ -34,6 +34,8 @@ pub(crate) struct Launcher<'a> {
     pub(crate) jobs: usize,
     /// Threads of each cell.
     pub(crate) threads: usize,
+    /// Processes of each cell, which share its threads.
+    pub(crate) processes: usize,
     pub(crate) device: String,
     /// No cell is started after this time.
     pub(crate) budget: Option<Duration>,
@@ -269,7 +271,11 @@ impl Launcher<'_> {
         }
 
         if !matches!(cell.job, Job::Predict { .. }) {
-            command.args(["--threads", &self.threads.to_string(), "--device", &self.device]);
+            let threads = (self.threads / self.processes).max(1);
+            command.args(["--threads", &threads.to_string(), "--device", &self.device]);
+            if self.processes > 1 {
+                command.args(["--processes", &self.processes.to_string()]);
+            }
         }
 
         command.stderr(self.log_file(&cell.id)?);

@@ -142,6 +142,9 @@ pub struct StudyArguments {
     /// Threads of all cells together [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// Processes of each cell, which share its threads. It takes a dlt with the feature mpi
+    #[arg(long, value_name = "N", default_value = "1")]
+    processes: NonZeroUsize,
     /// Start no cell after this time, as in 90s, 30m or 2h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     budget: Option<Duration>,
@@ -334,6 +337,7 @@ impl<'a> Study<'a> {
             costs: self.costs(cells)?,
             jobs: self.arguments.jobs.get(),
             threads: self.threads(),
+            processes: self.arguments.processes.get(),
             device: self.arguments.device.clone(),
             budget: self.arguments.budget,
             keeps_checkpoints: self.arguments.keep_checkpoints,

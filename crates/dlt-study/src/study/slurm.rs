@@ -206,7 +206,9 @@ impl Study<'_> {
                 _ => (memories.mb(cell)?, costs.recorded_s(cell)),
             };
 
-            let memory_mb = MEMORY_MARGIN * memory_mb + BESIDES_MB;
+            // A process needs less than a whole run: each has its share of the moments.
+            let processes = self.arguments.processes.get() as f64;
+            let memory_mb = processes * (MEMORY_MARGIN * memory_mb + BESIDES_MB);
             let minutes = seconds.map_or(UNKNOWN_MINUTES, |seconds| {
                 BESIDES_MINUTES + (TIME_MARGIN * seconds / 60.0).ceil() as u64
             });
@@ -282,6 +284,9 @@ impl Study<'_> {
         add("--dlt", dlt.display().to_string());
         add("--threads", self.threads().to_string());
         add("--device", own.device.clone());
+        if own.processes.get() > 1 {
+            add("--processes", own.processes.to_string());
+        }
 
         if let Some(seeds) = &own.seeds {
             add("--seeds", seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
