@@ -78,7 +78,7 @@ fn every_process_of_a_run_that_lost_one_fails() {
     let place = letters(4);
     let shell =
         "\"$@\"; echo $? > code-$OMPI_COMM_WORLD_RANK; until [ -e known ]; do sleep 0.1; done";
-    let start = ["-n", "4", "sh", "-c", shell, "sh", "dlt"];
+    let start = ["--quiet", "-n", "4", "sh", "-c", shell, "sh", "dlt"];
     let mut job = Job::mpirun(&place, &[&start[..], &LONG].concat());
     job.wait_for_steps("run", 10);
     assert!(send("-KILL", job.process(2)));
