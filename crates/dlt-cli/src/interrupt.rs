@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use dlt_spec::ExitCode;
 
@@ -76,19 +76,32 @@ pub(crate) fn pass_on(mut command: Command) -> std::io::Result<i32> {
         command.process_group(0);
     }
 
-    let mut child = command.spawn()?;
-    let id = child.id().to_string();
+    let id = Arc::new(OnceLock::new());
+    let send = |id: &OnceLock<String>, signal: &str| {
+        if let Some(id) = id.get() {
+            // If it fails, the processes have ended.
+            let _ = Command::new("kill").args([signal, id]).stderr(Stdio::null()).status();
+        }
+    };
+
+    let known = Arc::clone(&id);
     let watching = ctrlc::set_handler(move || {
         let is_second = ASKED.swap(true, Ordering::Relaxed);
         let signal = if is_second { "-TERM" } else { "-USR1" };
         if !is_second {
             output::note(STOPPING);
         }
-        // If it fails, the processes have ended.
-        let _ = Command::new("kill").args([signal, &id]).stderr(Stdio::null()).status();
+        send(&known, signal);
     });
     if let Err(error) = watching {
         tracing::warn!(%error, "cannot watch for signals: a signal will end the run at once, without saving");
+    }
+
+    // After the handler is set: a signal between the two would end this process alone.
+    let mut child = command.spawn()?;
+    let _ = id.set(child.id().to_string());
+    if ASKED.load(Ordering::Relaxed) {
+        send(&id, "-TERM");
     }
 
     let status = child.wait()?;

@@ -78,9 +78,15 @@ impl<'a> Job<'a> {
 
     /// Returns once a run has made so many steps.
     pub(super) fn wait_for_steps(&mut self, run: &str, steps: usize) {
+        let place = self.place;
+        self.wait_until("steps", || steps_of(place, run) >= steps);
+    }
+
+    /// Returns once something is true, which the running program brings about.
+    pub(super) fn wait_until(&mut self, what: &str, is_true: impl Fn() -> bool) {
         let began = Instant::now();
-        while steps_of(self.place, run) < steps {
-            self.assert_runs(began, "steps");
+        while !is_true() {
+            self.assert_runs(began, what);
         }
     }
 

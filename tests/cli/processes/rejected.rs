@@ -60,7 +60,7 @@ fn rejects_processes_that_begin_other_runs_by_name() {
     is_rejected(&place, || unlike(&place, &["spec.toml", "--data", "none.txt"], same), &parts);
 }
 
-/// The path is the same, but one host has another file there.
+/// The spec is the same, but one host has another file under the path.
 #[test]
 fn rejects_other_data_under_the_same_path() {
     let place = letters(2);
@@ -68,25 +68,21 @@ fn rejects_other_data_under_the_same_path() {
         fs::create_dir(place.path(folder)).unwrap();
         let text = place.read("letters.txt").replace('a', letter);
         place.write(&format!("{folder}/letters.txt"), text);
-        place.write(&format!("{folder}/letters.json"), place.read("letters.json"));
     }
 
-    let out = place.path("run");
-    let program = |folder: &'static str| {
-        [
-            "-n",
-            "1",
-            "--wdir",
-            folder,
-            "dlt",
-            "train",
-            "../spec.toml",
-            "--quiet",
-            "--out",
-            out.to_str().unwrap(),
-        ]
+    // A path that is absolute, and another file in each process.
+    let data = "/proc/self/cwd/letters.txt";
+    let spec = place.path("spec.toml").to_str().unwrap().to_owned();
+    let [tokenizer, out] = ["letters.json", "run"].map(|name| place.path(name));
+    let [tokenizer, out] = [&tokenizer, &out].map(|path| path.to_str().unwrap());
+    let options = ["--data", data, "--tokenizer", tokenizer, "--quiet", "--out", out];
+    let program = |folder| {
+        let start = ["-n", "1", "--wdir", folder, "dlt", "train", &spec];
+        [&start[..], &options].concat()
     };
-    let line = [&program("first")[..], &[":"], &program("second")].concat();
+
+    let [first, second] = ["first", "second"].map(program);
+    let line = [&first[..], &[":"], &second].concat();
     let parts = ["process 1 on ", "another run", "data with the checksum"];
     is_rejected(&place, || Job::mpirun(&place, &line).end(), &parts);
 }
