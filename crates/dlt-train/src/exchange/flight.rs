@@ -81,7 +81,8 @@ pub(super) struct Flight {
     /// Elements of each tensor in the piece.
     piece: Vec<Range<usize>>,
     touched: Option<Touched>,
-    device: Device,
+    /// Where the gradients are; `None` if there are none.
+    device: Option<Device>,
 }
 
 impl Exchange {
@@ -130,7 +131,7 @@ impl Exchange {
         let expected = expected.collect();
 
         let own = gathered(&gradients, &piece, |_, range| vec![range.clone()])?;
-        let device = gradients.first().map_or(Device::Cpu, |first| first.device().clone());
+        let device = gradients.first().map(|first| first.device().clone());
         // Freed before the exchange needs memory.
         drop(gradients);
 
@@ -169,10 +170,10 @@ impl Exchange {
 
         let sum = tree_sum(versions.collect());
         let mut start = 0;
-        let tensors = piece.iter().map(|range| {
+        let tensors = piece.iter().zip(device.iter().cycle()).map(|(range, device)| {
             let numbers = &sum[start..start + range.len()];
             start += range.len();
-            Tensor::from_slice(numbers, range.len(), &device)
+            Tensor::from_slice(numbers, range.len(), device)
         });
         let tensors = tensors.collect::<candle_core::Result<_>>().map_err(ModelError::from)?;
 
