@@ -16,22 +16,31 @@ GELU, 1024 learned positions, a head tied to the token table, and no dropout.
 --owners 0,0,2,...         the owner of each layer; by default layer 0 owns all layers
 --device cpu | cuda[:N]    on a GPU, a step ends when the GPU has finished its work
 --tf32                     on a GPU, products of f32 may round their factors to TF32
+--processes N              DistributedDataParallel over gloo: N processes of --threads threads, each with its part of
+                           --batch; on the CPU only
 
 It prints one line of JSON: `peer`, `params` (distinct trainable numbers), `step_ms_median` (without the first step, which
 allocates and compiles), `tokens_per_s`, `peak_rss_mb` (in units of 1024 KiB), `peak_device_mb` (the most GPU memory that
 PyTorch held, in the same units; null on the CPU), `peak_device_used_mb` (the most of it that tensors used), and the `loss`
 of the last step.
+
+With several processes, process 0 prints the line: `peak_rss_mb` is its own, `loss` that of its part. The line also has
+`processes`, `rank_rss_mb` (the most of any process), `bytes_per_step` (what a process sends in a step, by arithmetic: a ring
+all-reduce sends 2 (N - 1) / N of its bytes), and `exchange_share` (the share of a step that steps without the exchange do
+not take: as many of them are measured after the others).
 """
 
 import argparse
 import json
+import os
 import resource
 import sys
+import tempfile
 from statistics import median
 from time import perf_counter
 
 import torch
-from torch import nn
+from torch import distributed, multiprocessing, nn
 from torch.nn import functional
 
 POSITIONS = 1024
@@ -41,7 +50,7 @@ CLIP_NORM = 1.0
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = {"layers": 12, "width": 384, "heads": 6, "seq": 256, "batch": 8, "vocab": 50257, "steps": 6, "threads": 2}
+    sizes = {"layers": 12, "width": 384, "heads": 6, "seq": 256, "batch": 8, "vocab": 50257, "steps": 6, "threads": 2, "processes": 1}
     for flag, size in sizes.items():
         parser.add_argument(f"--{flag}", type=int, default=size)
     parser.add_argument("--mode", choices=("eager", "compile"), default="eager")
@@ -62,6 +71,10 @@ def arguments():
             parser.error(f"--{flag}: expected 1 or more")
     if chosen.steps < 2:
         parser.error("--steps: expected 2 or more, because the first step is left out")
+    if chosen.batch % chosen.processes:
+        parser.error(f"--processes: expected a divisor of --batch {chosen.batch}, got {chosen.processes}")
+    if chosen.processes > 1 and chosen.device != "cpu":
+        parser.error(f"--processes: expected 1 on a GPU, got {chosen.processes}")
     if chosen.width % chosen.heads or chosen.seq > POSITIONS:
         parser.error(f"expected a width that is a multiple of --heads and a --seq of at most {POSITIONS}")
     try:
@@ -147,15 +160,18 @@ class Model(nn.Module):
 
 
 def measure(chosen):
-    """Seconds of each step, and the last loss."""
+    """The model, seconds of each step, seconds of each step without exchange, and the last loss."""
     device = torch.device(chosen.device)
     model = Model(chosen).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-    forward = torch.compile(model) if chosen.mode == "compile" else model
-    ids = torch.randint(chosen.vocab, (chosen.batch, chosen.seq)).to(device)
+    several = chosen.processes > 1
+    # Gradients that are views of the buckets are in memory once.
+    whole = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True) if several else model
+    forward = torch.compile(whole) if chosen.mode == "compile" else whole
+    ids = torch.randint(chosen.vocab, (chosen.batch // chosen.processes, chosen.seq)).to(device)
     targets = ids.roll(-1, dims=1)
-    seconds = []
-    for _ in range(chosen.steps):
+
+    def step():
         start = perf_counter()
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=chosen.dtype == "bf16"):
@@ -165,35 +181,84 @@ def measure(chosen):
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        seconds.append(perf_counter() - start)
-    return model, seconds, loss.item()
+        return perf_counter() - start, loss.item()
+
+    steps = [step() for _ in range(chosen.steps)]
+    alone = []
+    if several:
+        distributed.barrier()
+        with whole.no_sync():
+            alone = [step()[0] for _ in range(chosen.steps)]
+    return model, [seconds for seconds, _ in steps], alone, steps[-1][1]
 
 
-def main():
-    chosen = arguments()
-    torch.set_num_threads(chosen.threads)
-    torch.manual_seed(0)
-    torch.backends.cuda.matmul.allow_tf32 = chosen.tf32
-    model, seconds, loss = measure(chosen)
-    step = median(seconds[1:])
+def peak_rss_mb():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     peak_kib = peak / 1024 if sys.platform == "darwin" else peak
+    return round(peak_kib / 1024)
+
+
+def among_processes(chosen, alone, step, params):
+    """The figures that only several processes have. Every process calls it."""
+    rss = torch.tensor([float(peak_rss_mb())])
+    distributed.all_reduce(rss, distributed.ReduceOp.MAX)
+    # The slowest process alone: to wait for it is no exchange.
+    alone = torch.tensor([median(alone[1:])])
+    distributed.all_reduce(alone, distributed.ReduceOp.MAX)
+    return {
+        "processes": chosen.processes,
+        "exchange_share": round(max(0.0, 1 - alone.item() / step), 4),
+        "bytes_per_step": round(2 * (chosen.processes - 1) / chosen.processes * 4 * params),
+        "rank_rss_mb": round(rss.item()),
+    }
+
+
+def process(rank, chosen, meeting):
+    """One of several processes. They meet in a file."""
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=chosen.processes
+    )
+    line(chosen, rank)
+    distributed.destroy_process_group()
+
+
+def line(chosen, rank=0):
+    """Measures, and prints the line in process 0."""
+    torch.set_num_threads(chosen.threads)
+    torch.manual_seed(rank)
+    torch.backends.cuda.matmul.allow_tf32 = chosen.tf32
+    model, seconds, alone, loss = measure(chosen)
+    step = median(seconds[1:])
+    params = sum(parameter.numel() for parameter in model.parameters())
     where, peak_device, peak_used = "", None, None
     if chosen.device != "cpu":
         where = f" {chosen.device} ({torch.cuda.get_device_name(chosen.device)}){' with TF32' if chosen.tf32 else ''}"
         peak_device = round(torch.cuda.max_memory_reserved(chosen.device) / 2**20, 1)
         peak_used = round(torch.cuda.max_memory_allocated(chosen.device) / 2**20, 1)
-    print(json.dumps({
+    figures = {
         "peer": f"pytorch {torch.__version__}{where} {chosen.mode} {chosen.dtype} tying={chosen.tying}",
-        "params": sum(parameter.numel() for parameter in model.parameters()),
+        "params": params,
         "step_ms_median": round(1e3 * step, 1),
         "tokens_per_s": round(chosen.batch * chosen.seq / step, 1),
-        "peak_rss_mb": round(peak_kib / 1024),
+        "peak_rss_mb": peak_rss_mb(),
         "peak_device_mb": peak_device,
         "peak_device_used_mb": peak_used,
         "loss": round(loss, 4),
-    }))
+    }
+    if chosen.processes > 1:
+        figures["peer"] += " ddp gloo"
+        figures |= among_processes(chosen, alone, step, params)
+    if rank == 0:
+        print(json.dumps(figures), flush=True)
+
+
+def main():
+    chosen = arguments()
+    if chosen.processes == 1:
+        return line(chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        multiprocessing.spawn(process, (chosen, os.path.join(folder, "meeting")), nprocs=chosen.processes)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,11 @@ mod kernels;
 mod measurement;
 mod page;
 pub(crate) mod peer;
+mod processes;
 mod rounds;
+
+/// The time limit of `mpirun --version`.
+const PROBE: Duration = Duration::from_secs(60);
 
 /// Exit code for a missing resource, the same as that of `dlt`.
 const MISSING_RESOURCE: u8 = 5;
@@ -49,6 +53,13 @@ pub(crate) struct BenchArguments {
     /// Measure generation instead, ours with and without tying, and that of transformers
     #[arg(long, conflicts_with_all = ["kernels", "only", "steps"])]
     decode: bool,
+    /// Measure the main size in so many processes instead, started by mpirun, and PyTorch's
+    /// DistributedDataParallel. They share the threads
+    #[arg(long, value_name = "N", conflicts_with_all = ["kernels", "decode", "only"], value_parser = clap::value_parser!(u32).range(2..))]
+    processes: Option<u32>,
+    /// What starts several processes [default: mpirun]
+    #[arg(long, value_name = "PATH", requires = "processes")]
+    mpirun: Option<PathBuf>,
     /// Only these workloads
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = PossibleValuesParser::new(grid::NAMES))]
     only: Vec<String>,
@@ -96,6 +107,9 @@ pub(crate) fn run(root: &Path, arguments: &BenchArguments) -> Result<ExitCode> {
     if arguments.decode {
         return run_decode(root, arguments, out);
     }
+    if let Some(processes) = arguments.processes {
+        arguments.check_division(processes as usize)?;
+    }
 
     match (arguments.kernels, arguments.dry_run) {
         (true, true) => dry_run_of_kernels(arguments, out),
@@ -125,6 +139,14 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
         None
     };
 
+    if arguments.processes.is_some()
+        && let Err(failure) = Child::new(arguments.mpirun()).arguments(["--version"]).run(PROBE)
+    {
+        let advice = "install Open MPI or MPICH, or name another with --mpirun PATH";
+        writeln!(io::stderr(), "{failure}\n{advice}")?;
+        return Ok(ExitCode::from(MISSING_RESOURCE));
+    }
+
     let heading = arguments.heading(root, peer.as_ref());
     let dlt = match &arguments.dlt {
         Some(dlt) => dlt.clone(),
@@ -147,7 +169,11 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
         measured.push(done);
 
         // The files are written after each workload, so that an interrupted run leaves its results.
-        arguments.write(&page::markdown(&heading, &measured), &page::json(&heading, &measured))?;
+        let page = match arguments.processes {
+            Some(processes) => processes::markdown(&heading, &measured[0], processes),
+            None => page::markdown(&heading, &measured),
+        };
+        arguments.write(&page, &page::json(&heading, &measured))?;
     }
 
     ending(measured.iter().map(Measured::failures).sum())
@@ -312,7 +338,10 @@ fn ending(failures: usize) -> Result<ExitCode> {
 
 impl BenchArguments {
     fn workloads(&self) -> Vec<Workload> {
-        let mut workloads = grid::workloads();
+        let mut workloads = match self.processes {
+            Some(processes) => vec![grid::among(processes as usize)],
+            None => grid::workloads(),
+        };
         workloads.retain(|workload| {
             self.only.is_empty() || self.only.iter().any(|name| name == workload.name)
         });
@@ -328,17 +357,41 @@ impl BenchArguments {
         Duration::from_secs(self.limit_s)
     }
 
+    /// Processes divide the batch and the threads.
+    fn check_division(&self, processes: usize) -> Result<()> {
+        let batch = grid::among(processes).shape.batch;
+        for (what, whole) in [("threads", self.threads.get()), ("windows of the batch", batch)] {
+            ensure!(
+                whole.is_multiple_of(processes),
+                "--processes: expected a divisor of {whole} {what}, got {processes}"
+            );
+        }
+
+        Ok(())
+    }
+
+    fn mpirun(&self) -> &Path {
+        self.mpirun.as_deref().unwrap_or(Path::new("mpirun"))
+    }
+
     /// The command that runs a side. Without a peer, no side needs one.
     fn child(&self, workload: &Workload, side: &Side, dlt: &Path, peer: Option<&Peer>) -> Child {
+        let processes = side.processes.to_string();
         let child = match (side.program, peer) {
+            (Program::PyTorch, Some(peer)) if side.processes > 1 => Child::new(&peer.python)
+                .arguments([&peer.script.display().to_string(), "--processes", &processes]),
             (Program::PyTorch, Some(peer)) => {
                 Child::new(&peer.python).arguments([peer.script.display().to_string()])
             }
+            // Open MPI binds a process to one core by itself, whatever its number of threads.
+            _ if side.processes > 1 => Child::new(self.mpirun())
+                .arguments(["-n", &processes, "--bind-to", "none", &dlt.display().to_string()])
+                .arguments(["bench", "step"]),
             _ => Child::new(dlt).arguments(["bench", "step"]),
         };
 
-        let numbers =
-            [("--steps", self.steps.to_string()), ("--threads", self.threads.to_string())];
+        let threads = self.threads.get() / side.processes;
+        let numbers = [("--steps", self.steps.to_string()), ("--threads", threads.to_string())];
         let numbers = numbers.into_iter().flat_map(|(flag, number)| [flag.to_owned(), number]);
         let child = child
             .arguments(workload.shape.options())

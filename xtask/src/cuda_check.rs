@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use dlt_study::metadata;
 
@@ -63,9 +63,7 @@ pub(crate) fn run(root: &Path, arguments: &CudaCheckArguments) -> Result<ExitCod
     }
 
     let written = steps.command("tests", &mut tests)?;
-    if !steps.is_dry() && !written.lines().any(has_run_tests) {
-        bail!("no test ran")
-    }
+    ensure!(steps.is_dry() || written.lines().any(has_run_tests), "no test ran");
 
     let program = folder.join("debug").join("dlt");
     if STARTS_ALONE {
@@ -86,9 +84,10 @@ pub(crate) fn run(root: &Path, arguments: &CudaCheckArguments) -> Result<ExitCod
         .envs([toolkit.running()]);
 
     let attempt = steps.trial("driver without a GPU", dlt.current_dir(root))?;
-    if !steps.is_dry() && !finds_no_gpu(&attempt) {
-        bail!("expected exit code 5 and the message that there is no GPU, got {attempt:?}")
-    }
+    ensure!(
+        steps.is_dry() || finds_no_gpu(&attempt),
+        "expected exit code 5 and the message that there is no GPU, got {attempt:?}"
+    );
 
     steps.finish()?;
     Ok(ExitCode::SUCCESS)

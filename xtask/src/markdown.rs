@@ -72,12 +72,8 @@ fn item_text(line: &str) -> Option<&str> {
 /// The text as it is read aloud: a span of code is one word, which may begin a sentence, and a link or
 /// an image is its text.
 fn spoken(text: &str) -> String {
-    let pieces: Vec<&str> = text.split('`').collect();
-    let last = pieces.len() - 1;
-    let mut spoken = String::new();
-    for (index, piece) in pieces.into_iter().enumerate() {
-        spoken.push_str(if index % 2 == 1 && index < last { "Code" } else { piece });
-    }
+    let mut spoken: String =
+        pieces(text).map(|(is_code, piece)| if is_code { "Code" } else { piece }).collect();
 
     // The address of a link has no blanks, so it is gone as part of the word before it.
     while let Some(at) = spoken.find("](") {
@@ -90,17 +86,8 @@ fn spoken(text: &str) -> String {
 
 /// The texts between single backticks in a line.
 pub(crate) fn code_spans(line: &str) -> impl Iterator<Item = &str> {
-    let pieces: Vec<&str> = line.split('`').collect();
-    // A last backtick without a partner opens nothing.
-    let closed = (pieces.len() - 1) / 2 * 2;
-
-    pieces
-        .into_iter()
-        .take(closed)
-        .skip(1)
-        .step_by(2)
-        .map(str::trim)
-        .filter(|span| !span.is_empty())
+    let spans = pieces(line).filter(|(is_code, _)| *is_code).map(|(_, span)| span.trim());
+    spans.filter(|span| !span.is_empty())
 }
 
 /// Targets of links and images in a line: `[text](target)`, `[name]: target`, `src="target"`,
@@ -127,15 +114,18 @@ pub(crate) fn links(line: &str) -> Vec<&str> {
     targets.iter().filter_map(|target| target.split_whitespace().next()).collect()
 }
 
+/// The pieces of a text between its backticks, and whether each is a code span. A last backtick
+/// without a second one begins none.
+fn pieces(text: &str) -> impl Iterator<Item = (bool, &str)> {
+    let last = text.matches('`').count();
+    text.split('`').enumerate().map(move |(index, piece)| (index % 2 == 1 && index < last, piece))
+}
+
 /// The line with spaces in place of code spans. It keeps its length in bytes, so that positions in it
 /// are valid in the line too.
 fn without_code_spans(line: &str) -> String {
-    let pieces: Vec<&str> = line.split('`').collect();
-    let last = pieces.len() - 1;
-    let blanked = pieces.iter().enumerate().map(|(index, piece)| {
-        if index % 2 == 1 && index < last { " ".repeat(piece.len()) } else { (*piece).to_owned() }
-    });
-
+    let blanked = pieces(line)
+        .map(|(is_code, piece)| if is_code { " ".repeat(piece.len()) } else { piece.to_owned() });
     blanked.collect::<Vec<_>>().join("`")
 }
 

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use dlt_study::program::make_folder;
 
 /// The steps of one command.
 pub(crate) struct Steps {
@@ -32,8 +33,7 @@ impl Steps {
     /// printed.
     pub(crate) fn new(name: &'static str, folder: &Path, is_dry: bool) -> Result<Self> {
         if !is_dry {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make {}", folder.display()))?;
+            make_folder(folder)?;
         }
         Ok(Self { name, log: folder.join(format!("{name}.log")), start: Instant::now(), is_dry })
     }
@@ -92,17 +92,15 @@ impl Steps {
         writeln!(out, "{name}: {what}")?;
 
         let start = Instant::now();
-        match work() {
-            Ok(done) => {
-                writeln!(out, "{name}: done, {} s", start.elapsed().as_secs())?;
-                Ok(done)
-            }
-            Err(error) => {
-                let seconds = start.elapsed().as_secs();
-                writeln!(out, "{name}: FAILED after {seconds} s")?;
-                Err(error)
-            }
+        let done = work();
+        let seconds = start.elapsed().as_secs();
+
+        match done {
+            Ok(_) => writeln!(out, "{name}: done, {seconds} s")?,
+            Err(_) => writeln!(out, "{name}: FAILED after {seconds} s")?,
         }
+
+        done
     }
 
     /// Prints that all steps are done.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use dlt_study::metadata;
 
 use crate::steps::Steps;
@@ -81,20 +81,15 @@ impl Toolkit {
         }
 
         let home = self.home();
-        if !home.join("bin").join("nvcc").is_file() {
-            bail!(
-                "expected nvcc in {} after pip installed it, got nothing",
-                home.join("bin").display()
-            )
-        }
+        let bin = home.join("bin");
+        let has_nvcc = bin.join("nvcc").is_file();
+        ensure!(has_nvcc, "expected nvcc in {} after pip installed it, got nothing", bin.display());
 
-        for programs in [home.join("bin"), home.join("nvvm").join("bin")] {
+        for programs in [bin, home.join("nvvm").join("bin")] {
             make_executable(&programs)?;
         }
 
-        let runtime = home.join("lib").join("libcudart.so");
-        link("libcudart.so.13", &runtime)?;
-
+        link("libcudart.so.13", &home.join("lib").join("libcudart.so"))?;
         fs::write(&stamp, WHEELS.join("\n"))
             .with_context(|| format!("cannot write {}", stamp.display()))
     }

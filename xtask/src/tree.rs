@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 /// Endings of files that are read as text. Of every other file only the path is known.
 const TEXT_ENDINGS: [&str; 7] = [".md", ".py", ".rs", ".sh", ".toml", ".yml", "/run"];
@@ -71,14 +71,6 @@ impl Tree {
                 next.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
             })
     }
-
-    /// A tree that exists in memory only.
-    #[cfg(test)]
-    pub(crate) fn of(texts: &[(&str, &str)]) -> Self {
-        let texts: BTreeMap<_, _> =
-            texts.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect();
-        Self { paths: texts.keys().cloned().collect(), texts }
-    }
 }
 
 fn listed_by_git(root: &Path) -> Result<Vec<String>> {
@@ -96,9 +88,8 @@ fn listed_by_git(root: &Path) -> Result<Vec<String>> {
         .output()
         .context("cannot start git, which lists the files of a checkout")?;
 
-    if !output.status.success() {
-        bail!("git ls-files failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "git ls-files failed: {}", said.trim());
 
     let listed = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
     Ok(listed.split_terminator('\0').map(str::to_owned).collect())
@@ -146,6 +137,15 @@ fn found_below(root: &Path) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Tree {
+        /// A tree that exists in memory only.
+        pub(crate) fn of(texts: &[(&str, &str)]) -> Self {
+            let texts: BTreeMap<_, _> =
+                texts.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect();
+            Self { paths: texts.keys().cloned().collect(), texts }
+        }
+    }
 
     #[test]
     fn holds_files_and_their_folders_only() {

@@ -53,25 +53,24 @@ fn text<'v>(object: &'v Value, key: &str) -> Result<&'v str> {
 }
 
 #[cfg(test)]
-impl Workspace {
-    /// A workspace that exists in memory only.
-    pub(crate) fn of(edges: &[(&str, &[&str])]) -> Self {
-        let edges = edges
-            .iter()
-            .map(|&(name, targets)| {
-                (name.to_owned(), targets.iter().map(|&target| target.to_owned()).collect())
-            })
-            .collect();
-
-        Self { edges }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    impl Workspace {
+        /// A workspace that exists in memory only.
+        pub(crate) fn of(edges: &[(&str, &[&str])]) -> Self {
+            let edges = edges
+                .iter()
+                .map(|&(name, targets)| {
+                    (name.to_owned(), targets.iter().map(|&target| target.to_owned()).collect())
+                })
+                .collect();
+
+            Self { edges }
+        }
+    }
 
     #[test]
     fn only_normal_dependencies_on_members_are_edges() {

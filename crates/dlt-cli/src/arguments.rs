@@ -227,7 +227,8 @@ pub(crate) struct TrainTask {
 /// The device and the threads that compute.
 #[derive(Args, Debug)]
 pub(crate) struct Machine {
-    /// auto (a GPU if there is one), cpu, cuda or cuda:N
+    /// auto (a GPU if there is one), cpu, cuda or cuda:N. Of several processes on a machine, each
+    /// takes the GPU of its number, except with cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
     /// On a GPU, round the factors of matrix products to TF32: faster, but less exact

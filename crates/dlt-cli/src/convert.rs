@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use dlt_report::{csv, tensorboard};
-use dlt_run::refuse_existing;
+use dlt_run::{new_folder, refuse_existing};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output;
 
 pub(crate) const HELP: &str = "\
@@ -52,7 +52,7 @@ pub(crate) fn run(task: &ConvertTask) -> Result {
     match &task.out {
         Some(out) => {
             refuse_existing(out)?;
-            output::new_folder(out, |folder| {
+            new_folder::<Failure>(out, |folder| {
                 // Files are written in a temporary folder; the user sees their final paths.
                 let names =
                     write(folder)?.into_iter().map(|path| path.file_name().map(ToOwned::to_owned));

@@ -7,11 +7,10 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use dlt_data::catalogue::{CATALOGUE, LearningTask, find};
 use dlt_data::{
-    Cleaned, DataError, DataRequest, GPT2, Progress as Loading, Split, TokenSplits,
-    TrainingRequest, clean, fetch, load_pictures, load_sentences, pinned, plan_folder,
-    train_tokenizer, whole_tokens,
+    Cleaned, DataRequest, GPT2, Progress as Loading, Split, TokenSplits, TrainingRequest, clean,
+    fetch, load_pictures, load_sentences, pinned, plan_folder, train_tokenizer, whole_tokens,
 };
-use dlt_spec::ExitCode;
+use dlt_run::Observer;
 use dlt_spec::spec::{DataSpec, Spec};
 
 use crate::failure::{Failure, Result};
@@ -169,11 +168,10 @@ fn info(name: &str) -> Result<String> {
 
     let entry = find(name).ok_or_else(|| {
         let known: Vec<_> = CATALOGUE.iter().map(|entry| entry.name).collect();
-        let message = format!(
+        Failure::usage(format!(
             "{name:?} is neither a data set of the catalogue nor a path; the catalogue has: {}",
             known.join(", ")
-        );
-        Failure::refused(ExitCode::Usage, message)
+        ))
     })?;
 
     let from = entry.repository.map_or("shipped with this program".to_owned(), |repository| {
@@ -197,8 +195,7 @@ fn fetch_set(task: &FetchTask) -> Result {
     let cache = loading::cache()?;
     let shown = Fetching::default();
     let hub = hub::config()?.ok_or_else(|| {
-        let message = "no folder for files from the hub: set HF_HUB_CACHE, HF_HOME or HOME";
-        Failure::refused(ExitCode::Usage, message)
+        Failure::usage("no folder for files from the hub: set HF_HUB_CACHE, HF_HOME or HOME")
     })?;
 
     let fetched = fetch(&name, &hub, cache.as_deref(), &|event| shown.show(event))?;
@@ -306,19 +303,16 @@ fn sentences(data: &DataSpec) -> Result<String> {
     })?;
 
     let tokenizer = loading::tokenizer(&data.tokenizer)?;
+    let tokens = |text: &str| -> Result<usize> { Ok(tokenizer.encode(text)?.len()) };
     let mut table = Table::new(&["", "examples", "tokens", "longest"]);
 
     for split in Split::ALL {
-        let lengths =
-            splits.split(split).iter().map(|example| -> std::result::Result<usize, DataError> {
-                let second = example
-                    .second
-                    .as_deref()
-                    .map_or(Ok(0), |text| Ok(tokenizer.encode(text)?.len()));
-                Ok(tokenizer.encode(&example.first)?.len() + second?)
-            });
+        let mut lengths: Vec<usize> = Vec::new();
+        for example in splits.split(split) {
+            let first = tokens(&example.first)?;
+            lengths.push(first + example.second.as_deref().map_or(Ok(0), tokens)?);
+        }
 
-        let lengths: Vec<usize> = lengths.collect::<std::result::Result<_, DataError>>()?;
         let longest = lengths.iter().max().copied().unwrap_or(0);
         table.row([
             split.name(),
@@ -362,9 +356,8 @@ fn clean_cache() -> Result {
 
 fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
     if task.out.exists() {
-        let message =
-            format!("{} already exists: name a new file, or remove it", task.out.display());
-        return Err(Failure::refused(ExitCode::Usage, message));
+        let out = task.out.display();
+        return Err(Failure::usage(format!("{out} already exists: name a new file, or remove it")));
     }
 
     let hub = hub::config()?;

@@ -185,23 +185,13 @@ fn abilities(report: &Report, run: &str) -> String {
         (can.start_again, format!("dlt train {run}/{SPEC_FILE} --out OTHER")),
     ];
 
-    let list = |works: bool| -> String {
-        lines
-            .iter()
-            .filter(|(can, _)| *can == works)
-            .map(|(_, line)| format!("  {line}\n"))
-            .collect()
-    };
-
-    let works = list(true);
-    let fails = list(false);
     let mut text = String::new();
-
-    if !works.is_empty() {
-        text.push_str(&format!("What works\n{works}"));
-    }
-    if !fails.is_empty() {
-        text.push_str(&format!("What does not\n{fails}"));
+    for (title, works) in [("What works", true), ("What does not", false)] {
+        let lines = lines.iter().filter(|(can, _)| *can == works);
+        let lines: String = lines.map(|(_, line)| format!("  {line}\n")).collect();
+        if !lines.is_empty() {
+            text.push_str(&format!("{title}\n{lines}"));
+        }
     }
 
     text

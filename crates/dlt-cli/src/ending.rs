@@ -74,18 +74,7 @@ impl Ending<'_> {
             return scores(summary, validation, summary.test_scores);
         }
 
-        let mut table = Table::new(&["", "this model", "unigram floor"]);
-        let mut row = |name: &str, model: f64, floor: f64| {
-            table.row([name, &perplexity(model), &perplexity(floor)])
-        };
-        row("validation perplexity", summary.validation_perplexity, summary.unigram_perplexity);
-
-        if let (Some(test), Some(floor)) =
-            (summary.test_perplexity, summary.unigram_test_perplexity)
-        {
-            row("test perplexity", test, floor);
-        }
-
+        let mut table = perplexities(summary);
         if summary.bits_per_byte.is_finite() {
             table.row(["validation bits per byte", &decimal(summary.bits_per_byte, 3)]);
         }
@@ -320,6 +309,21 @@ impl Ending<'_> {
             ),
         ]
     }
+}
+
+/// Perplexities next to their floors.
+pub(crate) fn perplexities(summary: &Summary) -> Table {
+    let mut table = Table::new(&["", "this model", "unigram floor"]);
+    let mut row = |name: &str, model: f64, floor: f64| {
+        table.row([name, &perplexity(model), &perplexity(floor)])
+    };
+    row("validation perplexity", summary.validation_perplexity, summary.unigram_perplexity);
+
+    if let (Some(test), Some(floor)) = (summary.test_perplexity, summary.unigram_test_perplexity) {
+        row("test perplexity", test, floor);
+    }
+
+    table
 }
 
 /// A table of how well a model classifies, compared with always choosing the most frequent class.

@@ -3,8 +3,6 @@
 use std::env;
 use std::path::PathBuf;
 
-use dlt_spec::ExitCode;
-
 use crate::failure::{Failure, Result};
 
 /// The folder that a variable names, if it is set. A service manager or a container may pass a
@@ -20,12 +18,9 @@ pub(crate) fn folder(name: &str) -> Result<Option<PathBuf>> {
 
     match expanded(text, &variable) {
         Some(path) => Ok(Some(PathBuf::from(path))),
-        None => {
-            let message = format!(
-                "{name}: expected a folder, ~/FOLDER with HOME set, or $VARIABLE/FOLDER, got {text}; write the full path"
-            );
-            Err(Failure::refused(ExitCode::Usage, message))
-        }
+        None => Err(Failure::usage(format!(
+            "{name}: expected a folder, ~/FOLDER with HOME set, or $VARIABLE/FOLDER, got {text}; write the full path"
+        ))),
     }
 }
 

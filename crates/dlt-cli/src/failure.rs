@@ -79,6 +79,11 @@ impl From<ReportError> for Failure {
 }
 
 impl Failure {
+    /// A refusal of what a user asked for.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::refused(ExitCode::Usage, message)
+    }
+
     /// A refusal with this exit code and message.
     pub(crate) fn refused(code: ExitCode, message: impl Into<String>) -> Self {
         Self::Refused { code, message: message.into() }

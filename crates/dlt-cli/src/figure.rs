@@ -7,7 +7,6 @@ use dlt_report::Run;
 use dlt_report::correlation::Correlations;
 use dlt_report::figure::{self, CorrelationPanel, Figure, Tradeoff};
 use dlt_report::run::MODEL_FILE;
-use dlt_spec::ExitCode;
 
 use crate::failure::{Failure, Result};
 use crate::output;
@@ -70,12 +69,13 @@ pub(crate) enum FigureKind {
 
 pub(crate) fn run(task: &FigureTask) -> Result {
     if task.save && task.kind != FigureKind::Correlations {
-        return Err(refuse("--save: only correlations can be kept".to_owned()));
+        return Err(Failure::usage("--save: only correlations can be kept"));
     }
 
     if task.kind == FigureKind::Tradeoff {
         let [points] = &task.runs[..] else {
-            return Err(refuse(format!("expected one file of points, got {}", task.runs.len())));
+            let got = task.runs.len();
+            return Err(Failure::usage(format!("expected one file of points, got {got}")));
         };
         return write(task, &figure::tradeoff(&Tradeoff::read(points)?)?);
     }
@@ -101,7 +101,7 @@ fn write(task: &FigureTask, figure: &Figure) -> Result {
         Some("svg") => figure.svg().as_bytes().to_vec(),
         Some("png") => figure.png()?,
         _ => {
-            return Err(refuse(format!(
+            return Err(Failure::usage(format!(
                 "--out {}: expected a name that ends in .svg or .png",
                 out.display()
             )));
@@ -126,7 +126,7 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
     let all: Vec<&Run> = runs.iter().collect();
     let one = || match runs {
         [run] => Ok(run),
-        _ => Err(refuse(format!("expected one run, got {}", runs.len()))),
+        _ => Err(Failure::usage(format!("expected one run, got {}", runs.len()))),
     };
 
     Ok(match kind {
@@ -144,7 +144,7 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
         FigureKind::Memory => figure::memory(&all)?,
         FigureKind::Walk => figure::walk(one()?)?,
         FigureKind::Tradeoff => {
-            return Err(refuse("tradeoff: expected a file of points".to_owned()));
+            return Err(Failure::usage("tradeoff: expected a file of points"));
         }
         FigureKind::Correlations => {
             let names = runs.iter().map(Run::name).collect::<Vec<_>>();
@@ -175,8 +175,4 @@ fn correlations(runs: &[Run]) -> Result<Vec<Correlations>> {
 
 fn of_model(run: &Path, layers: Option<&[usize]>) -> Result<Correlations> {
     Ok(Correlations::of_model(&run.join(MODEL_FILE), layers)?)
-}
-
-fn refuse(message: String) -> Failure {
-    Failure::refused(ExitCode::Usage, message)
 }

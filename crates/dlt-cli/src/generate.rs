@@ -27,7 +27,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     let sampling = sampling.penalising_repetition(task.repetition_penalty)?;
 
     if task.stop.iter().any(String::is_empty) {
-        return Err(Failure::refused(ExitCode::Usage, "--stop: expected some text, got none"));
+        return Err(Failure::usage("--stop: expected some text, got none"));
     }
 
     let prompts = prompts(task)?;
@@ -57,10 +57,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
         }
 
         if prompt.is_empty() {
-            return Err(Failure::refused(
-                ExitCode::Usage,
-                "--prompt: expected some text, got none",
-            ));
+            return Err(Failure::usage("--prompt: expected some text, got none"));
         }
 
         ids.push(prompt);
@@ -88,13 +85,20 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
         prompts: &prompts,
         tokenizer: &tokenizer,
         replies: texts.collect(),
-        form: Form::of(task, prompts.len()),
+        form: match (task.json, prompts.len()) {
+            (true, _) => Form::Json,
+            (false, 1) => Form::Stream,
+            (false, _) => Form::Whole,
+        },
         printed: 0,
         speed: Speed::start(),
         outcome: Ok(()),
     };
 
-    replies.begin()?;
+    if let Form::Stream = replies.form {
+        output::print(&prompts[0])?;
+    }
+
     generate(&model, &wanted, |number, event| replies.take(number, event))?;
     replies.outcome?;
 
@@ -132,8 +136,7 @@ fn prompts(task: &GenerateTask) -> Result<Vec<String>> {
     }
 
     if prompts.is_empty() {
-        let message = "--prompt-file: expected a line with text, got none";
-        return Err(Failure::refused(ExitCode::Usage, message));
+        return Err(Failure::usage("--prompt-file: expected a line with text, got none"));
     }
 
     Ok(prompts)
@@ -148,16 +151,6 @@ enum Form {
     Whole,
     /// As [`Whole`](Self::Whole), as a line of JSON each.
     Json,
-}
-
-impl Form {
-    fn of(task: &GenerateTask, prompts: usize) -> Self {
-        match (task.json, prompts) {
-            (true, _) => Self::Json,
-            (false, 1) => Self::Stream,
-            (false, _) => Self::Whole,
-        }
-    }
 }
 
 /// The text of one prompt so far.
@@ -184,15 +177,13 @@ impl Reply<'_> {
     fn ending(&self, tokenizer: &Tokenizer) -> String {
         let after = format!("stopped after {} tokens", self.tokens);
 
-        match (self.end, self.reason(tokenizer).1) {
-            (Some(End::Stop(id)), token) => {
-                format!(
-                    "{after}: the end of the text, {:?} (token {id})",
-                    token.unwrap_or_default()
-                )
+        match self.end {
+            Some(End::Stop(id)) => {
+                let token = tokenizer.token(id).unwrap_or_default();
+                format!("{after}: the end of the text, {token:?} (token {id})")
             }
-            (Some(End::Broken), _) => format!("{after}: found a text of --stop"),
-            (Some(End::Length) | None, _) => format!("{after}: as many as --tokens asks for"),
+            Some(End::Broken) => format!("{after}: found a text of --stop"),
+            Some(End::Length) | None => format!("{after}: as many as --tokens asks for"),
         }
     }
 }
@@ -211,13 +202,6 @@ struct Replies<'a> {
 }
 
 impl Replies<'_> {
-    fn begin(&self) -> Result {
-        match self.form {
-            Form::Stream => output::print(&self.prompts[0]),
-            Form::Whole | Form::Json => Ok(()),
-        }
-    }
-
     /// Takes an event of text `number`. Breaks off that text once it has ended.
     fn take(&mut self, number: usize, event: Event) -> ControlFlow<()> {
         self.speed.take(event, self.replies[number].prompt_tokens);

@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use dlt_data::{FetchEvent, HUB_ENDPOINT, HubConfig, Token};
-use dlt_spec::ExitCode;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::environment::{folder, in_user_cache};
 use crate::failure::{Failure, Result};
 use crate::numbers::decimal;
-use crate::output::{self, BARS};
+use crate::output::{self, BARS, bar_style};
 use crate::shown::escaped;
 
 /// Variable with the most gigabytes to fetch for one data set or model.
@@ -39,7 +38,7 @@ pub(crate) fn config() -> Result<Option<HubConfig>> {
     let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| HUB_ENDPOINT.to_owned());
     if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
         let message = "HF_ENDPOINT: expected an address that begins with http:// or https://";
-        return Err(Failure::refused(ExitCode::Usage, message));
+        return Err(Failure::usage(message));
     }
 
     let file = folder("HF_TOKEN_PATH")?.or_else(|| home.map(|home| home.join("token")));
@@ -65,8 +64,7 @@ fn most_bytes() -> Result<Option<u64>> {
         value.trim().parse::<u64>().ok().and_then(|gigabytes| gigabytes.checked_mul(1_000_000_000));
 
     bytes.map(Some).ok_or_else(|| {
-        let message = format!("{MOST_FETCHED}: expected a whole number of gigabytes, got {value}");
-        Failure::refused(ExitCode::Usage, message)
+        Failure::usage(format!("{MOST_FETCHED}: expected a whole number of gigabytes, got {value}"))
     })
 }
 
@@ -133,8 +131,7 @@ fn begin(file: &str, bytes: u64) -> ProgressBar {
     }
 
     let template = "{wide_msg} {bar:25} {bytes}/{total_bytes} {eta}";
-    let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(bytes).with_style(bar_style(template));
 
-    BARS.add(ProgressBar::new(bytes).with_style(style).with_message(escaped(file).into_owned()))
+    BARS.add(bar.with_message(escaped(file).into_owned()))
 }

@@ -13,7 +13,7 @@ use dlt_train::{MODEL_FILE, RunFolder};
 
 use crate::arguments::InspectTask;
 use crate::failure::{Failure, Result};
-use crate::numbers::{decimal, perplexity, whole};
+use crate::numbers::{decimal, whole};
 use crate::table::Table;
 use crate::{ending, memory, output};
 
@@ -101,16 +101,7 @@ fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
         return format!("{ended}\n{}", ending::scores(summary, validation, summary.test_scores));
     }
 
-    let mut table = Table::new(&["", "this model", "unigram floor"]);
-    let [validation, floor] =
-        [summary.validation_perplexity, summary.unigram_perplexity].map(perplexity);
-    table.row(["validation perplexity", &validation, &floor]);
-
-    if let (Some(test), Some(floor)) = (summary.test_perplexity, summary.unigram_test_perplexity) {
-        table.row(["test perplexity", &perplexity(test), &perplexity(floor)]);
-    }
-
-    format!("{ended}\n{}", table.render())
+    format!("{ended}\n{}", ending::perplexities(summary).render())
 }
 
 /// The saved model: its sizes, which layers share weights, its parameters.

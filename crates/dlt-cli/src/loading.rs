@@ -4,8 +4,8 @@ use std::env;
 use std::path::PathBuf;
 
 use dlt_data::{DataRequest, HubConfig, LoadedText, Material, Places, Progress, Split, Tokenizer};
+use dlt_spec::CheckedSpec;
 use dlt_spec::spec::DataSpec;
-use dlt_spec::{CheckedSpec, ExitCode};
 
 use crate::environment::{folder, in_user_cache};
 use crate::failure::{Failure, Result};
@@ -74,10 +74,9 @@ pub(crate) fn limit() -> Result<Option<u64>> {
     let text = text.to_string_lossy();
 
     parse_bytes(&text).map(Some).ok_or_else(|| {
-        let message = format!(
+        Failure::usage(format!(
             "DLT_CACHE_LIMIT: expected a number of bytes, MB, GB or TB, as in 100GB, got {text:?}"
-        );
-        Failure::refused(ExitCode::Usage, message)
+        ))
     })
 }
 

@@ -1,6 +1,5 @@
 //! The log of the libraries, filtered, on standard error.
 
-use dlt_spec::ExitCode;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::debug_fn;
@@ -27,10 +26,7 @@ pub(crate) fn start(verbose: u8) -> Result {
     let directives = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.trim().is_empty());
     let filter = EnvFilter::try_new(directives.as_deref().unwrap_or(level)).map_err(|error| {
         let got = directives.as_deref().unwrap_or(level);
-        Failure::refused(
-            ExitCode::Usage,
-            format!("{FILTER_VARIABLE}: not a log filter: `{got}`: {error}"),
-        )
+        Failure::usage(format!("{FILTER_VARIABLE}: not a log filter: `{got}`: {error}"))
     })?;
 
     // Fields may contain text from files, which must not reach the terminal unescaped.

@@ -1,16 +1,17 @@
 //! Opens the device that the options ask for.
 
 use candle_core::Device;
-use dlt_train::{DeviceChoice, Products, open_device};
+use dlt_train::{DeviceChoice, Products, open_device_as};
 
 use crate::arguments::Machine;
 use crate::failure::Result;
-use crate::output;
+use crate::{output, processes};
 
 /// Opens the device; with `auto`, notes which GPU is used. The second value is the device's name.
 pub(crate) fn open(machine: &Machine) -> Result<(Device, String)> {
     let products = if machine.tf32 { Products::Tf32 } else { Products::F32 };
-    let (device, name) = open_device(machine.device, products)?;
+    let local = processes::launch().and_then(|launch| launch.local_rank).unwrap_or(0);
+    let (device, name) = open_device_as(local, machine.device, products)?;
     if machine.device == DeviceChoice::Auto && !device.is_cpu() {
         output::note(&format!("using {name}"));
     }

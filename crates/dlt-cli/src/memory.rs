@@ -10,7 +10,7 @@ use dlt_run::SpecLayers;
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Architecture, Checkpointing, Size, Tie};
-use dlt_spec::{CheckedSpec, ExitCode, presets};
+use dlt_spec::{CheckedSpec, presets};
 use dlt_state::{State, pattern};
 use dlt_train::memory::Prediction;
 use dlt_train::{grown_groups, initial_binding, memory};
@@ -77,8 +77,7 @@ fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding
     let replicates = spec.tying.tie == Tie::Replicate;
 
     if !owners.is_empty() {
-        let refuse =
-            |message: String| Failure::refused(ExitCode::Usage, format!("--owners: {message}"));
+        let refuse = |message: String| Failure::usage(format!("--owners: {message}"));
         if owners.len() != layers {
             return Err(refuse(format!("expected {layers} layers, got {}", owners.len())));
         }

@@ -4,9 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::{LazyLock, OnceLock};
 
-use dlt_spec::ExitCode;
-use dlt_spec::durable::{self, NewFolder};
-use indicatif::MultiProgress;
+use dlt_spec::{ExitCode, durable};
+use indicatif::{MultiProgress, ProgressStyle};
 
 use crate::failure::{Failure, Result};
 use crate::shown;
@@ -29,6 +28,11 @@ pub(crate) fn speaks() -> bool {
     SILENT.get().is_none()
 }
 
+/// The style of a bar with this template.
+pub(crate) fn bar_style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
 /// Writes a result, with control characters escaped.
 pub(crate) fn print(text: &str) -> Result {
     if !speaks() {
@@ -45,9 +49,8 @@ pub(crate) fn print(text: &str) -> Result {
 /// # Errors
 /// If the file already exists, which leaves it as it is, or cannot be written.
 pub(crate) fn create(path: &Path, content: impl AsRef<[u8]>) -> Result {
-    durable::create(path, content.as_ref()).map_err(|error| {
-        Failure::refused(ExitCode::Usage, format!("cannot write {}: {error}", path.display()))
-    })
+    durable::create(path, content.as_ref())
+        .map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))
 }
 
 /// Writes a file under a temporary name and renames it, so that nobody sees half of it.
@@ -60,23 +63,6 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result {
     }
 
     durable::replace(path, content).map_err(|error| cannot(ExitCode::Resources, error.to_string()))
-}
-
-/// Fills a temporary folder next to `place` and renames it, so that the folder exists whole or not
-/// at all. The remains of an earlier process that was killed are removed.
-pub(crate) fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result) -> Result {
-    let cannot = |error: io::Error| {
-        let code = match error.kind() {
-            io::ErrorKind::AlreadyExists | io::ErrorKind::InvalidInput => ExitCode::Usage,
-            _ => ExitCode::Resources,
-        };
-
-        Failure::refused(code, format!("cannot make {}: {error}", place.display()))
-    };
-
-    let folder = NewFolder::begin(place).map_err(cannot)?;
-    fill(folder.path())?;
-    folder.finish().map_err(cannot)
 }
 
 /// Writes a message for the user to standard error, with control characters escaped and without the

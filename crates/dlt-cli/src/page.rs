@@ -61,7 +61,7 @@ pub(crate) fn run(task: &ReportTask) -> Result {
         None => match &task.runs[..] {
             [run] => Some(run.join(PAGE_FILE)),
             _ => {
-                return Err(refuse(
+                return Err(Failure::usage(
                     "a page about several runs belongs to none of their folders; give --out FILE.html",
                 ));
             }
@@ -81,7 +81,7 @@ pub(crate) fn run(task: &ReportTask) -> Result {
         } else {
             // A new folder gets its name only once it has all figures.
             let mut written = 0;
-            output::new_folder(folder, |folder| draw(&runs, folder).map(|files| written = files))?;
+            dlt_run::new_folder(folder, |folder| draw(&runs, folder).map(|files| written = files))?;
 
             written
         };
@@ -96,8 +96,8 @@ pub(crate) fn run(task: &ReportTask) -> Result {
 
     if task.json {
         let digests: Vec<Digest> = runs.iter().map(Digest::of).collect();
-        let json =
-            serde_json::to_string_pretty(&digests).map_err(|error| refuse(error.to_string()))?;
+        let json = serde_json::to_string_pretty(&digests)
+            .map_err(|error| Failure::usage(error.to_string()))?;
         output::print(&format!("{json}\n"))?;
     }
 
@@ -118,7 +118,7 @@ fn check_place(path: &Path, force: bool) -> Result {
     }
 
     let reason = "it already exists and is no page of dlt report; --force overwrites it";
-    Err(refuse(format!("cannot write {}: {reason}", path.display())))
+    Err(Failure::usage(format!("cannot write {}: {reason}", path.display())))
 }
 
 /// Draws all figures into a folder; returns the number of files.
@@ -164,8 +164,4 @@ fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<usize> {
     output::replace(&folder.join(format!("{name}.png")), &figure.png()?)?;
 
     Ok(2)
-}
-
-fn refuse(message: impl Into<String>) -> Failure {
-    Failure::refused(ExitCode::Usage, message)
 }

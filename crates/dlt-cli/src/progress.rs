@@ -8,12 +8,12 @@ use dlt_spec::CheckedSpec;
 use dlt_spec::record::Split;
 use dlt_spec::spec::Objective;
 use dlt_train::{Evaluating, Measured, StepReport};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::hub::Fetching;
 use crate::introduction;
 use crate::numbers::{self, decimal, duration, perplexity, whole};
-use crate::output::{self, BARS};
+use crate::output::{self, BARS, bar_style};
 
 /// A sentence about which column of a table is the text, and how it was chosen.
 pub(crate) fn of_column(column: &TextColumn) -> String {
@@ -90,24 +90,6 @@ impl Progress {
         }
     }
 
-    /// Shows how far the loading of data is.
-    pub(crate) fn loading(&self, loading: Loading) {
-        match (loading, &self.display) {
-            (_, Display::Nothing) => {}
-            (Loading::Fetching(event), _) => self.fetching.show(event),
-            (Loading::Column(column), _) => self.note(&of_column(&column)),
-            (Loading::Tokenizing { split, bytes: 0, of }, Display::Lines | Display::Bar(_)) => {
-                self.note(&format!("tokenizing the {split} text, {} kB", whole(of.div_ceil(1000))));
-            }
-            (Loading::Tokenizing { bytes, of, .. }, Display::Bar(bar)) => {
-                bar.set_style(style("{bar:30} {percent}%"));
-                bar.set_length(of as u64);
-                bar.set_position(bytes as u64);
-            }
-            _ => {}
-        }
-    }
-
     /// Training begins; `done` of its `steps` have been made before.
     pub(crate) fn begin(&mut self, done: usize, steps: usize, spec: &CheckedSpec) {
         self.began = Instant::now();
@@ -119,7 +101,7 @@ impl Progress {
             bar.reset();
             bar.set_length(steps as u64);
             bar.set_position(done as u64);
-            bar.set_style(style("{bar:10} {pos}/{len}  {wide_msg}"));
+            bar.set_style(bar_style("{bar:10} {pos}/{len}  {wide_msg}"));
         }
     }
 
@@ -235,7 +217,20 @@ impl Observer for Progress {
     }
 
     fn loading(&self, loading: Loading) {
-        self.loading(loading);
+        match (loading, &self.display) {
+            (_, Display::Nothing) => {}
+            (Loading::Fetching(event), _) => self.fetching.show(event),
+            (Loading::Column(column), _) => self.note(&of_column(&column)),
+            (Loading::Tokenizing { split, bytes: 0, of }, Display::Lines | Display::Bar(_)) => {
+                self.note(&format!("tokenizing the {split} text, {} kB", whole(of.div_ceil(1000))));
+            }
+            (Loading::Tokenizing { bytes, of, .. }, Display::Bar(bar)) => {
+                bar.set_style(bar_style("{bar:30} {percent}%"));
+                bar.set_length(of as u64);
+                bar.set_position(bytes as u64);
+            }
+            _ => {}
+        }
     }
 
     fn introduce(&self, introduction: &Introduction<'_>) {
@@ -251,8 +246,4 @@ fn validated(found: Measured) -> String {
         }
         None => format!("validation perplexity {}", perplexity(found.loss.exp())),
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

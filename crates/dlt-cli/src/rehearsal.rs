@@ -1,7 +1,6 @@
 //! `DLT_REHEARSAL=1` in the environment turns rehearsals on.
 
 use dlt_run::rehearsal::VARIABLE;
-use dlt_spec::ExitCode;
 
 use crate::failure::{Failure, Result};
 
@@ -13,9 +12,8 @@ pub(crate) fn is_on() -> Result<bool> {
     match std::env::var(VARIABLE).as_deref() {
         Ok("1") => Ok(true),
         Ok("" | "0") | Err(_) => Ok(false),
-        Ok(value) => {
-            let message = format!("{VARIABLE}: expected 1 for a rehearsal, or 0; got {value}");
-            Err(Failure::refused(ExitCode::Usage, message))
-        }
+        Ok(value) => Err(Failure::usage(format!(
+            "{VARIABLE}: expected 1 for a rehearsal, or 0; got {value}"
+        ))),
     }
 }

@@ -10,8 +10,7 @@ mod request;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,14 +60,8 @@ pub(crate) struct WatchTask {
     pub(crate) address: IpAddr,
 }
 
-/// What all connections share.
+/// The run, and when its folder was last read. All connections share it.
 struct Watch {
-    live: Mutex<Looked>,
-    connections: AtomicUsize,
-}
-
-/// The run, and when its folder was last read.
-struct Looked {
     live: Live,
     at: Instant,
 }
@@ -97,11 +90,7 @@ pub(crate) fn run(task: &WatchTask) -> Result {
     output::print(&format!("http://{shown}/\n"))?;
     output::note("Ctrl-C ends it");
 
-    let watch = Arc::new(Watch {
-        live: Mutex::new(Looked { live, at: Instant::now() }),
-        connections: AtomicUsize::new(0),
-    });
-
+    let watch = Arc::new(Mutex::new(Watch { live, at: Instant::now() }));
     thread::spawn(move || accept(&listener, &watch));
     if ending.recv().is_err() {
         // Signals cannot be caught, so one will end the process by itself.
@@ -137,7 +126,7 @@ fn cannot_listen(error: io::Error) -> Failure {
 }
 
 /// Accepts connections for ever, each on its own thread.
-fn accept(listener: &TcpListener, watch: &Arc<Watch>) {
+fn accept(listener: &TcpListener, watch: &Arc<Mutex<Watch>>) {
     loop {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
@@ -149,15 +138,16 @@ fn accept(listener: &TcpListener, watch: &Arc<Watch>) {
             }
         };
 
-        let guest = Guest::of(watch);
-        if watch.connections.load(Ordering::SeqCst) > MOST_CONNECTIONS {
+        // One is of this thread, and one of each connection.
+        let shared = Arc::clone(watch);
+        if Arc::strong_count(watch) > 1 + MOST_CONNECTIONS {
             let _ = stream.set_write_timeout(Some(FAREWELL));
             let _ = Refusal::Busy.answer().send(&stream, true);
             continue;
         }
 
         let started = thread::Builder::new().spawn(move || {
-            if let Err(error) = serve(&stream, &guest.0) {
+            if let Err(error) = serve(&stream, &shared) {
                 tracing::debug!(%error, "a connection ended early");
             }
         });
@@ -168,24 +158,8 @@ fn accept(listener: &TcpListener, watch: &Arc<Watch>) {
     }
 }
 
-/// One connection, counted as long as this value exists.
-struct Guest(Arc<Watch>);
-
-impl Guest {
-    fn of(watch: &Arc<Watch>) -> Self {
-        watch.connections.fetch_add(1, Ordering::SeqCst);
-        Self(watch.clone())
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// Reads one request and answers it.
-fn serve(stream: &TcpStream, watch: &Watch) -> io::Result<()> {
+fn serve(stream: &TcpStream, watch: &Mutex<Watch>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let head = match read_head(stream)? {
         Ok(head) => head,
@@ -194,7 +168,8 @@ fn serve(stream: &TcpStream, watch: &Watch) -> io::Result<()> {
 
     match Request::read(&head, stream.local_addr()?) {
         Ok(request) => {
-            let (body, kind, version) = watch.look(request.wanted);
+            let (body, kind, version) =
+                watch.lock().unwrap_or_else(PoisonError::into_inner).look(request.wanted);
             if request.known.as_deref() == Some(&*version) {
                 return Answer::new("304 Not Modified", kind, String::new())
                     .version(&version)
@@ -214,10 +189,7 @@ fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, 
     let mut buffer = [0; 2048];
 
     loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(Err(Refusal::Slow));
-        }
+        let Some(left) = left(until) else { return Ok(Err(Refusal::Slow)) };
 
         // The limit is for the whole head, not for each read: a client that sends a byte now and
         // then gains no time.
@@ -245,6 +217,11 @@ fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, 
     }
 }
 
+/// The time until a moment; `None` if it is over.
+fn left(until: Instant) -> Option<Duration> {
+    Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+}
+
 /// Sends a refusal, and reads on for a moment. If the connection were closed at once, a client that
 /// is still sending would get a reset instead of the answer.
 fn send_away(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
@@ -255,11 +232,7 @@ fn send_away(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
     let mut buffer = [0; 4096];
 
     loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-
+        let Some(left) = left(until) else { return Ok(()) };
         stream.set_read_timeout(Some(left))?;
         if !matches!(stream.read(&mut buffer), Ok(read) if read > 0) {
             return Ok(());
@@ -270,14 +243,12 @@ fn send_away(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
 impl Watch {
     /// The answer, its content type and its version. The run folder is read only when somebody
     /// asks, and at most once in [`LOOK_EVERY`].
-    fn look(&self, wanted: Wanted) -> (String, &'static str, String) {
-        let mut looked: MutexGuard<'_, Looked> =
-            self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot: &Snapshot = if looked.at.elapsed() < LOOK_EVERY {
-            looked.live.snapshot()
+    fn look(&mut self, wanted: Wanted) -> (String, &'static str, String) {
+        let snapshot: &Snapshot = if self.at.elapsed() < LOOK_EVERY {
+            self.live.snapshot()
         } else {
-            looked.at = Instant::now();
-            looked.live.look()
+            self.at = Instant::now();
+            self.live.look()
         };
 
         let version = format!("\"{}\"", snapshot.version);
@@ -337,11 +308,7 @@ impl Answer {
 fn write_within(mut stream: &TcpStream, mut bytes: &[u8], time: Duration) -> io::Result<()> {
     let until = Instant::now() + time;
     while !bytes.is_empty() {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-
+        let Some(left) = left(until) else { return Err(io::ErrorKind::TimedOut.into()) };
         stream.set_write_timeout(Some(left))?;
         match stream.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -15,7 +15,6 @@ use crate::{
     pictures::{CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureSettings, Pictures, load_pictures},
     sentences::{Example, Framing, SentenceIds, load_sentences},
     split::Split,
-    text::files::BadRows,
     text::load::{DataRequest, Progress, load},
     text::stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits},
     tokenizer::Tokenizer,
@@ -301,21 +300,13 @@ fn provenance(
     let mut hash = Sha256::new();
     splits.iter().for_each(|split| hash.update(split.sha256.as_bytes()));
 
-    let sha256 = hex(&hash.finalize().into());
-    let source = source.to_owned();
-    let tokenizer = tokenizer.to_owned();
-
     Provenance {
-        source,
-        sha256,
+        source: source.to_owned(),
+        sha256: hex(&hash.finalize().into()),
         hub,
-        column: None,
-        bad_rows: BadRows::default(),
-        plan: None,
-        boundary: None,
-        class_names: Vec::new(),
-        tokenizer,
+        tokenizer: tokenizer.to_owned(),
         splits,
+        ..Provenance::default()
     }
 }
 

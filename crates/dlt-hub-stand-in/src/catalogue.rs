@@ -56,28 +56,12 @@ fn parts(
     of: usize,
     columns: &[Column],
 ) -> Repository {
-    let rows = match &columns[0] {
-        Column::Text(_, rows) => rows.len(),
-        Column::MaybeText(_, rows) => rows.len(),
-        Column::Whole(_, rows) => rows.len(),
-        Column::Picture(_, rows) => rows.len(),
-    };
-
+    let rows = columns[0].rows();
     let share = rows.div_ceil(of);
     for part in 0..of {
         let range = (part * share).min(rows)..((part + 1) * share).min(rows);
-        let columns: Vec<Column> = columns
-            .iter()
-            .map(|column| match column {
-                Column::Text(name, rows) => Column::Text(name, rows[range.clone()].to_vec()),
-                Column::MaybeText(name, rows) => {
-                    Column::MaybeText(name, rows[range.clone()].to_vec())
-                }
-                Column::Whole(name, rows) => Column::Whole(name, rows[range.clone()].to_vec()),
-                Column::Picture(name, rows) => Column::Picture(name, rows[range.clone()].to_vec()),
-            })
-            .collect();
-
+        let columns: Vec<Column> =
+            columns.iter().map(|column| column.slice(range.clone())).collect();
         let name = format!("{config}/{split}-{part:05}-of-{of:05}.parquet");
         repository = repository.file(&name, parquet(&columns, GROUP));
     }
@@ -153,13 +137,8 @@ fn lm1b(rows: usize) -> Repository {
         repository = converted(repository, "plain_text", "train", part, &columns);
     }
 
-    converted(
-        repository,
-        "plain_text",
-        "test",
-        0,
-        &[Column::Text("text", sentences("lm1b", "test", rows))],
-    )
+    let columns = [Column::Text("text", sentences("lm1b", "test", rows))];
+    converted(repository, "plain_text", "test", 0, &columns)
 }
 
 fn ptb(rows: usize) -> Repository {

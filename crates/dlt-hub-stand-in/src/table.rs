@@ -6,7 +6,7 @@ use parquet::{
     file::{properties::WriterProperties, writer::SerializedFileWriter},
     schema::types::{Type, TypePtr},
 };
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// A column of a table.
 #[derive(Clone, Debug)]
@@ -22,12 +22,22 @@ pub enum Column {
 }
 
 impl Column {
-    fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         match self {
             Self::Text(_, rows) => rows.len(),
             Self::MaybeText(_, rows) => rows.len(),
             Self::Whole(_, rows) => rows.len(),
             Self::Picture(_, rows) => rows.len(),
+        }
+    }
+
+    /// The column with only these rows.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::Text(name, rows) => Self::Text(name, rows[range].to_vec()),
+            Self::MaybeText(name, rows) => Self::MaybeText(name, rows[range].to_vec()),
+            Self::Whole(name, rows) => Self::Whole(name, rows[range].to_vec()),
+            Self::Picture(name, rows) => Self::Picture(name, rows[range].to_vec()),
         }
     }
 
@@ -79,21 +89,17 @@ pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compressio
         let mut group = writer.next_row_group().unwrap();
 
         for column in columns {
+            let range = range.clone();
             match column {
                 Column::Text(_, rows) => {
-                    let values: Vec<_> =
-                        rows[range.clone()].iter().map(|row| Some(row.as_bytes())).collect();
-                    write_bytes(&mut group, &values, 1);
+                    write_bytes(&mut group, 1, rows[range].iter().map(|row| Some(row.as_bytes())));
                 }
                 Column::MaybeText(_, rows) => {
-                    let values: Vec<_> = rows[range.clone()]
-                        .iter()
-                        .map(|row| row.as_ref().map(String::as_bytes))
-                        .collect();
-                    write_bytes(&mut group, &values, 1);
+                    let texts = rows[range].iter().map(|row| row.as_ref().map(String::as_bytes));
+                    write_bytes(&mut group, 1, texts);
                 }
                 Column::Whole(_, rows) => {
-                    let values = &rows[range.clone()];
+                    let values = &rows[range];
                     let mut writer = group.next_column().unwrap().unwrap();
                     let levels = vec![1; values.len()];
 
@@ -101,13 +107,11 @@ pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compressio
                     writer.close().unwrap();
                 }
                 Column::Picture(_, rows) => {
-                    let values: Vec<_> =
-                        rows[range.clone()].iter().map(|row| Some(row.as_slice())).collect();
-                    write_bytes(&mut group, &values, 2);
+                    let pictures = rows[range.clone()].iter().map(|row| Some(row.as_slice()));
+                    write_bytes(&mut group, 2, pictures);
 
-                    let paths: Vec<_> = range.clone().map(|row| format!("{row}.png")).collect();
-                    let paths: Vec<_> = paths.iter().map(|path| Some(path.as_bytes())).collect();
-                    write_bytes(&mut group, &paths, 2);
+                    let paths: Vec<_> = range.map(|row| format!("{row}.png")).collect();
+                    write_bytes(&mut group, 2, paths.iter().map(|path| Some(path.as_bytes())));
                 }
             }
         }
@@ -119,16 +123,16 @@ pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compressio
     bytes
 }
 
-fn write_bytes(
+fn write_bytes<'a>(
     group: &mut parquet::file::writer::SerializedRowGroupWriter<'_, &mut Vec<u8>>,
-    values: &[Option<&[u8]>],
     level: i16,
+    values: impl Iterator<Item = Option<&'a [u8]>> + Clone,
 ) {
     let mut writer = group.next_column().unwrap().unwrap();
     let levels: Vec<i16> =
-        values.iter().map(|value| if value.is_some() { level } else { 0 }).collect();
+        values.clone().map(|value| if value.is_some() { level } else { 0 }).collect();
     let present: Vec<ByteArray> =
-        values.iter().flatten().map(|bytes| ByteArray::from(bytes.to_vec())).collect();
+        values.flatten().map(|bytes| ByteArray::from(bytes.to_vec())).collect();
 
     writer.typed::<ByteArrayType>().write_batch(&present, Some(&levels), None).unwrap();
     writer.close().unwrap();

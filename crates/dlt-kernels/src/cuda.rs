@@ -22,6 +22,7 @@ pub use elementwise::{
     add_in_place, add_scaled, dropout, gelu, gelu_gradient, scaled, swiglu, swiglu_gradient,
 };
 pub use embedding::embedding_gradient;
+use launch::Grid;
 pub use launch::{KernelFile, Launch, Number};
 pub use launcher::Launcher;
 pub use linear::{linear, linear_input_gradient, linear_then_gelu, linear_weight_gradient};
@@ -88,6 +89,19 @@ fn run(machine: &dyn Machine, launch: &Launch, memory: &[Memory<'_>]) -> Result<
     }
 
     machine.run(launch, memory)
+}
+
+/// The result, after a launch that reads `inputs` and writes it.
+fn written(
+    machine: &dyn Machine,
+    launch: &Launch,
+    inputs: &[&Tensor],
+    result: Tensor,
+) -> Result<Tensor> {
+    let mut memory: Vec<Memory<'_>> = inputs.iter().map(|input| Memory::Read(input)).collect();
+    memory.push(Memory::Write(&result));
+    run(machine, launch, &memory)?;
+    Ok(result)
 }
 
 /// The tensors without what candle records of them, contiguous.

@@ -53,15 +53,12 @@ impl Dropout {
 
             counter = counter.wrapping_add(run.len() as u64);
             rest = behind;
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (i, x) in run.iter_mut().enumerate() {
-                        let kept = hash(low.wrapping_add(i as u32), key, keys.1) >= threshold;
-                        *x *= if kept { scale } else { 0.0 };
-                    }
-                },
-            );
+            vectorised!(|| {
+                for (i, x) in run.iter_mut().enumerate() {
+                    let kept = hash(low.wrapping_add(i as u32), key, keys.1) >= threshold;
+                    *x *= if kept { scale } else { 0.0 };
+                }
+            });
         }
     }
 

@@ -113,37 +113,31 @@ fn definition(x: &Tensor) -> Result<Tensor> {
 }
 
 fn forward(x: &[f32], half: usize, y: &mut [f32]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(half)) {
-                let (gate, up) = x.split_at(half);
-                for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
-                    *y = gate * logistic(gate).0 * up;
-                }
+    vectorised!(|| {
+        for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(half)) {
+            let (gate, up) = x.split_at(half);
+            for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
+                *y = gate * logistic(gate).0 * up;
             }
-        },
-    );
+        }
+    });
 }
 
 fn backward(x: &[f32], gradient: &[f32], half: usize, dx: &mut [f32]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            let rows = x.chunks_exact(2 * half).zip(gradient.chunks_exact(half));
-            for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(2 * half)) {
-                let (gate, up) = x.split_at(half);
-                let (of_gate, of_up) = dx.split_at_mut(half);
-                let columns = of_gate.iter_mut().zip(of_up).zip(gate).zip(up).zip(gradient);
+    vectorised!(|| {
+        let rows = x.chunks_exact(2 * half).zip(gradient.chunks_exact(half));
+        for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(2 * half)) {
+            let (gate, up) = x.split_at(half);
+            let (of_gate, of_up) = dx.split_at_mut(half);
+            let columns = of_gate.iter_mut().zip(of_up).zip(gate).zip(up).zip(gradient);
 
-                for ((((of_gate, of_up), &gate), &up), &gradient) in columns {
-                    let (open, slope) = logistic(gate);
-                    *of_gate = gate.mul_add(slope, open) * up * gradient;
-                    *of_up = gate * open * gradient;
-                }
+            for ((((of_gate, of_up), &gate), &up), &gradient) in columns {
+                let (open, slope) = logistic(gate);
+                *of_gate = gate.mul_add(slope, open) * up * gradient;
+                *of_up = gate * open * gradient;
             }
-        },
-    );
+        }
+    });
 }
 
 /// `1 / (1 + exp(-z))` and its derivative. It uses the exponential of `-|z|`, so that nothing

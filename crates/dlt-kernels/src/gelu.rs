@@ -88,38 +88,30 @@ impl Gelu {
     /// `y = gelu(x)`
     pub(crate) fn forward(self, x: &[f32], y: &mut [f32]) {
         match self {
-            Gelu::Tanh => vectorised(
-                #[inline(always)]
-                || y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * tanh_gate(x).0),
-            ),
-            Gelu::Erf => vectorised(
-                #[inline(always)]
-                || y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * normal(x).0),
-            ),
+            Gelu::Tanh => {
+                vectorised!(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * tanh_gate(x).0))
+            }
+            Gelu::Erf => {
+                vectorised!(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * normal(x).0))
+            }
         }
     }
 
     /// `dx = gelu'(x) · gradient`
     pub(crate) fn backward(self, x: &[f32], gradient: &[f32], dx: &mut [f32]) {
         match self {
-            Gelu::Tanh => vectorised(
-                #[inline(always)]
-                || {
-                    for ((dx, &x), &gradient) in dx.iter_mut().zip(x).zip(gradient) {
-                        let (gate, slope) = tanh_gate(x);
-                        *dx = x.mul_add(slope, gate) * gradient;
-                    }
-                },
-            ),
-            Gelu::Erf => vectorised(
-                #[inline(always)]
-                || {
-                    for ((dx, &x), &gradient) in dx.iter_mut().zip(x).zip(gradient) {
-                        let (below, density) = normal(x);
-                        *dx = x.mul_add(density, below) * gradient;
-                    }
-                },
-            ),
+            Gelu::Tanh => vectorised!(|| {
+                for ((dx, &x), &gradient) in dx.iter_mut().zip(x).zip(gradient) {
+                    let (gate, slope) = tanh_gate(x);
+                    *dx = x.mul_add(slope, gate) * gradient;
+                }
+            }),
+            Gelu::Erf => vectorised!(|| {
+                for ((dx, &x), &gradient) in dx.iter_mut().zip(x).zip(gradient) {
+                    let (below, density) = normal(x);
+                    *dx = x.mul_add(density, below) * gradient;
+                }
+            }),
         }
     }
 }

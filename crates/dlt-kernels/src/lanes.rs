@@ -41,12 +41,18 @@ pub fn set_portable(portable: bool) {
     PORTABLE.store(portable, Ordering::Relaxed);
 }
 
-/// Runs `body` compiled for the best instruction set of this machine. Functions that `body` calls
-/// must be inlined into it: other calls keep the instruction set of the build.
-#[inline(always)]
-pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
-    dispatch(body)
+/// Runs a closure without arguments, compiled for the best instruction set of this machine.
+/// Functions that it calls must be inlined into it: other calls keep the instruction set of the
+/// build.
+macro_rules! vectorised {
+    (|| $body:expr) => {
+        $crate::lanes::dispatch(
+            #[inline(always)]
+            || $body,
+        )
+    };
 }
+pub(crate) use vectorised;
 
 /// Runs `body` with the vectors of the best instruction set of this machine, for loops that the
 /// compiler does not vectorise by itself.

@@ -146,17 +146,14 @@ fn host_gradients(
 fn forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32]) {
     let width = weight.len();
 
-    vectorised(
-        #[inline(always)]
-        || {
-            for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-                let [mean, inverse] = moments(x, epsilon);
-                for (((y, &x), &weight), &bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                    *y = ((x - mean) * inverse).mul_add(weight, bias);
-                }
+    vectorised!(|| {
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            let [mean, inverse] = moments(x, epsilon);
+            for (((y, &x), &weight), &bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                *y = ((x - mean) * inverse).mul_add(weight, bias);
             }
-        },
-    );
+        }
+    });
 }
 
 /// Mean of a row, and one over its standard deviation.
@@ -174,31 +171,28 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
     let mut sums = vec![0.0; 2 * width];
     let (of_weight, of_bias) = sums.split_at_mut(width);
 
-    vectorised(
-        #[inline(always)]
-        || {
-            let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
-            for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(width)) {
-                let [mean, inverse] = moments(x, epsilon);
-                for (i, dx) in dx.iter_mut().enumerate().take(width) {
-                    let normal = (x[i] - mean) * inverse;
-                    of_weight[i] = gradient[i].mul_add(normal, of_weight[i]);
-                    of_bias[i] += gradient[i];
-                    *dx = gradient[i] * weight[i];
-                }
-
-                // With d = gradient · weight, which `dx` holds up to here, the gradient of x is
-                // inverse · (d - mean(d) - normal · mean(d · normal)).
-                let mean_outer = sum_of(dx, |d| d) / width as f32;
-                let along = dot_of(dx, x, |x| (x - mean) * inverse) / width as f32;
-
-                for (dx, &x) in dx.iter_mut().zip(x) {
-                    let normal = (x - mean) * inverse;
-                    *dx = inverse * (*dx - mean_outer - normal * along);
-                }
+    vectorised!(|| {
+        let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
+        for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(width)) {
+            let [mean, inverse] = moments(x, epsilon);
+            for (i, dx) in dx.iter_mut().enumerate().take(width) {
+                let normal = (x[i] - mean) * inverse;
+                of_weight[i] = gradient[i].mul_add(normal, of_weight[i]);
+                of_bias[i] += gradient[i];
+                *dx = gradient[i] * weight[i];
             }
-        },
-    );
+
+            // With d = gradient · weight, which `dx` holds up to here, the gradient of x is
+            // inverse · (d - mean(d) - normal · mean(d · normal)).
+            let mean_outer = sum_of(dx, |d| d) / width as f32;
+            let along = dot_of(dx, x, |x| (x - mean) * inverse) / width as f32;
+
+            for (dx, &x) in dx.iter_mut().zip(x) {
+                let normal = (x - mean) * inverse;
+                *dx = inverse * (*dx - mean_outer - normal * along);
+            }
+        }
+    });
 
     sums
 }

@@ -19,19 +19,16 @@ pub fn normals(words: &[u32], std: f32, out: &mut [f32]) {
     let (radii, angles) = words.split_at(half);
     let (cosines, sines) = out.split_at_mut(half);
 
-    vectorised(
-        #[inline(always)]
-        || {
-            for (((cosine, sine), &radius), &angle) in
-                cosines.iter_mut().zip(sines).zip(radii).zip(angles)
-            {
-                let radius = std * (-2.0 * log_of_unit(radius)).sqrt();
-                let (sin, cos) = turn(angle);
-                *cosine = radius * cos;
-                *sine = radius * sin;
-            }
-        },
-    );
+    vectorised!(|| {
+        for (((cosine, sine), &radius), &angle) in
+            cosines.iter_mut().zip(sines).zip(radii).zip(angles)
+        {
+            let radius = std * (-2.0 * log_of_unit(radius)).sqrt();
+            let (sin, cos) = turn(angle);
+            *cosine = radius * cos;
+            *sine = radius * sin;
+        }
+    });
 }
 
 /// `ln((word + 1/2) / 2³²)`, never above zero.

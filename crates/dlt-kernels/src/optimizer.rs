@@ -273,20 +273,17 @@ impl Factors {
         second: &mut [f32],
         gradient: &[f32],
     ) {
-        vectorised(
-            #[inline(always)]
-            || {
-                let moments = first.iter_mut().zip(second);
-                for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
-                    let g = g * self.gradient_scale;
-                    *m = m.mul_add(self.beta1, g * self.one_less_beta1);
-                    *v = v.mul_add(self.beta2, g * g * self.one_less_beta2);
+        vectorised!(|| {
+            let moments = first.iter_mut().zip(second);
+            for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
+                let g = g * self.gradient_scale;
+                *m = m.mul_add(self.beta1, g * self.one_less_beta1);
+                *v = v.mul_add(self.beta2, g * g * self.one_less_beta2);
 
-                    let denominator = v.sqrt().mul_add(self.inverse_root, self.epsilon);
-                    *p = p.mul_add(self.keep, -(self.rate * *m / denominator));
-                }
-            },
-        );
+                let denominator = v.sqrt().mul_add(self.inverse_root, self.epsilon);
+                *p = p.mul_add(self.keep, -(self.rate * *m / denominator));
+            }
+        });
     }
 }
 
@@ -297,19 +294,16 @@ fn squares(x: &[f32]) -> f64 {
     const LANES: usize = 16;
     let mut lanes = [0.0f64; LANES];
 
-    vectorised(
-        #[inline(always)]
-        || {
-            let chunks = x.chunks_exact(LANES);
-            let rest = chunks.remainder();
+    vectorised!(|| {
+        let chunks = x.chunks_exact(LANES);
+        let rest = chunks.remainder();
 
-            for chunk in chunks.chain([rest]) {
-                for (lane, &x) in lanes.iter_mut().zip(chunk) {
-                    *lane += f64::from(x) * f64::from(x);
-                }
+        for chunk in chunks.chain([rest]) {
+            for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                *lane += f64::from(x) * f64::from(x);
             }
-        },
-    );
+        }
+    });
 
     lanes.iter().sum()
 }

@@ -125,17 +125,14 @@ fn host_gradients(
 fn forward(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
     let width = weight.len();
 
-    vectorised(
-        #[inline(always)]
-        || {
-            for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-                let inverse = inverse_size(x, epsilon);
-                for ((y, &x), &weight) in y.iter_mut().zip(x).zip(weight) {
-                    *y = x * inverse * weight;
-                }
+    vectorised!(|| {
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            let inverse = inverse_size(x, epsilon);
+            for ((y, &x), &weight) in y.iter_mut().zip(x).zip(weight) {
+                *y = x * inverse * weight;
             }
-        },
-    );
+        }
+    });
 }
 
 /// One over the root mean square of a row.
@@ -150,27 +147,24 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
     let width = weight.len();
     let mut of_weight = vec![0.0; width];
 
-    vectorised(
-        #[inline(always)]
-        || {
-            let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
-            for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(width)) {
-                let inverse = inverse_size(x, epsilon);
-                let columns = dx.iter_mut().zip(&mut of_weight).zip(x).zip(gradient).zip(weight);
-                for ((((dx, of_weight), &x), &gradient), &weight) in columns {
-                    *of_weight = gradient.mul_add(x * inverse, *of_weight);
-                    *dx = gradient * weight;
-                }
-
-                // With d = gradient · weight, which `dx` holds up to here, and normal = x ·
-                // inverse, the gradient of x is inverse · (d - normal · mean(d · normal)).
-                let along = dot_of(dx, x, |x| x * inverse) / width as f32;
-                for (dx, &x) in dx.iter_mut().zip(x) {
-                    *dx = inverse * (x * inverse).mul_add(-along, *dx);
-                }
+    vectorised!(|| {
+        let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
+        for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(width)) {
+            let inverse = inverse_size(x, epsilon);
+            let columns = dx.iter_mut().zip(&mut of_weight).zip(x).zip(gradient).zip(weight);
+            for ((((dx, of_weight), &x), &gradient), &weight) in columns {
+                *of_weight = gradient.mul_add(x * inverse, *of_weight);
+                *dx = gradient * weight;
             }
-        },
-    );
+
+            // With d = gradient · weight, which `dx` holds up to here, and normal = x ·
+            // inverse, the gradient of x is inverse · (d - normal · mean(d · normal)).
+            let along = dot_of(dx, x, |x| x * inverse) / width as f32;
+            for (dx, &x) in dx.iter_mut().zip(x) {
+                *dx = inverse * (x * inverse).mul_add(-along, *dx);
+            }
+        }
+    });
 
     of_weight
 }

@@ -344,21 +344,17 @@ fn turn(x: &[f32], [cosines, sines]: [&[f32]; 2], heads: usize, y: &mut [f32]) {
     let turned = heads * 2 * half;
     y[turned..].copy_from_slice(&x[turned..]);
 
-    vectorised(
-        #[inline(always)]
-        || {
-            let heads =
-                x[..turned].chunks_exact(2 * half).zip(y[..turned].chunks_exact_mut(2 * half));
-            for (x, y) in heads {
-                let (a, b) = x.split_at(half);
-                let (into_a, into_b) = y.split_at_mut(half);
-                let pairs = into_a.iter_mut().zip(into_b).zip(a).zip(b).zip(cosines).zip(sines);
+    vectorised!(|| {
+        let heads = x[..turned].chunks_exact(2 * half).zip(y[..turned].chunks_exact_mut(2 * half));
+        for (x, y) in heads {
+            let (a, b) = x.split_at(half);
+            let (into_a, into_b) = y.split_at_mut(half);
+            let pairs = into_a.iter_mut().zip(into_b).zip(a).zip(b).zip(cosines).zip(sines);
 
-                for (((((into_a, into_b), &a), &b), &cosine), &sine) in pairs {
-                    *into_a = a.mul_add(cosine, -(b * sine));
-                    *into_b = b.mul_add(cosine, a * sine);
-                }
+            for (((((into_a, into_b), &a), &b), &cosine), &sine) in pairs {
+                *into_a = a.mul_add(cosine, -(b * sine));
+                *into_b = b.mul_add(cosine, a * sine);
             }
-        },
-    );
+        }
+    });
 }

@@ -49,10 +49,7 @@ pub(crate) fn sum(x: &[f32], width: usize) -> Vec<f32> {
         .map(|rows| {
             let mut sum = vec![0.0; width];
 
-            vectorised(
-                #[inline(always)]
-                || rows.chunks_exact(width).for_each(|row| add(&mut sum, row)),
-            );
+            vectorised!(|| rows.chunks_exact(width).for_each(|row| add(&mut sum, row)));
 
             sum
         })

@@ -123,21 +123,18 @@ impl Stream {
     fn sum(self, first: usize, x: &[f32]) -> [f32; SKETCH_WIDTH] {
         let mut sums = [0.0; SKETCH_WIDTH];
 
-        vectorised(
-            #[inline(always)]
-            || {
-                let (whole, rest) = x.as_chunks();
-                for (chunk, x) in (first..).zip(whole) {
-                    add_turned(&mut sums, x, self.chunk(chunk));
-                }
+        vectorised!(|| {
+            let (whole, rest) = x.as_chunks();
+            for (chunk, x) in (first..).zip(whole) {
+                add_turned(&mut sums, x, self.chunk(chunk));
+            }
 
-                if !rest.is_empty() {
-                    let mut filled = [0.0; SKETCH_WIDTH];
-                    filled[..rest.len()].copy_from_slice(rest);
-                    add_turned(&mut sums, &filled, self.chunk(first + whole.len()));
-                }
-            },
-        );
+            if !rest.is_empty() {
+                let mut filled = [0.0; SKETCH_WIDTH];
+                filled[..rest.len()].copy_from_slice(rest);
+                add_turned(&mut sums, &filled, self.chunk(first + whole.len()));
+            }
+        });
 
         sums
     }

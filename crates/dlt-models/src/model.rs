@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
 use dlt_kernels::{Kernels, Projection};
-use dlt_spec::spec::{Activations, Gradient, Trains};
+use dlt_spec::spec::{Activations, Trains};
 
 use crate::architecture::{Architecture, StemInput};
 use crate::bank::{BlockBank, InitialBlocks};
@@ -411,12 +411,6 @@ impl Model {
     #[must_use]
     pub fn slot_parameters(&self, slot: usize) -> &Parameters {
         self.bank.block(self.binding.storage(slot))
-    }
-
-    /// Which positions contribute to the gradient of shared weights.
-    #[must_use]
-    pub fn gradient_rule(&self) -> Gradient {
-        self.rules.gradient
     }
 
     /// Implementation of the operations.

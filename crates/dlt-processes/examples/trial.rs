@@ -224,6 +224,19 @@ fn uneven(folder: &str) -> Outcome {
     Ok(())
 }
 
+/// Milliseconds of processor time that the thread of MPI has used.
+fn thread_ms() -> Result<f64, Box<dyn std::error::Error>> {
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        if std::fs::read_to_string(task.join("comm"))?.trim() == "mpi" {
+            let text = std::fs::read_to_string(task.join("schedstat"))?;
+            let nanoseconds: f64 = text.split(' ').next().unwrap_or_default().parse()?;
+            return Ok(nanoseconds * 1e-6);
+        }
+    }
+    Err("no thread of MPI".into())
+}
+
 /// Seconds of one exchange of equal lengths between all: from its beginning to its end, and waiting
 /// for the end after some seconds of computing. The words are made before that.
 fn timed(
@@ -279,6 +292,30 @@ fn measure(mut mpi: Mpi) -> Outcome {
                 1e3 * alone,
                 1e3 * behind
             );
+        }
+    }
+
+    // The other process sends late, so the words are pending while this one computes.
+    const SECONDS: u64 = 5;
+    for (what, exchanges) in [("nothing", 0), ("an exchange", 1), ("ten exchanges", 10)] {
+        everyone(&mut mpi, 0, vec![7])?;
+        let start = thread_ms()?;
+        let wait = Duration::from_secs(if rank == 0 { SECONDS } else { SECONDS - 1 });
+        if rank != 0 {
+            std::thread::sleep(wait);
+        }
+        for _ in 0..exchanges {
+            let to = |other: usize| if other == rank { 0 } else { 1000 };
+            let outgoing = (0..size).map(|other| vec![7; to(other)]).collect();
+            mpi.begin(Subject { what: "numbers", step: 1 }, outgoing, (0..size).map(to).collect())?;
+        }
+        if rank == 0 {
+            std::thread::sleep(wait);
+            let share = (thread_ms()? - start) / (10.0 * SECONDS as f64);
+            println!("with {what} pending, the thread of MPI uses {share:.1} % of a core");
+        }
+        for _ in 0..exchanges {
+            mpi.finish()?;
         }
     }
 

@@ -7,6 +7,8 @@ mod peer;
 mod report;
 mod watch;
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,8 +17,12 @@ use dlt_train::{Subject, Transport, TransportError, Words, World};
 
 use crate::error::{ProcessesError, Result};
 use crate::launch::Launch;
-use carrier::{Carrier, Job};
+use carrier::{Carrier, Ends, Job};
 
+/// The shortest limit on silence: signs of life come every second.
+const SHORTEST_LIMIT: Duration = Duration::from_secs(2);
+/// Between two looks whether the thread still runs.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long the processes have to meet, if the limit on their silence is not longer.
 const MEETING: Duration = Duration::from_secs(60);
 /// How long a process that ends after an error of its own takes to tell the others.
@@ -60,8 +66,10 @@ pub struct Mpi {
     jobs: Option<Sender<Job>>,
     answers: Receiver<Vec<Words>>,
     failure: Arc<OnceLock<TransportError>>,
-    /// Exchanges that are begun and not finished.
-    underway: usize,
+    turns: Arc<AtomicU64>,
+    limit: Duration,
+    /// Exchanges that are begun and not finished, oldest first.
+    underway: VecDeque<Subject>,
 }
 
 impl Mpi {
@@ -77,15 +85,19 @@ impl Mpi {
     ///   finds;
     /// - [`ProcessesError::NotMet`] if another process does not come within a minute, or within the
     ///   limit if that is longer. Only an exit ends the process then: MPI waits on.
-    pub fn start(options: Options) -> Result<Self> {
+    pub fn start(mut options: Options) -> Result<Self> {
+        options.limit = options.limit.max(SHORTEST_LIMIT);
+        let (limit, patience) = (options.limit, options.limit.max(MEETING));
         let (job, jobs) = channel();
         let (answer, answers) = channel();
         let (ready, met) = channel();
         let failure = Arc::new(OnceLock::new());
-        let (failed, patience) = (Arc::clone(&failure), options.limit.max(MEETING));
+        let turns = Arc::new(AtomicU64::new(0));
+        let ends = Ends { jobs, answers: answer, turns: Arc::clone(&turns) };
+        let failed = Arc::clone(&failure);
 
         let carry = move || {
-            let carrier = match Carrier::meet(options, jobs, answer) {
+            let carrier = match Carrier::meet(options, ends) {
                 Ok(carrier) => carrier,
                 Err(error) => return drop(ready.send(Err(error))),
             };
@@ -106,7 +118,8 @@ impl Mpi {
                 reason: "its thread has ended, see the message above".to_owned(),
             },
         })??;
-        Ok(Self { world, jobs: Some(job), answers, failure, underway: 0 })
+        let underway = VecDeque::new();
+        Ok(Self { world, jobs: Some(job), answers, failure, turns, limit, underway })
     }
 
     /// Ends MPI together with the other processes, once each has called this. It waits for those
@@ -117,9 +130,32 @@ impl Mpi {
     pub fn close(mut self) -> std::result::Result<(), TransportError> {
         self.hand_over(Job::Close)?;
         // The thread sends no answer to this, but drops its end of the channel when it is done.
-        while self.answers.recv().is_ok() {}
+        let stuck = self.answer().err();
         self.jobs = None;
-        self.failure.get().map_or(Ok(()), |error| Err(error.clone()))
+        self.failure.get().cloned().or(stuck).map_or(Ok(()), Err)
+    }
+
+    /// The next answer of the thread, or nothing once it has ended.
+    ///
+    /// # Errors
+    /// Fails if the thread is stuck in a call of MPI for longer than the limit.
+    fn answer(&self) -> std::result::Result<Option<Vec<Words>>, TransportError> {
+        let (mut turns, mut stuck) = (self.turns.load(Ordering::Relaxed), Duration::ZERO);
+        loop {
+            match self.answers.recv_timeout(LOOK) {
+                Ok(words) => return Ok(Some(words)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+
+            // Looks are counted and no clock is read: while this process is stopped, it makes none.
+            let now = self.turns.load(Ordering::Relaxed);
+            stuck = if now == turns { stuck + LOOK } else { Duration::ZERO };
+            turns = now;
+            if stuck >= self.limit {
+                return Err(report::stuck(self.underway.front().copied(), stuck));
+            }
+        }
     }
 
     fn hand_over(&self, job: Job) -> std::result::Result<(), TransportError> {
@@ -159,18 +195,18 @@ impl Transport for Mpi {
         }
 
         self.hand_over(Job::Begin { subject, outgoing, expected })?;
-        self.underway += 1;
+        self.underway.push_back(subject);
         Ok(())
     }
 
     fn finish(&mut self) -> std::result::Result<Vec<Words>, TransportError> {
-        if self.underway == 0 {
+        if self.underway.is_empty() {
             return Err(TransportError("no exchange is under way".to_owned()));
         }
 
         self.hand_over(Job::Finish)?;
-        let words = self.answers.recv().map_err(|_| self.ended())?;
-        self.underway -= 1;
+        let words = self.answer()?.ok_or_else(|| self.ended())?;
+        self.underway.pop_front();
         Ok(words)
     }
 

@@ -3,7 +3,6 @@
 
 use dlt_spec::fields::word;
 use dlt_spec::record::{Scores, Split};
-use dlt_spec::size::block_parameters;
 use dlt_spec::spec::{Objective, PolicyKind};
 use serde::Serialize;
 
@@ -140,9 +139,6 @@ impl Digest {
         let best =
             validations.filter(|row| row.loss.is_finite()).min_by(|a, b| a.loss.total_cmp(&b.loss));
 
-        let model = &run.spec.model;
-        let all_blocks = block_parameters(model).and_then(|block| block.checked_mul(model.layers));
-
         Self {
             best_step: best.map(|row| row.step),
             validation_loss: best.map(|row| row.loss),
@@ -152,7 +148,8 @@ impl Digest {
             trainable_parameters_end: last.map(|row| row.trainable_parameters),
             block_parameters_mean: mean(|row| row.block_parameters as f64),
             block_parameters_end: last.map(|row| row.block_parameters),
-            conventional_block_parameters: all_blocks,
+            conventional_block_parameters: block(run)
+                .and_then(|block| block.checked_mul(run.spec.model.layers)),
             independent_layers_mean: mean(|row| row.independent_layers as f64),
             independent_layers_end: last.map(|row| row.independent_layers),
             distinct_layers_mean: mean(|row| row.distinct_layers as f64),
@@ -216,6 +213,16 @@ impl Digest {
     pub fn block_share_end(&self) -> Option<f64> {
         Some(self.block_parameters_end? as f64 / self.conventional_block_parameters? as f64)
     }
+}
+
+/// Parameters of one block, by a step and the number of blocks that it trained. `None` before the
+/// first step, and if no block trains.
+fn block(run: &Run) -> Option<usize> {
+    let first = run.metrics.steps.first()?;
+    let decisions = run.recording.rows().partition_point(|row| row.step() < first.step);
+    let trained = run.bindings().nth(decisions)?.trained().len();
+
+    first.block_parameters.checked_div(trained).filter(|&block| block > 0)
 }
 
 /// What decides who shares weights, in words.

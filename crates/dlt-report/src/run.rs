@@ -1,6 +1,7 @@
 //! A run as its folder shows it, finished or under way.
 
 use std::io::{self, BufReader};
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use dlt_spec::record::{
@@ -8,6 +9,7 @@ use dlt_spec::record::{
     Summary, whole_lines,
 };
 use dlt_spec::{CheckedSpec, Origin, Overlay, Spec};
+use dlt_state::binding::{Binding, Change, Rules};
 use dlt_state::{Recording, State};
 use serde::de::DeserializeOwned;
 
@@ -87,6 +89,26 @@ impl Run {
     #[must_use]
     pub fn state(&self) -> &State {
         self.recording.state_at(self.steps_done())
+    }
+
+    /// What is in place before the first decision, and after each.
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = Binding> {
+        let rules = Rules::from(&self.spec.tying);
+        let mut binding = self.spec.initial_binding();
+        let mut from = self.recording.initial();
+
+        iter::once(binding.clone()).chain(self.recording.rows().iter().map(move |row| {
+            let (to, visited) = (row.state(), row.layer());
+
+            // An undone decision changes nothing.
+            if row.refused().is_none() {
+                let change = Change { from, to, action: row.action(), visited };
+                binding.apply(&rules, &change).expect("a recording has the depth of its spec");
+            }
+
+            from = to;
+            binding.clone()
+        }))
     }
 }
 

@@ -224,8 +224,7 @@ impl Beginning {
 
         let weights = weights(pretrained.as_ref(), spec, material, device, *observer)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
-        let from: Option<dlt_train::Weights<'_>> =
-            if weights.is_some() { Some(&lookup) } else { None };
+        let from = weights.as_ref().map(|_| &lookup as dlt_train::Weights<'_>);
 
         observer.introduce(&Introduction::of(spec, &plan, recording.as_ref(), device_name)?);
         let companions = companions(spec, pretrained.as_ref(), material, places.hub)?;

@@ -110,11 +110,17 @@ impl Export<'_> {
 
 /// Fills a temporary folder next to `place` and renames it, so that the folder exists whole or not
 /// at all. The remains of an earlier process that was killed are removed.
-fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// [`RunError::MakeFolder`] if the folder exists or cannot be made, or the error of `fill`.
+pub fn new_folder<E: From<RunError>>(
+    place: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
     let cannot = |source: io::Error| RunError::MakeFolder { path: place.to_owned(), source };
     let folder = NewFolder::begin(place).map_err(cannot)?;
     fill(folder.path())?;
-    folder.finish().map_err(cannot)
+    Ok(folder.finish().map_err(cannot)?)
 }
 
 /// Writes a new file.

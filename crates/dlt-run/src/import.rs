@@ -125,11 +125,8 @@ fn spec(
     if has_tokens(&pretrained.spec) {
         let name = tokenizer_name(task, pretrained)?;
         let tokenizer = tokenizer::open(&name, task.hub)?;
-        overlays.push(Overlay::from_option(
-            "import",
-            "data.marks",
-            &fields::word(&pretrained.marks(&tokenizer)?),
-        )?);
+        let marks = fields::word(&pretrained.marks(&tokenizer)?);
+        overlays.push(Overlay::from_option("import", "data.marks", &marks)?);
         overlays.push(Overlay::from_option("import", "data.tokenizer", &name)?);
     }
 

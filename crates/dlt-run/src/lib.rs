@@ -32,7 +32,7 @@ mod tokenizer;
 pub use begin::{Beginning, Destination, Site};
 pub use card::Parameters;
 pub use error::RunError;
-pub use export::{CARD_FILE, Export, Form, refuse_existing};
+pub use export::{CARD_FILE, Export, Form, new_folder, refuse_existing};
 pub use finetune::Finetuning;
 pub use import::{Import, Imported};
 pub use observer::{Introduction, Observer, Silent};
@@ -44,4 +44,4 @@ pub use spec_layers::{Ground, SpecLayers};
 pub use tokenizer::open as open_tokenizer;
 
 /// Result of this crate.
-pub type Result<T> = std::result::Result<T, RunError>;
+pub type Result<T, E = RunError> = std::result::Result<T, E>;

@@ -233,11 +233,7 @@ impl Pretrained {
         spec_layers.over_method.extend(self.normalised(&origin)?);
 
         if let Some(tokenizer) = &self.tokenizer {
-            spec_layers.over_method.push(Overlay::from_option(
-                option,
-                "data.tokenizer",
-                tokenizer,
-            )?);
+            spec_layers.put_over_method(option, "data.tokenizer", tokenizer)?;
         } else if has_tokens(&self.spec) && !spec_layers.sets("data.tokenizer")? {
             return Err(self.has_no_tokenizer());
         }
@@ -247,18 +243,10 @@ impl Pretrained {
             let tokenizer = tokenizer::open(&wanted.data.tokenizer, hub)?;
             let marks = self.marks(&tokenizer)?;
 
-            spec_layers.over_method.push(Overlay::from_option(
-                option,
-                "data.marks",
-                &fields::word(&marks),
-            )?);
+            spec_layers.put_over_method(option, "data.marks", &fields::word(&marks))?;
             if wanted.model.start_vocabulary == StartVocabulary::Grow {
                 let rows = self.rows_for(&tokenizer).to_string();
-                spec_layers.over_method.push(Overlay::from_option(
-                    option,
-                    "model.vocabulary",
-                    &rows,
-                )?);
+                spec_layers.put_over_method(option, "model.vocabulary", &rows)?;
             } else {
                 self.check_table(&tokenizer)?;
             }
@@ -271,11 +259,7 @@ impl Pretrained {
             && !spec_layers.sets("model.context")?
         {
             let positions = positions.to_string();
-            spec_layers.over_method.push(Overlay::from_option(
-                option,
-                "model.context",
-                &positions,
-            )?);
+            spec_layers.put_over_method(option, "model.context", &positions)?;
         }
 
         let spec = spec_layers.assembled()?;

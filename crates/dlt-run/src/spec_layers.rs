@@ -55,6 +55,12 @@ impl SpecLayers<'_> {
         Ok(self.assembled()?.check()?)
     }
 
+    /// Sets a key over the method, as `option` asks.
+    pub(crate) fn put_over_method(&mut self, option: &str, key: &str, value: &str) -> Result<()> {
+        self.over_method.push(Overlay::from_option(option, key, value)?);
+        Ok(())
+    }
+
     /// The spec before its rules are checked: preset, method, file, options, `--set`, each one over
     /// those before it. Without a file, the lowest layer is the default preset. A file without a
     /// preset starts from the plain defaults: what it leaves out must not depend on a preset that

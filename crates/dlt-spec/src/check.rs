@@ -7,6 +7,7 @@ use std::ops::Deref;
 
 pub use agent::{AgentSetup, CheckedAgent};
 
+use dlt_state::binding::Binding;
 use dlt_state::{State, StateError, pattern};
 use serde::Serialize;
 
@@ -213,6 +214,19 @@ impl CheckedSpec {
     #[must_use]
     pub fn starts_trainable(&self) -> bool {
         self.tying.initial == Initial::Named(InitialName::Trainable)
+    }
+
+    /// The storage that each layer uses before the first decision.
+    #[must_use]
+    pub fn initial_binding(&self) -> Binding {
+        if self.starts_frozen() {
+            return Binding::frozen(self.model.layers);
+        }
+
+        // A trainable start has the weights of conventional training: every layer owns a block.
+        // Only the state differs (DEVIATIONS row 33).
+        let trainable = self.starts_trainable().then(|| State::independent(self.model.layers));
+        Binding::of_state(&trainable.unwrap_or_else(|| self.initial_state()))
     }
 
     /// Factor of the residual branches of each layer (`tying.residual_scale`): 1, or 1 / (layers

@@ -24,7 +24,6 @@ pub mod checksum;
 pub mod durable;
 pub mod error;
 pub mod exit;
-mod family;
 pub mod fields;
 pub mod file;
 pub mod foreign;

@@ -194,48 +194,24 @@ pub struct DecisionRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
     /// The reward of the decision; absent if none was measured.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub reward: Option<f64>,
     /// Q(s, a) before its update (Eq. 3).
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub q_predicted: Option<f64>,
     /// Reward plus discounted best value of the next state (Alg. 1 line 23).
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub q_target: Option<f64>,
     /// Squared error of the two (Alg. 1 line 24).
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub q_loss: Option<f64>,
     /// How much the gradients of the group that was split disagree; absent if that was not
     /// measured.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub conflict: Option<f64>,
     /// How different the two groups were that became one, 0 for equal ones; absent if that was not
     /// measured.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub unlikeness: Option<f64>,
     /// Whether the decision was undone because the loss rose by more than `tying.gate`. The state
     /// is then the previous one.
@@ -243,18 +219,10 @@ pub struct DecisionRow {
     pub refused: bool,
     /// Mean loss on the reward's batches before the decision, in nats; absent if it was not
     /// measured.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub loss_before: Option<f64>,
     /// The same right after the decision, before any training step.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub loss_after: Option<f64>,
     /// Layers that this decision tied to another owner.
     pub tied_events: usize,
@@ -313,19 +281,11 @@ pub struct Summary {
     pub validation_perplexity: f64,
     /// Perplexity of the kept model on the test split, which is read once, at the end (but see
     /// `evaluation.select_on`); absent if the data have no test split.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub test_perplexity: Option<f64>,
     /// Perplexity that a choice of the model on the test split would have given
     /// (`evaluation.select_on`). This is not a fair result.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub test_perplexity_selected_on_test: Option<f64>,
     /// How well the kept model classifies the validation split; absent if it predicts tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -338,11 +298,7 @@ pub struct Summary {
     #[serde(deserialize_with = "number::or_nan")]
     pub unigram_perplexity: f64,
     /// The same on the test split; absent if the data have none.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "number::present_or_nan"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub unigram_test_perplexity: Option<f64>,
     /// Negative log-likelihood of the kept model on the validation split, in bits per byte of its
     /// text; NaN if there is no text.

@@ -29,34 +29,18 @@ const ROWS: [(Row, &str); 5] = [
 ];
 const THIS_PRESET: &str = "this preset";
 
-/// A row that gives baselines, with its label.
-struct BaselineRow {
-    subject: Subject,
-    row: Row,
-    label: String,
-}
-
-/// The rows that the main job is compared with.
-fn baseline_rows(records: &Records, plan: Plan<'_>) -> Vec<BaselineRow> {
+/// The rows that the main job is compared with, each with its label.
+fn baseline_rows(records: &Records, plan: Plan<'_>) -> Vec<(Subject, Row, String)> {
     let chosen = Chosen::of(&View { records, plan });
-    let of_choice = |choice: &Choice<'_>, label: &str| BaselineRow {
-        subject: Subject::Method,
-        row: Row::Method(Point { what: choice.what, pace: choice.pace }),
-        label: label.to_owned(),
-    };
-
     if chosen.of_row(What::MainJob).is_none() {
-        let of_table = |(row, label): (Row, &str)| BaselineRow {
-            subject: Subject::Shakespeare,
-            row,
-            label: label.to_owned(),
-        };
-
-        return ROWS.map(of_table).into();
+        return ROWS.map(|(row, label)| (Subject::Shakespeare, row, label.to_owned())).into();
     }
 
-    let of_row =
-        |what: What, label: &str| chosen.of_row(what).map(|choice| of_choice(choice, label));
+    let of_choice = |choice: &Choice<'_>, label: &str| {
+        let point = Point { what: choice.what, pace: choice.pace };
+        (Subject::Method, Row::Method(point), label.to_owned())
+    };
+    let of_row = |what: What, label: &str| Some(of_choice(chosen.of_row(what)?, label));
     let fixed = chosen
         .best_fixed(f64::INFINITY)
         .map(|best| of_choice(best, &format!("best fixed sharing ({})", best.what.name())));
@@ -81,7 +65,7 @@ pub(crate) fn path(root: &Path) -> PathBuf {
 /// The text of that file, with all rows that have been run.
 pub(crate) fn text(records: &Records, plan: Plan<'_>) -> Result<String> {
     let mut baselines = Vec::new();
-    for BaselineRow { subject, row, label } in baseline_rows(records, plan) {
+    for (subject, row, label) in baseline_rows(records, plan) {
         for seed in seeds(subject, row, plan) {
             let Some(record) = records.get(&CellId::new(subject, row, seed)) else { continue };
             if let Outcome::Done(done) = &record.outcome {
@@ -185,10 +169,9 @@ mod tests {
         let baseline_rows = baseline_rows(&records, plan);
 
         for baseline in baselines {
-            let row = baseline_rows.iter().find(|row| row.label == baseline.label).unwrap();
-            let cell = grid::grid_entry(row.subject, row.row, baseline.seed, Scale::Laptop)
-                .cell()
-                .unwrap();
+            let found = baseline_rows.iter().find(|(.., label)| *label == baseline.label);
+            let &(subject, row, _) = found.unwrap();
+            let cell = grid::grid_entry(subject, row, baseline.seed, Scale::Laptop).cell().unwrap();
             let Outcome::Done(done) = &records.get(&cell.id).unwrap().outcome else {
                 panic!("{}", cell.id)
             };

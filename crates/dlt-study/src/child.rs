@@ -156,7 +156,7 @@ pub fn portable(argument: &str) -> String {
 }
 
 /// A word, quoted for a shell if necessary.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |character: char| character.is_alphanumeric() || "-_=.,/:+@%".contains(character);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dlt_spec::size::block_parameters;
 use dlt_spec::spec::{
     Architecture, Decision, Initial, InitialName, Pipeline, PolicyKind, Size, Tie,
 };
@@ -107,17 +106,25 @@ impl Costs {
             return Some(Duration::ZERO);
         }
 
-        let by_pace = || {
+        let threads = self.threads as f64;
+        let by_arithmetic = || {
             let operations = operations(cell, self.scale).ok()??;
-            Some(match self.of_subjects.get(&cell.subject) {
-                Some(pace) => operations * pace / self.threads as f64,
-                None => operations / (self.rate * self.threads as f64) + BESIDES.as_secs_f64(),
-            })
+            Some(operations / (self.rate * threads) + BESIDES.as_secs_f64())
         };
 
-        let taken = self.taken.get(&cell.id).map(|taken| taken / self.threads as f64);
+        let seconds = self.recorded_s(cell).map(|taken| taken / threads).or_else(by_arithmetic);
         // A time too large for a `Duration` is no forecast.
-        taken.or_else(by_pace).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    }
+
+    /// Seconds of one thread, as recorded for the cell or for similar ones. `None` without a record.
+    pub(crate) fn recorded_s(&self, cell: &Cell) -> Option<f64> {
+        let by_pace = || {
+            let pace = self.of_subjects.get(&cell.subject)?;
+            Some(operations(cell, self.scale).ok()?? * pace)
+        };
+
+        self.taken.get(&cell.id).copied().or_else(by_pace)
     }
 
     /// The time of several cells, `jobs` of them at once.
@@ -168,13 +175,13 @@ fn on_cpu(outcome: &Outcome) -> Option<f64> {
     (provenance.device == CPU && seconds.is_finite() && seconds > 0.0).then_some(seconds)
 }
 
-/// Operations of a training step. Each weight counts 6 per position: 2 forward, and twice that
-/// backward.
+/// Operations of a training step. Each weight of a matrix counts 6 per position: 2 forward, and
+/// twice that backward. Blocks count as those of GPT-2, BERT and ViT, which the study trains.
 pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize, has_classes: bool) -> f64 {
     let positions = (batch * spec.tokens()) as f64;
     let layers = spec.model.layers as f64;
     let width = spec.model.width as f64;
-    let block = block_parameters(&spec.model).unwrap_or(0) as f64;
+    let block = width * (4.0 * width + 2.0 * spec.feed_forward() as f64);
     let vocabulary = spec.model.vocabulary.or(GPT2_VOCABULARY) as f64;
     let head = if has_classes { 0.0 } else { vocabulary * width };
 
@@ -243,7 +250,7 @@ fn sentences(task: &str) -> Option<f64> {
 }
 
 /// The spec that determines the size of a cell. A fine-tuned cell has the spec of its start.
-pub(crate) fn sized(cell: &Cell, scale: Scale) -> Result<CheckedSpec> {
+fn sized(cell: &Cell, scale: Scale) -> Result<CheckedSpec> {
     let like = match &cell.job {
         Job::Finetune { .. } => {
             grid_entry(Subject::pretrained(scale), cell.row, cell.seed, scale).cell()
@@ -266,8 +273,41 @@ pub(crate) fn operations(cell: &Cell, scale: Scale) -> Result<Option<f64>> {
     Ok(steps(cell, &own).map(|steps| steps as f64 * operations_per_step(&spec, batch, has_classes)))
 }
 
+/// What `dlt` predicts of the memory of cells. It is asked once for cells of one size.
+pub(crate) struct Memories<'a> {
+    dlt: &'a Path,
+    scale: Scale,
+    known: Vec<(CheckedSpec, f64)>,
+}
+
+impl<'a> Memories<'a> {
+    pub(crate) fn new(dlt: &'a Path, scale: Scale) -> Self {
+        Self { dlt, scale, known: Vec::new() }
+    }
+
+    /// Peak memory of a cell in 10^6 bytes, besides the program and its data.
+    pub(crate) fn mb(&mut self, cell: &Cell) -> Result<f64> {
+        let spec = sized(cell, self.scale)?;
+
+        // `tying` counts, because the times of splits decide how many blocks a run ends with.
+        let is_like = |other: &CheckedSpec| {
+            other.model == spec.model
+                && other.training == spec.training
+                && other.agent.policy == spec.agent.policy
+                && other.tying == spec.tying
+        };
+        if let Some((_, memory)) = self.known.iter().find(|(other, _)| is_like(other)) {
+            return Ok(*memory);
+        }
+
+        let memory = memory_mb(self.dlt, &spec)?;
+        self.known.push((spec, memory));
+        Ok(memory)
+    }
+}
+
 /// Peak memory of training in 10^6 bytes, in the state that a run of this kind usually has.
-pub(crate) fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
+fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
     let file = tempfile::Builder::new()
         .suffix(".toml")
         .tempfile()
@@ -296,14 +336,12 @@ pub(crate) fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
 
 /// The usual state of a run, under the name that `dlt inspect --memory` gives it.
 fn usual_state(spec: &CheckedSpec) -> &'static str {
-    match (spec.agent.policy, &spec.tying.initial) {
-        (PolicyKind::None, Initial::Named(InitialName::Independent)) => "no layer tied",
-        (PolicyKind::None, _) => "at the start",
-        _ if spec.tying.initial == Initial::Named(InitialName::Independent) => "no layer tied",
-        _ if spec.tying.tie == Tie::Replicate => "no layer tied",
-        _ if matches!(spec.tying.decision, Decision::Split | Decision::Swap) => {
-            "after the last split"
-        }
+    let is_independent = spec.tying.initial == Initial::Named(InitialName::Independent);
+    match (spec.agent.policy, spec.tying.tie, spec.tying.decision) {
+        _ if is_independent => "no layer tied",
+        (PolicyKind::None, ..) => "at the start",
+        (_, Tie::Replicate, _) => "no layer tied",
+        (.., Decision::Split | Decision::Swap) => "after the last split",
         _ => "usual under a random policy",
     }
 }

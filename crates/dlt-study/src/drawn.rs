@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::program::replace;
+use crate::store::read_json;
 
 /// The file of these notes, next to the figures.
 const FILE: &str = "drawn.json";
@@ -43,24 +44,9 @@ impl Drawn {
     /// Reads the notes of a folder of figures; empty if there are none.
     pub(crate) fn read(figures: &Path) -> Result<Self> {
         let path = figures.join(FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
-            }
-        };
-
-        let drawn: Self =
-            serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
-        ensure!(
-            drawn.schema == SCHEMA,
-            "{}: expected layout {SCHEMA}, got {}",
-            path.display(),
-            drawn.schema
-        );
+        let Some(drawn) = read_json::<Self>(&path)? else { return Ok(Self::default()) };
+        let got = drawn.schema;
+        ensure!(got == SCHEMA, "{}: expected layout {SCHEMA}, got {got}", path.display());
 
         Ok(drawn)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::child::Child;
-use crate::program::replace;
+use crate::program::{make_folder, read, replace};
 
 /// The text's name in records.
 pub(crate) const NAME: &str = "hamlet-80k";
@@ -41,13 +41,11 @@ fn tokenizer(folder: &Path) -> PathBuf {
 pub(crate) fn write(root: &Path, dlt: &Path, folder: &Path) -> Result<()> {
     let corpus = root.join("data").join("shakespeare");
     let text = folder.join(NAME);
-    fs::create_dir_all(&text).with_context(|| format!("cannot make {}", text.display()))?;
+    make_folder(&text)?;
 
     let mut is_new = !tokenizer(folder).is_file();
     for (file, most) in FILES {
-        let from = corpus.join(file);
-        let whole =
-            fs::read_to_string(&from).with_context(|| format!("cannot read {}", from.display()))?;
+        let whole = read(&corpus.join(file))?;
         let part = beginning(&whole, most);
 
         if fs::read_to_string(text.join(file)).is_ok_and(|found| found == part) {

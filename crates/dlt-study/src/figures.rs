@@ -1,14 +1,14 @@
 //! The figures: the runs that each shows, and the commands that draw it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::cell::CellId;
 use crate::child::Child;
 use crate::method::{Pace, Point, What, points};
+use crate::program::make_folder;
 use crate::row::Row;
 use crate::scale::Scale;
 use crate::store::Store;
@@ -109,7 +109,7 @@ impl Drawing {
 
     /// Draws it into `folder`, and returns its files.
     pub(crate) fn draw(&self, dlt: &Path, store: &Store, folder: &Path) -> Result<[PathBuf; 2]> {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        make_folder(folder)?;
         for file in self.files(folder) {
             let sources = self.sources(store, folder);
             let child = Child::new(dlt)

@@ -34,6 +34,8 @@ pub(crate) struct Launcher<'a> {
     pub(crate) jobs: usize,
     /// Threads of each cell.
     pub(crate) threads: usize,
+    /// Processes of each cell, which share its threads.
+    pub(crate) processes: usize,
     pub(crate) device: String,
     /// No cell is started after this time.
     pub(crate) budget: Option<Duration>,
@@ -68,7 +70,6 @@ enum StartOutcome<'c> {
 }
 
 /// Cells that wait for their turn, and cells that run.
-#[derive(Default)]
 struct Queue<'c> {
     open: Vec<&'c Cell>,
     running: Vec<Running<'c>>,
@@ -89,17 +90,9 @@ impl Launcher<'_> {
     /// Runs every cell that is not done yet, and waits until all have ended.
     pub(crate) fn run(&self, cells: &[Cell]) -> Result<Outcome> {
         let start = Instant::now();
-        let mut outcome = Outcome::default();
-        let mut queue = Queue::default();
-
-        for cell in cells {
-            // A cell whose predecessor runs again is not done: it has to be checked again after that,
-            // because the new run may end in another state.
-            match self.store.status(cell) {
-                CellStatus::Done if !queue.is_behind(cell, &[]) => outcome.done += 1,
-                _ => queue.open.push(cell),
-            }
-        }
+        let mut queue = Queue { open: self.store.open(cells), running: Vec::new() };
+        let done = cells.len() - queue.open.len();
+        let mut outcome = Outcome { done, ..Outcome::default() };
 
         let costs = (&self.costs, self.jobs);
         let mut board = Board::new(self.store, self.scale, cells.len(), queue.open.clone(), costs);
@@ -278,7 +271,11 @@ impl Launcher<'_> {
         }
 
         if !matches!(cell.job, Job::Predict { .. }) {
-            command.args(["--threads", &self.threads.to_string(), "--device", &self.device]);
+            let threads = (self.threads / self.processes).max(1);
+            command.args(["--threads", &threads.to_string(), "--device", &self.device]);
+            if self.processes > 1 {
+                command.args(["--processes", &self.processes.to_string()]);
+            }
         }
 
         command.stderr(self.log_file(&cell.id)?);

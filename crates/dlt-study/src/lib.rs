@@ -13,6 +13,8 @@
 //!    lets `dlt` draw runs.
 //! 6. `results` keeps all that in `results/`, and `baselines` makes what `dlt train` prints of it.
 //!
+//! `scaling` runs nothing: it predicts a training step in several processes by arithmetic.
+//!
 //! Every command is idempotent: finished cells are skipped, and stopped cells resume from their last
 //! checkpoint. Failed cells are tried again, and the table shows FAILED until they succeed.
 //!
@@ -37,6 +39,7 @@ mod record;
 mod results;
 mod row;
 mod scale;
+mod scaling;
 mod sheet;
 pub mod spread;
 mod stand_in;

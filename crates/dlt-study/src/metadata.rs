@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// The folder of cargo's build output, as configured on this machine.
@@ -35,9 +35,7 @@ fn ask(root: &Path, arguments: &[&str]) -> Result<Value> {
         .output()
         .context("cannot start cargo metadata")?;
 
-    if !output.status.success() {
-        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cargo metadata failed: {}", said.trim());
     serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")
 }

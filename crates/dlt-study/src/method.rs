@@ -12,6 +12,7 @@ pub(crate) mod worth;
 
 use crate::scale::Scale;
 pub(crate) use pattern::Pattern;
+pub(crate) use settings::{CONVENTIONAL, fixed};
 
 /// A row at a learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,9 +98,9 @@ pub(crate) struct Setup {
     /// Steps until growth's last split.
     warm_steps: usize,
     /// Depths of the conventional models that value a perplexity, see [`worth`].
-    depths: &'static [u8],
+    pub(crate) depths: &'static [u8],
     /// Widths of the same models.
-    widths: &'static [u16],
+    pub(crate) widths: &'static [u16],
 }
 
 const SMOKE: Setup = Setup {
@@ -200,14 +201,6 @@ impl Setup {
     pub(crate) fn sizes(&self) -> Vec<What> {
         let of = |&width: &u16| self.depths.iter().map(move |&layers| What::Size { layers, width });
         self.widths.iter().flat_map(of).collect()
-    }
-
-    pub(crate) fn depths(&self) -> &'static [u8] {
-        self.depths
-    }
-
-    pub(crate) fn widths(&self) -> &'static [u16] {
-        self.widths
     }
 }
 
@@ -312,78 +305,66 @@ impl What {
         }
     }
 
-    /// Its name on the command line and in folders.
-    pub(crate) fn name(self) -> String {
-        let name = match self {
-            Self::MainJob => "main-job",
-            Self::MainJobRandom => "main-job-random",
-            Self::Conventional => "conventional",
-            Self::Shallow => "shallow",
-            Self::Fixed(pattern, groups) => return format!("{}-{groups}", pattern.name()),
-            Self::OneBlock => "one-block",
-            Self::Paper => "paper",
-            Self::PaperRandom => "paper-random",
-            Self::PaperEpochs => "paper-epochs",
-            Self::PaperShallow => "paper-i",
-            Self::PaperCycle => "paper-vii",
-            Self::PaperPerLayer => "paper-per-layer",
-            Self::Grow => "grow",
-            Self::Even => "even",
-            Self::GrowRandom => "grow-random",
-            Self::GrowAnywhere => "grow-anywhere",
-            Self::Conflict => "conflict",
-            Self::ConflictRandom => "conflict-random",
-            Self::Single => "single",
-            Self::SingleRandom => "single-random",
-            Self::FinalGroups => "final-groups",
-            Self::GrowFresh => "grow-fresh",
-            Self::GrowAll => "grow-all",
-            Self::ConventionalWarm => "conventional-warm",
-            Self::OneBlockWarm => "one-block-warm",
-            Self::Size { layers, width } => return format!("size-{layers}x{width}"),
+    /// Its name on the command line and in folders, and its label in a table.
+    fn words(self) -> [String; 2] {
+        let words = match self {
+            Self::MainJob => ["main-job", "The main job: the preset as it is"],
+            Self::MainJobRandom => ["main-job-random", "The main job, random policy"],
+            Self::Conventional => ["conventional", "Conventional training"],
+            Self::Shallow => {
+                ["shallow", "Conventional, as many layers as growth has groups at the end"]
+            }
+            Self::Fixed(pattern, groups) => {
+                let [name, label] = pattern.words();
+                return [format!("{name}-{groups}"), format!("Fixed: {label}, {groups} groups")];
+            }
+            Self::OneBlock => ["one-block", "Fixed: one block for all layers"],
+            Self::Paper => ["paper", "The paper's method"],
+            Self::PaperRandom => ["paper-random", "The paper's method, random policy"],
+            Self::PaperEpochs => ["paper-epochs", "The paper's method, k in epochs"],
+            Self::PaperShallow => {
+                ["paper-i", "(i) Conventional, as many layers as the paper's method has at the end"]
+            }
+            Self::PaperCycle => ["paper-vii", "(vii) Cycle: layer i with layer L/2 + i"],
+            Self::PaperPerLayer => ["paper-per-layer", "The paper's method, one layer at a time"],
+            Self::Grow => ["grow", "Growth: splits where gradients disagree most"],
+            Self::Even => ["even", "Growth: splits of the largest group in its middle"],
+            Self::GrowRandom => ["grow-random", "Growth: splits at random places"],
+            Self::GrowAnywhere => ["grow-anywhere", "Growth: splits at random times and places"],
+            Self::Conflict => {
+                ["conflict", "Growth, then swaps: merge what agrees, split what disagrees"]
+            }
+            Self::ConflictRandom => ["conflict-random", "Growth, then swaps, all at random"],
+            Self::Single => ["single", "Q over single changes"],
+            Self::SingleRandom => ["single-random", "Single changes at random"],
+            Self::FinalGroups => {
+                ["final-groups", "Growth's final groups from the start, separate weights"]
+            }
+            Self::GrowFresh => ["grow-fresh", "Growth, fresh moments after a split"],
+            Self::GrowAll => ["grow-all", "Growth until every layer has its own block"],
+            Self::ConventionalWarm => {
+                ["conventional-warm", "Conventional, rate rising until growth's last split"]
+            }
+            Self::OneBlockWarm => {
+                ["one-block-warm", "One block, rate rising until growth's last split"]
+            }
+            Self::Size { layers, width } => {
+                let label = format!("Conventional, {layers} layers of width {width}");
+                return [format!("size-{layers}x{width}"), label];
+            }
         };
 
-        name.to_owned()
+        words.map(str::to_owned)
     }
 
-    /// Its label in a table.
-    pub(crate) fn label(self) -> String {
-        let label = match self {
-            Self::MainJob => "The main job: the preset as it is",
-            Self::MainJobRandom => "The main job, random policy",
-            Self::Conventional => "Conventional training",
-            Self::Shallow => "Conventional, as many layers as growth has groups at the end",
-            Self::Fixed(pattern, groups) => {
-                return format!("Fixed: {}, {groups} groups", pattern.label());
-            }
-            Self::OneBlock => "Fixed: one block for all layers",
-            Self::Paper => "The paper's method",
-            Self::PaperRandom => "The paper's method, random policy",
-            Self::PaperEpochs => "The paper's method, k in epochs",
-            Self::PaperShallow => {
-                "(i) Conventional, as many layers as the paper's method has at the end"
-            }
-            Self::PaperCycle => "(vii) Cycle: layer i with layer L/2 + i",
-            Self::PaperPerLayer => "The paper's method, one layer at a time",
-            Self::Grow => "Growth: splits where gradients disagree most",
-            Self::Even => "Growth: splits of the largest group in its middle",
-            Self::GrowRandom => "Growth: splits at random places",
-            Self::GrowAnywhere => "Growth: splits at random times and places",
-            Self::Conflict => "Growth, then swaps: merge what agrees, split what disagrees",
-            Self::ConflictRandom => "Growth, then swaps, all at random",
-            Self::Single => "Q over single changes",
-            Self::SingleRandom => "Single changes at random",
-            Self::FinalGroups => "Growth's final groups from the start, separate weights",
-            Self::GrowFresh => "Growth, fresh moments after a split",
-            Self::GrowAll => "Growth until every layer has its own block",
-            Self::ConventionalWarm => "Conventional, rate rising until growth's last split",
-            Self::OneBlockWarm => "One block, rate rising until growth's last split",
-            Self::Size { layers, width } => {
-                return format!("Conventional, {layers} layers of width {width}");
-            }
-        };
+    pub(crate) fn name(self) -> String {
+        let [name, _] = self.words();
+        name
+    }
 
-        label.to_owned()
+    pub(crate) fn label(self) -> String {
+        let [_, label] = self.words();
+        label
     }
 }
 

@@ -1,5 +1,6 @@
-//! Builds programs of this workspace with cargo, and replaces files atomically.
+//! Builds programs of this workspace with cargo, reads files, and replaces them atomically.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,6 +39,16 @@ pub fn build(root: &Path, profile: Profile, what: &[&str], program: &str) -> Res
     ensure!(path.is_file(), "cargo build made no {}", path.display());
 
     Ok(path)
+}
+
+/// The text of a file.
+pub fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Makes a folder and those above it, if they do not exist.
+pub fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))
 }
 
 /// Writes a temporary file next to `path` and renames it, so that an old file is never left half

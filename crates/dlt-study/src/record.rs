@@ -2,17 +2,16 @@
 //! JSON per cell.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use dlt_spec::record::{Provenance, Summary};
 use serde::{Deserialize, Serialize};
 
-use crate::basis::{self, Settings};
+use crate::basis::Settings;
 use crate::cell::{Cell, CellId, Job};
 use crate::child::portable;
-use crate::program::replace;
+use crate::program::{self, replace};
 use crate::store::{ByName, CellStatus, Store};
 use crate::subject::Subject;
 
@@ -101,8 +100,7 @@ impl Records {
 
     /// Reads a file of records.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = program::read(path)?;
         let mut records = Self::default();
 
         for (index, line) in text.lines().enumerate() {
@@ -160,7 +158,7 @@ fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
         CellStatus::Done => match cell.job {
             Job::Predict { .. } => Outcome::Predicted(store.predictions(&cell.id)?),
             Job::Train { .. } => {
-                let settings = basis::of_spec_file(&store.spec(&cell.id)?)?;
+                let settings = store.settings(&cell.id)?;
                 let done = Done { settings, ..done(store, &cell.id)? };
                 let last_to_best = match cell.subject {
                     Subject::Method => store.last_to_best(&cell.id)?,
@@ -246,6 +244,8 @@ fn portable_name(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

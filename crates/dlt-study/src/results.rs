@@ -25,7 +25,7 @@ use crate::drawn::Drawn;
 use crate::figures::{self, Drawing};
 use crate::grid::{self, Part};
 use crate::method::points;
-use crate::program::replace;
+use crate::program::{make_folder, read, replace};
 use crate::record::{Outcome, Records, without_folders};
 use crate::sheet::Sheet;
 use crate::store::{CellStatus, Store};
@@ -52,13 +52,6 @@ pub(crate) struct Results<'a> {
 }
 
 impl Results<'_> {
-    pub(crate) fn records(&self) -> Result<Records> {
-        match self.folder.join(CELLS) {
-            path if path.is_file() => Records::read(&path),
-            _ => Ok(Records::default()),
-        }
-    }
-
     /// The kept run folders, as a store to draw figures from.
     pub(crate) fn kept(&self) -> Store {
         Store::new(self.folder.join(RUNS), Default::default())
@@ -66,9 +59,8 @@ impl Results<'_> {
 
     /// Writes the records of a store. Older records stay for cells without an outcome in the store.
     pub(crate) fn collect(&self, store: &Store, cells: &[Cell]) -> Result<Records> {
-        fs::create_dir_all(&self.folder)
-            .with_context(|| format!("cannot make {}", self.folder.display()))?;
-        let records = Records::of_store(store, cells)?.over(self.records()?);
+        make_folder(&self.folder)?;
+        let records = Records::of_store(store, cells)?.over(records(&self.folder)?);
         records.write(&self.folder.join(CELLS))?;
         Ok(records)
     }
@@ -132,12 +124,9 @@ impl Results<'_> {
     fn keep(&self, store: &Store, cell: &CellId) -> Result<()> {
         let from = store.run(cell);
         let to = self.kept().run(cell);
-        fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+        make_folder(&to)?;
 
-        let read = |file: &str| {
-            fs::read_to_string(from.join(file))
-                .with_context(|| format!("cannot read {}", from.join(file).display()))
-        };
+        let read = |file: &str| read(&from.join(file));
 
         for file in [SPEC_FILE, STATES_FILE, SUMMARY_FILE] {
             replace(&to.join(file), portable_spec(&read(file)?))?;
@@ -189,7 +178,7 @@ impl Results<'_> {
 
     /// What differs from what the records and the grid give now, in words. Empty if nothing does.
     pub(crate) fn stale(&self, command: &dyn Fn(Part) -> String) -> Result<Vec<String>> {
-        let records = self.records()?;
+        let records = records(&self.folder)?;
         let mut stale = Vec::new();
 
         for (path, text) in self.pages(&records, command)? {
@@ -312,6 +301,14 @@ fn portable_provenance(text: &str) -> Result<String> {
         serde_json::from_str(text).context("provenance")?;
     crate::record::without_machine(&mut provenance);
     Ok(serde_json::to_string_pretty(&provenance)? + "\n")
+}
+
+/// The records that a folder of results keeps, if it has any.
+pub(crate) fn records(folder: &Path) -> Result<Records> {
+    match folder.join(CELLS) {
+        path if path.is_file() => Records::read(&path),
+        _ => Ok(Records::default()),
+    }
 }
 
 /// The folder of the results of a scale.

@@ -2,7 +2,7 @@
 //! its spec changed. No row has its own code path.
 
 use crate::cell::{CellId, Setting};
-use crate::method::Point;
+use crate::method::{CONVENTIONAL, Point, fixed};
 use crate::scale::Scale;
 use crate::subject::Subject;
 
@@ -121,72 +121,54 @@ impl Row {
         Self::ShortOneBlock,
     ];
 
-    /// Its name on the command line and in folders.
-    pub(crate) fn name(self) -> String {
-        let name = match self {
-            Self::Shallow => "i",
-            Self::Static => "ii",
-            Self::Permuted => "iii",
-            Self::Replayed => "iv",
-            Self::Replicated => "v",
-            Self::AllTrain => "vi",
-            Self::Cycle => "vii",
-            Self::CycleReversed => "viii",
-            Self::Sequence => "ix",
-            Self::Conventional => "conventional",
-            Self::Full => "full",
-            Self::Random => "random",
-            Self::StaticRandom => "static-random",
-            Self::OneBlock => "one-block",
-            Self::Reference => "reference",
-            Self::OwnerGradients => "owner-gradients",
-            Self::PerLayer => "per-layer",
-            Self::RewardClipped => "reward-neg-ppl-clipped",
-            Self::RewardLoss => "reward-neg-loss",
-            Self::RewardFall => "reward-loss-delta",
-            Self::Short => "short",
-            Self::ShortRandom => "short-random",
-            Self::ShortOneBlock => "short-one-block",
-            Self::Regime(regime) => return regime.name(),
-            Self::Method(point) => return point.name(),
+    /// Its name on the command line and in folders, and its label in a table.
+    fn words(self) -> [String; 2] {
+        let words = match self {
+            Self::Shallow => [
+                "i",
+                "(i) Conventional, with as many layers as our method has independent at the end",
+            ],
+            Self::Static => ["ii", "(ii) The final sharing, fixed from the start"],
+            Self::Permuted => ["iii", "(iii) The recorded decisions, layers permuted"],
+            Self::Replayed => ["iv", "(iv) The recorded decisions, without Q"],
+            Self::Replicated => ["v", "(v) Copies instead of ties"],
+            Self::AllTrain => ["vi", "(vi) All layers trainable at the start, each its own owner"],
+            Self::Cycle => ["vii", "(vii) Cycle: layer i with layer L/2 + i"],
+            Self::CycleReversed => ["viii", "(viii) Cycle reversed: layer i with layer L - 1 - i"],
+            Self::Sequence => ["ix", "(ix) Sequence: pairs of neighbours"],
+            Self::Conventional => ["conventional", "Conventional training"],
+            Self::Full => ["full", "Full method"],
+            Self::Random => ["random", "Random policy"],
+            Self::StaticRandom => ["static-random", "Random sharing, fixed from the start"],
+            Self::OneBlock => ["one-block", "One block for all layers"],
+            Self::Reference => ["reference", "The authors' code (method `reference`)"],
+            Self::OwnerGradients => ["owner-gradients", "Full method, gradients of owners only"],
+            Self::PerLayer => ["per-layer", "Full method, one layer at a time"],
+            Self::RewardClipped => {
+                ["reward-neg-ppl-clipped", "Full method, reward clipped to [-10, 10]"]
+            }
+            Self::RewardLoss => ["reward-neg-loss", "Full method, reward: negative loss"],
+            Self::RewardFall => ["reward-loss-delta", "Full method, reward: fall of the loss"],
+            Self::Short => ["short", "Full method, settings for short runs"],
+            Self::ShortRandom => ["short-random", "Random policy, settings for short runs"],
+            Self::ShortOneBlock => {
+                ["short-one-block", "One block for all layers, its rate divided by L"]
+            }
+            Self::Regime(regime) => return regime.words(),
+            Self::Method(point) => return [point.name(), point.what.label()],
         };
 
-        name.to_owned()
+        words.map(str::to_owned)
     }
 
-    /// Its label in a table.
-    pub(crate) fn label(self) -> String {
-        let label = match self {
-            Self::Shallow => {
-                "(i) Conventional, with as many layers as our method has independent at the end"
-            }
-            Self::Static => "(ii) The final sharing, fixed from the start",
-            Self::Permuted => "(iii) The recorded decisions, layers permuted",
-            Self::Replayed => "(iv) The recorded decisions, without Q",
-            Self::Replicated => "(v) Copies instead of ties",
-            Self::AllTrain => "(vi) All layers trainable at the start, each its own owner",
-            Self::Cycle => "(vii) Cycle: layer i with layer L/2 + i",
-            Self::CycleReversed => "(viii) Cycle reversed: layer i with layer L - 1 - i",
-            Self::Sequence => "(ix) Sequence: pairs of neighbours",
-            Self::Conventional => "Conventional training",
-            Self::Full => "Full method",
-            Self::Random => "Random policy",
-            Self::StaticRandom => "Random sharing, fixed from the start",
-            Self::OneBlock => "One block for all layers",
-            Self::Reference => "The authors' code (method `reference`)",
-            Self::OwnerGradients => "Full method, gradients of owners only",
-            Self::PerLayer => "Full method, one layer at a time",
-            Self::RewardClipped => "Full method, reward clipped to [-10, 10]",
-            Self::RewardLoss => "Full method, reward: negative loss",
-            Self::RewardFall => "Full method, reward: fall of the loss",
-            Self::Short => "Full method, settings for short runs",
-            Self::ShortRandom => "Random policy, settings for short runs",
-            Self::ShortOneBlock => "One block for all layers, its rate divided by L",
-            Self::Regime(regime) => return regime.label(),
-            Self::Method(point) => return point.what.label(),
-        };
+    pub(crate) fn name(self) -> String {
+        let [name, _] = self.words();
+        name
+    }
 
-        label.to_owned()
+    pub(crate) fn label(self) -> String {
+        let [_, label] = self.words();
+        label
     }
 
     /// Whether it runs with every seed of a study, or only with the first.
@@ -227,26 +209,17 @@ impl Row {
     /// The settings that it changes of its method.
     pub(crate) fn settings(self, subject: Subject, scale: Scale, seed: u64) -> Vec<Setting> {
         let full = || CellId::new(subject, Self::Full, seed);
-        let fixed =
-            |settings: &[&str]| settings.iter().map(|&one| Setting::fixed(one)).collect::<Vec<_>>();
+        let with = |settings: &[&str], more: Setting| [fixed(settings), vec![more]].concat();
         let over = |ground: &[&str], more: &[&str]| fixed(&[ground, more].concat());
 
         match self {
             Self::Full => Vec::new(),
-            Self::Conventional => fixed(&["agent.policy=none", "tying.initial=independent"]),
+            Self::Conventional => fixed(&CONVENTIONAL),
             Self::Random => fixed(&["agent.policy=random"]),
-            Self::Shallow => {
-                let mut settings = fixed(&["agent.policy=none", "tying.initial=independent"]);
-                settings.push(Setting::LayersOf(full()));
-                settings
-            }
-            Self::Static => vec![Setting::fixed("agent.policy=none"), Setting::StateOf(full())],
-            Self::Permuted => {
-                vec![Setting::fixed("agent.policy=permuted-replay"), Setting::DecisionsOf(full())]
-            }
-            Self::Replayed => {
-                vec![Setting::fixed("agent.policy=replay"), Setting::DecisionsOf(full())]
-            }
+            Self::Shallow => with(&CONVENTIONAL, Setting::LayersOf(full())),
+            Self::Static => with(&["agent.policy=none"], Setting::StateOf(full())),
+            Self::Permuted => with(&["agent.policy=permuted-replay"], Setting::DecisionsOf(full())),
+            Self::Replayed => with(&["agent.policy=replay"], Setting::DecisionsOf(full())),
             Self::Replicated => fixed(&["tying.tie=replicate"]),
             Self::AllTrain => fixed(&["tying.initial=independent"]),
             Self::Cycle => fixed(&["agent.policy=none", "tying.initial=cycle"]),
@@ -279,15 +252,13 @@ impl Row {
 /// windows of text and no dropout, so that only the method differs. At scale paper it is as in the
 /// authors' code, with the T + 1 positions that its blocks need.
 fn reference(subject: Subject, scale: Scale) -> Vec<Setting> {
-    let settings: &[&str] = match (scale, subject) {
-        (_, Subject::Vision) => &[],
-        (Scale::Paper, _) => &["model.positions=257"],
+    match (scale, subject) {
+        (_, Subject::Vision) => Vec::new(),
+        (Scale::Paper, _) => fixed(&["model.positions=257"]),
         (Scale::Smoke | Scale::Laptop | Scale::Long, _) => {
-            &["model.dropout=0.0", "data.pipeline=stream"]
+            fixed(&["model.dropout=0.0", "data.pipeline=stream"])
         }
-    };
-
-    settings.iter().map(|&one| Setting::fixed(one)).collect()
+    }
 }
 
 impl Rate {
@@ -320,27 +291,23 @@ impl Regime {
         all
     }
 
-    fn name(self) -> String {
+    fn words(self) -> [String; 2] {
         let Self { who, rate, every, until } = self;
-        match who {
-            Who::Nobody => format!("conventional-{}", rate.text()),
-            Who::Agent => format!("full-{}-k{every}-until{until}", rate.text()),
-            Who::Chance => format!("random-{}-k{every}-until{until}", rate.text()),
-        }
-    }
+        let rate = rate.text();
+        let (name, label) = match who {
+            Who::Nobody => ("conventional", "Conventional training"),
+            Who::Agent => ("full", "Full method"),
+            Who::Chance => ("random", "Random policy"),
+        };
 
-    fn label(self) -> String {
-        let Self { who, rate, every, until } = self;
-
-        match who {
-            Who::Nobody => format!("Conventional training, rate {}", rate.text()),
-            Who::Agent => {
-                format!("Full method, rate {}, k = {every}, until {until} %", rate.text())
-            }
-            Who::Chance => {
-                format!("Random policy, rate {}, k = {every}, until {until} %", rate.text())
-            }
+        if who == Who::Nobody {
+            return [format!("{name}-{rate}"), format!("{label}, rate {rate}")];
         }
+
+        [
+            format!("{name}-{rate}-k{every}-until{until}"),
+            format!("{label}, rate {rate}, k = {every}, until {until} %"),
+        ]
     }
 
     fn settings(self) -> Vec<String> {

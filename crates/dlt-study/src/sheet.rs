@@ -82,10 +82,13 @@ impl Mean {
 }
 
 impl Grid {
-    pub(crate) fn new(caption: impl Into<String>, heads: &[&str]) -> Self {
+    pub(crate) fn new(
+        caption: impl Into<String>,
+        heads: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         Self {
             caption: caption.into(),
-            heads: heads.iter().map(|&head| head.to_owned()).collect(),
+            heads: heads.into_iter().map(Into::into).collect(),
             rows: Vec::new(),
         }
     }

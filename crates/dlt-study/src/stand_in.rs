@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+
+use crate::program::replace;
+use crate::store::make_parent;
 
 const PICTURES_FILE: &str = "cifar10.bin";
 const PICTURES: usize = 160;
@@ -60,21 +63,15 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     }
 
     for (path, bytes) in files {
-        let parent = path.parent().unwrap_or(folder);
-        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        replace(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        // A file that has these bytes stays, because another process may be reading it. Two
+        // processes can write at once: each renames a whole file into place.
+        if !fs::read(&path).is_ok_and(|found| found == bytes) {
+            make_parent(&path)?;
+            replace(&path, bytes)?;
+        }
     }
 
     Ok(())
-}
-
-/// Writes a file, unless it already has these bytes, because another process may be reading it. Two
-/// processes can write at once: each renames a whole file into place.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    if fs::read(path).is_ok_and(|found| found == bytes) {
-        return Ok(());
-    }
-    Ok(dlt_spec::durable::replace(path, bytes)?)
 }
 
 /// Records in CIFAR-10's binary layout: a byte for the class, then the red, green and blue channels.

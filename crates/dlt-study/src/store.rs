@@ -25,8 +25,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::basis;
+use crate::basis::{self, Settings};
 use crate::cell::{Cell, CellId, Job, Known};
+use crate::program::{make_folder, read, replace};
 use crate::record::Predicted;
 
 /// Layout of a [`Note`].
@@ -160,7 +161,7 @@ impl Store {
     fn write_note(&self, id: &CellId, note: &Note) -> Result<()> {
         let path = self.note_path(id);
         make_parent(&path)?;
-        crate::program::replace(&path, format!("{}\n", serde_json::to_string_pretty(note)?))
+        replace(&path, format!("{}\n", serde_json::to_string_pretty(note)?))
     }
 
     /// The status of a cell.
@@ -170,6 +171,21 @@ impl Store {
         } else {
             self.at_rest(cell)
         }
+    }
+
+    /// The cells that are not done. A cell whose predecessor runs again is not done: it has to be
+    /// checked again after that, because the new run may end in another state.
+    pub(crate) fn open<'c>(&self, cells: &'c [Cell]) -> Vec<&'c Cell> {
+        let mut open: Vec<&Cell> = Vec::new();
+        for cell in cells {
+            let needs = cell.needs();
+            let is_behind = open.iter().any(|other| needs.contains(&other.id));
+            if is_behind || self.status(cell) != CellStatus::Done {
+                open.push(cell);
+            }
+        }
+
+        open
     }
 
     /// The status of a cell that no process runs, or that this process has claimed.
@@ -237,7 +253,7 @@ impl Store {
             return self.predictions(&cell.id).map(drop);
         }
         if let Job::Train { .. } = cell.job {
-            basis::of_spec_file(&self.spec(&cell.id)?)?;
+            self.settings(&cell.id)?;
         }
 
         self.summary(&cell.id)?;
@@ -328,18 +344,15 @@ impl Store {
         read_json(&path)?.with_context(|| format!("{} does not exist", path.display()))
     }
 
-    /// The spec file of a run.
-    pub(crate) fn spec(&self, id: &CellId) -> Result<String> {
-        let path = self.run(id).join(SPEC_FILE);
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    /// The settings in the spec file of a run.
+    pub(crate) fn settings(&self, id: &CellId) -> Result<Settings> {
+        basis::of_spec_file(&read(&self.run(id).join(SPEC_FILE))?)
     }
 
     /// The validation perplexity after the last step, as a multiple of the best one during training.
     /// It is above 1 if training continued past its best. Both are over the same windows.
     pub(crate) fn last_to_best(&self, id: &CellId) -> Result<Option<f64>> {
-        let path = self.run(id).join(METRICS_FILE);
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = read(&self.run(id).join(METRICS_FILE))?;
         let perplexity = |line: &str| match MetricRow::from_line(line) {
             Ok(MetricRow::Evaluation(row)) if row.split == Split::Validation => {
                 Some(row.perplexity)
@@ -361,18 +374,14 @@ impl Store {
     /// What was predicted, for a cell that only predicts memory. At least one state.
     pub(crate) fn predictions(&self, id: &CellId) -> Result<Vec<Predicted>> {
         let path = self.prediction(id);
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let lines = text.lines().enumerate().map(|(index, line)| {
-            predicted(line).with_context(|| format!("{}: line {}", path.display(), index + 1))
+        let text = read(&path)?;
+        let lines = text.lines().zip(1..).map(|(line, number)| {
+            predicted(line).with_context(|| format!("{}: line {number}", path.display()))
         });
 
         let predictions: Vec<_> = lines.collect::<Result<_>>()?;
-        ensure!(
-            !predictions.is_empty(),
-            "{}: expected one state per line, got nothing",
-            path.display()
-        );
+        let path = path.display();
+        ensure!(!predictions.is_empty(), "{path}: expected one state per line, got nothing");
 
         Ok(predictions)
     }
@@ -380,20 +389,14 @@ impl Store {
     /// The decisions of a run.
     pub(crate) fn recording(&self, id: &CellId) -> Result<Recording> {
         let path = self.run(id).join(STATES_FILE);
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Recording::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+        Recording::parse(&read(&path)?)
+            .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
     }
 }
 
 /// Makes the folder of a file.
 pub(crate) fn make_parent(path: &Path) -> Result<()> {
-    match path.parent() {
-        Some(folder) => {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
-        }
-        None => Ok(()),
-    }
+    path.parent().map_or(Ok(()), make_folder)
 }
 
 fn is_locked(path: &Path) -> bool {
@@ -402,7 +405,7 @@ fn is_locked(path: &Path) -> bool {
 }
 
 /// The contents of a JSON file; `None` if the file does not exist.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match fs::read_to_string(path) {
         Ok(text) => {
             Ok(Some(serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?))

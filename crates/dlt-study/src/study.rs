@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use self::selection::{Rates, ablations, parse_rates, with_needs};
+use self::slurm::SlurmArguments;
 use crate::cell::{Cell, CellId, Plan};
 use crate::cost::Costs;
 use crate::figures::{self, Drawing};
@@ -21,12 +22,14 @@ use crate::program::{self, Profile};
 use crate::record::Records;
 use crate::results::{self, Results};
 use crate::scale::Scale;
+use crate::scaling::{self, ScaleArguments};
 use crate::store::{self, Store};
 use crate::view::View;
 use crate::{baselines, excerpt, stand_in, tables};
 
 mod overview;
 mod selection;
+mod slurm;
 
 /// Experiments.
 #[derive(Subcommand)]
@@ -45,10 +48,15 @@ pub enum StudyCommand {
     Figure(FigureArguments),
     /// Run every table, the regime study, the study of our method, and every figure
     All(StudyArguments),
+    /// Run one cell, as each task of --slurm does
+    Cell(CellArguments),
     /// Show the status of every cell
     Status(StudyArguments),
     /// Copy what has been run into results/ as records, tables and figures
     Report(ReportArguments),
+    /// Predict a training step in several processes: bytes, messages, efficiency, and what limits it.
+    /// It is arithmetic and runs nothing
+    Scale(ScaleArguments),
 }
 
 #[derive(Args)]
@@ -97,6 +105,15 @@ pub struct FigureArguments {
 }
 
 #[derive(Args)]
+pub struct CellArguments {
+    /// Name of the cell, as in shakespeare/full-1
+    #[arg(value_name = "CELL")]
+    name: String,
+    #[command(flatten)]
+    study: StudyArguments,
+}
+
+#[derive(Args)]
 pub struct ReportArguments {
     /// Change nothing. List what differs from what the records and the grid give now, and fail if
     /// anything does
@@ -125,6 +142,9 @@ pub struct StudyArguments {
     /// Threads of all cells together [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// Processes of each cell, which share its threads. It takes a dlt with the feature mpi
+    #[arg(long, value_name = "N", default_value = "1")]
+    processes: NonZeroUsize,
     /// Start no cell after this time, as in 90s, 30m or 2h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     budget: Option<Duration>,
@@ -144,9 +164,11 @@ pub struct StudyArguments {
     /// Keep the checkpoints of finished runs, so that the runs can be made longer
     #[arg(long)]
     keep_checkpoints: bool,
-    /// Print cells, cost and memory, and run nothing
+    /// Print cells, cost and memory, and run nothing. With --slurm, print the scripts
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    slurm: SlurmArguments,
 }
 
 type Seeds = Vec<u64>;
@@ -165,6 +187,13 @@ fn parse_source(text: &str) -> Result<(String, String), String> {
 
 /// Exit code 0: everything that was requested is done. 1: a cell failed, or was not started in time.
 pub fn run(root: &Path, command: &StudyCommand) -> Result<ExitCode> {
+    if let StudyCommand::Cell(CellArguments { study, .. })
+    | StudyCommand::Report(ReportArguments { study, .. })
+    | StudyCommand::Status(study) = command
+    {
+        ensure!(!study.slurm.is_on(), "--slurm: expected a command that runs a study's cells");
+    }
+
     match command {
         StudyCommand::Ablation(arguments) => {
             let study = Study::new(root, &arguments.study)?;
@@ -187,8 +216,10 @@ pub fn run(root: &Path, command: &StudyCommand) -> Result<ExitCode> {
             Study::new(root, &arguments.study)?.figure(arguments.number)
         }
         StudyCommand::All(arguments) => Study::new(root, arguments)?.all(),
+        StudyCommand::Cell(arguments) => Study::new(root, &arguments.study)?.cell(&arguments.name),
         StudyCommand::Report(arguments) => Study::new(root, &arguments.study)?.report(arguments),
         StudyCommand::Status(arguments) => Study::new(root, arguments)?.status(),
+        StudyCommand::Scale(arguments) => scaling::run(arguments),
     }
 }
 
@@ -286,16 +317,16 @@ impl<'a> Study<'a> {
 
     /// What was recorded here and in the repository. A record from here replaces the repository's.
     fn records(&self, cells: &[Cell]) -> Result<Records> {
-        let kept = results::folder(self.root, self.arguments.scale).join(results::CELLS);
-        let kept = if kept.is_file() { Records::read(&kept)? } else { Records::default() };
+        let kept = results::records(&results::folder(self.root, self.arguments.scale))?;
         Ok(Records::of_store(&self.store, cells)?.over(kept))
     }
 
     fn carry_out(&self, cells: &[Cell], parts: &[Part]) -> Result<ExitCode> {
         let dlt = self.dlt()?;
-        if self.arguments.dry_run {
-            self.dry_run(&dlt, cells)?;
-            return Ok(ExitCode::SUCCESS);
+        match (self.arguments.slurm.is_on(), self.arguments.dry_run) {
+            (true, _) => return self.submit(&dlt, cells),
+            (false, true) => return self.dry_run(&dlt, cells),
+            (false, false) => {}
         }
 
         self.write_data(&dlt)?;
@@ -306,6 +337,7 @@ impl<'a> Study<'a> {
             costs: self.costs(cells)?,
             jobs: self.arguments.jobs.get(),
             threads: self.threads(),
+            processes: self.arguments.processes.get(),
             device: self.arguments.device.clone(),
             budget: self.arguments.budget,
             keeps_checkpoints: self.arguments.keep_checkpoints,
@@ -322,6 +354,23 @@ impl<'a> Study<'a> {
         Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    fn cell(&self, name: &str) -> Result<ExitCode> {
+        let mut cells = self.all_cells();
+        cells.retain(|cell| cell.id.as_str() == name);
+        ensure!(
+            !cells.is_empty(),
+            "expected a cell as `cargo xtask status --scale {}` lists them, got {name}",
+            self.arguments.scale.name()
+        );
+
+        self.carry_out(&cells, &[])
+    }
+
+    /// Whether cells run as child processes of this one.
+    fn runs_here(&self) -> bool {
+        !self.arguments.dry_run && !self.arguments.slurm.is_on()
+    }
+
     /// Writes the data that a scale makes for itself.
     fn write_data(&self, dlt: &Path) -> Result<()> {
         let folder = self.store.root().join(DATA);
@@ -334,7 +383,7 @@ impl<'a> Study<'a> {
 
     fn all(&self) -> Result<ExitCode> {
         let code = self.parts(&Part::all(self.arguments.scale))?;
-        if !self.arguments.dry_run {
+        if self.runs_here() {
             let folder = self.store.root().join(results::FIGURES);
             let records = Records::of_store(&self.store, &self.all_cells())?;
             if let Some(text) = points::text(&View { records: &records, plan: self.plan() }) {
@@ -370,7 +419,7 @@ impl<'a> Study<'a> {
         cells.retain(|cell| ids.contains(&cell.id));
 
         let code = self.carry_out(&cells, &[])?;
-        if code == ExitCode::SUCCESS && !self.arguments.dry_run {
+        if code == ExitCode::SUCCESS && self.runs_here() {
             self.draw(wanted)?;
         }
 

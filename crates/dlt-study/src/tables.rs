@@ -12,11 +12,17 @@ use dlt_spec::record::Provenance;
 
 use crate::cell::Plan;
 use crate::grid::Part;
+use crate::method::choice::BLOCKS_MEAN;
 use crate::record::{Done, Outcome, Records};
 use crate::row::Row;
 use crate::sheet::{Grid, Sheet};
 use crate::subject::Subject;
-use crate::view::View;
+use crate::view::{Group, Quantity, View};
+
+/// The rows of every table of the paper.
+const CORE: [Row; 3] = [Row::Conventional, Row::Full, Row::Random];
+/// The same with ours for short runs.
+const ROWS: [Row; 5] = [Row::Conventional, Row::Full, Row::Random, Row::Short, Row::ShortRandom];
 
 /// The page of a part of the work.
 pub(crate) fn sheet(part: Part, records: &Records, plan: Plan<'_>) -> Sheet {
@@ -64,14 +70,14 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
         view.group(subject, Row::Full).done.iter().any(|done| done.summary.test_scores.is_some());
     let (what, decimals): (_, usize) =
         if has_classes { ("accuracy", 3) } else { ("perplexity", 1) };
-    let validation = if has_classes { validation_accuracy } else { validation_perplexity };
-    let test = if has_classes { test_accuracy } else { test_perplexity };
+    let validation = if has_classes { VALIDATION_ACCURACY } else { VALIDATION_PERPLEXITY };
+    let test = if has_classes { TEST_ACCURACY } else { TEST_PERPLEXITY };
 
     let on_validation = format!("{what}, validation");
     let on_test = format!("{what}, test");
     let mut grid = Grid::new(
         caption,
-        &[
+        [
             "",
             "seeds",
             &on_validation,
@@ -98,7 +104,7 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
             continue;
         }
 
-        let other = |other: Row, of: &crate::view::Group<'_>| {
+        let other = |other: Row, of: &Group<'_>| {
             if row == other { String::new() } else { group.above(of, test) }
         };
         grid.push([
@@ -108,12 +114,12 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
             group.mean(test).map_or_else(String::new, |mean| mean.text(decimals)),
             other(Row::Conventional, &conventional),
             other(Row::Random, &random),
-            mean_text(&group, independent_mean, 2),
-            mean_text(&group, independent_end, 1),
-            mean_text(&group, distinct_mean, 2),
-            mean_text(&group, distinct_end, 1),
-            mean_text(&group, parameters_mean, 2),
-            mean_text(&group, parameters_end, 2),
+            mean_text(&group, INDEPENDENT_MEAN, 2),
+            mean_text(&group, INDEPENDENT_END, 1),
+            mean_text(&group, DISTINCT_MEAN, 2),
+            mean_text(&group, DISTINCT_END, 1),
+            mean_text(&group, PARAMETERS_MEAN, 2),
+            mean_text(&group, PARAMETERS_END, 2),
             share_of_blocks(&group, &conventional),
         ]);
     }
@@ -124,26 +130,24 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
 /// Trainable parameters in blocks, mean over training, as a share of those of the conventional model
 /// with all of its layers. The largest value of all runs is that model's, because a row with fewer
 /// layers records only its own.
-fn share_of_blocks(
-    group: &crate::view::Group<'_>,
-    conventional: &crate::view::Group<'_>,
-) -> String {
+fn share_of_blocks(group: &Group<'_>, conventional: &Group<'_>) -> String {
     let whole = conventional
         .done
         .iter()
         .chain(&group.done)
         .map(|done| done.summary.conventional_block_parameters)
         .max();
-
-    match (group.mean(|done| done.summary.block_parameters_mean), whole) {
-        (Some(blocks), Some(whole)) => format!("{:.3}", blocks.mean / whole as f64),
-        _ => String::new(),
-    }
+    group.share(BLOCKS_MEAN, whole.map(|whole| whole as f64))
 }
 
 /// A mean without its range; empty if there is none.
-fn mean_text(group: &crate::view::Group<'_>, of: fn(&Done) -> f64, decimals: usize) -> String {
+fn mean_text(group: &Group<'_>, of: Quantity, decimals: usize) -> String {
     group.mean(of).map_or_else(String::new, |mean| format!("{:.decimals$}", mean.mean))
+}
+
+/// A mean without its range; if there is none, why.
+fn mean_or_missing(group: &Group<'_>, of: Quantity, decimals: usize) -> String {
+    if group.done.is_empty() { group.missing.clone() } else { mean_text(group, of, decimals) }
 }
 
 /// A sentence on the floor: the best model that knows only frequencies.
@@ -178,56 +182,23 @@ fn floor_of(done: &Done) -> String {
     }
 }
 
-fn validation_perplexity(done: &Done) -> f64 {
-    done.summary.validation_perplexity
-}
-
-fn test_perplexity(done: &Done) -> f64 {
-    done.summary.test_perplexity.unwrap_or(f64::NAN)
-}
-
-fn validation_accuracy(done: &Done) -> f64 {
-    done.summary.validation_scores.map_or(f64::NAN, |scores| scores.accuracy)
-}
-
-fn test_accuracy(done: &Done) -> f64 {
-    done.summary.test_scores.map_or(f64::NAN, |scores| scores.accuracy)
-}
-
-fn independent_mean(done: &Done) -> f64 {
-    done.summary.independent_layers_mean
-}
-
-fn independent_end(done: &Done) -> f64 {
-    done.summary.independent_layers_end as f64
-}
-
-fn distinct_mean(done: &Done) -> f64 {
-    done.summary.distinct_layers_mean
-}
-
-fn distinct_end(done: &Done) -> f64 {
-    done.summary.distinct_layers_end as f64
-}
-
+const VALIDATION_PERPLEXITY: Quantity = |done| done.summary.validation_perplexity;
+const TEST_PERPLEXITY: Quantity = |done| done.summary.test_perplexity.unwrap_or(f64::NAN);
+const VALIDATION_ACCURACY: Quantity =
+    |done| done.summary.validation_scores.map_or(f64::NAN, |scores| scores.accuracy);
+const TEST_ACCURACY: Quantity =
+    |done| done.summary.test_scores.map_or(f64::NAN, |scores| scores.accuracy);
+const INDEPENDENT_MEAN: Quantity = |done| done.summary.independent_layers_mean;
+const INDEPENDENT_END: Quantity = |done| done.summary.independent_layers_end as f64;
+const DISTINCT_MEAN: Quantity = |done| done.summary.distinct_layers_mean;
+const DISTINCT_END: Quantity = |done| done.summary.distinct_layers_end as f64;
 /// In millions.
-fn parameters_mean(done: &Done) -> f64 {
-    done.summary.trainable_parameters_mean / 1e6
-}
-
+const PARAMETERS_MEAN: Quantity = |done| done.summary.trainable_parameters_mean / 1e6;
 /// In millions.
-fn parameters_end(done: &Done) -> f64 {
-    done.summary.trainable_parameters_end as f64 / 1e6
-}
-
+const PARAMETERS_END: Quantity = |done| done.summary.trainable_parameters_end as f64 / 1e6;
 /// In millions.
-fn block_parameters_mean(done: &Done) -> f64 {
-    done.summary.block_parameters_mean / 1e6
-}
-
-fn seconds_per_epoch(done: &Done) -> f64 {
-    done.summary.seconds_per_epoch
-}
+const BLOCK_PARAMETERS_MEAN: Quantity = |done| done.summary.block_parameters_mean / 1e6;
+const SECONDS_PER_EPOCH: Quantity = |done| done.summary.seconds_per_epoch;
 
 const HOW_TO_READ: &str = "Values are means over seeds, with the least and the most in brackets. \
     Differences are between means. A positive difference is a higher perplexity (worse) or a higher \

@@ -73,35 +73,45 @@ impl<'a> View<'a> {
         }
     }
 
-    /// A figure for the machine-readable forms.
-    pub(crate) fn figure(
+    /// Figures for the machine-readable forms. The paper's value is of the first.
+    pub(crate) fn figures(
         &self,
         subject: Subject,
         row: Row,
-        quantity: &str,
         paper: Option<f64>,
-        of: Quantity,
-    ) -> Figure {
+        quantities: &[(&str, Quantity)],
+    ) -> Vec<Figure> {
         let group = self.group(subject, row);
-        let mean = group.mean(of);
+        let figure = |(index, &(quantity, of)): (usize, &(&str, Quantity))| {
+            let mean = group.mean(of);
+            Figure {
+                subject: subject.name(),
+                row: row.name(),
+                quantity: quantity.to_owned(),
+                paper: paper.filter(|_| index == 0),
+                mean: mean.map(|mean| mean.mean),
+                least: mean.map(|mean| mean.least),
+                most: mean.map(|mean| mean.most),
+                seeds: group.done.len(),
+                missing: (!group.missing.is_empty()).then(|| group.missing.clone()),
+            }
+        };
 
-        Figure {
-            subject: subject.name(),
-            row: row.name(),
-            quantity: quantity.to_owned(),
-            paper,
-            mean: mean.map(|mean| mean.mean),
-            least: mean.map(|mean| mean.least),
-            most: mean.map(|mean| mean.most),
-            seeds: group.done.len(),
-            missing: (!group.missing.is_empty()).then(|| group.missing.clone()),
-        }
+        quantities.iter().enumerate().map(figure).collect()
     }
 }
 
 impl Group<'_> {
     pub(crate) fn mean(&self, of: Quantity) -> Option<Mean> {
         Mean::of(self.done.iter().map(|done| of(done)))
+    }
+
+    /// The mean as a share of a whole; empty if there is none of either.
+    pub(crate) fn share(&self, of: Quantity, whole: Option<f64>) -> String {
+        match (self.mean(of), whole) {
+            (Some(own), Some(whole)) => format!("{:.3}", own.mean / whole),
+            _ => String::new(),
+        }
     }
 
     /// The mean with its range, or why there is none. If only some seeds are missing, the reason is in

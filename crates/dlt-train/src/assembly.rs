@@ -76,13 +76,7 @@ pub fn model_for(
 /// The storage that each layer uses before the first decision.
 #[must_use]
 pub fn initial_binding(spec: &CheckedSpec) -> Binding {
-    match spec {
-        _ if spec.starts_frozen() => Binding::frozen(spec.model.layers),
-        // The weights are those of conventional training: every layer owns a block. Only the state
-        // differs (DEVIATIONS row 33).
-        _ if spec.starts_trainable() => Binding::of_state(&State::independent(spec.model.layers)),
-        _ => Binding::of_state(&spec.initial_state()),
-    }
+    spec.initial_binding()
 }
 
 /// The largest binding that a run over `train_windows` windows is certain to reach. Ties depend on

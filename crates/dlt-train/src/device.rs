@@ -12,10 +12,13 @@ use crate::{Result, TrainError};
 /// A device as a user names it: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The first GPU if it works, else the CPU.
+    /// As [`Gpu`](Self::Gpu) if that GPU works, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
+    /// The GPU with the number that the process has among those of its run on this machine: the
+    /// first one for a process alone.
+    Gpu,
     /// The GPU with this number, from 0.
     Cuda(usize),
 }
@@ -27,7 +30,7 @@ impl FromStr for DeviceChoice {
         match (text, text.strip_prefix("cuda:").map(str::parse)) {
             ("auto", _) => Ok(Self::Auto),
             ("cpu", _) => Ok(Self::Cpu),
-            ("cuda", _) => Ok(Self::Cuda(0)),
+            ("cuda", _) => Ok(Self::Gpu),
             (_, Some(Ok(number))) => Ok(Self::Cuda(number)),
             _ => Err(format!("expected auto, cpu, cuda or cuda:N, got `{text}`")),
         }
@@ -39,6 +42,7 @@ impl fmt::Display for DeviceChoice {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
+            Self::Gpu => f.write_str("cuda"),
             Self::Cuda(number) => write!(f, "cuda:{number}"),
         }
     }
@@ -64,10 +68,19 @@ pub enum Products {
 /// # Errors
 /// [`TrainError::Device`] if a GPU is required, by name or by `products`, and none can be used.
 pub fn open(choice: DeviceChoice, products: Products) -> Result<(Device, String)> {
+    open_as(0, choice, products)
+}
+
+/// As [`open`], for the process with number `local` among those of its run on this machine, from 0.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_as(local: usize, choice: DeviceChoice, products: Products) -> Result<(Device, String)> {
     let opened = match choice {
         DeviceChoice::Cpu => cpu(),
+        DeviceChoice::Gpu => cuda(local)?,
         DeviceChoice::Cuda(number) => cuda(number)?,
-        DeviceChoice::Auto => cuda(0).unwrap_or_else(|error| {
+        DeviceChoice::Auto => cuda(local).unwrap_or_else(|error| {
             if cfg!(feature = "cuda") {
                 tracing::warn!(%error, "using the CPU");
             }

@@ -60,7 +60,7 @@ mod trainer;
 
 pub use assembly::{Weights, initial_binding, model_for};
 pub use confusion::Confusion;
-pub use device::{DeviceChoice, Products, open as open_device};
+pub use device::{DeviceChoice, Products, open as open_device, open_as as open_device_as};
 pub use dlt_agent::Measured;
 pub use dlt_kernels::{Kernels, instruction_set};
 pub use error::TrainError;

@@ -72,6 +72,7 @@ impl Measure {
             Self::TokensPerS => Some(measurement.tokens_per_s),
             Self::StepTime => Some(measurement.step_ms_median),
             Self::PeakMemory => measurement.peak_rss_mb,
+            Self::MemoryOfProcess => measurement.memory_of_process(),
         }
     }
 }
@@ -94,6 +95,7 @@ impl fmt::Display for Measure {
             Self::TokensPerS => "tokens/s",
             Self::StepTime => "time a step",
             Self::PeakMemory => "peak memory",
+            Self::MemoryOfProcess => "memory of a process",
         })
     }
 }

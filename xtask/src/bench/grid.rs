@@ -26,6 +26,8 @@ pub(crate) struct Shape {
 pub(crate) struct Side {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
+    /// Processes that divide the batch.
+    pub(crate) processes: usize,
     /// Options besides those of the shape.
     pub(crate) options: Vec<String>,
 }
@@ -50,6 +52,8 @@ pub(crate) enum Measure {
     TokensPerS,
     StepTime,
     PeakMemory,
+    /// The peak of the process with the most.
+    MemoryOfProcess,
 }
 
 /// The target of a ratio.
@@ -76,20 +80,17 @@ pub(crate) fn workloads() -> Vec<Workload> {
     ]
 }
 
+/// The shape of the first workload.
+const MAIN: Shape =
+    Shape { layers: 12, width: 384, heads: 6, tokens: 256, batch: 8, vocabulary: VOCABULARY };
+
 fn main_size() -> Workload {
     let one_group = vec![0; 12];
     let compare = |side, against, measure, target| Comparison { side, against, measure, target };
 
     Workload {
         name: NAMES[0],
-        shape: Shape {
-            layers: 12,
-            width: 384,
-            heads: 6,
-            tokens: 256,
-            batch: 8,
-            vocabulary: VOCABULARY,
-        },
+        shape: MAIN,
         sides: vec![
             dlt("dlt none", "none", &[], "none"),
             pytorch("pytorch eager none", "eager", "f32", "none", &[]),
@@ -172,6 +173,40 @@ fn tied_against_conventional() -> Workload {
     }
 }
 
+/// Names of the sides of [`among`]: ours in several processes, ours in one, and PyTorch's
+/// DistributedDataParallel. The first word is the state.
+pub(super) const AMONG: [[&str; 3]; 3] = [
+    ["untied dlt", "untied dlt in one", "untied ddp"],
+    ["4-groups dlt", "4-groups dlt in one", "4-groups ddp"],
+    ["one-group dlt", "one-group dlt in one", "one-group ddp"],
+];
+
+/// The main size in several processes, and in one, in three states.
+pub(crate) fn among(processes: usize) -> Workload {
+    let layers = MAIN.layers;
+    let states =
+        [("none", Vec::new()), ("sum", spread_owners(layers, 4)), ("sum", vec![0; layers])];
+    let mut sides = Vec::new();
+    let mut comparisons = Vec::new();
+
+    for ([ours, in_one, ddp], (tying, owners)) in AMONG.into_iter().zip(states) {
+        let several = |side| Side { processes, ..side };
+        sides.push(several(dlt(ours, tying, &owners, "none")));
+        sides.push(dlt(in_one, tying, &owners, "none"));
+        sides.push(several(pytorch(ddp, "eager", "f32", tying, &owners)));
+
+        for (against, measure) in [
+            (ddp, Measure::TokensPerS),
+            (in_one, Measure::TokensPerS),
+            (ddp, Measure::MemoryOfProcess),
+        ] {
+            comparisons.push(Comparison { side: ours, against, measure, target: Target::Shown });
+        }
+    }
+
+    Workload { name: NAMES[0], shape: MAIN, sides, comparisons }
+}
+
 /// A state with `groups` owners at equal distances. Every other layer uses the weights of the owners
 /// before it in turn, so that groups interleave as they do in a random state.
 fn spread_owners(layers: usize, groups: usize) -> Vec<usize> {
@@ -193,14 +228,14 @@ fn dlt(name: &'static str, tying: &str, owners: &[usize], checkpointing: &str) -
     let mut options = vec!["--tying".to_owned(), tying.to_owned()];
     options.extend(owners_option(owners));
     options.extend(["--checkpointing".to_owned(), checkpointing.to_owned()]);
-    Side { name, program: Program::Dlt, options }
+    Side { name, program: Program::Dlt, processes: 1, options }
 }
 
 fn pytorch(name: &'static str, mode: &str, dtype: &str, tying: &str, owners: &[usize]) -> Side {
     let mut options =
         ["--mode", mode, "--dtype", dtype, "--tying", tying].map(str::to_owned).to_vec();
     options.extend(owners_option(owners));
-    Side { name, program: Program::PyTorch, options }
+    Side { name, program: Program::PyTorch, processes: 1, options }
 }
 
 fn owners_option(owners: &[usize]) -> Vec<String> {
@@ -246,7 +281,7 @@ mod tests {
 
     #[test]
     fn comparisons_name_sides_that_exist_once() {
-        for workload in workloads() {
+        for workload in workloads().into_iter().chain([among(2)]) {
             for comparison in &workload.comparisons {
                 for name in [comparison.side, comparison.against] {
                     let count = workload.sides.iter().filter(|side| side.name == name).count();
@@ -269,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn each_state_runs_in_several_processes_and_in_one() {
+        let workload = among(4);
+        let processes: Vec<usize> = workload.sides.iter().map(|side| side.processes).collect();
+        assert_eq!(processes, [4, 1, 4, 4, 1, 4, 4, 1, 4]);
+
+        let names: Vec<&str> = workload.sides.iter().map(|side| side.name).collect();
+        assert_eq!(names, AMONG.concat());
+        assert_eq!(workload.ours_only().comparisons.len(), 3);
+    }
+
+    #[test]
     fn without_the_peer_only_our_own_sides_are_compared() {
         let workload = workloads().remove(0).ours_only();
         assert!(workload.sides.len() == 4 && workload.comparisons.len() == 2, "{workload:?}");
@@ -280,7 +326,8 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../", "data/peers/pytorch_step.py");
         let script = std::fs::read_to_string(path).unwrap();
 
-        for workload in workloads() {
+        assert!(script.contains("\"processes\": "), "--processes");
+        for workload in workloads().into_iter().chain([among(2)]) {
             for side in workload.sides.iter().filter(|side| side.program == Program::PyTorch) {
                 for flag in side.options.iter().filter(|option| option.starts_with("--")) {
                     assert!(script.contains(&format!("\"{flag}\"")), "{flag}");

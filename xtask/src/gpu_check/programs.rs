@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use dlt_study::program::make_folder;
 use serde_json::Value;
 
 use crate::steps::Steps;
@@ -52,13 +53,11 @@ impl Programs {
         let mut paths = Vec::new();
         for name in [DLT, PARITY] {
             let path = folder.join(name);
-            if !path.is_file() {
-                bail!(
-                    "--programs: expected {} from `cargo xtask gpu-check --package`, got no such file",
-                    path.display()
-                )
-            }
-
+            ensure!(
+                path.is_file(),
+                "--programs: expected {} from `cargo xtask gpu-check --package`, got no such file",
+                path.display()
+            );
             paths.push((name, path));
         }
 
@@ -71,9 +70,7 @@ impl Programs {
         self.paths.push((XTASK, this));
 
         steps.work("package", &format!("copies the programs into {}", folder.display()), || {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make {}", folder.display()))?;
-
+            make_folder(folder)?;
             for (name, path) in &self.paths {
                 let to = folder.join(name);
                 fs::copy(path, &to).with_context(|| {

@@ -84,7 +84,7 @@ fn claim<'t>(switches: &Switches, span: &'t str) -> Option<Claim<'t>> {
 
     match field.trim().split_once('.') {
         Some((section, field))
-            if is_word(field) && (announced || switches.section(section).is_some()) =>
+            if is_word(field) && (announced || switches.sections.contains_key(section)) =>
         {
             Some(Claim::Switch { section, field, values: values.collect() })
         }
@@ -106,7 +106,8 @@ fn complaint(tree: &Tree, switches: &Switches, claim: &Claim) -> Option<String> 
             })
         }
         Claim::Switch { section, field, values } => {
-            let Some(kind) = switches.section(section).and_then(|fields| fields.get(*field)) else {
+            let Some(kind) = switches.sections.get(*section).and_then(|fields| fields.get(*field))
+            else {
                 return Some(format!(
                     "{SPEC_FOLDER} has no field '{field}' in '{section}': use the name of the field there"
                 ));
@@ -174,11 +175,8 @@ impl Entries {
     fn finish(mut self) -> Vec<Finding> {
         self.close();
         if self.tests == 0 {
-            self.findings.push(Finding::new(
-                PATH,
-                1,
-                "names no test: add `test: name` to each entry",
-            ));
+            let advice = "names no test: add `test: name` to each entry";
+            self.findings.push(Finding::new(PATH, 1, advice));
         }
 
         self.findings
@@ -231,11 +229,6 @@ impl Switches {
                 self.enums.entry(name.clone()).or_default().push(word);
             }
         }
-    }
-
-    /// The fields of a section, by the name that the section has in a spec file.
-    fn section(&self, name: &str) -> Option<&BTreeMap<String, String>> {
-        self.sections.get(name)
     }
 
     /// The values that a field of this type can have; `None` if its type is no enum.
@@ -356,12 +349,12 @@ mod tests {
 
         for section in ["model", "data", "training", "evaluation", "optimizer", "tying", "agent"] {
             assert!(
-                switches.section(section).is_some_and(|fields| !fields.is_empty()),
+                switches.sections.get(section).is_some_and(|fields| !fields.is_empty()),
                 "{section}"
             );
         }
 
-        let kind = &switches.section("tying").unwrap()["untie"];
+        let kind = &switches.sections["tying"]["untie"];
         assert_eq!(switches.words(kind).unwrap(), &["copy", "alias"]);
     }
 }

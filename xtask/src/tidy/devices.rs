@@ -17,78 +17,57 @@ const READ_BACK: [&str; 7] =
 /// The kernels for main memory, which access it in every file, and the crates that only they use.
 const KERNELS: &str = "crates/dlt-kernels";
 
-/// A file that may have so many such lines.
-struct AllowedFile {
-    path: &'static str,
-    lines: usize,
-    /// Why these lines slow no device down.
-    why: &'static str,
-}
-
-const fn allow(path: &'static str, lines: usize, why: &'static str) -> AllowedFile {
-    AllowedFile { path, lines, why }
-}
+/// A file, how many such lines it may have, and why they slow no device down.
+type AllowedFile = (&'static str, usize, &'static str);
 
 const IN_MAIN_MEMORY: &[AllowedFile] = &[
-    allow("crates/dlt-run/src/export.rs", 1, "a file is written and nothing is computed"),
-    allow("crates/dlt-run/src/import.rs", 2, "files are converted and nothing is computed"),
-    allow("crates/dlt-cli/src/machine.rs", 1, "shows which GPU is used"),
-    allow(
+    ("crates/dlt-run/src/export.rs", 1, "a file is written and nothing is computed"),
+    ("crates/dlt-run/src/import.rs", 2, "files are converted and nothing is computed"),
+    ("crates/dlt-cli/src/machine.rs", 1, "shows which GPU is used"),
+    (
         "crates/dlt-models/src/huggingface/shards/numbers.rs",
         2,
         "files are read into main memory, then moved",
     ),
-    allow(
+    (
         "crates/dlt-models/src/huggingface/weights.rs",
         1,
         "headers are read, and which layers are tied",
     ),
-    allow("crates/dlt-train/src/device.rs", 1, "chooses the device"),
-    allow("crates/dlt-train/src/doctor.rs", 1, "checks whether a file can be read, on any machine"),
-    allow(
+    ("crates/dlt-train/src/device.rs", 1, "chooses the device"),
+    ("crates/dlt-train/src/doctor.rs", 1, "checks whether a file can be read, on any machine"),
+    (
         "crates/dlt-train/src/model_file.rs",
         1,
         "a model file is written from a checkpoint, on any machine",
     ),
-    allow("crates/dlt-train/src/memory.rs", 1, "main memory is counted differently from a GPU's"),
-    allow("crates/dlt-train/src/optimizer/resting.rs", 1, "without moments there is no device"),
+    ("crates/dlt-train/src/memory.rs", 1, "main memory is counted differently from a GPU's"),
+    ("crates/dlt-train/src/optimizer/resting.rs", 1, "without moments there is no device"),
 ];
 
 const READS_BACK: &[AllowedFile] = &[
-    allow("crates/dlt-run/src/import.rs", 1, "the checksum of weights from another program"),
-    allow(
+    ("crates/dlt-run/src/import.rs", 1, "the checksum of weights from another program"),
+    (
         "crates/dlt-models/src/backward/sketches.rs",
         1,
         "sketches of gradients, once in a pass that requests them",
     ),
-    allow("crates/dlt-models/src/file/deferred.rs", 1, "weights that are written to a file"),
-    allow(
+    ("crates/dlt-models/src/file/deferred.rs", 1, "weights that are written to a file"),
+    (
         "crates/dlt-models/src/generation/decoder.rs",
         1,
         "scores of the next token, which the host chooses",
     ),
-    allow(
+    (
         "crates/dlt-models/src/huggingface/weights.rs",
         3,
         "weights from files: moved to the device, compared, checked for NaN",
     ),
-    allow(
-        "crates/dlt-models/src/model.rs",
-        1,
-        "scores of the next token, for callers that want them",
-    ),
-    allow(
-        "crates/dlt-train/src/checkpoint/contents.rs",
-        1,
-        "tensors that are written to a checkpoint",
-    ),
-    allow("crates/dlt-train/src/device.rs", 1, "the computation that shows that a GPU works"),
-    allow(
-        "crates/dlt-train/src/evaluation.rs",
-        1,
-        "scores of classes, once per batch of an evaluation",
-    ),
-    allow("crates/dlt-train/src/optimizer/resting.rs", 1, "moments that are stored on disk"),
+    ("crates/dlt-models/src/model.rs", 1, "scores of the next token, for callers that want them"),
+    ("crates/dlt-train/src/checkpoint/contents.rs", 1, "tensors that are written to a checkpoint"),
+    ("crates/dlt-train/src/device.rs", 1, "the computation that shows that a GPU works"),
+    ("crates/dlt-train/src/evaluation.rs", 1, "scores of classes, once per batch of an evaluation"),
+    ("crates/dlt-train/src/optimizer/resting.rs", 1, "moments that are stored on disk"),
 ];
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
@@ -134,11 +113,10 @@ fn compare(
 ) {
     let listed = "xtask/src/tidy/devices.rs";
     for (path, lines) in found {
-        let place = places.iter().find(|place| place.path == *path);
-        let allowed = place.map_or(0, |place| place.lines);
-        let why = place.map_or_else(String::new, |place| {
-            format!(", which allows {allowed} here: {}", place.why)
-        });
+        let (allowed, why) = match places.iter().find(|(place, ..)| place == path) {
+            Some((_, lines, why)) => (*lines, format!(", which allows {lines} here: {why}")),
+            None => (0, String::new()),
+        };
         let advice = format!("{advice}, or give the reason in {listed}{why}");
 
         findings.extend(
@@ -146,12 +124,11 @@ fn compare(
         );
     }
 
-    for place in places {
-        let lines = found.get(place.path).map_or(0, Vec::len);
-        if lines < place.lines {
+    for &(path, allowed, _) in places {
+        let lines = found.get(path).map_or(0, Vec::len);
+        if lines < allowed {
             let message = format!(
-                "{} has {lines} such lines, but {} are allowed: lower the number",
-                place.path, place.lines
+                "{path} has {lines} such lines, but {allowed} are allowed: lower the number"
             );
             findings.push(Finding::new(listed, 1, message));
         }
@@ -181,10 +158,10 @@ mod tests {
     #[test]
     fn a_place_is_allowed_as_many_lines_as_it_says() {
         for (places, word) in [(IN_MAIN_MEMORY, "Device::Cpu"), (READS_BACK, "to_vec1")] {
-            for place in places {
+            for &(path, lines, _) in places {
                 let line = format!("x.{word};\n");
-                assert_eq!(count(place.path, &line.repeat(place.lines)), 0, "{}", place.path);
-                assert_eq!(count(place.path, &line.repeat(place.lines + 2)), 2, "{}", place.path);
+                assert_eq!(count(path, &line.repeat(lines)), 0, "{path}");
+                assert_eq!(count(path, &line.repeat(lines + 2)), 2, "{path}");
             }
         }
     }

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
+use dlt_study::program::{make_folder, read};
 
 /// The libraries that candle links, by cudarc's module, with the version in the file name. `error` is
 /// an error code of the library. For the driver it means that there is no device; for the others it
@@ -38,19 +39,17 @@ enum Gives {
 
 /// Compiles the stubs of every library from cudarc's sources.
 pub(super) fn make(cudarc: &Path, folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    make_folder(folder)?;
     for library in &LIBRARIES {
         let path = cudarc.join(library.module).join("sys").join("mod.rs");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = read(&path)?;
         let functions = functions(&text);
 
-        if functions.is_empty() {
-            bail!(
-                "expected functions in {}, got none: the layout of cudarc has changed",
-                path.display()
-            )
-        }
+        ensure!(
+            !functions.is_empty(),
+            "expected functions in {}, got none: the layout of cudarc has changed",
+            path.display()
+        );
 
         let source = folder.join(format!("{}.c", library.name));
         fs::write(&source, in_c(&functions, library.error))
@@ -70,9 +69,8 @@ fn compile(source: &Path, folder: &Path, library: &Library) -> Result<()> {
         .output()
         .context("cannot start gcc")?;
 
-    if !output.status.success() {
-        bail!("gcc cannot make {named}: {}", String::from_utf8_lossy(&output.stderr).trim())
-    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "gcc cannot make {named}: {}", said.trim());
 
     super::link(&named, &folder.join(format!("lib{}.so", library.name)))
 }

@@ -164,6 +164,59 @@ fn rejects_a_python_and_a_peer_that_do_not_exist() {
 }
 
 #[test]
+fn several_processes_divide_the_threads_and_have_their_own_page() {
+    let arguments = ["--processes", "2", "--rounds", "2", "--steps", "4", "--out", "page.md"];
+    let mut bench = Bench::of_steps(&arguments).with_python();
+    bench.command.arg("--mpirun").arg(fake("mpirun.sh"));
+    let output = bench.run();
+    assert!(output.status.success(), "{}", stderr(&output));
+
+    let log = bench.read("log");
+    let programs: Vec<&str> = log.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(programs, ["mpirun", "dlt", "python"].repeat(6));
+
+    let sizes = "--layers 12 --width 384 --heads 6 --seq 256 --batch 8 --vocab 50257 --steps 4";
+    let first = log.lines().next().unwrap();
+    assert!(first.starts_with("mpirun -n 2 --bind-to none "), "{first}");
+    let ours = format!("dlt.sh bench step {sizes} --threads 1 --tying none");
+    assert!(first.contains(&ours) && first.ends_with(" --json"), "{first}");
+
+    let in_one = log.lines().nth(1).unwrap();
+    assert!(in_one.starts_with(&format!("dlt bench step {sizes} --threads 2 ")), "{in_one}");
+    let peer = log.lines().nth(2).unwrap();
+    assert!(peer.contains(&format!(" --processes 2 {sizes} --threads 1 ")), "{peer}");
+
+    let page = bench.read("page.md");
+    for text in [
+        "# A training step in 2 processes, compared with PyTorch",
+        "| untied | 5000 | 4000 | 2500 | 2.00 | 1.25 |",
+        "| one-group | 0.10 | 0.30 | 4.9 | 4.9 | 110 | 100 | 250 |",
+        "| memory of a process | 4-groups dlt | 4-groups ddp | 0.44 |  |  |",
+        "mpirun.sh -n 2 --bind-to none dlt.sh bench step",
+    ] {
+        assert!(page.contains(text), "no {text} in\n{page}");
+    }
+}
+
+#[test]
+fn rejects_processes_that_cannot_divide_the_step_or_be_started() {
+    for (arguments, code, said) in [
+        (&["--processes", "3"][..], 1, "expected a divisor of 2 threads, got 3"),
+        (&["--processes", "16", "--threads", "16"], 1, "of 8 windows of the batch, got 16"),
+        (&["--processes", "2", "--mpirun", "nowhere"], 5, "cannot start nowhere"),
+        (&["--processes", "1"], 2, "--processes"),
+        (&["--processes", "2", "--decode"], 2, "--processes"),
+        (&["--mpirun", "mpirun"], 2, "--processes"),
+    ] {
+        let mut bench = Bench::of_steps(arguments).with_python();
+        let output = bench.run();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(stderr(&output).contains(said), "{arguments:?}: {}", stderr(&output));
+        assert!(!bench.folder.path().join("log").exists(), "something was measured");
+    }
+}
+
+#[test]
 fn without_the_peer_no_python_is_needed() {
     let mut bench = Bench::of_steps(&["--ours-only", "--rounds", "1"]);
     assert!(bench.run().status.success());

@@ -14,6 +14,7 @@ mod kill;
 mod method;
 mod options;
 mod results;
+mod slurm;
 mod tables;
 
 /// Folder of the runs of scale smoke, below the folder of a test.

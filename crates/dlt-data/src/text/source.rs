@@ -3,7 +3,7 @@
 use crate::{
     checksum::{self, hex},
     error::DataError,
-    hub::catalogue::{Columns, Joining, LearningTask, RowShare},
+    hub::catalogue::{Columns, Joining, LearningTask, Part, RowShare},
     hub::origin::{HubOrigin, Origin, known_names},
     hub::retrieval::{Retrieval, Retrieved},
     material::plan::{plan_folder, split_said_by},
@@ -71,6 +71,17 @@ enum Cut {
     Rows([RowShare; 3]),
     /// Shares of the characters of one text.
     Fractions([f64; 3]),
+}
+
+impl Cut {
+    /// The cut for parts of files, or for fractions of one text, and the split whose files each
+    /// split reads.
+    fn of(parts: Option<[Part; 3]>, fractions: [f64; 3]) -> (Self, [Split; 3]) {
+        match parts {
+            Some(parts) => (Self::Rows(parts.map(|part| part.rows)), parts.map(|part| part.of)),
+            None => (Self::Fractions(fractions), [Split::Train; 3]),
+        }
+    }
 }
 
 impl TextSource {
@@ -364,10 +375,7 @@ impl TextSource {
             boundary: Boundary::Line,
         });
 
-        let (cut, from) = match usual_parts(plan.division) {
-            Some(parts) => (Cut::Rows(parts.map(|part| part.rows)), parts.map(|part| part.of)),
-            None => (Cut::Fractions(fractions), [Split::Train; 3]),
-        };
+        let (cut, from) = Cut::of(usual_parts(plan.division), fractions);
 
         let rows = from.map(|split| rows[split as usize].clone());
         Self::new(rows, cut, digests, is_folder.then_some(plan))
@@ -393,30 +401,20 @@ impl TextSource {
             ));
         }
 
-        let of = |split: Split| {
-            let (files, digests): (Vec<_>, Vec<_>) = files[split as usize].iter().cloned().unzip();
-            let column = origin.column.clone();
-            let joining = origin.joining();
+        let whole = hex(&whole.finalize().into());
+        let known = files.iter().flatten();
+        let each = known.map(|(file, digest)| (file.path.clone(), digest.clone())).collect();
 
-            (Rows { files, column, joining, boundary: Boundary::Line }, digests)
-        };
+        let (cut, from) = Cut::of(parts, fractions);
+        let rows = from.map(|split| Rows {
+            files: files[split as usize].iter().map(|(file, _)| file.clone()).collect(),
+            column: origin.column.clone(),
+            joining: origin.joining(),
+            boundary: Boundary::Line,
+        });
 
-        let (cut, from) = match parts {
-            Some(parts) => (Cut::Rows(parts.map(|part| part.rows)), parts.map(|part| part.of)),
-            None => (Cut::Fractions(fractions), [Split::Train; 3]),
-        };
-        let [train, validation, test] = from.map(of);
-        Ok(Self {
-            rows: [train.0, validation.0, test.0],
-            cut,
-            digests: [train.1, validation.1, test.1],
-            sha256: hex(&whole.finalize().into()),
-            hub: Some(provenance),
-            plan: Some(plan),
-            is_catalogue: origin.entry.is_some(),
-            most_bytes: u64::MAX,
-            extent: OnceLock::new(),
-        })
+        let source = Self::new(rows, cut, Digests { whole, each }, Some(plan))?;
+        Ok(Self { hub: Some(provenance), is_catalogue: origin.entry.is_some(), ..source })
     }
 
     fn new(

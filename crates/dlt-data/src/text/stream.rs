@@ -174,14 +174,9 @@ impl TokenSplits {
         let provenance = Provenance {
             source: source.to_owned(),
             sha256: hex(&whole.finalize().into()),
-            hub: None,
-            column: None,
-            bad_rows: BadRows::default(),
-            plan: None,
-            boundary: None,
-            class_names: Vec::new(),
             tokenizer: tokenizer.to_owned(),
             splits,
+            ..Provenance::default()
         };
 
         let [train, validation, test] = streams;
@@ -212,7 +207,7 @@ impl TokenSplits {
 }
 
 /// Where tokens come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Name of a data set, or path, as it was requested.
     pub source: String,

@@ -4,12 +4,11 @@
 //! also the order of that merge. The two tokens that it merges follow from this: encoding the
 //! token's own bytes with all earlier merges leaves exactly these two.
 
-use super::END_OF_TEXT;
+use super::{END_OF_TEXT, bytes::with_bytes};
 use std::collections::HashMap;
 use tokenizers::{
-    AddedToken, Tokenizer,
+    Tokenizer,
     models::bpe::{BPE, Vocab},
-    pre_tokenizers::byte_level::ByteLevel,
 };
 
 /// Number of tokens that are bytes or merges. The id after them is the end of text.
@@ -37,14 +36,7 @@ pub(super) fn tokenizer() -> Result<Tokenizer, String> {
         .build()
         .map_err(|error| error.to_string())?;
 
-    let mut tokenizer = Tokenizer::new(model);
-    tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
-    tokenizer.with_post_processor(Some(ByteLevel::new(true, false, true)));
-    tokenizer.with_decoder(Some(ByteLevel::new(true, true, true)));
-
-    let end_of_text = AddedToken::from(END_OF_TEXT, true).normalized(true);
-    tokenizer.add_special_tokens([end_of_text]).map_err(|error| error.to_string())?;
-    Ok(tokenizer)
+    with_bytes(Tokenizer::new(model))
 }
 
 /// The byte string of every rank.

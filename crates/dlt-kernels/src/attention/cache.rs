@@ -348,19 +348,16 @@ impl<'a> Held<'a> {
         scores.clear();
         scores.resize(seen, 0.0);
 
-        vectorised(
-            #[inline(always)]
-            || {
-                // The keys are transposed, so a score is a sum over rows of (D, capacity).
-                add_rows(query, self.keys, self.capacity, scores);
-                scores.iter_mut().for_each(|score| *score *= scale);
+        vectorised!(|| {
+            // The keys are transposed, so a score is a sum over rows of (D, capacity).
+            add_rows(query, self.keys, self.capacity, scores);
+            scores.iter_mut().for_each(|score| *score *= scale);
 
-                let most = largest(scores);
-                let sum = exp_and_sum(scores, most);
-                add_rows(scores, self.values, width, out);
-                out.iter_mut().for_each(|out| *out /= sum);
-            },
-        );
+            let most = largest(scores);
+            let sum = exp_and_sum(scores, most);
+            add_rows(scores, self.values, width, out);
+            out.iter_mut().for_each(|out| *out /= sum);
+        });
     }
 }
 

@@ -71,20 +71,17 @@ impl Head<'_> {
             self.scores(block, &keys, scores);
 
             let sums = &mut sums[start..start + rows];
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
-                        let (visible, hidden) = row.split_at_mut(self.visible(start + i));
-                        let most = largest(visible);
-                        let sum = exp_and_sum(visible, most);
+            vectorised!(|| {
+                for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
+                    let (visible, hidden) = row.split_at_mut(self.visible(start + i));
+                    let most = largest(visible);
+                    let sum = exp_and_sum(visible, most);
 
-                        // The product with the values reads whole rows of the block.
-                        hidden.fill(0.0);
-                        sums[i] = Sum { most, inverse: 1.0 / sum };
-                    }
-                },
-            );
+                    // The product with the values reads whole rows of the block.
+                    hidden.fill(0.0);
+                    sums[i] = Sum { most, inverse: 1.0 / sum };
+                }
+            });
 
             if let Some(dropout) = self.dropout {
                 self.drop_scores(block, scores, dropout);
@@ -139,29 +136,26 @@ impl Head<'_> {
                 self.drop_scores(block, g, dropout);
             }
 
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (i, (p, g)) in
-                        p.chunks_exact_mut(seen).zip(g.chunks_exact_mut(seen)).enumerate()
-                    {
-                        let visible = self.visible(start + i);
-                        // The softmax's gradient is P ∘ (dP - Σ P ∘ dP). A row's sum of P ∘ dP
-                        // equals that of O ∘ dO, also under dropout, and the latter has only D
-                        // terms.
-                        let along = dot_of(out.row(i), gradient.row(i), |g| g);
-                        let Sum { most, inverse } = outer.sums[start + i];
+            vectorised!(|| {
+                for (i, (p, g)) in
+                    p.chunks_exact_mut(seen).zip(g.chunks_exact_mut(seen)).enumerate()
+                {
+                    let visible = self.visible(start + i);
+                    // The softmax's gradient is P ∘ (dP - Σ P ∘ dP). A row's sum of P ∘ dP
+                    // equals that of O ∘ dO, also under dropout, and the latter has only D
+                    // terms.
+                    let along = dot_of(out.row(i), gradient.row(i), |g| g);
+                    let Sum { most, inverse } = outer.sums[start + i];
 
-                        for (p, g) in p[..visible].iter_mut().zip(&mut g[..visible]) {
-                            *p = exp(*p - most) * inverse;
-                            *g = *p * (*g - along);
-                        }
-
-                        p[visible..].fill(0.0);
-                        g[visible..].fill(0.0);
+                    for (p, g) in p[..visible].iter_mut().zip(&mut g[..visible]) {
+                        *p = exp(*p - most) * inverse;
+                        *g = *p * (*g - along);
                     }
-                },
-            );
+
+                    p[visible..].fill(0.0);
+                    g[visible..].fill(0.0);
+                }
+            });
 
             // Only now: the loop above needs the probabilities before dropout, the gradient of the
             // values needs them after it.

@@ -1,7 +1,9 @@
 //! Attention in blocks of query rows: scores exist for one block at a time.
 
 use super::elementwise::dropout_numbers;
-use super::{KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
+use super::{
+    Grid, KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run, written,
+};
 use crate::attention::{Attention, Mask, Sizes};
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -166,8 +168,8 @@ impl<'a> Heads<'a> {
         let Sizes { batch, tokens, heads, head_width, .. } = self.sizes;
         let causal = usize::from(self.attention.mask == Mask::Causal);
         let dtype = self.query.dtype();
-        let launch =
-            Launch::of_rows(KernelFile::Attention, kernel, dtype, batch * heads * rows, seen)?;
+        let grid = Grid::Rows { rows: batch * heads * rows, width: seen };
+        let launch = Launch::new(KernelFile::Attention, kernel, dtype, grid)?;
         let launch = launch.with_sizes([heads, tokens, start, rows, seen, causal])?;
         let scale = Number::F32(1.0 / (head_width as f32).sqrt());
         Ok(launch.with([scale]).with(dropout_numbers(self.attention.dropout)))
@@ -189,26 +191,11 @@ impl<'a> Heads<'a> {
         let rows = rows_of_heads.dim(2)?;
         let width = out.dim(2)?;
         let group = if first < heads { 1 } else { self.sizes.group() };
-        let columns = heads / group * head_width;
-
-        let launch = Launch::of_groups_of_rows(
-            KernelFile::Attention,
-            kernel,
-            out.dtype(),
-            batch * rows,
-            columns,
-        )?;
-
-        let launch = launch.with_sizes([
-            rows,
-            start,
-            tokens,
-            heads,
-            group,
-            head_width,
-            first * head_width,
-            width,
-        ])?;
+        let grid = Grid::GroupsOfRows { rows: batch * rows, width: heads / group * head_width };
+        let launch = Launch::new(KernelFile::Attention, kernel, out.dtype(), grid)?;
+        let first = first * head_width;
+        let launch =
+            launch.with_sizes([rows, start, tokens, heads, group, head_width, first, width])?;
 
         run(machine, &launch, &[Memory::Read(rows_of_heads), Memory::Write(out)])
     }
@@ -223,17 +210,10 @@ fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     let out = fresh(machine, (parts, batch, heads, tokens, head_width), x)?;
     let width = x.dim(2)?;
 
-    let launch = Launch::of_groups_of_rows(
-        KernelFile::Attention,
-        "split_heads",
-        x.dtype(),
-        batch * tokens,
-        width,
-    )?;
-
+    let grid = Grid::GroupsOfRows { rows: batch * tokens, width };
+    let launch = Launch::new(KernelFile::Attention, "split_heads", x.dtype(), grid)?;
     let launch = launch.with_sizes([batch, tokens, heads, key_heads, head_width, width])?;
-    run(machine, &launch, &[Memory::Read(x), Memory::Write(&out)])?;
-    Ok(out)
+    written(machine, &launch, &[x], out)
 }
 
 /// Adds rows of heads (B, H, seen, D) to the first rows of `into` (B, H, T, D), in f32. Where
@@ -246,9 +226,10 @@ fn add_heads(machine: &dyn Machine, into: &mut Option<Tensor>, rows: &Tensor) ->
 
     let (_, _, tokens, head_width) = into.dims4()?;
     let count = rows.elem_count();
-    let launch = Launch::of_elements(KernelFile::Attention, "add_heads", rows.dtype(), count)?
-        .with_count(count);
-    let launch = launch.with_sizes([rows.dim(2)? * head_width, tokens * head_width])?;
+    let grid = Grid::Elements(count);
+    let launch = Launch::new(KernelFile::Attention, "add_heads", rows.dtype(), grid)?;
+    let launch =
+        launch.with_count(count).with_sizes([rows.dim(2)? * head_width, tokens * head_width])?;
 
     run(machine, &launch, &[Memory::Write(into), Memory::Read(rows)])
 }

@@ -1,13 +1,14 @@
 //! Operations on each element by itself.
 
-use super::{KernelFile, Launch, Machine, Memory, Number, fresh, plain, run};
+use super::{Grid, KernelFile, Launch, Machine, Memory, Number, fresh, plain, run, written};
 use crate::gated::halved;
 use crate::rotary::Turns;
 use crate::{Dropout, Gelu};
 use candle_core::{DType, Result, Tensor};
 
 fn of_elements(kernel: &str, dtype: DType, count: usize) -> Result<Launch> {
-    Ok(Launch::of_elements(KernelFile::Elementwise, kernel, dtype, count)?.with_count(count))
+    let grid = Grid::Elements(count);
+    Ok(Launch::new(KernelFile::Elementwise, kernel, dtype, grid)?.with_count(count))
 }
 
 fn form(kind: Gelu) -> &'static str {
@@ -17,23 +18,23 @@ fn form(kind: Gelu) -> &'static str {
     }
 }
 
-/// A result of the shape of x, by a kernel that gets these numbers.
-fn mapped(
+/// A result of the shape of all inputs, by a kernel that gets these numbers.
+fn mapped<const N: usize>(
     machine: &dyn Machine,
     kernel: &str,
-    x: &Tensor,
+    inputs: [&Tensor; N],
     numbers: impl IntoIterator<Item = Number>,
 ) -> Result<Tensor> {
-    let [x] = plain([x])?;
-    let y = fresh(machine, x.shape(), &x)?;
+    let inputs = plain(inputs)?;
+    let x = &inputs[0];
+    let y = fresh(machine, x.shape(), x)?;
     let launch = of_elements(kernel, x.dtype(), x.elem_count())?.with(numbers);
-    run(machine, &launch, &[Memory::Read(&x), Memory::Write(&y)])?;
-    Ok(y)
+    written(machine, &launch, &inputs.each_ref(), y)
 }
 
 /// GELU of x.
 pub fn gelu(machine: &dyn Machine, x: &Tensor, kind: Gelu) -> Result<Tensor> {
-    mapped(machine, &format!("gelu_{}", form(kind)), x, [])
+    mapped(machine, &format!("gelu_{}", form(kind)), [x], [])
 }
 
 /// Gradient of x.
@@ -43,11 +44,7 @@ pub fn gelu_gradient(
     kind: Gelu,
     gradient: &Tensor,
 ) -> Result<Tensor> {
-    let [x, gradient] = plain([x, gradient])?;
-    let dx = fresh(machine, x.shape(), &x)?;
-    let launch = of_elements(&format!("gelu_gradient_{}", form(kind)), x.dtype(), x.elem_count())?;
-    run(machine, &launch, &[Memory::Read(&x), Memory::Read(&gradient), Memory::Write(&dx)])?;
-    Ok(dx)
+    mapped(machine, &format!("gelu_gradient_{}", form(kind)), [x, gradient], [])
 }
 
 /// Adds the bias to each row of x, in place.
@@ -79,8 +76,7 @@ pub fn swiglu(machine: &dyn Machine, x: &Tensor, half: usize) -> Result<Tensor> 
     let [x] = plain([x])?;
     let y = fresh(machine, halved(x.dims(), half), &x)?;
     let launch = of_elements("swiglu", x.dtype(), y.elem_count())?.with_sizes([half])?;
-    run(machine, &launch, &[Memory::Read(&x), Memory::Write(&y)])?;
-    Ok(y)
+    written(machine, &launch, &[&x], y)
 }
 
 /// Gradient of x (..., 2F), from that of the result (..., F).
@@ -95,8 +91,7 @@ pub fn swiglu_gradient(
     let launch =
         of_elements("swiglu_gradient", x.dtype(), gradient.elem_count())?.with_sizes([half])?;
 
-    run(machine, &launch, &[Memory::Read(&x), Memory::Read(&gradient), Memory::Write(&dx)])?;
-    Ok(dx)
+    written(machine, &launch, &[&x, &gradient], dx)
 }
 
 /// The turn of every row of x.
@@ -114,15 +109,12 @@ pub(crate) fn turn(machine: &dyn Machine, x: &Tensor, turns: &Turns) -> Result<T
 
     let launch = of_elements("rotate", x.dtype(), x.elem_count())?;
     let launch = launch.with_sizes([tokens, width, 2 * heads * half, half])?;
-    let read = [&x, &cosines, &sines, &blocks].map(Memory::Read);
-
-    run(machine, &launch, &[&read[..], &[Memory::Write(&y)]].concat())?;
-    Ok(y)
+    written(machine, &launch, &[&x, &cosines, &sines, &blocks], y)
 }
 
 /// x after dropout.
 pub fn dropout(machine: &dyn Machine, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
-    mapped(machine, "dropout", x, dropout_numbers(Some(dropout)))
+    mapped(machine, "dropout", [x], dropout_numbers(Some(dropout)))
 }
 
 /// A kernel's parameters for dropout: the offset, and the four numbers of a stream.
@@ -142,16 +134,12 @@ pub(super) fn dropout_numbers(dropout: Option<Dropout>) -> [Number; 5] {
 
 /// `factor · x`.
 pub fn scaled(machine: &dyn Machine, x: &Tensor, factor: f32) -> Result<Tensor> {
-    mapped(machine, "scaled", x, [Number::F32(factor)])
+    mapped(machine, "scaled", [x], [Number::F32(factor)])
 }
 
 /// `a + factor · b`.
 pub fn add_scaled(machine: &dyn Machine, a: &Tensor, b: &Tensor, factor: f32) -> Result<Tensor> {
-    let [a, b] = plain([a, b])?;
-    let y = fresh(machine, a.shape(), &a)?;
-    let launch = of_elements("add_scaled", a.dtype(), a.elem_count())?.with([Number::F32(factor)]);
-    run(machine, &launch, &[Memory::Read(&a), Memory::Read(&b), Memory::Write(&y)])?;
-    Ok(y)
+    mapped(machine, "add_scaled", [a, b], [Number::F32(factor)])
 }
 
 /// `into += term`, where `into` is f32.

@@ -1,6 +1,6 @@
 //! The gradient of a table's rows.
 
-use super::{KernelFile, Launch, Machine, Memory, plain, run};
+use super::{Grid, KernelFile, Launch, Machine, Memory, plain, run};
 use candle_core::{Result, Tensor};
 
 /// Adds each row of `gradient` to the row of `table` that its id names, in place.
@@ -24,13 +24,8 @@ pub fn embedding_gradient(
     let ids = upload(ids)?;
     let starts = upload(starts)?;
     let places = upload(places)?;
-    let launch = Launch::of_table_rows(
-        KernelFile::Embedding,
-        "embedding_gradient",
-        gradient.dtype(),
-        rows,
-        width,
-    )?;
+    let grid = Grid::TableRows { rows, width };
+    let launch = Launch::new(KernelFile::Embedding, "embedding_gradient", gradient.dtype(), grid)?;
 
     let read = [&gradient, &ids, &starts, &places].map(Memory::Read);
     run(machine, &launch.with_sizes([width])?, &[&[Memory::Write(table)], &read[..]].concat())

@@ -62,82 +62,49 @@ pub struct Launch {
     pub numbers: Vec<Number>,
 }
 
-impl Launch {
+/// How threads are divided among the elements of a tensor.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Grid {
     /// A block for each of `rows` rows of `width`.
-    pub(super) fn of_rows(
-        file: KernelFile,
-        kernel: &str,
-        dtype: DType,
-        rows: usize,
-        width: usize,
-    ) -> Result<Self> {
-        let threads =
-            width.div_ceil(ROW_ELEMENTS).clamp(ROW_THREADS.0, ROW_THREADS.1).next_power_of_two();
-        Launch::new(file, kernel, dtype, [rows, 1], threads)
-    }
-
-    /// A thread for each of `count` elements.
-    pub(super) fn of_elements(
-        file: KernelFile,
-        kernel: &str,
-        dtype: DType,
-        count: usize,
-    ) -> Result<Self> {
-        Launch::new(file, kernel, dtype, [count.div_ceil(THREADS), 1], THREADS)
-    }
-
+    Rows { rows: usize, width: usize },
+    /// A thread for each of so many elements.
+    Elements(usize),
     /// For each of `groups` groups of rows, a thread for each of `width` columns.
-    pub(super) fn of_columns(
-        file: KernelFile,
-        kernel: &str,
-        dtype: DType,
-        width: usize,
-        groups: usize,
-    ) -> Result<Self> {
-        Launch::new(file, kernel, dtype, [width.div_ceil(THREADS), groups], THREADS)
-    }
-
+    Columns { width: usize, groups: usize },
     /// For each row of a table, a thread for each of `width` columns.
-    pub(super) fn of_table_rows(
-        file: KernelFile,
-        kernel: &str,
-        dtype: DType,
-        rows: usize,
-        width: usize,
-    ) -> Result<Self> {
-        Launch::new(file, kernel, dtype, [rows, width.div_ceil(THREADS)], THREADS)
-    }
-
+    TableRows { rows: usize, width: usize },
     /// For each [`TABLE_ROWS`] of `rows` rows, a thread for each of `width` columns. The number of
     /// rows is the kernel's first number.
-    pub(super) fn of_groups_of_rows(
-        file: KernelFile,
-        kernel: &str,
-        dtype: DType,
-        rows: usize,
-        width: usize,
-    ) -> Result<Self> {
-        Launch::of_table_rows(file, kernel, dtype, rows.div_ceil(TABLE_ROWS), width)?
-            .with_sizes([rows])
-    }
+    GroupsOfRows { rows: usize, width: usize },
+    /// So many blocks with the most threads that a block can have.
+    Blocks(usize),
+}
 
-    /// `blocks` blocks with the most threads that a block can have.
-    pub(super) fn of_blocks(
-        file: KernelFile,
-        kernel: &str,
-        dtype: DType,
-        blocks: usize,
-    ) -> Result<Self> {
-        Launch::new(file, kernel, dtype, [blocks, 1], ROW_THREADS.1)
-    }
+impl Grid {
+    /// Blocks in both dimensions, and threads of a block.
+    fn blocks_and_threads(self) -> ([usize; 2], usize) {
+        let columns = |width: usize| width.div_ceil(THREADS);
 
-    fn new(
-        file: KernelFile,
-        kernel: &str,
-        dtype: DType,
-        blocks: [usize; 2],
-        threads: usize,
-    ) -> Result<Self> {
+        match self {
+            Grid::Rows { rows, width } => {
+                let threads = width.div_ceil(ROW_ELEMENTS).clamp(ROW_THREADS.0, ROW_THREADS.1);
+                ([rows, 1], threads.next_power_of_two())
+            }
+            Grid::Elements(count) => ([columns(count), 1], THREADS),
+            Grid::Columns { width, groups } => ([columns(width), groups], THREADS),
+            Grid::TableRows { rows, width } => ([rows, columns(width)], THREADS),
+            Grid::GroupsOfRows { rows, width } => {
+                ([rows.div_ceil(TABLE_ROWS), columns(width)], THREADS)
+            }
+            Grid::Blocks(blocks) => ([blocks, 1], ROW_THREADS.1),
+        }
+    }
+}
+
+impl Launch {
+    /// A launch over activations of this dtype.
+    pub(super) fn new(file: KernelFile, kernel: &str, dtype: DType, grid: Grid) -> Result<Self> {
+        let (blocks, threads) = grid.blocks_and_threads();
         let suffix = match dtype {
             DType::F32 => "f32",
             DType::BF16 => "bf16",
@@ -148,13 +115,18 @@ impl Launch {
             bail!("{kernel}: expected a grid of 1 to {MOST_BLOCKS:?} blocks, got {blocks:?}")
         }
 
-        Ok(Launch {
+        let launch = Launch {
             file,
             kernel: format!("{kernel}_{suffix}"),
             blocks: blocks.map(|blocks| blocks as u32),
             threads: threads as u32,
             numbers: Vec::new(),
-        })
+        };
+
+        match grid {
+            Grid::GroupsOfRows { rows, .. } => launch.with_sizes([rows]),
+            _ => Ok(launch),
+        }
     }
 
     /// The launch with further numbers.

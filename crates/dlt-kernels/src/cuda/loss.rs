@@ -1,7 +1,7 @@
 //! Softmax cross-entropy together with the output projection before it, in chunks of rows.
 
 use super::elementwise::{add_bias, add_or_set};
-use super::{KernelFile, Launch, Machine, Memory, Number, row_sum, run};
+use super::{Grid, KernelFile, Launch, Machine, Memory, Number, row_sum, run};
 use crate::{HeadGradients, HeadSums, Projection};
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -150,8 +150,8 @@ impl Head {
         let rows = targets.elem_count();
         let losses = machine.fresh(rows.into(), DType::F64, logits.device())?;
         let kernel = if scale.is_some() { "cross_entropy_gradient" } else { "cross_entropy" };
-        let launch =
-            Launch::of_rows(KernelFile::Loss, kernel, logits.dtype(), rows, self.vocabulary)?;
+        let grid = Grid::Rows { rows, width: self.vocabulary };
+        let launch = Launch::new(KernelFile::Loss, kernel, logits.dtype(), grid)?;
         let launch = launch.with_sizes([self.vocabulary, self.row])?;
         let launch = launch.with(scale.map(|scale| Number::F32(scale as f32)));
 

@@ -1,7 +1,9 @@
 //! Normalisations.
 
 use super::sums::{Groups, combine};
-use super::{KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
+use super::{
+    Grid, KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run, written,
+};
 use candle_core::{DType, Result, Tensor};
 
 /// Layer norm of the rows of x.
@@ -37,17 +39,12 @@ fn forward<const N: usize>(
     let width = inputs[1].elem_count();
     let y = fresh(machine, x.shape(), x)?;
     let launch = of_rows(kernel, x.dtype(), x.elem_count() / width, width, epsilon)?;
-
-    let mut memory: Vec<Memory<'_>> = inputs.iter().map(Memory::Read).collect();
-    memory.push(Memory::Write(&y));
-    run(machine, &launch, &memory)?;
-    Ok(y)
+    written(machine, &launch, &inputs.each_ref(), y)
 }
 
 fn of_rows(kernel: &str, dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
-    let launch =
-        Launch::of_rows(KernelFile::Norm, kernel, dtype, rows, width)?.with_sizes([width])?;
-    Ok(launch.with([Number::F32(epsilon as f32)]))
+    let launch = Launch::new(KernelFile::Norm, kernel, dtype, Grid::Rows { rows, width })?;
+    Ok(launch.with_sizes([width])?.with([Number::F32(epsilon as f32)]))
 }
 
 /// Gradients of x, weight and bias.
@@ -92,20 +89,16 @@ fn gradients(
 
     // First the gradient of x, a block for each row. It leaves the rows' moments for the sums.
     let read = [Memory::Read(&x), Memory::Read(&weight), Memory::Read(&gradient)];
-    let written = [Memory::Write(&dx), Memory::Write(&moments)];
-    run(
-        machine,
-        &of_rows(kernel, x.dtype(), rows, width, epsilon)?,
-        &[&read[..], &written].concat(),
-    )?;
+    let made = [Memory::Write(&dx), Memory::Write(&moments)];
+    run(machine, &of_rows(kernel, x.dtype(), rows, width, epsilon)?, &[&read[..], &made].concat())?;
 
     // Then the gradients of weight and bias, a thread for each column of each group of rows.
     let groups = Groups::of(rows);
     let partial = fresh_f32(machine, (groups.count, 2 * width), &x)?;
-    let launch = Launch::of_columns(KernelFile::Norm, "norm_sums", x.dtype(), width, groups.count)?;
+    let grid = Grid::Columns { width, groups: groups.count };
+    let launch = Launch::new(KernelFile::Norm, "norm_sums", x.dtype(), grid)?;
     let launch = launch.with_sizes([rows, width, groups.rows])?;
-    let read = [Memory::Read(&x), Memory::Read(&gradient), Memory::Read(&moments)];
-    run(machine, &launch, &[&read[..], &[Memory::Write(&partial)]].concat())?;
+    let partial = written(machine, &launch, &[&x, &gradient, &moments], partial)?;
     let sums = combine(machine, partial)?;
 
     // Copies, because later gradients are added to them, and what is written must not share memory.

@@ -1,6 +1,6 @@
 //! AdamW.
 
-use super::{KernelFile, Launch, Machine, Memory, Number, plain, run};
+use super::{Grid, KernelFile, Launch, Machine, Memory, Number, plain, run};
 use crate::optimizer::{AdamwStep, Factors};
 use candle_core::{Result, Tensor};
 
@@ -15,9 +15,9 @@ pub fn adamw(
 ) -> Result<()> {
     let [gradient] = plain([gradient])?;
     let count = gradient.elem_count();
-    let launch = Launch::of_elements(KernelFile::Optimizer, "adamw", gradient.dtype(), count)?
-        .with_count(count);
-    let launch = launch.with(Factors::new(step).to_array().map(Number::F32));
+    let grid = Grid::Elements(count);
+    let launch = Launch::new(KernelFile::Optimizer, "adamw", gradient.dtype(), grid)?;
+    let launch = launch.with_count(count).with(Factors::new(step).to_array().map(Number::F32));
     let written = [parameter, first, second].map(Memory::Write);
 
     run(machine, &launch, &[&written[..], &[Memory::Read(&gradient)]].concat())

@@ -1,6 +1,6 @@
 //! Sketches, in two stages with the fixed order of the loops on the CPU, so the bits are the same.
 
-use super::{KernelFile, Launch, Machine, Memory, Number, fresh_f32, plain, run};
+use super::{Grid, KernelFile, Launch, Machine, Memory, Number, fresh_f32, plain, run, written};
 use crate::sketch::{PART, SKETCH_WIDTH, Stream};
 use candle_core::{DType, Result, Tensor};
 
@@ -18,12 +18,8 @@ pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<T
     for (number, x) in tensors.iter().enumerate().filter(|(_, x)| x.elem_count() > 0) {
         let [x] = plain([x])?;
         let parts = x.elem_count().div_ceil(PART);
-        let launch = Launch::of_elements(
-            KernelFile::Sketch,
-            "sketch_parts",
-            x.dtype(),
-            parts * SKETCH_WIDTH,
-        )?;
+        let grid = Grid::Elements(parts * SKETCH_WIDTH);
+        let launch = Launch::new(KernelFile::Sketch, "sketch_parts", x.dtype(), grid)?;
         let launch =
             launch.with([Number::U64(Stream::of(seed, number).key())]).with_count(x.elem_count());
 
@@ -34,9 +30,9 @@ pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<T
     }
 
     let sketch = machine.fresh(SKETCH_WIDTH.into(), DType::F64, device)?;
-    let launch = Launch::of_elements(KernelFile::Sketch, "sketch_sum", DType::F32, SKETCH_WIDTH)?;
+    let grid = Grid::Elements(SKETCH_WIDTH);
+    let launch = Launch::new(KernelFile::Sketch, "sketch_sum", DType::F32, grid)?;
     let launch = launch.with_sizes([all])?;
 
-    run(machine, &launch, &[Memory::Read(&sums), Memory::Write(&sketch)])?;
-    Ok(sketch)
+    written(machine, &launch, &[&sums], sketch)
 }

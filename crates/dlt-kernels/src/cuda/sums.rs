@@ -1,6 +1,6 @@
 //! Sums over rows, and sums of squares, in two stages with a fixed order.
 
-use super::{KernelFile, Launch, Machine, Memory, fresh_f32, plain, run};
+use super::{Grid, KernelFile, Launch, Machine, Memory, fresh_f32, plain, run, written};
 use candle_core::{DType, Result, Tensor};
 
 /// The most partial sums over rows.
@@ -44,11 +44,10 @@ pub(super) fn combine(machine: &dyn Machine, partial: Tensor) -> Result<Tensor> 
 /// Partial sums (groups, `width`) of rows of `width`.
 fn stage(machine: &dyn Machine, x: &Tensor, width: usize, groups: Groups) -> Result<Tensor> {
     let sums = fresh_f32(machine, (groups.count, width), x)?;
-    let launch =
-        Launch::of_columns(KernelFile::Sums, "column_sums", x.dtype(), width, groups.count)?;
+    let grid = Grid::Columns { width, groups: groups.count };
+    let launch = Launch::new(KernelFile::Sums, "column_sums", x.dtype(), grid)?;
     let launch = launch.with_sizes([x.elem_count() / width, width, groups.rows])?;
-    run(machine, &launch, &[Memory::Read(x), Memory::Write(&sums)])?;
-    Ok(sums)
+    written(machine, &launch, &[x], sums)
 }
 
 /// The sum of the squares of all elements, in f64. The tensors are on one device, and none is
@@ -68,7 +67,7 @@ pub fn squared_norms(machine: &dyn Machine, tensors: &[&Tensor]) -> Result<f64> 
     for x in tensors {
         let [x] = plain([x])?;
         let (per_sum, blocks) = pieces(&x);
-        let launch = Launch::of_blocks(KernelFile::Sums, "squares", x.dtype(), blocks)?;
+        let launch = Launch::new(KernelFile::Sums, "squares", x.dtype(), Grid::Blocks(blocks))?;
         let launch = launch.with_count(x.elem_count()).with_count(per_sum);
 
         run(machine, &launch, &[Memory::Read(&x), Memory::Write(&sums.narrow(0, start, blocks)?)])?;

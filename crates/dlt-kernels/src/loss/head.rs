@@ -165,21 +165,15 @@ fn total(rows: &[Row]) -> f64 {
 
 fn exponentials(row: &mut [f32], bias: Option<&[f32]>, target: usize) -> Row {
     if let Some(bias) = bias {
-        vectorised(
-            #[inline(always)]
-            || add(row, bias),
-        );
+        vectorised!(|| add(row, bias));
     }
 
     // Before the exponentials replace it.
     let logit = f64::from(row[target]);
-    let (most, sum) = vectorised(
-        #[inline(always)]
-        || {
-            let most = largest(row);
-            (most, exp_and_sum(row, most))
-        },
-    );
+    let (most, sum) = vectorised!(|| {
+        let most = largest(row);
+        (most, exp_and_sum(row, most))
+    });
 
     row[target] -= sum;
 
@@ -193,19 +187,16 @@ fn add_bias_gradient(logits: &[f32], rows: &[Row], scale: f32, bias: &mut [f32])
     bias.par_chunks_mut(BIASES).enumerate().for_each(|(task, bias)| {
         let mut sum = vec![0.0; bias.len()];
         let first = task * BIASES;
-        vectorised(
-            #[inline(always)]
-            || {
-                for (logits, row) in logits.chunks_exact(vocabulary).zip(rows) {
-                    for (sum, &x) in sum.iter_mut().zip(&logits[first..]) {
-                        *sum = x.mul_add(row.inverse, *sum);
-                    }
+        vectorised!(|| {
+            for (logits, row) in logits.chunks_exact(vocabulary).zip(rows) {
+                for (sum, &x) in sum.iter_mut().zip(&logits[first..]) {
+                    *sum = x.mul_add(row.inverse, *sum);
                 }
+            }
 
-                for (bias, &sum) in bias.iter_mut().zip(&sum) {
-                    *bias = sum.mul_add(scale, *bias);
-                }
-            },
-        );
+            for (bias, &sum) in bias.iter_mut().zip(&sum) {
+                *bias = sum.mul_add(scale, *bias);
+            }
+        });
     });
 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use dlt_kernels::{Attention as Settings, Mask, Rotary};
 
-use super::operation::{
-    Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
-};
+use super::operation::{Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom};
 use super::{Graph, Node};
 use crate::{ModelError, Result};
 
@@ -97,16 +95,11 @@ impl Operation for Attention {
         Ok(Outcome { value, saved: Some(sums) })
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        _into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        let qkv = call.input(0)?;
-        let settings = self.settings(call, qkv)?;
-        let forward = [values.result()?, values.saved()?];
-        Ok(vec![call.kernels.attention_gradient(qkv, forward, &settings, values.gradient)?])
+    fn backward(&self, back: &Backward<'_>, _into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        let qkv = back.call.input(0)?;
+        let settings = self.settings(&back.call, qkv)?;
+        let forward = [back.result()?, back.saved()?];
+        Ok(vec![back.call.kernels.attention_gradient(qkv, forward, &settings, back.gradient)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -134,18 +127,10 @@ impl Operation for Rotate {
         Ok(call.kernels.rotate(call.input(0)?, self.heads, &self.rotary, first)?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        _into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        let first = &call.side_inputs.first;
-        Ok(vec![call.kernels.rotate_gradient(values.gradient, self.heads, &self.rotary, first)?])
-    }
-
-    fn reads(&self, _trains: bool) -> Reads {
-        Reads::default()
+    fn backward(&self, back: &Backward<'_>, _into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        let Call { kernels, side_inputs, .. } = &back.call;
+        let first = &side_inputs.first;
+        Ok(vec![kernels.rotate_gradient(back.gradient, self.heads, &self.rotary, first)?])
     }
 
     fn recomputed_from(&self) -> RecomputedFrom {

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
+use super::operation::{Backward, Call, Operation, Outcome, ParameterSums};
 use super::{Graph, Node};
 use crate::Result;
 
@@ -38,21 +38,12 @@ impl Operation for AddBranch {
         Ok(sum.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        _into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        let of_branch = match call.scaling() {
-            None => values.gradient.clone(),
-            Some(factor) => call.kernels.scaled(values.gradient, factor)?,
+    fn backward(&self, back: &Backward<'_>, _into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        let of_branch = match back.call.scaling() {
+            None => back.gradient.clone(),
+            Some(factor) => back.call.kernels.scaled(back.gradient, factor)?,
         };
-        Ok(vec![values.gradient.clone(), of_branch])
-    }
-
-    fn reads(&self, _trains: bool) -> Reads {
-        Reads::default()
+        Ok(vec![back.gradient.clone(), of_branch])
     }
 }
 
@@ -79,16 +70,7 @@ impl Operation for Drop {
         Ok(self.apply(call, call.input(0)?)?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        _into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        Ok(vec![self.apply(call, values.gradient)?])
-    }
-
-    fn reads(&self, _trains: bool) -> Reads {
-        Reads::default()
+    fn backward(&self, back: &Backward<'_>, _into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        Ok(vec![self.apply(&back.call, back.gradient)?])
     }
 }

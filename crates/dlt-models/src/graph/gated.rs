@@ -2,9 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::operation::{
-    Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
-};
+use super::operation::{Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom};
 use super::{Graph, Node};
 use crate::Result;
 
@@ -36,13 +34,8 @@ impl Operation for Swiglu {
         Ok(call.kernels.swiglu(call.input(0)?)?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        _into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        Ok(vec![call.kernels.swiglu_gradient(call.input(0)?, values.gradient)?])
+    fn backward(&self, back: &Backward<'_>, _into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        Ok(vec![back.call.kernels.swiglu_gradient(back.call.input(0)?, back.gradient)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -65,15 +58,10 @@ impl Operation for Tanh {
         Ok(x.to_dtype(DType::F32)?.tanh()?.to_dtype(x.dtype())?.into())
     }
 
-    fn backward(
-        &self,
-        _call: &Call<'_>,
-        values: &SavedValues<'_>,
-        _into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
+    fn backward(&self, back: &Backward<'_>, _into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
         // tanh'(x) = 1 - tanh(x)²
-        let slope = values.result()?.detach().to_dtype(DType::F32)?.sqr()?.affine(-1.0, 1.0)?;
-        let gradient = values.gradient.detach();
+        let slope = back.result()?.detach().to_dtype(DType::F32)?.sqr()?.affine(-1.0, 1.0)?;
+        let gradient = back.gradient.detach();
         Ok(vec![(gradient.to_dtype(DType::F32)? * slope)?.to_dtype(gradient.dtype())?])
     }
 

@@ -3,9 +3,7 @@
 use candle_core::Tensor;
 use dlt_kernels::Gelu;
 
-use super::operation::{
-    Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
-};
+use super::operation::{Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom};
 use super::{Graph, Node};
 use crate::Result;
 
@@ -104,13 +102,8 @@ impl Operation for Linear {
         Ok(call.kernels.linear(call.input(0)?, weight, bias)?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        self.gradients(call, values.gradient, into)
+    fn backward(&self, back: &Backward<'_>, into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        self.gradients(&back.call, back.gradient, into)
     }
 
     fn reads(&self, trains: bool) -> Reads {
@@ -140,14 +133,9 @@ impl Operation for LinearGelu {
         Ok(Outcome { value, saved: Some(before) })
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        let gradient = call.kernels.gelu_gradient(values.saved()?, self.kind, values.gradient)?;
-        self.affine.gradients(call, &gradient, into)
+    fn backward(&self, back: &Backward<'_>, into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        let gradient = back.call.kernels.gelu_gradient(back.saved()?, self.kind, back.gradient)?;
+        self.affine.gradients(&back.call, &gradient, into)
     }
 
     fn reads(&self, trains: bool) -> Reads {

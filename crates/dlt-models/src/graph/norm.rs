@@ -2,9 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::operation::{
-    Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
-};
+use super::operation::{Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom};
 use super::{Graph, Node};
 use crate::Result;
 
@@ -70,14 +68,10 @@ impl Operation for LayerNorm {
         Ok(call.kernels.layer_norm(call.input(0)?, weight, bias, self.epsilon)?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        let x = call.input(0)?;
-        let weight = call.parameter(self.weight)?;
+    fn backward(&self, back: &Backward<'_>, into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        let kernels = back.call.kernels;
+        let x = back.call.input(0)?;
+        let weight = back.call.parameter(self.weight)?;
 
         // The kernel adds to both sums in one pass, so both are borrowed at once.
         let sums = match into {
@@ -87,13 +81,7 @@ impl Operation for LayerNorm {
             None => None,
         };
 
-        Ok(vec![call.kernels.layer_norm_gradient(
-            x,
-            weight,
-            self.epsilon,
-            values.gradient,
-            sums,
-        )?])
+        Ok(vec![kernels.layer_norm_gradient(x, weight, self.epsilon, back.gradient, sums)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -121,16 +109,12 @@ impl Operation for RmsNorm {
             .into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        let x = call.input(0)?;
-        let weight = call.parameter(self.weight)?;
+    fn backward(&self, back: &Backward<'_>, into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        let kernels = back.call.kernels;
+        let x = back.call.input(0)?;
+        let weight = back.call.parameter(self.weight)?;
         let sum = into.map(|into| &mut into[self.weight]);
-        Ok(vec![call.kernels.rms_norm_gradient(x, weight, self.epsilon, values.gradient, sum)?])
+        Ok(vec![kernels.rms_norm_gradient(x, weight, self.epsilon, back.gradient, sum)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -185,24 +169,19 @@ impl Operation for HeadNorms {
         Ok(Self::joined(parts, qkv)?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        mut into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        let qkv = call.input(0)?;
+    fn backward(&self, back: &Backward<'_>, mut into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        let qkv = back.call.input(0)?;
         let mut of_part = |part: usize| -> Result<Tensor> {
             let number = self.weights[part];
             let x = self.part(qkv, part)?;
-            let gradient = self.part(values.gradient, part)?;
+            let gradient = self.part(back.gradient, part)?;
             let sum = into.as_deref_mut().map(|into| &mut into[number]);
-            let weight = call.parameter(number)?;
+            let weight = back.call.parameter(number)?;
 
-            Ok(call.kernels.rms_norm_gradient(&x, weight, self.epsilon, &gradient, sum)?)
+            Ok(back.call.kernels.rms_norm_gradient(&x, weight, self.epsilon, &gradient, sum)?)
         };
 
-        let parts = [of_part(0)?, of_part(1)?, self.part(values.gradient, 2)?];
+        let parts = [of_part(0)?, of_part(1)?, self.part(back.gradient, 2)?];
         Ok(vec![Self::joined(parts, qkv)?])
     }
 

@@ -16,15 +16,12 @@ pub(crate) trait Operation: Debug + Send + Sync {
 
     /// Gradients of the inputs, in their order. An input that is data has none. Gradients of
     /// parameters are added to `into`, if there is one.
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>>;
+    fn backward(&self, back: &Backward<'_>, into: ParameterSums<'_>) -> Result<Vec<Tensor>>;
 
     /// What the backward pass reads, with or without gradients of parameters.
-    fn reads(&self, trains: bool) -> Reads;
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads::default()
+    }
 
     /// What the result is computed from again, if that is cheaper than to keep it.
     fn recomputed_from(&self) -> RecomputedFrom {
@@ -128,24 +125,17 @@ impl Call<'_> {
     }
 }
 
-/// What the backward pass of an operation starts from: the gradient of its result, and what the
+/// What the backward pass of an operation computes with: the gradient of its result, and what the
 /// forward pass saved.
-pub(crate) struct SavedValues<'a> {
+pub(crate) struct Backward<'a> {
+    pub(super) call: Call<'a>,
     /// Gradient of the result.
-    pub(crate) gradient: &'a Tensor,
-    result: Option<&'a Tensor>,
-    saved: Option<&'a Tensor>,
+    pub(super) gradient: &'a Tensor,
+    pub(super) result: Option<&'a Tensor>,
+    pub(super) saved: Option<&'a Tensor>,
 }
 
-impl<'a> SavedValues<'a> {
-    pub(crate) fn new(
-        gradient: &'a Tensor,
-        result: Option<&'a Tensor>,
-        saved: Option<&'a Tensor>,
-    ) -> Self {
-        Self { gradient, result, saved }
-    }
-
+impl<'a> Backward<'a> {
     pub(crate) fn result(&self) -> Result<&'a Tensor> {
         self.result.ok_or_else(|| absent("a result"))
     }

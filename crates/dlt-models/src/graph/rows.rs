@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues, absent};
+use super::operation::{Backward, Call, Operation, Outcome, ParameterSums, absent};
 use super::side_inputs::{Reading, Rows};
 use super::{Graph, Node};
 use crate::Result;
@@ -57,29 +57,16 @@ impl Operation for Pick {
         Ok(rows.index_select(&Self::places(call)?, 0)?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        _into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        let [windows, tokens] = call.window_dims;
-        let width = values.gradient.dim(D::Minus1)?;
+    fn backward(&self, back: &Backward<'_>, _into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        let [windows, tokens] = back.call.window_dims;
+        let gradient = back.gradient.detach().contiguous()?;
+        let width = gradient.dim(D::Minus1)?;
 
         // (N, C) -> (B T, C) -> (B, T, C); zeros in the rows that were not picked.
-        let zeros = Tensor::zeros(
-            (windows * tokens, width),
-            values.gradient.dtype(),
-            values.gradient.device(),
-        )?;
-
-        let gradient =
-            zeros.index_add(&Self::places(call)?, &values.gradient.detach().contiguous()?, 0)?;
+        let rows = (windows * tokens, width);
+        let zeros = Tensor::zeros(rows, gradient.dtype(), gradient.device())?;
+        let gradient = zeros.index_add(&Self::places(&back.call)?, &gradient, 0)?;
         Ok(vec![gradient.reshape((windows, tokens, width))?])
-    }
-
-    fn reads(&self, _trains: bool) -> Reads {
-        Reads::default()
     }
 }
 
@@ -114,20 +101,11 @@ impl Operation for Average {
         Ok(x.to_dtype(DType::F32)?.broadcast_mul(&shares)?.sum(1)?.to_dtype(x.dtype())?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        _into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
+    fn backward(&self, back: &Backward<'_>, _into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
         // (B, C) -> (B, 1, C) -> (B, T, C)
-        let gradient = values.gradient.detach().unsqueeze(1)?;
-        let shares = Self::shares(call, gradient.device())?;
+        let gradient = back.gradient.detach().unsqueeze(1)?;
+        let shares = Self::shares(&back.call, gradient.device())?;
         let of_rows = shares.broadcast_mul(&gradient.to_dtype(DType::F32)?)?;
         Ok(vec![of_rows.to_dtype(gradient.dtype())?])
-    }
-
-    fn reads(&self, _trains: bool) -> Reads {
-        Reads::default()
     }
 }

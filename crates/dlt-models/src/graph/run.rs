@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use dlt_kernels::Kernels;
 
-use super::operation::{Call, ParameterSums, RecomputedFrom, SavedValues, absent};
+use super::operation::{Backward, Call, ParameterSums, RecomputedFrom, absent};
 use super::side_inputs::{Caches, NOTHING, SideInputs};
 use super::{Graph, Step};
 use crate::Result;
@@ -161,16 +161,13 @@ impl Graph {
                 }
             }
 
-            let values = SavedValues::new(
-                &gradient,
-                trace.values[number].as_ref(),
-                trace.saved[number].as_ref(),
-            );
-            let of_inputs = step.operation.backward(
-                &self.call(run, step, inputs),
-                &values,
-                into.as_deref_mut(),
-            )?;
+            let back = Backward {
+                call: self.call(run, step, inputs),
+                gradient: &gradient,
+                result: trace.values[number].as_ref(),
+                saved: trace.saved[number].as_ref(),
+            };
+            let of_inputs = step.operation.backward(&back, into.as_deref_mut())?;
 
             // The loop goes from the last operation to the first, so no later round reads these.
             trace.values[number] = None;

@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
+use super::operation::{Backward, Call, Operation, Outcome, ParameterSums};
 use super::{Graph, Node};
 use crate::Result;
 
@@ -78,23 +78,14 @@ impl Operation for AddRows {
         Ok(with_rows(call, x, &call.kernels.embedding(table, &places)?)?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
+    fn backward(&self, back: &Backward<'_>, into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
         if let Some(into) = into {
-            let sum = sum_of(into, self.table, call)?;
-            call.kernels.add_rows_gradient(values.gradient, &sum)?;
+            let sum = sum_of(into, self.table, &back.call)?;
+            back.call.kernels.add_rows_gradient(back.gradient, &sum)?;
             into[self.table] = Some(sum);
         }
 
-        Ok(vec![values.gradient.clone()])
-    }
-
-    fn reads(&self, _trains: bool) -> Reads {
-        Reads::default()
+        Ok(vec![back.gradient.clone()])
     }
 }
 
@@ -138,24 +129,15 @@ impl Operation for AddTypes {
         Ok(with_rows(call, x, &rows)?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
+    fn backward(&self, back: &Backward<'_>, into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
         if let Some(into) = into {
-            let sum = sum_of(into, self.table, call)?;
-            let types = Self::types(call, values.gradient)?;
-            call.kernels.embedding_gradient(&sum, &types, values.gradient)?;
+            let sum = sum_of(into, self.table, &back.call)?;
+            let types = Self::types(&back.call, back.gradient)?;
+            back.call.kernels.embedding_gradient(&sum, &types, back.gradient)?;
             into[self.table] = Some(sum);
         }
 
-        Ok(vec![values.gradient.clone()])
-    }
-
-    fn reads(&self, _trains: bool) -> Reads {
-        Reads::default()
+        Ok(vec![back.gradient.clone()])
     }
 }
 
@@ -179,29 +161,20 @@ impl Operation for Prepend {
         Ok(Tensor::cat(&[&vector.contiguous()?, &x], 1)?.into())
     }
 
-    fn backward(
-        &self,
-        call: &Call<'_>,
-        values: &SavedValues<'_>,
-        into: ParameterSums<'_>,
-    ) -> Result<Vec<Tensor>> {
-        let gradient = values.gradient.detach();
+    fn backward(&self, back: &Backward<'_>, into: ParameterSums<'_>) -> Result<Vec<Tensor>> {
+        let gradient = back.gradient.detach();
         let rows = gradient.dim(1)? - 1;
 
         if let Some(into) = into {
-            let sum = sum_of(into, self.vector, call)?;
+            let sum = sum_of(into, self.vector, &back.call)?;
 
             // (B, N + 1, C) -> (B, C) -> (C)
             let first =
                 gradient.narrow(1, 0, 1)?.flatten_to(D::Minus2)?.to_dtype(sum.dtype())?.sum(0)?;
-            into[self.vector] = Some(call.kernels.add(&sum, &first)?);
+            into[self.vector] = Some(back.call.kernels.add(&sum, &first)?);
         }
 
         // (B, N + 1, C) -> (B, N, C)
         Ok(vec![gradient.narrow(1, 1, rows)?.contiguous()?])
-    }
-
-    fn reads(&self, _trains: bool) -> Reads {
-        Reads::default()
     }
 }

@@ -33,7 +33,7 @@ const WRAPPERS: [&str; 3] = ["_orig_mod.", "module.", "base_model.model."];
 
 /// The files of a folder, and the location of each tensor.
 pub(crate) struct Shards {
-    files: Vec<TensorFile>,
+    files: Vec<Box<dyn TensorFile>>,
     /// By the name without the prefixes of wrappers.
     locations: BTreeMap<String, TensorLocation>,
     /// The prefixes that all names had.
@@ -51,9 +51,14 @@ pub(crate) struct TensorLocation {
 }
 
 /// A file of either format.
-enum TensorFile {
-    Safe(SafeFile),
-    Torch(TorchFile),
+trait TensorFile: Send + Sync {
+    fn path(&self) -> &Path;
+    fn names(&self) -> Vec<String>;
+    fn shape(&self, name: &str) -> Option<&[usize]>;
+    fn numbers(&self, name: &str) -> Option<Numbers>;
+    /// Second names of tensors, with the name by which each is read.
+    fn aliases(&self) -> BTreeMap<String, String>;
+    fn read(&self, name: &str) -> Result<Tensor>;
 }
 
 impl Shards {
@@ -71,7 +76,7 @@ impl Shards {
         for (single, index) in LAYOUTS {
             let path = folder.join(single);
             if path.exists() {
-                let file = TensorFile::open(&path)?;
+                let file = open(&path)?;
                 let names = file.names().into_iter().map(|name| (name, 0)).collect();
                 return Self::new(vec![file], names);
             }
@@ -121,7 +126,7 @@ impl Shards {
             return Err(ModelError::Format { path: index.to_owned(), reason });
         }
 
-        let files = names.iter().map(|name| TensorFile::open(&folder.join(name)));
+        let files = names.iter().map(|name| open(&folder.join(name)));
         let files = files.collect::<Result<Vec<_>>>()?;
         let mut file_numbers = BTreeMap::new();
 
@@ -141,7 +146,7 @@ impl Shards {
     }
 
     /// These files; `named` has the number of the file of each tensor.
-    fn new(files: Vec<TensorFile>, named: BTreeMap<String, usize>) -> Result<Self> {
+    fn new(files: Vec<Box<dyn TensorFile>>, named: BTreeMap<String, usize>) -> Result<Self> {
         let mut locations: BTreeMap<_, _> = named
             .into_iter()
             .map(|(name, file)| (name.clone(), TensorLocation { file, name }))
@@ -257,55 +262,21 @@ pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     }
 }
 
-/// Calls a method that both formats have.
-macro_rules! of_either {
-    ($file:expr, $name:ident => $call:expr) => {
-        match $file {
-            TensorFile::Safe($name) => $call,
-            TensorFile::Torch($name) => $call,
+/// Opens a file by the ending of its name. The error for a file that cannot be read says what the
+/// file is, if that is known.
+fn open(path: &Path) -> Result<Box<dyn TensorFile>> {
+    if path.extension().is_none_or(|end| end != "bin" && end != "pt" && end != "pth") {
+        return Ok(Box::new(SafeFile::open(path)?));
+    }
+
+    let opened = TorchFile::open(path).map_err(|error| match (Foreign::at(path), error) {
+        // torch writes both, so they are not foreign.
+        (None | Some(Foreign::Zip | Foreign::Pickle), error) => error,
+        (Some(foreign), ModelError::Format { path, .. }) => {
+            ModelError::Format { path, reason: format!("expected weights, got {foreign}") }
         }
-    };
-}
+        (_, error) => error,
+    });
 
-impl TensorFile {
-    /// Opens a file by the ending of its name. The error for a file that cannot be read says what
-    /// the file is, if that is known.
-    fn open(path: &Path) -> Result<Self> {
-        if path.extension().is_none_or(|end| end != "bin" && end != "pt" && end != "pth") {
-            return Ok(Self::Safe(SafeFile::open(path)?));
-        }
-
-        TorchFile::open(path).map(Self::Torch).map_err(|error| match (Foreign::at(path), error) {
-            // torch writes both, so they are not foreign.
-            (None | Some(Foreign::Zip | Foreign::Pickle), error) => error,
-            (Some(foreign), ModelError::Format { path, .. }) => {
-                ModelError::Format { path, reason: format!("expected weights, got {foreign}") }
-            }
-            (_, error) => error,
-        })
-    }
-
-    fn path(&self) -> &Path {
-        of_either!(self, file => file.path())
-    }
-
-    fn names(&self) -> Vec<String> {
-        of_either!(self, file => file.names())
-    }
-
-    fn shape(&self, name: &str) -> Option<&[usize]> {
-        of_either!(self, file => file.shape(name))
-    }
-
-    fn numbers(&self, name: &str) -> Option<Numbers> {
-        of_either!(self, file => file.numbers(name))
-    }
-
-    fn aliases(&self) -> BTreeMap<String, String> {
-        of_either!(self, file => file.aliases())
-    }
-
-    fn read(&self, name: &str) -> Result<Tensor> {
-        of_either!(self, file => file.read(name))
-    }
+    Ok(Box::new(opened?))
 }

@@ -1,6 +1,7 @@
 //! The thread that owns MPI. It alone calls it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -11,21 +12,19 @@ use mpi::traits::{Communicator, CommunicatorCollectives};
 
 use super::flight::{Flight, Kind, Link, Refusal};
 use super::note::{Loss, Note, Why};
-use super::peer::Peer;
+use super::peer::{Peer, speaker};
 use super::report::{self, Place};
 use super::watch::Watch;
 use super::{Lost, Options};
 use crate::error::{ProcessesError, Result};
 
-/// The shortest limit on silence: signs of life come every second.
-const SHORTEST_LIMIT: Duration = Duration::from_secs(2);
 /// Between two looks at messages while this process computes: rare enough to leave it the core.
-const AT_WORK: Duration = Duration::from_micros(100);
+const AT_WORK: Duration = Duration::from_micros(200);
 /// Between two looks while nothing is under way.
 const AT_REST: Duration = Duration::from_millis(10);
 /// Looks at messages before the thread sleeps again. Libraries copy a large message in parts, some
 /// at each look.
-const LOOKS: usize = 16;
+const LOOKS: usize = 8;
 
 /// How long a process that notices a loss listens whether another has reported it.
 const SETTLING: Duration = Duration::from_millis(30);
@@ -47,6 +46,14 @@ pub(super) enum Job {
     /// The process waits for the oldest exchange.
     Finish,
     Close,
+}
+
+/// The thread's ends of what it shares with the rest of the process.
+pub(super) struct Ends {
+    pub(super) jobs: Receiver<Job>,
+    pub(super) answers: Sender<Vec<Words>>,
+    /// Grows while the thread runs. A call of MPI that does not return stops it.
+    pub(super) turns: Arc<AtomicU64>,
 }
 
 /// Why the thread stops.
@@ -80,8 +87,7 @@ pub(super) struct Carrier {
     watch: Watch,
     limit: Duration,
     on_lost: Box<dyn Fn(&Lost) + Send>,
-    jobs: Receiver<Job>,
-    answers: Sender<Vec<Words>>,
+    ends: Ends,
 
     /// Oldest first.
     underway: VecDeque<Exchange>,
@@ -96,11 +102,7 @@ pub(super) struct Carrier {
 
 impl Carrier {
     /// Starts MPI in this thread, and meets the others.
-    pub(super) fn meet(
-        options: Options,
-        jobs: Receiver<Job>,
-        answers: Sender<Vec<Words>>,
-    ) -> Result<Self> {
+    pub(super) fn meet(options: Options, ends: Ends) -> Result<Self> {
         let not_started = |reason: &str| ProcessesError::NotStarted { reason: reason.to_owned() };
         let started = mpi::initialize_with_threading(Threading::Funneled);
         let (universe, threading) =
@@ -127,16 +129,14 @@ impl Carrier {
         let peers: Vec<Peer> = words.chunks(Peer::WORDS).map(Peer::from_words).collect();
         let hosts: Arc<[String]> = peers.iter().map(|peer| peer.host.clone()).collect();
 
-        let limit = options.limit.max(SHORTEST_LIMIT);
         Ok(Self {
             link: Link::new(universe),
             world: World { rank, hosts, engine },
             peers,
-            watch: Watch::new(rank, size, limit, Instant::now()),
-            limit,
+            watch: Watch::new(rank, size, options.limit, Instant::now()),
+            limit: options.limit,
             on_lost: options.on_lost,
-            jobs,
-            answers,
+            ends,
             underway: VecDeque::new(),
             last: None,
             awaited: 0,
@@ -189,15 +189,19 @@ impl Carrier {
 
     /// One round: the next job, messages, the answer, the others.
     fn turn(&mut self) -> std::result::Result<(), Stop> {
+        self.ends.turns.fetch_add(1, Ordering::Relaxed);
         let waits = self.awaited > 0 && !self.underway.is_empty();
         let is_idle = self.trailing.is_empty() && self.underway.iter().all(Exchange::has_landed);
 
         let job = if waits {
             std::thread::yield_now();
-            self.jobs.try_recv().map_err(|error| error == TryRecvError::Disconnected)
+            self.ends.jobs.try_recv().map_err(|error| error == TryRecvError::Disconnected)
         } else {
             let pause = if is_idle && !self.is_closing { AT_REST } else { AT_WORK };
-            self.jobs.recv_timeout(pause).map_err(|error| error == RecvTimeoutError::Disconnected)
+            self.ends
+                .jobs
+                .recv_timeout(pause)
+                .map_err(|error| error == RecvTimeoutError::Disconnected)
         };
         match job {
             Ok(job) => self.take(job)?,
@@ -285,7 +289,7 @@ impl Carrier {
             self.last = Some(exchange.subject);
             self.trailing.extend(exchange.sent);
             // If nobody takes it, the next turn finds that there are no more jobs.
-            let _ = self.answers.send(exchange.words);
+            let _ = self.ends.answers.send(exchange.words);
         }
     }
 
@@ -366,16 +370,19 @@ impl Carrier {
             }
         }
 
+        // A note that names no process of the run is not one of this program.
+        loss.ranks.retain(|&rank| rank < self.world.size());
         if loss.ranks.contains(&self.world.rank) {
             return self.silently(report::given_up(self.world.rank, &self.peers, place));
         }
 
         self.tell(&Note::Lost(loss.clone()), &loss.ranks);
         let error = report::lost(&loss, &self.peers, place);
-        let speaks = self.watch.speaks(&loss.ranks, Instant::now());
-        if !speaks {
-            self.defer_to(self.watch.speaker(&loss.ranks));
+        let speaker = speaker(&self.peers, &loss.ranks, self.world.rank);
+        if speaker != self.world.rank {
+            self.defer_to(speaker);
         }
+        let speaks = speaker == self.world.rank && !self.watch.doubts(Instant::now());
         Lost { error, speaks }
     }
 
@@ -387,7 +394,7 @@ impl Carrier {
         }
 
         let end = Instant::now() + DEFERRING;
-        while speaker != self.world.rank && !peer.has_ended() && Instant::now() < end {
+        while !peer.has_ended() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -83,6 +83,16 @@ impl Peer {
     }
 }
 
+/// The process that reports the loss of others, at least one: the lowest of those that are not lost
+/// and can look a lost one up, or else the lowest that is not lost. One on another host may not be
+/// able to: libraries wait for their launcher to print that a connection is gone, and the launcher
+/// is busy then. `own` reports if all are lost.
+pub(super) fn speaker(peers: &[Peer], lost: &[usize], own: usize) -> usize {
+    let left = || (0..peers.len()).filter(|rank| !lost.contains(rank));
+    let is_near = |rank: &usize| lost.iter().any(|&lost| peers[*rank].is_near(&peers[lost]));
+    left().find(is_near).or_else(|| left().next()).unwrap_or(own)
+}
+
 fn entry(id: u32) -> Option<Entry> {
     let text =
         std::fs::read_to_string(Path::new("/proc").join(id.to_string()).join("stat")).ok()?;
@@ -144,6 +154,24 @@ mod tests {
         assert!(!own.is_near(&Peer { host: "there".to_owned(), ..own.clone() }));
         assert!(!own.is_near(&Peer { numbering: "pid:[1]".to_owned(), ..own.clone() }));
         assert!(!own.is_near(&Peer { begun: None, ..own.clone() }));
+    }
+
+    #[test]
+    fn the_lowest_process_on_the_host_of_a_lost_one_reports() {
+        let own = Peer::own("a".to_owned());
+        let other = Peer { host: "b".to_owned(), ..own.clone() };
+        let peers = [own.clone(), own, other.clone(), other.clone(), other];
+        for (lost, reports) in [
+            (vec![1], 0),
+            (vec![0], 1),
+            (vec![2], 3),
+            (vec![4], 2),
+            (vec![0, 1], 2),
+            (vec![1, 3], 0),
+        ] {
+            assert_eq!(speaker(&peers, &lost, 9), reports, "{lost:?}");
+        }
+        assert_eq!(speaker(&peers, &[0, 1, 2, 3, 4], 3), 3);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a process says about the end of a run that it has not caused.
 
+use std::time::Duration;
+
 use dlt_train::{Subject, TransportError};
 
 use super::note::{Loss, Why};
@@ -63,6 +65,16 @@ pub(super) fn refused(rank: usize, peers: &[Peer], place: Place, reason: &str) -
     TransportError(format!(
         "MPI failed between this process and {who} {place}: {reason}. Check that all processes \
          run the same program with the same settings, and that the network works"
+    ))
+}
+
+/// A call of MPI has not returned.
+pub(super) fn stuck(subject: Option<Subject>, time: Duration) -> TransportError {
+    let what = subject
+        .map_or_else(|| "at the end".to_owned(), |subject| format!("while exchanging {subject}"));
+    TransportError(format!(
+        "MPI has not returned for {} s, {what}: check whether all processes and the launcher run",
+        time.as_secs()
     ))
 }
 

@@ -39,7 +39,9 @@ impl Watch {
             turned: now,
             doubtful: None,
             next_beat: now,
-            next_look: now,
+            // One after the other, so that mostly one notices an end and the others hear it.
+            next_look: now
+                + LOOK * u32::try_from(own).unwrap_or(0) / u32::try_from(size).unwrap_or(1),
             next_listen: now,
         }
     }
@@ -91,14 +93,9 @@ impl Watch {
         longer(self.limit.saturating_sub(2 * BEAT).max(self.limit / 2)).collect()
     }
 
-    /// Whether this process reports that others are lost: the lowest that is not lost itself does.
-    pub(super) fn speaks(&self, lost: &[usize], now: Instant) -> bool {
-        self.speaker(lost) == self.own && self.doubtful.is_none_or(|end| now > end)
-    }
-
-    /// The process that reports.
-    pub(super) fn speaker(&self, lost: &[usize]) -> usize {
-        (0..self.others.len()).find(|rank| !lost.contains(rank)).unwrap_or(self.own)
+    /// Whether what this process finds out about others is in doubt, since it was frozen itself.
+    pub(super) fn doubts(&self, now: Instant) -> bool {
+        self.doubtful.is_some_and(|end| now <= end)
     }
 
     pub(super) fn is_time_to_beat(&mut self, now: Instant) -> bool {
@@ -147,6 +144,7 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watch::new(1, 4, LIMIT, start);
         pass(&mut watch, start, start + seconds(10.0));
+        assert!(!watch.doubts(start + seconds(10.0)));
         for rank in [0, 3] {
             watch.hears(rank, start + seconds(10.0));
         }
@@ -169,24 +167,9 @@ mod tests {
         watch.turn(back);
 
         assert!(watch.silent(back).is_empty());
-        assert!(!watch.speaks(&[1], back + seconds(1.0)));
-        assert!(watch.speaks(&[1], back + seconds(20.1)));
+        assert!(watch.doubts(back + seconds(1.0)));
+        assert!(!watch.doubts(back + seconds(20.1)));
         assert_eq!(watch.silent(back + LIMIT), [1]);
-    }
-
-    #[test]
-    fn the_lowest_process_that_is_not_lost_reports() {
-        let start = Instant::now();
-        for (own, lost, speaks) in [
-            (0, vec![1], true),
-            (0, vec![2], true),
-            (1, vec![2], false),
-            (1, vec![0], true),
-            (3, vec![0, 1, 2], true),
-        ] {
-            let watch = Watch::new(own, 4, LIMIT, start);
-            assert_eq!(watch.speaks(&lost, start), speaks, "{own} {lost:?}");
-        }
     }
 
     #[test]

@@ -150,7 +150,8 @@ fn runs(id: &str) -> bool {
     status.contains("State:") && !status.contains("State:\tZ")
 }
 
-/// The example, next to the folder of the tests.
+/// The example, next to the folder of the tests. A call of cargo that names one test does not build
+/// it again.
 fn trial() -> PathBuf {
     let test = std::env::current_exe().expect("path");
     let profile = test.parent().and_then(|deps| deps.parent()).expect("a folder of cargo");

@@ -3,7 +3,7 @@
 use dlt_spec::record::DecisionRow;
 
 use super::Figure;
-use super::axes::{Axis, Chart, extent, left_of, thinned, ticks};
+use super::axes::{Axis, Chart, extent, stacked, thinned, ticks};
 use super::palette::{Mark, series};
 use super::sheet::{Drawn, Key, Sheet};
 use crate::error::{ReportError, Result};
@@ -110,17 +110,13 @@ pub fn agent(run: &Run) -> Result<Figure> {
     let mut legend = Vec::new();
 
     if has_values {
-        legend.push((
-            Key::Marked { colour: series(0), mark: Mark::of(0) },
-            "Q of the action".to_owned(),
-        ));
-        legend
-            .push((Key::Marked { colour: series(1), mark: Mark::of(1) }, "its target".to_owned()));
+        legend.push((Key::series(0), "Q of the action".to_owned()));
+        legend.push((Key::series(1), "its target".to_owned()));
     }
 
     if panels.iter().any(|panel| panel.name == REWARD) {
         let word = format!("reward: {}", run.spec.agent.reward.axis());
-        legend.push((Key::Marked { colour: series(3), mark: Mark::of(3) }, word));
+        legend.push((Key::series(3), word));
     }
 
     let sheet = Sheet {
@@ -144,19 +140,8 @@ pub fn agent(run: &Run) -> Result<Figure> {
     };
 
     let axes: Vec<_> = panels.iter().map(axis).collect();
-    let left = left_of(&axes.iter().collect::<Vec<_>>());
 
-    sheet.draw(|area| {
-        let areas = area.split_evenly((panels.len(), 1));
-        for (index, ((panel, area), y)) in panels.iter().zip(&areas).zip(&axes).enumerate() {
-            let is_last = index + 1 == panels.len();
-            let mut chart =
-                Chart::new(area, &if is_last { x.clone() } else { x.unnamed() }, y, left)?;
-            draw(&mut chart, panel)?;
-        }
-
-        Ok(())
-    })
+    sheet.draw(|area| stacked(area, &x, &axes, |chart, index| draw(chart, &panels[index])))
 }
 
 fn draw(chart: &mut Chart, panel: &Panel) -> Drawn {

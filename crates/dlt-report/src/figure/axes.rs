@@ -301,6 +301,23 @@ impl<'a, 'b> Chart<'a, 'b> {
     }
 }
 
+/// Charts one above the other, with one horizontal axis. `draw` gets each chart with its number.
+pub(super) fn stacked(
+    area: &Area,
+    x: &Axis,
+    axes: &[Axis],
+    draw: impl Fn(&mut Chart, usize) -> Drawn,
+) -> Drawn {
+    let left = left_of(&axes.iter().collect::<Vec<_>>());
+    let unnamed = x.unnamed();
+    for (index, (area, y)) in area.split_evenly((axes.len(), 1)).iter().zip(axes).enumerate() {
+        let x = if index + 1 == axes.len() { x } else { &unnamed };
+        draw(&mut Chart::new(area, x, y, left)?, index)?;
+    }
+
+    Ok(())
+}
+
 /// Space that labels and the name of a vertical axis need at its left, in pixels.
 pub(super) fn left_of(axes: &[&Axis]) -> f64 {
     let labels = axes.iter().map(|axis| axis.label_width()).fold(0.0, f64::max);

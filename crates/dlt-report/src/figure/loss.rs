@@ -173,8 +173,7 @@ fn legend(courses: &[Course], window: usize) -> Vec<(Key, String)> {
 
     if !single {
         for (index, course) in courses.iter().enumerate() {
-            let key = Key::Marked { colour: series(index), mark: Mark::of(index) };
-            legend.push((key, course.name.clone()));
+            legend.push((Key::series(index), course.name.clone()));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Memory over training, and the trainable parameters that it depends on.
 
 use super::Figure;
-use super::axes::{Axis, Chart, extent, left_of, stairs, thinned};
+use super::axes::{Axis, extent, stacked, stairs, thinned};
 use super::palette::{Mark, series};
 use super::sheet::{Key, Sheet};
 use crate::error::{ReportError, Result};
@@ -58,9 +58,7 @@ pub fn memory(runs: &[&Run]) -> Result<Figure> {
             names => names
                 .iter()
                 .enumerate()
-                .map(|(index, name)| {
-                    (Key::Marked { colour: series(index), mark: Mark::of(index) }, name.clone())
-                })
+                .map(|(index, name)| (Key::series(index), name.clone()))
                 .collect(),
         },
         height: PANEL * panels.len() as f64 + 30.0,
@@ -78,15 +76,8 @@ pub fn memory(runs: &[&Run]) -> Result<Figure> {
     let axes: Vec<_> = panels.iter().map(axis).collect();
 
     sheet.draw(|area| {
-        let areas = area.split_evenly((panels.len(), 1));
-        let left = left_of(&axes.iter().collect::<Vec<_>>());
-
-        for (index, ((panel, area), y)) in panels.iter().zip(&areas).zip(&axes).enumerate() {
-            let is_last = index + 1 == panels.len();
-            let mut chart =
-                Chart::new(area, &if is_last { x.clone() } else { x.unnamed() }, y, left)?;
-
-            for (index, line) in panel.lines.iter().enumerate() {
+        stacked(area, &x, &axes, |chart, panel| {
+            for (index, line) in panels[panel].lines.iter().enumerate() {
                 // The first lines are the widest, so that all show where they coincide.
                 let width = 2.2 + (1.2 * (names.len() - 1 - index) as f64).min(2.4);
                 chart.line(&thinned(line), series(index), 1.0, width)?;
@@ -95,9 +86,9 @@ pub fn memory(runs: &[&Run]) -> Result<Figure> {
                     chart.point(last, Mark::of(index), 5.0, series(index))?;
                 }
             }
-        }
 
-        Ok(())
+            Ok(())
+        })
     })
 }
 

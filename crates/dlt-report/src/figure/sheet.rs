@@ -10,7 +10,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, IntoFont, ShapeStyle, TextStyle};
 
 use super::Figure;
-use super::palette::{GROUND, INK, MUTED, Mark, on, rgb, shade};
+use super::palette::{GROUND, INK, MUTED, Mark, on, rgb, series, shade};
 use super::shape::{Placed, Shape};
 use crate::error::{ReportError, Result};
 
@@ -103,6 +103,11 @@ pub(super) enum Key {
 }
 
 impl Key {
+    /// The line with points of a series, from 0.
+    pub(super) fn series(index: usize) -> Self {
+        Self::Marked { colour: series(index), mark: Mark::of(index) }
+    }
+
     /// Its shapes around the middle of the swatch.
     fn shapes(self) -> Vec<Shape> {
         let half = px(SWATCH / 2.0);

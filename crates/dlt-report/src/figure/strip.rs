@@ -76,16 +76,75 @@ impl<'r> Strips<'r> {
     }
 
     pub(super) fn draw(&self, chart: &mut Chart) -> Drawn {
-        for stretch in stretches(&self.columns, self.until, self.every) {
-            draw(chart, &stretch, [self.n_layers, self.every], self.until)?;
+        self.stretches().iter().try_for_each(|stretch| self.draw_stretch(chart, stretch))
+    }
+
+    fn stretches(&self) -> Vec<Stretch> {
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for layer in (0..self.n_layers).step_by(self.every) {
+            // Neighbours with one owner become one stretch, but only within a layer.
+            let first = stretches.len();
+            for (index, (from, state)) in self.columns.iter().enumerate() {
+                let to = self.columns.get(index + 1).map_or(self.until, |next| next.0);
+                let owner = state.owner(layer);
+                match stretches[first..].last_mut() {
+                    Some(last) if last.owner == owner => last.to = to,
+                    _ => stretches.push(Stretch { layer, owner, from: *from, to }),
+                }
+            }
+        }
+
+        stretches.retain(|stretch| stretch.to > stretch.from);
+        stretches
+    }
+
+    /// Draws a stretch. Without a gap it reaches one pixel under its neighbours, which are drawn
+    /// later, so that no seam shows.
+    fn draw_stretch(&self, chart: &mut Chart, stretch: &Stretch) -> Drawn {
+        let Self { until, n_layers, every, .. } = *self;
+        let [wide, high] = chart.pixel();
+        let layer = stretch.layer as f64;
+        let colour = colour(stretch.owner, n_layers);
+        let from = stretch.from as f64;
+        let to = stretch.to as f64;
+        let gap = if 1.0 > THIN * high { 0.6 * high } else { 0.0 };
+
+        // A strip is as high as the layers that it represents.
+        let end = (layer + every as f64).min(n_layers as f64) - 0.5;
+        let top =
+            if gap == 0.0 && stretch.layer + every < n_layers { end + high } else { end - gap };
+        let corners = [(from, top), ((to + wide).min(until as f64), layer - 0.5 + gap)];
+        chart.rectangle(corners, colour.filled())?;
+
+        if stretch.owner == stretch.layer {
+            let width = chart.place((to, layer)).0 - chart.place((from, layer)).0;
+            let line = Shape::Line(
+                vec![(0, 0), (width, 0)],
+                stroke(on(colour), 1.0, (0.2 / high).clamp(1.5, 4.0)),
+            );
+            chart.put((from, layer), line)?;
         }
 
         Ok(())
     }
 
-    /// The bar that shows the shade of each owner.
+    /// The bar of shades, a field for each layer.
     pub(super) fn owners(&self, area: &Area, has_name_below: bool) -> Drawn {
-        owners(area, [self.n_layers, self.every], has_name_below)
+        let Self { n_layers, every, .. } = *self;
+        // If the axis of the strips has a name, the bar gets a blank one, which makes it as high.
+        let x = Axis::labelled(if has_name_below { " " } else { "" }, 0.0..1.0, Vec::new());
+        let y = Axis::layers("owner", n_layers, 16);
+        let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
+
+        for owner in (0..n_layers).step_by(every) {
+            let seam = if owner + every < n_layers { chart.pixel()[1] } else { 0.0 };
+            let end = (owner + every).min(n_layers) as f64 - 0.5;
+            let corners = [(0.0, end + seam), (1.0, owner as f64 - 0.5)];
+
+            chart.rectangle(corners, colour(owner, n_layers).filled())?;
+        }
+
+        Ok(())
     }
 }
 
@@ -143,79 +202,7 @@ fn columns(run: &Run, until: usize, most: usize) -> (Vec<(usize, &State)>, bool)
     ((0..most).map(|column| (step(column), recording.state_at(step(column)))).collect(), true)
 }
 
-fn stretches(columns: &[(usize, &State)], until: usize, every: usize) -> Vec<Stretch> {
-    let mut stretches: Vec<Stretch> = Vec::new();
-    let n_layers = columns.first().map_or(0, |(_, state)| state.n_layers());
-
-    for layer in (0..n_layers).step_by(every) {
-        // Neighbours with one owner become one stretch, but only within a layer.
-        let first = stretches.len();
-        for (index, (from, state)) in columns.iter().enumerate() {
-            let to = columns.get(index + 1).map_or(until, |next| next.0);
-            let owner = state.owner(layer);
-            match stretches[first..].last_mut() {
-                Some(last) if last.owner == owner => last.to = to,
-                _ => stretches.push(Stretch { layer, owner, from: *from, to }),
-            }
-        }
-    }
-
-    stretches.retain(|stretch| stretch.to > stretch.from);
-    stretches
-}
-
 /// The shade of an owner. Low layers own most others, so they get more of the range.
 fn colour(owner: usize, n_layers: usize) -> RGBColor {
     shade((owner as f64 / (n_layers.max(2) - 1) as f64).sqrt())
-}
-
-/// Draws a stretch. Without a gap it reaches one pixel under its neighbours, which are drawn later,
-/// so that no seam shows.
-fn draw(
-    chart: &mut Chart,
-    stretch: &Stretch,
-    [n_layers, every]: [usize; 2],
-    until: usize,
-) -> Drawn {
-    let [wide, high] = chart.pixel();
-    let layer = stretch.layer as f64;
-    let colour = colour(stretch.owner, n_layers);
-    let from = stretch.from as f64;
-    let to = stretch.to as f64;
-    let gap = if 1.0 > THIN * high { 0.6 * high } else { 0.0 };
-
-    // A strip is as high as the layers that it represents.
-    let end = (layer + every as f64).min(n_layers as f64) - 0.5;
-    let top = if gap == 0.0 && stretch.layer + every < n_layers { end + high } else { end - gap };
-    let corners = [(from, top), ((to + wide).min(until as f64), layer - 0.5 + gap)];
-    chart.rectangle(corners, colour.filled())?;
-
-    if stretch.owner == stretch.layer {
-        let width = chart.place((to, layer)).0 - chart.place((from, layer)).0;
-        let line = Shape::Line(
-            vec![(0, 0), (width, 0)],
-            stroke(on(colour), 1.0, (0.2 / high).clamp(1.5, 4.0)),
-        );
-        chart.put((from, layer), line)?;
-    }
-
-    Ok(())
-}
-
-/// The bar of shades, a field for each layer.
-fn owners(area: &Area, [n_layers, every]: [usize; 2], has_name_below: bool) -> Drawn {
-    // If the axis of the strips has a name, the bar gets a blank one, which makes it as high.
-    let x = Axis::labelled(if has_name_below { " " } else { "" }, 0.0..1.0, Vec::new());
-    let y = Axis::layers("owner", n_layers, 16);
-    let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
-
-    for owner in (0..n_layers).step_by(every) {
-        let seam = if owner + every < n_layers { chart.pixel()[1] } else { 0.0 };
-        let end = (owner + every).min(n_layers) as f64 - 0.5;
-        let corners = [(0.0, end + seam), (1.0, owner as f64 - 0.5)];
-
-        chart.rectangle(corners, colour(owner, n_layers).filled())?;
-    }
-
-    Ok(())
 }

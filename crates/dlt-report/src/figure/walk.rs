@@ -50,27 +50,12 @@ struct Turn {
 impl Deed {
     const ALL: [Self; 3] = [Self::Split, Self::Merged, Self::Refused];
 
-    fn word(self) -> &'static str {
+    /// Its word, mark and colour.
+    fn look(self) -> (&'static str, Mark, &'static str) {
         match self {
-            Self::Split => "a group is split",
-            Self::Merged => "layers join another group",
-            Self::Refused => "undone by the gate",
-        }
-    }
-
-    fn mark(self) -> Mark {
-        match self {
-            Self::Split => Mark::Circle,
-            Self::Merged => Mark::Square,
-            Self::Refused => Mark::Triangle,
-        }
-    }
-
-    fn colour(self) -> &'static str {
-        match self {
-            Self::Split => series(1),
-            Self::Merged => series(0),
-            Self::Refused => MUTED,
+            Self::Split => ("a group is split", Mark::Circle, series(1)),
+            Self::Merged => ("layers join another group", Mark::Square, series(0)),
+            Self::Refused => ("undone by the gate", Mark::Triangle, MUTED),
         }
     }
 }
@@ -103,10 +88,8 @@ pub fn walk(run: &Run) -> Result<Figure> {
     let conflicts = extent(turns.iter().filter_map(|turn| turn.conflict));
     let mut legend = vec![independent()];
     for deed in Deed::ALL.into_iter().filter(|deed| turns.iter().any(|turn| turn.deed == *deed)) {
-        legend.push((
-            Key::Marked { colour: deed.colour(), mark: deed.mark() },
-            deed.word().to_owned(),
-        ));
+        let (word, mark, colour) = deed.look();
+        legend.push((Key::Marked { colour, mark }, word.to_owned()));
     }
 
     let panel = if conflicts.is_some() { PANEL + UPRIGHT } else { 0.0 };
@@ -144,11 +127,10 @@ pub fn walk(run: &Run) -> Result<Figure> {
 
 /// A mark at the lower edge of the strips for each decision.
 fn marks(chart: &mut Chart, turns: &[Turn]) -> Drawn {
-    for turn in turns {
-        chart.point((turn.step as f64, -0.5), turn.deed.mark(), 4.0, turn.deed.colour())?;
-    }
-
-    Ok(())
+    turns.iter().try_for_each(|turn| {
+        let (_, mark, colour) = turn.deed.look();
+        chart.point((turn.step as f64, -0.5), mark, 4.0, colour)
+    })
 }
 
 /// A stem for each disagreement. The first ones get words about what was done.
@@ -160,8 +142,9 @@ fn disagreements(chart: &mut Chart, turns: &[Turn]) -> Drawn {
 
     for (turn, conflict) in measured() {
         let at = (turn.step as f64, conflict);
-        chart.line(&[(at.0, 0.0), at], turn.deed.colour(), 1.0, 2.0)?;
-        chart.point(at, turn.deed.mark(), RADIUS, turn.deed.colour())?;
+        let (_, mark, colour) = turn.deed.look();
+        chart.line(&[(at.0, 0.0), at], colour, 1.0, 2.0)?;
+        chart.point(at, mark, RADIUS, colour)?;
 
         let high = STEM * chart.pixel()[1];
         (0..)
@@ -234,7 +217,7 @@ fn alt(run: &Run, turns: &[Turn]) -> String {
 
     for turn in turns.iter().take(WORDS) {
         let what =
-            if turn.deed == Deed::Refused { turn.deed.word().to_owned() } else { turn.words() };
+            if turn.deed == Deed::Refused { turn.deed.look().0.to_owned() } else { turn.words() };
         text += &format!(" Step {}: {what}", whole(turn.step));
 
         if let Some(conflict) = turn.conflict {

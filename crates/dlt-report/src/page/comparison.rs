@@ -20,18 +20,13 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     let bases: Vec<Option<usize>> = runs.iter().map(|run| base(runs, run)).collect();
     let has_base = bases.iter().any(Option::is_some);
     let quality = if has_classes { "accuracy" } else { "perplexity" };
-    let mut columns =
-        vec![("run", Column::Words), ("method", Column::Words), ("steps", Column::Numbers)];
-
-    columns.push((
-        if has_classes { "validation accuracy" } else { "validation perplexity" },
-        Column::Numbers,
-    ));
-    columns.extend(has_base.then_some(("difference", Column::Numbers)));
-    columns.push((if has_classes { "test accuracy" } else { "test perplexity" }, Column::Numbers));
-    columns.push(("share of blocks, mean", Column::Numbers));
-    columns.extend([("independent, mean", Column::Numbers), ("distinct, mean", Column::Numbers)]);
-    columns.extend([("per second", Column::Numbers), ("peak MB", Column::Numbers)]);
+    let [validation, test] = ["validation", "test"].map(|split| format!("{split} {quality}"));
+    let of_blocks =
+        ["share of blocks, mean", "independent, mean", "distinct, mean", "per second", "peak MB"];
+    let numbers = ["steps", &validation].into_iter().chain(has_base.then_some("difference"));
+    let numbers = numbers.chain([&*test]).chain(of_blocks).map(|name| (name, Column::Numbers));
+    let words = ["run", "method"].map(|name| (name, Column::Words));
+    let columns: Vec<_> = words.into_iter().chain(numbers).collect();
 
     let mut table = HtmlTable::new(&columns);
     for (index, (run, digest)) in runs.iter().zip(digests).enumerate() {
@@ -46,29 +41,24 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
             .markup("\">")
             .text(&run.name())
             .markup("</a>");
-        let mut cells = vec![name, Html::of(&digest.method), Html::of(&whole(digest.steps))];
-        cells.push(Html::of(&validation));
+        let difference = has_base.then(|| match bases[index] {
+            Some(base) if base == index => String::new(),
+            Some(base) => difference(digest, &digests[base], has_classes),
+            None => "–".to_owned(),
+        });
 
-        if has_base {
-            cells.push(Html::of(&match bases[index] {
-                Some(base) if base == index => String::new(),
-                Some(base) => difference(digest, &digests[base], has_classes),
-                None => "–".to_owned(),
-            }));
-        }
-
-        cells.push(Html::of(&test));
-        for cell in [
+        let mut cells = vec![digest.method.clone(), whole(digest.steps), validation];
+        cells.extend(difference);
+        cells.extend([
+            test,
             number(digest.block_share_mean(), 3),
             number(digest.independent_layers_mean, 2),
             number(digest.distinct_layers_mean, 2),
             number(digest.tokens_per_s, 0),
             number(digest.peak_rss_mb, 0),
-        ] {
-            cells.push(Html::of(&cell));
-        }
-
-        table.row_of(cells);
+        ]);
+        let cells = cells.iter().map(|cell| Html::of(cell));
+        table.row_of([name].into_iter().chain(cells).collect());
     }
 
     let mut html = Html::new();

@@ -55,30 +55,27 @@ pub(super) fn of_one(run: &Run) -> Html {
 
 /// The losses of several runs in one figure.
 pub(super) fn of_all(runs: &[Run]) -> Html {
-    let mut html = Html::new();
-    html.markup("<div class=\"figures\">");
-
-    match figure::loss(&runs.iter().collect::<Vec<_>>()) {
-        Ok(figure) => html.add(&framed(&figure)),
-        Err(error) => html.markup("<ul class=\"note\">").add(&absent(&error)).markup("</ul>"),
-    };
-
-    html.markup("</div>");
-    html
+    let figure = figure::loss(&runs.iter().collect::<Vec<_>>());
+    between("<div class=\"figures\">", figure, "</div>")
 }
 
 /// The last state, for readers without scripts. With scripts, the page's map shows any state
 /// instead.
 pub(super) fn map(run: &Run) -> Html {
-    let mut html = Html::new();
-    html.markup("<noscript>");
+    between("<noscript>", map_of_now(run), "</noscript>")
+}
 
-    match map_of_now(run) {
+/// A figure in an element, or why it cannot be shown.
+fn between(open: &'static str, figure: Result<Figure>, close: &'static str) -> Html {
+    let mut html = Html::new();
+    html.markup(open);
+
+    match figure {
         Ok(figure) => html.add(&framed(&figure)),
         Err(error) => html.markup("<ul class=\"note\">").add(&absent(&error)).markup("</ul>"),
     };
 
-    html.markup("</noscript>");
+    html.markup(close);
     html
 }
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use dlt_spec::record::DecisionRow;
-use dlt_spec::spec::{FirstTie, Retied};
-use dlt_state::{Event, Recording, Row, State};
+use dlt_state::binding::Binding;
+use dlt_state::{Event, Recording};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ const MOST_LAYERS: usize = 2048;
 
 /// The run before its first decision, or after a decision: what the map shows at one position of
 /// its slider.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Moment {
     /// Training steps done before.
     step: usize,
@@ -66,26 +66,17 @@ pub(super) fn moments(run: &Run) -> Value {
     let most = BYTES_OF_MOMENTS / (100 + 8 * recording.n_layers());
     let every = (decisions + 1).div_ceil(most.max(2)).max(1);
     let rows = rows_by_decision(run);
-    let mut frozen = starting_frozen(run);
+    let mut bindings = run.bindings();
 
     let mut before = recording.initial();
     let mut shown = vec![Moment {
-        step: 0,
-        decision: 0,
         state: before.owners().to_vec(),
-        before: None,
-        frozen: layers(&frozen),
+        frozen: bindings.next().as_ref().map(frozen).unwrap_or_default(),
         distinct: distinct_after(run, 0),
-        layer: None,
-        undone: false,
-        explored: None,
-        epsilon: None,
-        reward: None,
-        q: None,
+        ..Moment::default()
     }];
 
-    for (index, row) in recording.rows().iter().enumerate() {
-        thaw(&mut frozen, run, before, row);
+    for ((index, row), binding) in recording.rows().iter().enumerate().zip(bindings) {
         let decision = index + 1;
         if decision % every == 0 || decision == decisions {
             let metrics = rows.get(&index);
@@ -97,7 +88,7 @@ pub(super) fn moments(run: &Run) -> Value {
                 decision,
                 state: row.state().owners().to_vec(),
                 before: (!follows).then(|| before.owners().to_vec()),
-                frozen: layers(&frozen),
+                frozen: frozen(&binding),
                 distinct: distinct_after(run, row.step()),
                 layer: row.layer(),
                 undone: row.refused().is_some(),
@@ -131,38 +122,9 @@ fn distinct_after(run: &Run, step: usize) -> Option<usize> {
     steps.get(steps.partition_point(|row| row.step <= step)).map(|row| row.distinct_layers)
 }
 
-fn layers(frozen: &[bool]) -> Vec<usize> {
-    (0..frozen.len()).filter(|&layer| frozen[layer]).collect()
-}
-
-fn starting_frozen(run: &Run) -> Vec<bool> {
-    (0..run.recording.n_layers()).map(|layer| layer > 0 && run.spec.starts_frozen()).collect()
-}
-
-/// Which layers are still frozen after a decision. These are the rules of training, by the settings
-/// of DEVIATIONS rows 4 and 5.
-fn thaw(frozen: &mut [bool], run: &Run, before: &State, row: &Row) {
-    // An undone decision changes no layer.
-    if row.refused().is_some() {
-        return;
-    }
-
-    let tying = &run.spec.tying;
-
-    for layer in 0..frozen.len() {
-        let is_visited = row.layer().is_none_or(|visited| visited == layer);
-        let was = before.owner(layer);
-        let now = row.state().owner(layer);
-        let target = match tying.retied {
-            Retied::Follow if was != now => now,
-            Retied::Follow if is_visited && tying.first_tie == FirstTie::Replicate => now,
-            Retied::Keep if is_visited => row.action().values()[layer],
-            Retied::Follow | Retied::Keep => continue,
-        };
-
-        // A layer that becomes independent trains, and so does one that copies a trained layer.
-        frozen[layer] = target != layer && frozen[layer] && frozen[target];
-    }
+/// The layers that still use their own initial weights.
+fn frozen(binding: &Binding) -> Vec<usize> {
+    (0..binding.n_layers()).filter(|&layer| binding.is_frozen(layer)).collect()
 }
 
 /// The table of decisions. If there are many, some are chosen at equal distances.

@@ -74,20 +74,12 @@ fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
         format!("of {}, mean{end}", digest.layers)
     };
 
-    let two = |number: Option<f64>| number.map(|number| decimal(number, 2));
-    tile(
-        html,
-        "Independent layers",
-        two(digest.independent_layers_mean),
-        &note(digest.independent_layers_end),
-    );
-
-    tile(
-        html,
-        "Distinct layers in memory",
-        two(digest.distinct_layers_mean),
-        &note(digest.distinct_layers_end),
-    );
+    for (name, mean, end) in [
+        ("Independent layers", digest.independent_layers_mean, digest.independent_layers_end),
+        ("Distinct layers in memory", digest.distinct_layers_mean, digest.distinct_layers_end),
+    ] {
+        tile(html, name, mean.map(|mean| decimal(mean, 2)), &note(end));
+    }
 
     let elapsed = digest
         .elapsed_s

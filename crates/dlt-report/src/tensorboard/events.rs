@@ -44,8 +44,8 @@ impl<W: Write> EventWriter<W> {
             MetricRow::Decision(row) => (row.step, row.elapsed_ms, of_decision(row)),
         };
 
-        let value = |(tag, number): (String, f64)| Value { tag, simple_value: Some(number as f32) };
-        let summary = Summary { values: scalars.into_iter().map(value).collect() };
+        let value = |(tag, number): Scalar| Some(Value { tag, simple_value: Some(number? as f32) });
+        let summary = Summary { values: scalars.into_iter().filter_map(value).collect() };
         let wall_time = self.started_at as f64 + elapsed_ms / 1e3;
         let content = Some(Content::Summary(summary));
 
@@ -80,7 +80,7 @@ impl<W: Write> EventWriter<W> {
     /// When a run ends, the kept model is evaluated once more, at its step, which may be an earlier
     /// one. These rows have separate tags, because the curve of the split would otherwise run
     /// backwards.
-    fn of_evaluation(&mut self, row: &EvaluationRow) -> Vec<(String, f64)> {
+    fn of_evaluation(&mut self, row: &EvaluationRow) -> Vec<Scalar> {
         let split = match row.split {
             // The tags of training steps are under `train`.
             Split::Train => "train_split",
@@ -94,22 +94,24 @@ impl<W: Write> EventWriter<W> {
             self.evaluated.insert(split, row.step);
         }
 
-        present([
+        let scalars = [
             ("loss", Some(row.loss)),
             ("perplexity", Some(row.perplexity)),
             ("accuracy", row.accuracy),
-        ])
-        .map(|(name, value)| (format!("{kept}{split}/{name}"), value))
-        .collect()
+        ];
+        scalars.map(|(name, value)| (format!("{kept}{split}/{name}"), value)).into()
     }
 }
+
+/// A tag and its number, if the row has it.
+type Scalar = (String, Option<f64>);
 
 /// Whether this is the first event of a file that dlt wrote.
 pub(super) fn is_ours(event: &Event) -> bool {
     event.source.as_ref().is_some_and(|source| source.writer == WRITER)
 }
 
-fn of_step(row: &StepRow) -> Vec<(String, f64)> {
+fn of_step(row: &StepRow) -> Vec<Scalar> {
     let scalars = [
         ("train/loss", Some(row.loss)),
         ("train/learning_rate", Some(row.learning_rate)),
@@ -122,10 +124,10 @@ fn of_step(row: &StepRow) -> Vec<(String, f64)> {
         ("memory/resident_mb", row.current_rss_mb),
     ];
 
-    present(scalars).map(|(tag, value)| (tag.to_owned(), value)).collect()
+    scalars.map(|(tag, value)| (tag.to_owned(), value)).into()
 }
 
-fn of_decision(row: &DecisionRow) -> Vec<(String, f64)> {
+fn of_decision(row: &DecisionRow) -> Vec<Scalar> {
     let scalars = [
         ("agent/epsilon", row.epsilon),
         ("agent/reward", row.reward),
@@ -142,11 +144,5 @@ fn of_decision(row: &DecisionRow) -> Vec<(String, f64)> {
         ("agent/unlikeness", row.unlikeness),
     ];
 
-    present(scalars).map(|(tag, value)| (tag.to_owned(), value)).collect()
-}
-
-fn present<const N: usize>(
-    scalars: [(&'static str, Option<f64>); N],
-) -> impl Iterator<Item = (&'static str, f64)> {
-    scalars.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    scalars.map(|(tag, value)| (tag.to_owned(), value)).into()
 }

@@ -242,6 +242,29 @@ fn a_run_under_way_says_so() {
     assert!(page.contains("Finished: 20 steps in 3.0 s") && page.contains("unigram floor 427.50"));
 }
 
+/// A step says how many parameters it trained in blocks, and the rules of the spec in how many
+/// blocks.
+#[test]
+fn a_run_under_way_knows_the_size_of_a_block_by_its_first_step() {
+    for (initial, trained) in [("frozen", 1), ("trainable", 4), ("independent", 4)] {
+        let folder = folder("run", 4, 20, &[&format!("tying.initial={initial}")]);
+        let metrics = folder.path.join(METRICS_FILE);
+        let text = fs::read_to_string(&metrics).unwrap();
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+
+        let mut first: Value = serde_json::from_str(&lines[1]).unwrap();
+        first["block_parameters"] = json!(trained * 12_704);
+        lines[1] = first.to_string();
+        fs::write(&metrics, lines.join("\n") + "\n").unwrap();
+
+        let digest = Digest::of(&Run::read(&folder.path).unwrap());
+        assert_eq!(digest.conventional_block_parameters, Some(4 * 12_704), "{initial}");
+    }
+
+    let none = Digest::of(&Run::read(&folder("run", 4, 0, &[]).path).unwrap());
+    assert_eq!(none.conventional_block_parameters, None);
+}
+
 #[test]
 fn a_run_that_has_not_made_a_step_gives_a_page() {
     let folder = folder("run", 4, 0, &[]);

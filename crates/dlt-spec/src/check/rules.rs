@@ -35,7 +35,8 @@ const SIZES: &[&str] = &[
     "model.patch",
 ];
 
-/// More rows of norms, token types and class tokens than any family has outside of its blocks.
+/// More rows of norms, token types and class tokens than any family has in a block or outside of
+/// its blocks.
 const FEW_ROWS: usize = 16;
 
 /// Bytes of a parameter in training: weight, gradient and two moments, of four bytes each.
@@ -76,17 +77,29 @@ struct Rules<'a> {
     violations: Vec<Violation>,
 }
 
+/// What a key must be: words, or a function that makes them where the rule is broken.
+trait Rule {
+    fn text(self) -> String;
+}
+
+impl Rule for &str {
+    fn text(self) -> String {
+        self.to_owned()
+    }
+}
+
+impl<F: FnOnce() -> String> Rule for F {
+    fn text(self) -> String {
+        self()
+    }
+}
+
 impl Rules<'_> {
     /// The rule of each value by itself, for the fields that are `included`.
     fn each_value(&mut self, included: impl Fn(&Field) -> bool) {
         for field in FIELDS.iter().filter(|field| included(field)) {
             let value = field.value(self.spec);
-            self.holds(
-                field.key(),
-                &[],
-                || field.values().allow(&value),
-                || field.values().to_string(),
-            );
+            self.holds(field.key(), || field.values().allow(&value), || field.values().to_string());
         }
     }
 
@@ -96,15 +109,20 @@ impl Rules<'_> {
         violations
     }
 
-    /// Records that `key` must be `rule()` unless `test` holds. If `key` or one of the keys that
-    /// the test depends on already broke a rule, the test is not run and nothing is recorded: one
-    /// mistake gives one message, and a test may divide by a size that was checked before.
-    fn holds(
+    /// Records that `key` must be as the rule says unless `test` holds. If `key` already broke a
+    /// rule, nothing is recorded: one mistake gives one message.
+    fn holds(&mut self, key: &'static str, test: impl FnOnce() -> bool, rule: impl Rule) {
+        self.holds_given(key, &[], test, rule);
+    }
+
+    /// The same for a test that depends on other keys. If one of them already broke a rule, the
+    /// test is not run: it may divide by a size that was checked before.
+    fn holds_given(
         &mut self,
         key: &'static str,
         depends_on: &[&str],
         test: impl FnOnce() -> bool,
-        rule: impl FnOnce() -> String,
+        rule: impl Rule,
     ) {
         let broken = |key: &str| self.violations.iter().any(|found| found.key == key);
         if broken(key) || depends_on.iter().any(|key| broken(key)) || test() {
@@ -113,12 +131,12 @@ impl Rules<'_> {
 
         let value =
             fields::find(key).map_or_else(String::new, |field| field.value(self.spec).to_string());
-        self.violations.push(Violation { key, value, rule: rule() });
+        self.violations.push(Violation { key, value, rule: rule.text() });
     }
 
     fn model(&mut self) {
         let model = &self.spec.model;
-        self.holds(
+        self.holds_given(
             "model.heads",
             &["model.width"],
             || {
@@ -129,7 +147,7 @@ impl Rules<'_> {
         );
 
         let heads = model.heads;
-        self.holds(
+        self.holds_given(
             "model.key_heads",
             &["model.heads"],
             || match model.key_heads {
@@ -148,7 +166,7 @@ impl Rules<'_> {
         );
 
         let is_picture = model.architecture == Architecture::Vit;
-        self.holds(
+        self.holds_given(
             "model.patch",
             &["model.picture"],
             || !is_picture || model.picture.is_multiple_of(model.patch),
@@ -156,7 +174,7 @@ impl Rules<'_> {
         );
 
         let context = model.context;
-        self.holds(
+        self.holds_given(
             "model.positions",
             &["model.context", "model.picture", "model.patch"],
             || match (model.positions, is_picture) {
@@ -173,14 +191,11 @@ impl Rules<'_> {
             },
         );
 
-        self.holds(
+        self.holds_given(
             "model.width",
             SIZES,
             || is_addressable(self.spec),
-            || {
-                "small enough, together with the other sizes, to address the model and a batch"
-                    .into()
-            },
+            "small enough, together with the other sizes, to address the model and a batch",
         );
     }
 
@@ -190,25 +205,22 @@ impl Rules<'_> {
         let is_picture = architecture == Architecture::Vit;
         self.holds(
             "model.objective",
-            &[],
             || match objective {
                 Objective::NextToken => !is_picture,
                 Objective::MaskedToken => architecture == Architecture::Bert,
                 Objective::Classes => true,
             },
-            || {
-                if is_picture {
-                    "\"classes\" in vit".into()
-                } else {
-                    "\"next-token\" or \"classes\" except in bert".into()
-                }
+            if is_picture {
+                "\"classes\" in vit"
+            } else {
+                "\"next-token\" or \"classes\" except in bert"
             },
         );
 
-        self.holds(
+        self.holds_given(
             "model.attention",
             &["model.objective"],
-            || match (architecture.family().attention, objective) {
+            || match (architecture.attention(), objective) {
                 (Some(only), _) => attention == only,
                 (None, Objective::NextToken) => attention == Attention::Causal,
                 (None, Objective::MaskedToken) => attention == Attention::Full,
@@ -223,7 +235,7 @@ impl Rules<'_> {
             },
         );
 
-        self.holds(
+        self.holds_given(
             "model.pooling",
             &["model.objective", "model.attention"],
             || match (objective, pooling, attention) {
@@ -233,15 +245,12 @@ impl Rules<'_> {
                     attention == Attention::Causal
                 }
             },
-            || match attention {
+            match attention {
                 Attention::Causal => {
                     "\"last-real\", \"last-position\" or \"mean\": the first position sees only \
                      itself"
-                        .into()
                 }
-                Attention::Full => {
-                    "\"first\" or \"mean\" where every position sees all others".into()
-                }
+                Attention::Full => "\"first\" or \"mean\" where every position sees all others",
             },
         );
     }
@@ -258,7 +267,6 @@ impl Rules<'_> {
             let value = field.value(&default);
             self.holds(
                 field.key(),
-                &[],
                 || field.value(spec) == value,
                 || format!("{value} except in {}", names(field.families())),
             );
@@ -269,28 +277,28 @@ impl Rules<'_> {
     fn objective(&mut self) {
         let objective = self.spec.model.objective;
         let trains = self.spec.training.trains;
-        self.holds(
+        self.holds_given(
             "training.trains",
             &["model.objective"],
             || trains == Trains::All || objective == Objective::Classes,
-            || "\"all\" unless model.objective is \"classes\"".into(),
+            "\"all\" unless model.objective is \"classes\"",
         );
 
         let reward = self.spec.agent.reward;
-        self.holds(
+        self.holds_given(
             "agent.reward",
             &["model.objective"],
             || !reward.needs_classes() || objective == Objective::Classes,
-            || "another reward unless model.objective is \"classes\"".into(),
+            "another reward unless model.objective is \"classes\"",
         );
 
         let pipeline = self.spec.data.pipeline;
 
-        self.holds(
+        self.holds_given(
             "data.pipeline",
             &["model.objective"],
             || pipeline == Pipeline::Stream || objective != Objective::MaskedToken,
-            || "\"stream\" for masked tokens: blocks are for the objective \"next-token\"".into(),
+            "\"stream\" for masked tokens: blocks are for the objective \"next-token\"",
         );
     }
 
@@ -299,20 +307,15 @@ impl Rules<'_> {
         let sum: f64 = data.split.iter().sum();
         self.holds(
             "data.split",
-            &[],
             || (sum - 1.0).abs() <= SPLIT_TOLERANCE,
             || format!("fractions whose sum is 1, not {sum}"),
         );
 
         self.holds(
             "data.separator",
-            &[],
             || data.pipeline != Pipeline::Blocks || data.separator != Separator::EndOfText,
-            || {
-                "\"auto\" or \"line\" with data.pipeline = \"blocks\", which puts the end of text \
-                 around each block"
-                    .into()
-            },
+            "\"auto\" or \"line\" with data.pipeline = \"blocks\", which puts the end of text \
+             around each block",
         );
 
         let visits = self.spec.tying.decision == Decision::PerLayer
@@ -320,24 +323,20 @@ impl Rules<'_> {
 
         self.holds(
             "data.order",
-            &[],
             || data.order != Order::Sweep || visits,
-            || {
-                "\"pass\" unless a policy visits layers one by one (tying.decision = \"per-layer\")"
-                    .into()
-            },
+            "\"pass\" unless a policy visits layers one by one (tying.decision = \"per-layer\")",
         );
     }
 
     fn training(&mut self) {
         let TrainingSpec { batch, micro_batch, shards, .. } = self.spec.training;
-        self.holds(
+        self.holds_given(
             "training.shards",
             &["training.batch"],
             || shards.is_power_of_two() && batch.is_multiple_of(shards),
             || format!("a power of two that divides training.batch = {batch}"),
         );
-        self.holds(
+        self.holds_given(
             "training.micro_batch",
             &["training.batch"],
             || batch.is_multiple_of(micro_batch.or(batch)),
@@ -346,7 +345,7 @@ impl Rules<'_> {
 
         // A micro-batch above a shard is cut to the shard; one below it must divide it.
         let shard = batch / shards.max(1);
-        self.holds(
+        self.holds_given(
             "training.micro_batch",
             &["training.batch", "training.shards"],
             || shard == 0 || shard.is_multiple_of(micro_batch.or(batch).min(shard)),
@@ -358,38 +357,29 @@ impl Rules<'_> {
         let tying = &self.spec.tying;
         self.holds(
             "tying.initial",
-            &[],
             || {
                 self.spec.model.start.is_empty()
                     || tying.initial != Initial::Named(InitialName::Frozen)
             },
-            || {
-                "\"independent\", \"tied\" or owners where model.start names a model: weights of \
-                 frozen layers are drawn, not read"
-                    .into()
-            },
+            "\"independent\", \"tied\" or owners where model.start names a model: weights of \
+             frozen layers are drawn, not read",
         );
 
         // A first decision has to settle, layer by layer, whose weights each layer uses.
         self.holds(
             "tying.retied",
-            &[],
             || {
                 tying.initial != Initial::Named(InitialName::Trainable)
                     || tying.retied == Retied::Follow
             },
-            || "\"follow\" where tying.initial is \"trainable\"".into(),
+            "\"follow\" where tying.initial is \"trainable\"",
         );
 
         self.holds(
             "tying.first_tie",
-            &[],
             || tying.first_tie != FirstTie::Literal || tying.retied == Retied::Follow,
-            || {
-                "\"replicate\" unless tying.retied is \"follow\": with \"keep\" every visit \
-                 applies its action"
-                    .into()
-            },
+            "\"replicate\" unless tying.retied is \"follow\": with \"keep\" every visit \
+             applies its action",
         );
 
         if tying.tie == Tie::Replicate {
@@ -402,7 +392,7 @@ impl Rules<'_> {
     fn replication(&mut self) {
         let tying = &self.spec.tying;
         let layers = self.spec.model.layers;
-        self.holds(
+        self.holds_given(
             "tying.initial",
             &["model.layers"],
             || {
@@ -410,19 +400,16 @@ impl Rules<'_> {
                     || grouping(&tying.initial, layers)
                         .is_ok_and(|state| state.n_independent() == layers)
             },
-            || {
-                "\"frozen\" or \"independent\" where tying.tie is \"replicate\": in other \
-                 groupings layers share weights before the first decision"
-                    .into()
-            },
+            "\"frozen\" or \"independent\" where tying.tie is \"replicate\": in other \
+             groupings layers share weights before the first decision",
         );
 
         let only = |word: &str| {
             format!("\"{word}\" where tying.tie is \"replicate\": no weights are shared")
         };
-        self.holds("tying.gradient", &[], || tying.gradient == Gradient::Sum, || only("sum"));
-        self.holds("tying.untie", &[], || tying.untie == Untie::Copy, || only("copy"));
-        self.holds("tying.retied", &[], || tying.retied == Retied::Follow, || only("follow"));
+        self.holds("tying.gradient", || tying.gradient == Gradient::Sum, || only("sum"));
+        self.holds("tying.untie", || tying.untie == Untie::Copy, || only("copy"));
+        self.holds("tying.retied", || tying.retied == Retied::Follow, || only("follow"));
     }
 
     /// The recording that the replaying policies need, and the others must not have.
@@ -432,14 +419,11 @@ impl Rules<'_> {
 
         self.holds(
             "agent.recording",
-            &[],
             || agent.recording.is_empty() != replays,
-            || {
-                if replays {
-                    "the path of a states.jsonl for a policy that replays one".into()
-                } else {
-                    "empty unless agent.policy is \"replay\" or \"permuted-replay\"".into()
-                }
+            if replays {
+                "the path of a states.jsonl for a policy that replays one"
+            } else {
+                "empty unless agent.policy is \"replay\" or \"permuted-replay\""
             },
         );
     }
@@ -473,17 +457,25 @@ fn is_addressable(spec: &Spec) -> bool {
     fits(weights) && fits(activation)
 }
 
-/// At least as many parameters as a model has with no layer tied, in any family.
+/// At least as many parameters as a model has with no layer tied, in any family. It is counted in
+/// rows of the residual stream, each with a bias.
 fn most_parameters(model: &ModelSpec, vocabulary: usize) -> Option<usize> {
-    let blocks = size::block_parameters(model)?.checked_mul(model.layers)?;
+    // A block: queries, keys, values, their output and norms of heads; a feed-forward layer with a
+    // gate; a few rows of norms.
+    let heads = size::head_width(model)?.checked_mul(model.heads)?;
+    let block = heads
+        .checked_mul(6)?
+        .checked_add(size::feed_forward(model)?.checked_mul(3)?)?
+        .checked_add(FEW_ROWS)?;
+
     let patch = match model.architecture {
         Architecture::Vit => model.patch.checked_mul(model.patch)?.checked_mul(CHANNELS)?,
         _ => 0,
     };
 
     // Outside of the blocks: tables of tokens at the input and the output, positions, classes,
-    // patches, a dense layer, and a few rows of norms; each row with a bias.
-    let rows = vocabulary
+    // patches, a dense layer, and a few rows of norms.
+    let shared = vocabulary
         .checked_mul(2)?
         .checked_add(model.positions.or(size::tokens(model)?))?
         .checked_add(model.classes.or(USUAL_CLASSES))?
@@ -491,5 +483,6 @@ fn most_parameters(model: &ModelSpec, vocabulary: usize) -> Option<usize> {
         .checked_add(model.width)?
         .checked_add(FEW_ROWS)?;
 
-    rows.checked_mul(model.width.checked_add(1)?)?.checked_add(blocks)
+    let rows = block.checked_mul(model.layers)?.checked_add(shared)?;
+    rows.checked_mul(model.width.checked_add(1)?)
 }

@@ -7,9 +7,20 @@ pub(super) fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, 
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
-/// The same under a key that may be absent.
-pub(super) fn present_or_nan<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<f64>, D::Error> {
-    or_nan(deserializer).map(Some)
+/// The same under a key that may be absent. It is written as it is.
+pub(super) mod optional {
+    use serde::{Deserializer, Serialize, Serializer};
+
+    pub(in crate::record) fn serialize<S: Serializer>(
+        number: &Option<f64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        number.serialize(serializer)
+    }
+
+    pub(in crate::record) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<f64>, D::Error> {
+        super::or_nan(deserializer).map(Some)
+    }
 }

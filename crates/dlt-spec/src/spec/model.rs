@@ -156,6 +156,36 @@ words! {
     }
 }
 
+impl Architecture {
+    /// The family's name for people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Gpt2 => "GPT-2",
+            Self::Bert => "BERT",
+            Self::Vit => "ViT",
+            Self::Llama => "Llama",
+            Self::Qwen3 => "Qwen3",
+        }
+    }
+
+    /// Whether positions rotate queries and keys. Such a family has no table of positions; its
+    /// heads may be grouped and have any even width, and its projections have no biases by default.
+    #[must_use]
+    pub fn is_rotary(self) -> bool {
+        ROTARY.contains(&self)
+    }
+
+    /// Which positions its tokens attend to; `None` if that depends on what is predicted.
+    pub(crate) fn attention(self) -> Option<Attention> {
+        match self {
+            Self::Gpt2 | Self::Llama | Self::Qwen3 => Some(Attention::Causal),
+            Self::Vit => Some(Attention::Full),
+            Self::Bert => None,
+        }
+    }
+}
+
 words! {
     /// Which projections of attention have a bias.
     AttentionBias {

@@ -102,6 +102,8 @@ fn summary() -> Summary {
         predicted_peak_rss_mb: Some(110.0),
         mean_rss_mb: None,
         weights_gradients_moments_mb_peak: 24.0,
+        processes: None,
+        sent_bytes_per_step: None,
     }
 }
 

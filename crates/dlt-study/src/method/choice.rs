@@ -83,15 +83,13 @@ impl<'a> Chosen<'a> {
         let fixed = self.all().filter(|choice| choice.what.is_fixed());
 
         fixed
-            .filter(|choice| mean(choice, blocks_mean) <= blocks)
+            .filter(|choice| mean(choice, BLOCKS_MEAN) <= blocks)
             .min_by(|one, other| perplexity(one).total_cmp(&perplexity(other)))
     }
 }
 
 /// Trainable parameters in blocks, mean over training.
-pub(crate) fn blocks_mean(done: &Done) -> f64 {
-    done.summary.block_parameters_mean
-}
+pub(crate) const BLOCKS_MEAN: Quantity = |done| done.summary.block_parameters_mean;
 
 fn seed(done: &Done) -> u64 {
     done.provenance.seed

@@ -17,21 +17,13 @@ impl Pattern {
     pub(crate) const ALL: [Self; 4] =
         [Self::Neighbours, Self::Cycle, Self::Reversed, Self::FreeEnds];
 
-    pub(super) fn name(self) -> &'static str {
+    /// Its word in names and in labels.
+    pub(super) fn words(self) -> [&'static str; 2] {
         match self {
-            Self::Neighbours => "sequence",
-            Self::Cycle => "cycle",
-            Self::Reversed => "reversed",
-            Self::FreeEnds => "free-ends",
-        }
-    }
-
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Neighbours => "sequence of neighbours",
-            Self::Cycle => "cycle",
-            Self::Reversed => "cycle reversed",
-            Self::FreeEnds => "middle shared, ends free",
+            Self::Neighbours => ["sequence", "sequence of neighbours"],
+            Self::Cycle => ["cycle", "cycle"],
+            Self::Reversed => ["reversed", "cycle reversed"],
+            Self::FreeEnds => ["free-ends", "middle shared, ends free"],
         }
     }
 

@@ -2,16 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use dlt_spec::size::block_parameters;
 use serde::Serialize;
 
-use super::choice::choose;
-use super::{Pace, Point, Setup, What, rows};
-use crate::grid::grid_entry;
-use crate::row::Row;
-use crate::scale::Scale;
+use super::choice::{Choice, choose};
+use super::{Setup, What, rows};
 use crate::sheet::Mean;
-use crate::subject::Subject;
 use crate::view::View;
 
 /// Name of the file next to the figures, without an ending.
@@ -55,7 +50,7 @@ struct Spot {
 /// no such row.
 pub(crate) fn text(view: &View<'_>) -> Option<String> {
     let setup = Setup::of(view.plan.scale)?;
-    let whole = whole(view.plan.scale)?;
+    let whole = whole(&choose(view, What::Conventional)?)?;
     let spot = |what: What, label: String| {
         let group = choose(view, what)?.group;
         let blocks = group.mean(|done| done.summary.block_parameters_mean)?;
@@ -75,8 +70,8 @@ pub(crate) fn text(view: &View<'_>) -> Option<String> {
         series.push(Series { name: family.name().to_owned(), is_line: false, points });
     }
 
-    for &width in setup.widths() {
-        let sizes = setup.depths().iter().map(|&layers| What::Size { layers, width });
+    for &width in setup.widths {
+        let sizes = setup.depths.iter().map(|&layers| What::Size { layers, width });
         let points: Vec<Spot> = sizes.filter_map(|what| spot(what, depth(what))).collect();
         let name = format!("conventional, width {width}, by layers");
 
@@ -103,13 +98,11 @@ fn depth(what: What) -> String {
     }
 }
 
-/// Block parameters of the conventional model with all of its layers. It comes from the spec, because
-/// the summary of a row with fewer layers only has that row's number.
-pub(crate) fn whole(scale: Scale) -> Option<f64> {
-    let point = Point { what: What::Conventional, pace: Pace::Once };
-    let cell = grid_entry(Subject::Method, Row::Method(point), 1, scale).cell()?;
-    let model = &cell.spec().ok()?.model;
-    Some((block_parameters(model)? * model.layers) as f64)
+/// Block parameters of the conventional model with all of its layers. It comes from the row of that
+/// model, because the summary of a row with fewer layers only has that row's number.
+pub(crate) fn whole(conventional: &Choice<'_>) -> Option<f64> {
+    let done = conventional.group.done.first()?;
+    Some(done.summary.conventional_block_parameters as f64)
 }
 
 /// Rows that are one series of the figure.

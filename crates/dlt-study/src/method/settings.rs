@@ -7,7 +7,7 @@ use crate::row::Row;
 use crate::scale::Scale;
 use crate::subject::Subject;
 
-const CONVENTIONAL: [&str; 2] = ["agent.policy=none", "tying.initial=independent"];
+pub(crate) const CONVENTIONAL: [&str; 2] = ["agent.policy=none", "tying.initial=independent"];
 /// Divides the rate of a block by the number of its uses. Without it, sharing loses.
 const RATE: &str = "tying.group_rate=inverse";
 const TIED: &str = "tying.initial=tied";
@@ -132,7 +132,7 @@ impl Point {
     }
 }
 
-fn fixed(settings: &[&str]) -> Vec<Setting> {
+pub(crate) fn fixed(settings: &[&str]) -> Vec<Setting> {
     settings.iter().map(|&one| Setting::fixed(one)).collect()
 }
 

@@ -8,42 +8,26 @@ use anyhow::Result;
 
 use super::Study;
 use crate::cell::{Cell, CellId};
-use crate::cost;
+use crate::cost::{self, Memories};
 use crate::store::CellStatus;
 use crate::table::Table;
 
 impl Study<'_> {
     /// Prints what would be run, and its cost in time and memory. Runs nothing.
-    pub(super) fn dry_run(&self, dlt: &Path, cells: &[Cell]) -> Result<()> {
+    pub(super) fn dry_run(&self, dlt: &Path, cells: &[Cell]) -> Result<ExitCode> {
         let scale = self.arguments.scale;
         let costs = self.costs(cells)?;
         let mut table = Table::new(&["cell", "status", "steps", "PFLOP", "time", "memory, MB"]);
         let mut open = Vec::new();
-        let mut sizes = Vec::new();
+        let mut memories = Memories::new(dlt, scale);
 
         for cell in cells {
-            let spec = cost::sized(cell, scale)?;
             let operations = cost::operations(cell, scale)?;
             let status = self.store.status(cell);
 
             if status != CellStatus::Done {
                 open.push(cell);
             }
-
-            let model = spec.model.clone();
-            let training = spec.training.clone();
-
-            // `spec.tying` is part of the key, because the times of splits decide how many blocks a run
-            // ends with, and so its memory.
-            let size = (model, training, spec.agent.policy, spec.tying.clone());
-            let memory = match sizes.iter().find(|(other, _)| *other == size) {
-                Some((_, memory)) => *memory,
-                None => {
-                    let memory = cost::memory_mb(dlt, &spec)?;
-                    sizes.push((size, memory));
-                    memory
-                }
-            };
 
             let unknown = || "not known".to_owned();
             table.push([
@@ -52,7 +36,7 @@ impl Study<'_> {
                 cost::steps(cell, &cell.spec()?).map_or_else(unknown, |steps| steps.to_string()),
                 operations.map_or_else(unknown, |operations| format!("{:.3}", operations / 1e15)),
                 costs.time(cell).map_or_else(unknown, cost::duration),
-                format!("{memory:.0}"),
+                format!("{:.0}", memories.mb(cell)?),
             ]);
         }
 
@@ -69,7 +53,7 @@ impl Study<'_> {
             costs.rate() / 1e9
         )?;
 
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 
     pub(super) fn status(&self) -> Result<ExitCode> {

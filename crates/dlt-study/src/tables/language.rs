@@ -1,8 +1,8 @@
 //! Tables 1, 2 and 4: perplexities.
 
 use super::{
-    HOW_TO_READ, details, floor, independent_end, independent_mean, mean_text, parameters_end,
-    parameters_mean, seconds_per_epoch, test_perplexity, validation_perplexity,
+    CORE, HOW_TO_READ, INDEPENDENT_END, INDEPENDENT_MEAN, PARAMETERS_END, PARAMETERS_MEAN, ROWS,
+    SECONDS_PER_EPOCH, TEST_PERPLEXITY, VALIDATION_PERPLEXITY, details, floor, mean_or_missing,
 };
 use crate::paper::{self, Language};
 use crate::row::Row;
@@ -35,16 +35,11 @@ pub(super) const BERT: Architecture = Architecture {
     rows: &CORE,
 };
 
-const CORE: [Row; 3] = [Row::Conventional, Row::Full, Row::Random];
-const ROWS: [Row; 5] = [Row::Conventional, Row::Full, Row::Random, Row::Short, Row::ShortRandom];
-
 pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
-    let mut heads = vec!["".to_owned(), "".to_owned()];
-    for corpus in Corpus::ALL {
-        heads.extend([format!("{}, paper", corpus.title()), format!("{}, here", corpus.title())]);
-    }
-
-    let mut grid = Grid { caption: "In the paper's layout".to_owned(), heads, rows: Vec::new() };
+    let heads = |corpus: Corpus| ["paper", "here"].map(|of| format!("{}, {of}", corpus.title()));
+    let heads =
+        [String::new(), String::new()].into_iter().chain(Corpus::ALL.into_iter().flat_map(heads));
+    let mut grid = Grid::new("In the paper's layout", heads);
     let random = "Random policy (ours)";
 
     // Metric, method, row, the paper's value, ours, decimals.
@@ -55,17 +50,17 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
             "Conventional training",
             Row::Conventional,
             |paper| paper.perplexity[0],
-            test_perplexity,
+            TEST_PERPLEXITY,
             2,
         ),
-        ("", "Our method", Row::Full, |paper| paper.perplexity[1], test_perplexity, 2),
-        ("", random, Row::Random, |_| "", test_perplexity, 2),
+        ("", "Our method", Row::Full, |paper| paper.perplexity[1], TEST_PERPLEXITY, 2),
+        ("", random, Row::Random, |_| "", TEST_PERPLEXITY, 2),
         (
             "Trainable parameters, millions",
             "Conventional training",
             Row::Conventional,
             |paper| paper.parameters[0],
-            parameters_end,
+            PARAMETERS_END,
             2,
         ),
         (
@@ -73,16 +68,16 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
             "Our method, mean over training",
             Row::Full,
             |paper| paper.parameters[1],
-            parameters_mean,
+            PARAMETERS_MEAN,
             2,
         ),
-        ("", "Our method, at the end", Row::Full, |paper| paper.parameters[2], parameters_end, 2),
+        ("", "Our method, at the end", Row::Full, |paper| paper.parameters[2], PARAMETERS_END, 2),
         (
             "Independent layers",
             "Conventional training",
             Row::Conventional,
             |paper| paper.independent[0],
-            independent_end,
+            INDEPENDENT_END,
             0,
         ),
         (
@@ -90,19 +85,19 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
             "Our method, mean over training",
             Row::Full,
             |paper| paper.independent[1],
-            independent_mean,
+            INDEPENDENT_MEAN,
             3,
         ),
-        ("", "Our method, at the end", Row::Full, |paper| paper.independent[2], independent_end, 1),
+        ("", "Our method, at the end", Row::Full, |paper| paper.independent[2], INDEPENDENT_END, 1),
         (
             "Time per epoch, seconds",
             "Conventional training",
             Row::Conventional,
             |paper| paper.seconds_per_epoch[0],
-            seconds_per_epoch,
+            SECONDS_PER_EPOCH,
             1,
         ),
-        ("", "Our method", Row::Full, |paper| paper.seconds_per_epoch[1], seconds_per_epoch, 1),
+        ("", "Our method", Row::Full, |paper| paper.seconds_per_epoch[1], SECONDS_PER_EPOCH, 1),
     ];
 
     for (metric, method, row, of_paper, quantity, decimals) in lines {
@@ -110,11 +105,7 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
         for corpus in Corpus::ALL {
             cells.push(of_paper(&(table.paper)(corpus)).to_owned());
             let group = view.group((table.subject)(corpus), row);
-            cells.push(if group.done.is_empty() {
-                group.missing
-            } else {
-                mean_text(&group, quantity, decimals)
-            });
+            cells.push(mean_or_missing(&group, quantity, decimals));
         }
 
         grid.rows.push(cells);
@@ -145,7 +136,7 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
                 _ => None,
             };
 
-            sheet.figures.extend(figures(view, subject, row, perplexity));
+            sheet.figures.extend(view.figures(subject, row, perplexity, &FIGURES));
         }
     }
 
@@ -165,7 +156,7 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
     let columns = [Subject::Gpt2(Corpus::WikiText2), Subject::Shakespeare];
     let mut grid = Grid::new(
         "In the paper's layout: perplexity on test",
-        &["", "Wiki-2, paper", "Wiki-2, here", "Shakespeare, paper", "Shakespeare, here"],
+        ["", "Wiki-2, paper", "Wiki-2, here", "Shakespeare, paper", "Shakespeare, here"],
     );
 
     for row in Row::OF_TABLE_4.into_iter().chain(Row::OURS) {
@@ -183,7 +174,7 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
             cells.push(if is_left {
                 "not at this scale".to_owned()
             } else {
-                group.text(test_perplexity, 1)
+                group.text(TEST_PERPLEXITY, 1)
             });
         }
 
@@ -209,7 +200,7 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
         for &row in &rows {
             if !is_left_out(view, subject, row) {
                 let of_paper = paper::ablation(row).map(|paper| paper[index]);
-                sheet.figures.extend(figures(view, subject, row, of_paper));
+                sheet.figures.extend(view.figures(subject, row, of_paper, &FIGURES));
             }
         }
     }
@@ -228,28 +219,15 @@ const RULES: &str = "Each row is the full method (`--method paper`) with some se
     because with the same seed (iv) would be the same run. \"Settings for short runs\" are those of \
     `--method short`.";
 
-fn figures(
-    view: &View<'_>,
-    subject: Subject,
-    row: Row,
-    perplexity: Option<f64>,
-) -> Vec<crate::sheet::Figure> {
-    vec![
-        view.figure(subject, row, "perplexity, test", perplexity, test_perplexity),
-        view.figure(subject, row, "perplexity, validation", None, validation_perplexity),
-        view.figure(subject, row, "independent layers, mean", None, independent_mean),
-        view.figure(subject, row, "independent layers, end", None, independent_end),
-        view.figure(subject, row, "distinct layers, mean", None, super::distinct_mean),
-        view.figure(subject, row, "distinct layers, end", None, super::distinct_end),
-        view.figure(subject, row, "trainable parameters, mean, millions", None, parameters_mean),
-        view.figure(subject, row, "trainable parameters, end, millions", None, parameters_end),
-        view.figure(
-            subject,
-            row,
-            "trainable parameters in blocks, mean, millions",
-            None,
-            super::block_parameters_mean,
-        ),
-        view.figure(subject, row, "time per epoch, seconds", None, seconds_per_epoch),
-    ]
-}
+const FIGURES: [(&str, Quantity); 10] = [
+    ("perplexity, test", TEST_PERPLEXITY),
+    ("perplexity, validation", VALIDATION_PERPLEXITY),
+    ("independent layers, mean", INDEPENDENT_MEAN),
+    ("independent layers, end", INDEPENDENT_END),
+    ("distinct layers, mean", super::DISTINCT_MEAN),
+    ("distinct layers, end", super::DISTINCT_END),
+    ("trainable parameters, mean, millions", PARAMETERS_MEAN),
+    ("trainable parameters, end, millions", PARAMETERS_END),
+    ("trainable parameters in blocks, mean, millions", super::BLOCK_PARAMETERS_MEAN),
+    ("time per epoch, seconds", SECONDS_PER_EPOCH),
+];

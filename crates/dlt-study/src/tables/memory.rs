@@ -1,10 +1,9 @@
 //! Table 3: memory.
 
 use crate::paper;
-use crate::record::Done;
 use crate::row::Row;
 use crate::scale::Scale;
-use crate::sheet::{Grid, Mean, Sheet};
+use crate::sheet::{Grid, Sheet};
 use crate::subject::Subject;
 use crate::view::{Quantity, View};
 
@@ -19,10 +18,8 @@ fn rows(subject: Subject) -> &'static [Row] {
 const CONVENTIONAL: &str = "no layer tied";
 
 pub(super) fn table(view: &View<'_>) -> Sheet {
-    let mut paper = Grid::new(
-        "In the paper (48 layers of width 1,600)",
-        &["", "Conventional", "Ours", "share"],
-    );
+    let mut paper =
+        Grid::new("In the paper (48 layers of width 1,600)", ["", "Conventional", "Ours", "share"]);
     for (name, [conventional, ours]) in
         ["Peak memory, MB", "Average memory, MB"].into_iter().zip(paper::MEMORY)
     {
@@ -64,11 +61,7 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
 
     for subject in [Subject::Memory, Subject::MemoryPaper] {
         for &row in rows(subject) {
-            sheet.figures.extend([
-                view.figure(subject, row, "resident memory, peak, MB", None, peak),
-                view.figure(subject, row, "resident memory, mean, MB", None, mean),
-                view.figure(subject, row, "weights, gradients and moments, peak, MB", None, state),
-            ]);
+            sheet.figures.extend(view.figures(subject, row, None, &FIGURES));
         }
     }
 
@@ -78,7 +71,7 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
 fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
     let mut grid = Grid::new(
         caption,
-        &[
+        [
             "",
             "resident, peak",
             "share of conventional",
@@ -101,10 +94,6 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
 
     let predicted_peak = predicted.map(|one| one.peak_bytes as f64 / 1e6);
     let predicted_state = predicted.map(|one| one.state_bytes as f64 / 1e6);
-    let share = |value: Option<Mean>, whole: Option<f64>| match (value, whole) {
-        (Some(value), Some(whole)) => format!("{:.3}", value.mean / whole),
-        _ => String::new(),
-    };
 
     for &row in rows(subject) {
         let group = view.group(subject, row);
@@ -131,14 +120,14 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
         let text = |of: Quantity| group.mean(of).map_or_else(String::new, |mean| mean.text(1));
         grid.push([
             row.label(),
-            text(peak),
-            share(group.mean(peak), against(peak, predicted_peak)),
-            text(mean),
-            share(group.mean(mean), against(mean, None)),
-            text(state),
-            share(group.mean(state), against(state, predicted_state)),
+            text(PEAK),
+            group.share(PEAK, against(PEAK, predicted_peak)),
+            text(MEAN),
+            group.share(MEAN, against(MEAN, None)),
+            text(STATE),
+            group.share(STATE, against(STATE, predicted_state)),
             group
-                .mean(super::distinct_end)
+                .mean(super::DISTINCT_END)
                 .map_or_else(String::new, |mean| format!("{:.0}", mean.most)),
             group.done[0].summary.steps.to_string(),
         ]);
@@ -147,14 +136,12 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
     grid
 }
 
-fn peak(done: &Done) -> f64 {
-    done.summary.peak_rss_mb.unwrap_or(f64::NAN)
-}
+const PEAK: Quantity = |done| done.summary.peak_rss_mb.unwrap_or(f64::NAN);
+const MEAN: Quantity = |done| done.summary.mean_rss_mb.unwrap_or(f64::NAN);
+const STATE: Quantity = |done| done.summary.weights_gradients_moments_mb_peak;
 
-fn mean(done: &Done) -> f64 {
-    done.summary.mean_rss_mb.unwrap_or(f64::NAN)
-}
-
-fn state(done: &Done) -> f64 {
-    done.summary.weights_gradients_moments_mb_peak
-}
+const FIGURES: [(&str, Quantity); 3] = [
+    ("resident memory, peak, MB", PEAK),
+    ("resident memory, mean, MB", MEAN),
+    ("weights, gradients and moments, peak, MB", STATE),
+];

@@ -1,11 +1,10 @@
 //! Our method compared with conventional training, fixed sharings, chance and the paper's method.
 
-use super::{block_parameters_mean, floor_of, mean_text, test_perplexity, validation_perplexity};
-use crate::method::choice::{Choice, Chosen, blocks_mean, group};
+use super::{BLOCK_PARAMETERS_MEAN, TEST_PERPLEXITY, VALIDATION_PERPLEXITY, floor_of, mean_text};
+use crate::method::choice::{BLOCKS_MEAN, Choice, Chosen, group};
 use crate::method::points::whole;
 use crate::method::worth::Curve;
 use crate::method::{LEFT_OUT, Pace, Point, Setup, What, points, rows};
-use crate::record::Done;
 use crate::row::Row;
 use crate::sheet::{Figure, Grid, Sheet};
 use crate::subject::Subject;
@@ -39,37 +38,26 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
     sheet
 }
 
-fn blocks_end(done: &Done) -> f64 {
-    done.summary.block_parameters_end as f64
-}
+const BLOCKS_END: Quantity = |done| done.summary.block_parameters_end as f64;
 
-fn peak_memory(done: &Done) -> f64 {
-    done.summary.peak_rss_mb.unwrap_or(f64::NAN)
-}
+const PEAK_MEMORY: Quantity = |done| done.summary.peak_rss_mb.unwrap_or(f64::NAN);
 
 /// Time of training, decisions and rewards, in milliseconds per step.
-fn step_ms(done: &Done) -> f64 {
-    1e3 * done.summary.elapsed_training_s / done.summary.steps.max(1) as f64
-}
+const STEP_MS: Quantity =
+    |done| 1e3 * done.summary.elapsed_training_s / done.summary.steps.max(1) as f64;
 
-fn best_step(done: &Done) -> f64 {
-    done.summary.best_step as f64
-}
+const BEST_STEP: Quantity = |done| done.summary.best_step as f64;
 
-fn all_parameters(done: &Done) -> f64 {
-    done.summary.trainable_parameters_end as f64
-}
+const ALL_PARAMETERS: Quantity = |done| done.summary.trainable_parameters_end as f64;
 
-fn last_to_best(done: &Done) -> f64 {
-    done.last_to_best.unwrap_or(f64::NAN)
-}
+const LAST_TO_BEST: Quantity = |done| done.last_to_best.unwrap_or(f64::NAN);
 
 /// How far conventional training went past its best. The paper's regime is one that goes past it, so
 /// a page has to say whether its runs do.
 fn past_best(conventional: &Choice<'_>) -> Option<String> {
     let group = &conventional.group;
-    let last = group.mean(last_to_best).filter(|mean| mean.mean.is_finite())?;
-    let best = group.mean(best_step)?;
+    let last = group.mean(LAST_TO_BEST).filter(|mean| mean.mean.is_finite())?;
+    let best = group.mean(BEST_STEP)?;
     let steps = group.done.first()?.summary.steps;
 
     Some(format!(
@@ -84,7 +72,7 @@ fn past_best(conventional: &Choice<'_>) -> Option<String> {
 fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
     let mut grid = Grid::new(
         "Each row at its best learning rate",
-        &[
+        [
             "",
             "learning rate",
             "seeds",
@@ -100,9 +88,10 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
         ],
     );
 
-    let whole = whole(view.plan.scale);
-    let curves = [blocks_mean as Quantity, all_parameters].map(|of| curve(view, of));
-    let pace = chosen.of_row(What::Conventional).and_then(|one| one.group.mean(step_ms));
+    let conventional = chosen.of_row(What::Conventional);
+    let whole = conventional.and_then(whole);
+    let curves = [BLOCKS_MEAN as Quantity, ALL_PARAMETERS].map(|of| curve(view, of));
+    let pace = conventional.and_then(|one| one.group.mean(STEP_MS));
 
     for what in rows(view.plan.scale) {
         let Some(choice) = chosen.of_row(what) else {
@@ -111,17 +100,12 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
         };
 
         let group = &choice.group;
-        let share = |of: Quantity| match (group.mean(of), whole) {
-            (Some(blocks), Some(whole)) => format!("{:.3}", blocks.mean / whole),
-            _ => String::new(),
-        };
-
-        let time = match (group.mean(step_ms), pace) {
+        let time = match (group.mean(STEP_MS), pace) {
             (Some(own), Some(pace)) if pace.mean > 0.0 => format!("{:.2}", own.mean / pace.mean),
             _ => String::new(),
         };
 
-        let test = group.mean(test_perplexity);
+        let test = group.mean(TEST_PERPLEXITY);
         let worth = |curve: &Option<Curve>| {
             let worth = curve.as_ref().zip(test).and_then(|(curve, test)| curve.worth(test.mean));
             worth.map_or_else(String::new, |worth| worth.to_string())
@@ -131,13 +115,13 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
             what.label(),
             choice.rate(),
             group.done.len().to_string(),
-            group.text(validation_perplexity, 1),
+            group.text(VALIDATION_PERPLEXITY, 1),
             test.map_or_else(String::new, |mean| mean.text(1)),
-            mean_text(group, best_step, 0),
-            share(blocks_mean),
-            share(blocks_end),
+            mean_text(group, BEST_STEP, 0),
+            group.share(BLOCKS_MEAN, whole),
+            group.share(BLOCKS_END, whole),
             group
-                .mean(peak_memory)
+                .mean(PEAK_MEMORY)
                 .filter(|mean| mean.mean.is_finite())
                 .map_or_else(String::new, |mean| mean.text(0)),
             time,
@@ -171,7 +155,7 @@ fn curve(view: &View<'_>, parameters: Quantity) -> Option<Curve> {
     let sizes = Setup::of(view.plan.scale)?.sizes();
     let point = |what: What| {
         let group = group(view, what, Pace::Once);
-        Some((group.mean(parameters)?.mean, group.mean(test_perplexity)?.mean))
+        Some((group.mean(parameters)?.mean, group.mean(TEST_PERPLEXITY)?.mean))
     };
 
     Curve::of(sizes.into_iter().filter_map(point))
@@ -181,7 +165,7 @@ fn curve(view: &View<'_>, parameters: Quantity) -> Option<Curve> {
 fn rivals(chosen: &Chosen<'_>) -> Grid {
     let mut grid = Grid::new(
         "Compared with what a method has to beat: validation, then test",
-        &[
+        [
             "",
             "conventional training",
             "its random twin",
@@ -205,7 +189,7 @@ fn rivals(chosen: &Chosen<'_>) -> Grid {
         };
 
         // A margin, because means of equal sizes can differ by rounding.
-        let blocks = own.mean(blocks_mean).map_or(0.0, |mean| mean.mean * (1.0 + 1e-6));
+        let blocks = own.mean(BLOCKS_MEAN).map_or(0.0, |mean| mean.mean * (1.0 + 1e-6));
         grid.push([
             choice.what.label(),
             against(chosen.of_row(What::Conventional)),
@@ -232,17 +216,17 @@ fn versus(own: &Group<'_>, other: &Group<'_>) -> String {
         }
     };
 
-    format!("{}, {}", on(validation_perplexity), on(test_perplexity))
+    format!("{}, {}", on(VALIDATION_PERPLEXITY), on(TEST_PERPLEXITY))
 }
 
 /// Every row at every rate.
 fn rates(view: &View<'_>) -> Grid {
-    let heads: Vec<String> = Pace::ALL.iter().map(|pace| format!("rate {}", pace.text())).collect();
-    let heads: Vec<&str> = [""].into_iter().chain(heads.iter().map(String::as_str)).collect();
-    let mut grid = Grid::new("Perplexity on validation at every rate", &heads);
+    let heads = Pace::ALL.map(|pace| format!("rate {}", pace.text()));
+    let heads = [String::new()].into_iter().chain(heads);
+    let mut grid = Grid::new("Perplexity on validation at every rate", heads);
 
     for what in rows(view.plan.scale).into_iter().filter(|what| what.paces().len() > 1) {
-        let at = |&pace: &Pace| group(view, what, pace).text(validation_perplexity, 1);
+        let at = |&pace: &Pace| group(view, what, pace).text(VALIDATION_PERPLEXITY, 1);
         grid.push([what.label()].into_iter().chain(Pace::ALL.iter().map(at)));
     }
 
@@ -251,25 +235,24 @@ fn rates(view: &View<'_>) -> Grid {
 
 /// A table of the conventional models that value a perplexity.
 fn sizes(view: &View<'_>, setup: &Setup) -> Grid {
-    let heads: Vec<String> = setup.widths().iter().map(|width| format!("width {width}")).collect();
-    let heads: Vec<&str> = ["layers"].into_iter().chain(heads.iter().map(String::as_str)).collect();
+    let heads = setup.widths.iter().map(|width| format!("width {width}"));
     let mut grid = Grid::new(
         "Conventional models of other sizes: perplexity on test, block parameters in millions",
-        &heads,
+        ["layers".to_owned()].into_iter().chain(heads),
     );
 
-    for &layers in setup.depths() {
+    for &layers in setup.depths {
         let at = |&width: &u16| {
             let group = group(view, What::Size { layers, width }, Pace::Once);
             if group.done.is_empty() {
                 return group.missing;
             }
 
-            let perplexity = mean_text(&group, test_perplexity, 1);
-            format!("{perplexity}, {}", mean_text(&group, block_parameters_mean, 2))
+            let perplexity = mean_text(&group, TEST_PERPLEXITY, 1);
+            format!("{perplexity}, {}", mean_text(&group, BLOCK_PARAMETERS_MEAN, 2))
         };
 
-        grid.push([layers.to_string()].into_iter().chain(setup.widths().iter().map(at)));
+        grid.push([layers.to_string()].into_iter().chain(setup.widths.iter().map(at)));
     }
 
     grid
@@ -277,25 +260,24 @@ fn sizes(view: &View<'_>, setup: &Setup) -> Grid {
 
 fn figures(view: &View<'_>) -> Vec<Figure> {
     let quantities: [(&str, Quantity); 7] = [
-        ("perplexity, validation", validation_perplexity),
-        ("perplexity, test", test_perplexity),
-        ("trainable parameters in blocks, mean", blocks_mean),
-        ("trainable parameters in blocks, end", blocks_end),
-        ("peak memory, MB", peak_memory),
-        ("time a step, ms", step_ms),
-        ("perplexity after the last step, validation, of the best during training", last_to_best),
+        ("perplexity, validation", VALIDATION_PERPLEXITY),
+        ("perplexity, test", TEST_PERPLEXITY),
+        ("trainable parameters in blocks, mean", BLOCKS_MEAN),
+        ("trainable parameters in blocks, end", BLOCKS_END),
+        ("peak memory, MB", PEAK_MEMORY),
+        ("time a step, ms", STEP_MS),
+        ("perplexity after the last step, validation, of the best during training", LAST_TO_BEST),
     ];
 
-    let of = |point: Point| {
-        quantities.map(|(name, of)| {
-            let figure = view.figure(Subject::Method, Row::Method(point), name, None, of);
-            // A quantity that no run recorded is NaN, which JSON cannot hold: such a figure is absent.
-            let is_said = figure.mean.is_some_and(f64::is_finite);
-            if is_said { figure } else { Figure { mean: None, least: None, most: None, ..figure } }
-        })
+    let figures =
+        |point: Point| view.figures(Subject::Method, Row::Method(point), None, &quantities);
+    // A quantity that no run recorded is NaN, which JSON cannot hold: such a figure is absent.
+    let said = |figure: Figure| {
+        let is_said = figure.mean.is_some_and(f64::is_finite);
+        if is_said { figure } else { Figure { mean: None, least: None, most: None, ..figure } }
     };
 
-    points(view.plan.scale).into_iter().flat_map(of).collect()
+    points(view.plan.scale).into_iter().flat_map(figures).map(said).collect()
 }
 
 /// What a group says if none of its seeds has been run.

@@ -1,7 +1,7 @@
 //! Where tying pays: validation perplexity by learning rate, steps between decisions, and share of
 //! training with decisions.
 
-use super::{floor_of, independent_mean, validation_perplexity};
+use super::{INDEPENDENT_MEAN, VALIDATION_PERPLEXITY, floor_of};
 use crate::row::{Rate, Regime, Row, Who};
 use crate::sheet::{Grid, Sheet};
 use crate::subject::Subject;
@@ -16,16 +16,13 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
     points.sort_unstable_by_key(|&(every, until)| (std::cmp::Reverse(until), every));
     points.dedup();
 
-    let rates = Rate::ALL.map(Rate::text);
-    let heads: Vec<String> = ["".to_owned()]
-        .into_iter()
-        .chain(rates.map(|rate| format!("learning rate {rate}")))
-        .collect();
-    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let rates = Rate::ALL.map(|rate| format!("learning rate {}", rate.text()));
+    let heads = [String::new()].into_iter().chain(rates);
+    let mut perplexity = Grid::new("Perplexity on validation", heads.clone());
+    let mut share =
+        Grid::new("Difference from conventional training at the same rate", heads.clone());
+    let mut layers = Grid::new("Independent layers, mean over training", heads);
 
-    let mut perplexity = Grid::new("Perplexity on validation", &heads);
-    let mut share = Grid::new("Difference from conventional training at the same rate", &heads);
-    let mut layers = Grid::new("Independent layers, mean over training", &heads);
     let group = |who, rate, every, until| {
         view.group(Subject::Regime, Row::Regime(Regime { who, rate, every, until }))
     };
@@ -34,7 +31,7 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
     perplexity.push(
         ["Conventional training".to_owned()]
             .into_iter()
-            .chain(conventional.iter().map(|group| group.text(validation_perplexity, 1))),
+            .chain(conventional.iter().map(|group| group.text(VALIDATION_PERPLEXITY, 1))),
     );
 
     for (every, until) in points {
@@ -43,24 +40,20 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
             let groups = Rate::ALL.map(|rate| group(who, rate, every, until));
             let line = |cells: [String; 3]| [label.clone()].into_iter().chain(cells);
 
-            perplexity.push(line(groups.clone().map(|group| group.text(validation_perplexity, 1))));
+            perplexity.push(line(groups.clone().map(|group| group.text(VALIDATION_PERPLEXITY, 1))));
             let above: Vec<String> = groups
                 .iter()
                 .zip(&conventional)
-                .map(|(group, conventional)| group.above(conventional, validation_perplexity))
+                .map(|(group, conventional)| group.above(conventional, VALIDATION_PERPLEXITY))
                 .collect();
             share.push([label.clone()].into_iter().chain(above));
-            layers.push(line(groups.map(|group| super::mean_text(&group, independent_mean, 2))));
+            layers.push(line(groups.map(|group| super::mean_text(&group, INDEPENDENT_MEAN, 2))));
         }
     }
 
-    let figures = Regime::all()
-        .into_iter()
-        .map(|point| {
-            let row = Row::Regime(point);
-            view.figure(Subject::Regime, row, "perplexity, validation", None, validation_perplexity)
-        })
-        .collect();
+    let quantity = [("perplexity, validation", VALIDATION_PERPLEXITY)];
+    let of = |point| view.figures(Subject::Regime, Row::Regime(point), None, &quantity);
+    let figures = Regime::all().into_iter().flat_map(of).collect();
 
     let mut introduction = vec![
         view.plan.scale.sentence().to_owned(),

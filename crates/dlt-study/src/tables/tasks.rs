@@ -1,25 +1,33 @@
 //! Tables 5 and 6: tasks with classes.
 
 use super::{
-    HOW_TO_READ, details, floor, independent_end, independent_mean, mean_text, parameters_end,
-    parameters_mean, test_accuracy, validation_accuracy,
+    CORE, HOW_TO_READ, INDEPENDENT_END, INDEPENDENT_MEAN, PARAMETERS_END, PARAMETERS_MEAN, ROWS,
+    TEST_ACCURACY, VALIDATION_ACCURACY, details, floor, mean_or_missing, mean_text,
 };
 use crate::paper;
-use crate::record::Done;
 use crate::row::Row;
 use crate::sheet::{Grid, Sheet};
 use crate::subject::{GlueTask, Subject};
-use crate::view::{Quantity, View};
+use crate::table::grouped;
+use crate::view::{Group, Quantity, View};
 
-const OF_VISION: [Row; 5] =
-    [Row::Conventional, Row::Full, Row::Random, Row::Short, Row::ShortRandom];
-const OF_GLUE: [Row; 3] = [Row::Conventional, Row::Full, Row::Random];
+const FIGURES_OF_VISION: [(&str, Quantity); 4] = [
+    ("accuracy, test", TEST_ACCURACY),
+    ("accuracy, validation", VALIDATION_ACCURACY),
+    ("independent layers, mean", INDEPENDENT_MEAN),
+    ("trainable parameters, mean, millions", PARAMETERS_MEAN),
+];
+const FIGURES_OF_GLUE: [(&str, Quantity); 3] = [
+    ("accuracy, validation", VALIDATION_ACCURACY),
+    ("accuracy, test", TEST_ACCURACY),
+    ("Matthews correlation, validation", VALIDATION_MATTHEWS),
+];
 
 pub(super) fn vision(view: &View<'_>) -> Sheet {
     let subject = Subject::Vision;
     let mut grid = Grid::new(
         "In the paper's layout",
-        &[
+        [
             "",
             "ViT, paper",
             "Ours, paper",
@@ -30,67 +38,50 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
     );
 
     let quantities: [(Quantity, usize); 5] = [
-        (test_accuracy, 3),
-        (parameters_mean, 2),
-        (parameters_end, 2),
-        (independent_mean, 2),
-        (independent_end, 1),
+        (TEST_ACCURACY, 3),
+        (PARAMETERS_MEAN, 2),
+        (PARAMETERS_END, 2),
+        (INDEPENDENT_MEAN, 2),
+        (INDEPENDENT_END, 1),
     ];
 
     for ((name, conventional, ours), (quantity, decimals)) in
         paper::VISION.into_iter().zip(quantities)
     {
         let mut cells = vec![name.to_owned(), conventional.to_owned(), ours.to_owned()];
-        for row in [Row::Conventional, Row::Full, Row::Random] {
+        for row in CORE {
             let group = view.group(subject, row);
-            cells.push(if group.done.is_empty() {
-                group.missing
-            } else {
-                mean_text(&group, quantity, decimals)
-            });
+            cells.push(mean_or_missing(&group, quantity, decimals));
         }
 
         grid.rows.push(cells);
     }
 
     let mut introduction = vec![view.plan.scale.sentence().to_owned()];
-    let pictures = |done: &Done| done.provenance.data.train_tokens;
-
     if let Some(first) = view.group(subject, Row::Conventional).done.first() {
-        introduction
-            .push(format!("Trained on {} pictures.", crate::table::grouped(pictures(first))));
+        let pictures = grouped(first.provenance.data.train_tokens);
+        introduction.push(format!("Trained on {pictures} pictures."));
     }
 
     introduction.extend(floor(view, subject));
     introduction.push(HOW_TO_READ.to_owned());
 
     let mut figures = Vec::new();
-    for row in OF_VISION {
+    for row in ROWS {
         let of_paper = match row {
             Row::Conventional => Some(0.999),
             Row::Full => Some(0.995),
             _ => None,
         };
 
-        figures.extend([
-            view.figure(subject, row, "accuracy, test", of_paper, test_accuracy),
-            view.figure(subject, row, "accuracy, validation", None, validation_accuracy),
-            view.figure(subject, row, "independent layers, mean", None, independent_mean),
-            view.figure(
-                subject,
-                row,
-                "trainable parameters, mean, millions",
-                None,
-                parameters_mean,
-            ),
-        ]);
+        figures.extend(view.figures(subject, row, of_paper, &FIGURES_OF_VISION));
     }
 
     Sheet {
         name: "table-5".to_owned(),
         title: "Table 5: ViT on CIFAR-10".to_owned(),
         introduction,
-        grids: vec![grid, details(view, subject, &OF_VISION, "In detail")],
+        grids: vec![grid, details(view, subject, &ROWS, "In detail")],
         notes: Vec::new(),
         figures,
     }
@@ -99,7 +90,7 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
 pub(super) fn glue(view: &View<'_>) -> Sheet {
     let mut grid = Grid::new(
         "In the paper's layout: accuracy on GLUE's own validation split",
-        &[
+        [
             "",
             "Conventional, paper",
             "Ours, paper",
@@ -114,7 +105,7 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
 
     let mut matthews = Grid::new(
         "In detail: Matthews correlation on validation, accuracy on test (the last twentieth of train)",
-        &[
+        [
             "",
             "Conventional",
             "Full method",
@@ -129,7 +120,7 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
     let mut figures = Vec::new();
     for task in GlueTask::ALL {
         let subject = Subject::Glue(task);
-        let [conventional, full, random] = OF_GLUE.map(|row| view.group(subject, row));
+        let [conventional, full, random] = CORE.map(|row| view.group(subject, row));
         let [of_conventional, of_ours] = paper::glue(task).map(|accuracy| format!("{accuracy:.3}"));
 
         if conventional.done.is_empty() && full.done.is_empty() {
@@ -144,60 +135,47 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             continue;
         }
 
-        let points = |other: &crate::view::Group<'_>| match (
-            full.mean(validation_accuracy),
-            other.mean(validation_accuracy),
+        let points = |other: &Group<'_>| match (
+            full.mean(VALIDATION_ACCURACY),
+            other.mean(VALIDATION_ACCURACY),
         ) {
             (Some(full), Some(other)) => format!("{:+.3}", full.mean - other.mean),
             _ => String::new(),
         };
 
-        let majority = |of: Quantity| {
-            conventional.mean(of).map_or_else(String::new, |mean| format!("{:.3}", mean.mean))
-        };
+        let text = |group: &Group<'_>, of: Quantity| mean_text(group, of, 3);
         grid.push([
             task.title().to_owned(),
             of_conventional,
             of_ours,
-            majority(validation_majority),
-            conventional.text(validation_accuracy, 3),
-            full.text(validation_accuracy, 3),
-            random.text(validation_accuracy, 3),
+            text(&conventional, VALIDATION_MAJORITY),
+            conventional.text(VALIDATION_ACCURACY, 3),
+            full.text(VALIDATION_ACCURACY, 3),
+            random.text(VALIDATION_ACCURACY, 3),
             points(&conventional),
             points(&random),
         ]);
 
-        let text = |group: &crate::view::Group<'_>, of: Quantity| mean_text(group, of, 3);
         matthews.push([
             task.title().to_owned(),
-            text(&conventional, validation_matthews),
-            text(&full, validation_matthews),
-            text(&random, validation_matthews),
-            majority(test_majority),
-            text(&conventional, test_accuracy),
-            text(&full, test_accuracy),
-            text(&random, test_accuracy),
+            text(&conventional, VALIDATION_MATTHEWS),
+            text(&full, VALIDATION_MATTHEWS),
+            text(&random, VALIDATION_MATTHEWS),
+            text(&conventional, TEST_MAJORITY),
+            text(&conventional, TEST_ACCURACY),
+            text(&full, TEST_ACCURACY),
+            text(&random, TEST_ACCURACY),
         ]);
 
         for (row, of_paper) in
-            OF_GLUE.into_iter().zip(paper::glue(task).map(Some).into_iter().chain([None]))
+            CORE.into_iter().zip(paper::glue(task).map(Some).into_iter().chain([None]))
         {
-            figures.extend([
-                view.figure(subject, row, "accuracy, validation", of_paper, validation_accuracy),
-                view.figure(subject, row, "accuracy, test", None, test_accuracy),
-                view.figure(
-                    subject,
-                    row,
-                    "Matthews correlation, validation",
-                    None,
-                    validation_matthews,
-                ),
-            ]);
+            figures.extend(view.figures(subject, row, of_paper, &FIGURES_OF_GLUE));
         }
     }
 
     let pretrained = Subject::pretrained(view.plan.scale);
-    let parameters = OF_GLUE.map(|row| mean_text(&view.group(pretrained, row), parameters_end, 2));
+    let parameters = CORE.map(|row| mean_text(&view.group(pretrained, row), PARAMETERS_END, 2));
     let [of_conventional, of_ours] = paper::GLUE_PARAMETERS;
 
     grid.push(
@@ -212,20 +190,12 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
         .chain(parameters),
     );
 
-    let layers = OF_GLUE.map(|row| mean_text(&view.group(pretrained, row), independent_end, 1));
-    grid.push([
-        "Independent layers".to_owned(),
-        "48".to_owned(),
-        "5".to_owned(),
-        String::new(),
-        layers[0].clone(),
-        layers[1].clone(),
-        layers[2].clone(),
-    ]);
+    let layers = CORE.map(|row| mean_text(&view.group(pretrained, row), INDEPENDENT_END, 1));
+    grid.push(["Independent layers", "48", "5", ""].map(str::to_owned).into_iter().chain(layers));
 
-    for (row, paper) in OF_GLUE.into_iter().zip([Some(1500.0), Some(235.0), None]) {
-        let quantity = "trainable parameters, end, millions";
-        figures.push(view.figure(pretrained, row, quantity, paper, parameters_end));
+    for (row, paper) in CORE.into_iter().zip([Some(1500.0), Some(235.0), None]) {
+        let quantity = [("trainable parameters, end, millions", PARAMETERS_END)];
+        figures.extend(view.figures(pretrained, row, paper, &quantity));
     }
 
     Sheet {
@@ -244,14 +214,11 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
     }
 }
 
-fn validation_majority(done: &Done) -> f64 {
-    done.summary.validation_scores.map_or(f64::NAN, |scores| scores.majority_accuracy)
-}
+const VALIDATION_MAJORITY: Quantity =
+    |done| done.summary.validation_scores.map_or(f64::NAN, |scores| scores.majority_accuracy);
 
-fn test_majority(done: &Done) -> f64 {
-    done.summary.test_scores.map_or(f64::NAN, |scores| scores.majority_accuracy)
-}
+const TEST_MAJORITY: Quantity =
+    |done| done.summary.test_scores.map_or(f64::NAN, |scores| scores.majority_accuracy);
 
-fn validation_matthews(done: &Done) -> f64 {
-    done.summary.validation_scores.and_then(|scores| scores.matthews).unwrap_or(f64::NAN)
-}
+const VALIDATION_MATTHEWS: Quantity =
+    |done| done.summary.validation_scores.and_then(|scores| scores.matthews).unwrap_or(f64::NAN);

@@ -140,6 +140,6 @@ mod tests {
         assert_eq!(items(5, 2), [0..2, 2..5]);
         assert_eq!(items(1, 4), [0..0, 0..0, 0..0, 0..1]);
         assert_eq!(items(8, 4), [0..2, 2..4, 4..6, 6..8]);
-        assert_eq!(items(3, 1), [0..3]);
+        assert_eq!(items(3, 1), vec![0..3; 1]);
     }
 }

@@ -2,13 +2,16 @@
 
 use crate::{
     error::DataError,
-    hub::{Hub, RepoKind, Token},
+    hub::{FetchEvent, Hub, OnFetch, RepoKind, Token},
 };
 use hf_hub::{
     Cache, Repo, RepoType,
     api::sync::{ApiBuilder, ApiRepo},
 };
-use std::time::{Duration, SystemTime};
+use std::{
+    thread,
+    time::{Duration, SystemTime},
+};
 use ureq::{
     Body, Error,
     http::{Response, Uri},
@@ -168,6 +171,31 @@ impl Hub<'_> {
     fn is_own(&self, address: &str) -> bool {
         let server = |text: &str| text.parse::<Uri>().ok().as_ref().and_then(server);
         server(address).is_some_and(|asked| Some(asked) == server(&self.config.endpoint))
+    }
+
+    /// Waits before the next try of `what`, after `failed` tries.
+    ///
+    /// # Errors
+    /// The error of the last try, if another one is of no use or too many failed.
+    pub(super) fn pause(
+        &self,
+        what: &str,
+        failed: u32,
+        failure: Failed,
+        on: OnFetch<'_>,
+    ) -> Result<(), DataError> {
+        let patience = &self.config.patience;
+        let (error, retry_after) = match failure {
+            Failed::ForGood(error) => return Err(error),
+            Failed::ForNow { error, .. } if failed >= patience.tries => return Err(error),
+            Failed::ForNow { error, retry_after } => (error, retry_after),
+        };
+
+        let wait = patience.wait(failed, retry_after);
+        let (file, wait_ms) = (what.to_owned(), wait.as_millis() as u64);
+        on(FetchEvent::Waiting { file, wait_ms, reason: error.to_string() });
+        thread::sleep(wait);
+        Ok(())
     }
 
     /// The error for an answer that cannot be what was requested.

@@ -11,7 +11,6 @@ use crate::{
 use serde::Deserialize;
 use std::{
     io::{self, Read},
-    thread,
     time::Instant,
 };
 
@@ -50,23 +49,13 @@ pub(in crate::hub) fn ask(hub: &Hub<'_>, on: OnFetch<'_>) -> Result<Listing, Dat
     on(FetchEvent::Asking { what: what.clone(), endpoint: hub.endpoint() });
 
     loop {
-        let (error, retry_after) = match once(hub, &what) {
+        let failure = match once(hub, &what) {
             Ok(listing) => return Ok(listing),
-            Err(Failed::ForGood(error)) => return Err(error),
-            Err(Failed::ForNow { error, retry_after }) => (error, retry_after),
+            Err(failure) => failure,
         };
 
         failed += 1;
-        if failed >= hub.config.patience.tries {
-            return Err(error);
-        }
-
-        let wait = hub.config.patience.wait(failed, retry_after);
-        let file = hub.name.to_string();
-        let wait_ms = wait.as_millis() as u64;
-
-        on(FetchEvent::Waiting { file, wait_ms, reason: error.to_string() });
-        thread::sleep(wait);
+        hub.pause(hub.name.as_str(), failed, failure, on)?;
     }
 }
 

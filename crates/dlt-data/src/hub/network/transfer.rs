@@ -22,7 +22,6 @@ use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    thread,
 };
 use ureq::{Body, http::Response};
 
@@ -54,10 +53,9 @@ pub(in crate::hub) fn file(
     let mut best = 0;
 
     loop {
-        let (error, retry_after) = match transfer.attempt() {
+        let failure = match transfer.attempt() {
             Ok(path) => return Ok(path),
-            Err(Failed::ForGood(error)) => return Err(error),
-            Err(Failed::ForNow { error, retry_after }) => (error, retry_after),
+            Err(failure) => failure,
         };
 
         // A try that got the file well beyond any try before counts as the first failure: a long
@@ -69,14 +67,7 @@ pub(in crate::hub) fn file(
         failed = if is_progress { 1 } else { failed + 1 };
         best = best.max(here);
 
-        if failed >= hub.config.patience.tries {
-            return Err(error);
-        }
-
-        let wait = hub.config.patience.wait(failed, retry_after);
-        let wait_ms = wait.as_millis() as u64;
-        on(FetchEvent::Waiting { file: file.name.clone(), wait_ms, reason: error.to_string() });
-        thread::sleep(wait);
+        hub.pause(&file.name, failed, failure, on)?;
     }
 }
 

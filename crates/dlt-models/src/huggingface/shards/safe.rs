@@ -21,20 +21,22 @@ impl SafeFile {
         }
         Ok(Self(file))
     }
+}
 
-    pub(super) fn path(&self) -> &Path {
+impl super::TensorFile for SafeFile {
+    fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub(super) fn names(&self) -> Vec<String> {
+    fn names(&self) -> Vec<String> {
         self.0.header().tensors.keys().cloned().collect()
     }
 
-    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+    fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(&self.0.header().tensors.get(name)?.shape)
     }
 
-    pub(super) fn numbers(&self, name: &str) -> Option<Numbers> {
+    fn numbers(&self, name: &str) -> Option<Numbers> {
         Some(match self.0.header().tensors.get(name)?.dtype {
             Number::F32 => Numbers::F32,
             Number::F64 => Numbers::F64,
@@ -46,7 +48,7 @@ impl SafeFile {
 
     /// Second names of tensors that the metadata list, with the name in the file. `save_model` of
     /// safetensors writes a shared tensor once and notes its other names in this way.
-    pub(super) fn aliases(&self) -> BTreeMap<String, String> {
+    fn aliases(&self) -> BTreeMap<String, String> {
         // Other metadata are no pairs of a free name and a tensor of the file.
         let is_alias = |(alias, name): &(&String, &String)| {
             self.shape(alias).is_none() && self.shape(name).is_some()
@@ -55,7 +57,7 @@ impl SafeFile {
         notes.map(|(alias, name)| (alias.clone(), name.clone())).collect()
     }
 
-    pub(super) fn read(&self, name: &str) -> Result<Tensor> {
+    fn read(&self, name: &str) -> Result<Tensor> {
         let refuse =
             |why: String| ModelError::from(self.0.refuse(format!("tensor `{name}`: {why}")));
 

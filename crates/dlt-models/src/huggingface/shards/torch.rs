@@ -192,25 +192,42 @@ impl TorchFile {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Compares a storage with its checksum, once. Only archives have checksums.
+    fn check(&self, storage: &Storage) -> Result<(), String> {
+        let Some(archive) = &self.archive else { return Ok(()) };
+        let Archive { zip, checked } = &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
+        if !checked.contains(&storage.entry) {
+            // The zip reader compares the checksum when it reaches the end of an entry.
+            let mut entry = zip.by_index(storage.entry).map_err(|error| error.to_string())?;
+            std::io::copy(&mut entry, &mut std::io::sink())
+                .map_err(|error| format!("its storage is damaged: {error}"))?;
+            checked.insert(storage.entry);
+        }
+
+        Ok(())
+    }
+}
+
+impl super::TensorFile for TorchFile {
+    fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn names(&self) -> Vec<String> {
+    fn names(&self) -> Vec<String> {
         self.tensors.keys().cloned().collect()
     }
 
-    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+    fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(&self.tensors.get(name)?.shape)
     }
 
-    pub(super) fn numbers(&self, name: &str) -> Option<Numbers> {
+    fn numbers(&self, name: &str) -> Option<Numbers> {
         Some(self.storages.get(&self.tensors.get(name)?.storage)?.numbers.clone())
     }
 
     /// Second names: tensors that are the same view of the same storage as an earlier one, with the
     /// name of that one.
-    pub(super) fn aliases(&self) -> BTreeMap<String, String> {
+    fn aliases(&self) -> BTreeMap<String, String> {
         let mut first = BTreeMap::new();
         let mut aliases = BTreeMap::new();
 
@@ -224,7 +241,7 @@ impl TorchFile {
         aliases
     }
 
-    pub(super) fn read(&self, name: &str) -> crate::Result<Tensor> {
+    fn read(&self, name: &str) -> crate::Result<Tensor> {
         let refuse = |why: String| ModelError::Format {
             path: self.path.clone(),
             reason: format!("tensor `{name}`: {why}"),
@@ -260,21 +277,6 @@ impl TorchFile {
         }
 
         tensor(&storage.numbers, &bytes, &view.shape).map_err(refuse)
-    }
-
-    /// Compares a storage with its checksum, once. Only archives have checksums.
-    fn check(&self, storage: &Storage) -> Result<(), String> {
-        let Some(archive) = &self.archive else { return Ok(()) };
-        let Archive { zip, checked } = &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
-        if !checked.contains(&storage.entry) {
-            // The zip reader compares the checksum when it reaches the end of an entry.
-            let mut entry = zip.by_index(storage.entry).map_err(|error| error.to_string())?;
-            std::io::copy(&mut entry, &mut std::io::sink())
-                .map_err(|error| format!("its storage is damaged: {error}"))?;
-            checked.insert(storage.entry);
-        }
-
-        Ok(())
     }
 }
 

@@ -17,25 +17,21 @@ impl Rules<'_> {
         let Spec { agent, tying, .. } = self.spec;
         self.grouping("tying.initial", &tying.initial);
 
-        self.holds(
+        self.holds_given(
             "tying.initial",
             &["agent.policy"],
             || {
                 agent.policy != PolicyKind::None
                     || tying.initial != Initial::Named(InitialName::Trainable)
             },
-            || {
-                "\"independent\" where agent.policy is \"none\": \"trainable\" waits for a first \
-                 decision"
-                    .into()
-            },
+            "\"independent\" where agent.policy is \"none\": \"trainable\" waits for a first \
+             decision",
         );
 
         self.holds(
             "tying.state_vector",
-            &[],
             || tying.state_vector != StateVector::Raw || tying.decision == Decision::PerLayer,
-            || "\"canonical\" unless tying.decision is \"per-layer\"".into(),
+            "\"canonical\" unless tying.decision is \"per-layer\"",
         );
 
         self.deciders();
@@ -43,22 +39,20 @@ impl Rules<'_> {
 
         self.holds(
             "agent.pattern",
-            &[],
             || {
                 agent.policy != PolicyKind::Fixed
                     || agent.pattern != Initial::Named(InitialName::Frozen)
             },
-            || "a grouping other than \"frozen\" for the policy \"fixed\"".into(),
+            "a grouping other than \"frozen\" for the policy \"fixed\"",
         );
 
         self.holds(
             "agent.pattern",
-            &[],
             || agent.pattern != Initial::Named(InitialName::Trainable),
-            || "a grouping of layers: \"trainable\" only says how a run starts".into(),
+            "a grouping of layers: \"trainable\" only says how a run starts",
         );
 
-        self.holds(
+        self.holds_given(
             "agent.epsilon_start",
             &["agent.epsilon_floor"],
             || agent.epsilon_start >= agent.epsilon_floor,
@@ -67,12 +61,8 @@ impl Rules<'_> {
 
         self.holds(
             "agent.epsilon_decay_per",
-            &[],
             || agent.epsilon_decay_per != DecayPer::Sweep || tying.decision == Decision::PerLayer,
-            || {
-                "\"decision\" unless tying.decision is \"per-layer\": a joint decision has no sweep"
-                    .into()
-            },
+            "\"decision\" unless tying.decision is \"per-layer\": a joint decision has no sweep",
         );
 
         self.permutation();
@@ -84,16 +74,15 @@ impl Rules<'_> {
         let layers = self.spec.model.layers;
         let decision = self.spec.tying.decision;
 
-        self.holds(
+        self.holds_given(
             "agent.policy",
             &["model.layers"],
             || policy == PolicyKind::None || layers >= 2,
-            || "\"none\" in a model of one layer: there is nothing to decide".into(),
+            "\"none\" in a model of one layer: there is nothing to decide",
         );
 
         self.holds(
             "agent.policy",
-            &[],
             || policy.decisions().contains(&decision),
             || format!("{} where tying.decision is {:?}", fitting(decision), word(&decision)),
         );
@@ -106,12 +95,11 @@ impl Rules<'_> {
 
         self.holds(
             "agent.permutation",
-            &[],
             || agent.permutation.is_empty() || agent.policy == PolicyKind::PermutedReplay,
-            || "empty unless agent.policy is \"permuted-replay\"".into(),
+            "empty unless agent.policy is \"permuted-replay\"",
         );
 
-        self.holds(
+        self.holds_given(
             "agent.permutation",
             &["model.layers"],
             || {
@@ -127,7 +115,7 @@ impl Rules<'_> {
     fn grouping(&mut self, key: &'static str, asked: &Initial) {
         let layers = self.spec.model.layers;
         let mut reason = String::new();
-        self.holds(
+        self.holds_given(
             key,
             &["model.layers"],
             || grouping(asked, layers).map_err(|error| reason = error.to_string()).is_ok(),

@@ -17,31 +17,21 @@ impl Rules<'_> {
         let layers = self.spec.model.layers;
         let splits = matches!(tying.decision, Decision::Split | Decision::Swap);
 
-        self.holds(
-            "tying.grow",
-            &[],
-            || tying.grow.is_sorted(),
-            || "shares of training in rising order".into(),
-        );
+        self.holds("tying.grow", || tying.grow.is_sorted(), "shares of training in rising order");
 
         self.holds(
             "tying.grow",
-            &[],
             || splits || tying.grow.is_empty(),
-            || "empty unless tying.decision is \"split\" or \"swap\": set tying.grow=[]".into(),
+            "empty unless tying.decision is \"split\" or \"swap\": set tying.grow=[]",
         );
 
         self.holds(
             "tying.grow",
-            &[],
             || tying.decision != Decision::Split || !tying.grow.is_empty(),
-            || {
-                "at least one time where tying.decision is \"split\": nothing else is decided"
-                    .into()
-            },
+            "at least one time where tying.decision is \"split\": nothing else is decided",
         );
 
-        self.holds(
+        self.holds_given(
             "tying.initial",
             &["model.layers"],
             || {
@@ -52,14 +42,11 @@ impl Rules<'_> {
                     || !tying.grow.is_empty()
                     || groups(&tying.initial) > 1
             },
-            || {
-                "a grouping of two groups or more where tying.decision is \"swap\" and tying.grow \
-                 is empty: one group cannot be swapped"
-                    .into()
-            },
+            "a grouping of two groups or more where tying.decision is \"swap\" and tying.grow \
+             is empty: one group cannot be swapped",
         );
 
-        self.holds(
+        self.holds_given(
             "tying.groups",
             &["model.layers"],
             || tying.groups.or(layers) <= layers,
@@ -72,14 +59,11 @@ impl Rules<'_> {
         let policy = self.spec.agent.policy;
         let trains = self.spec.training.trains;
 
-        self.holds(
+        self.holds_given(
             "agent.policy",
             &["training.trains"],
             || trains == Trains::All || !policy.reads_gradients(),
-            || {
-                "a policy that needs no gradients of blocks where training.trains is \"head\""
-                    .into()
-            },
+            "a policy that needs no gradients of blocks where training.trains is \"head\"",
         );
     }
 
@@ -96,19 +80,18 @@ impl Rules<'_> {
         };
 
         let only = |word: &str| format!("\"{word}\" where {needs}");
-        self.holds("tying.tie", &[], || tying.tie == Tie::Share, || only("share"));
-        self.holds("tying.untie", &[], || tying.untie == Untie::Copy, || only("copy"));
-        self.holds("tying.retied", &[], || tying.retied == Retied::Follow, || only("follow"));
-        self.holds("tying.gradient", &[], || tying.gradient == Gradient::Sum, || only("sum"));
+        self.holds("tying.tie", || tying.tie == Tie::Share, || only("share"));
+        self.holds("tying.untie", || tying.untie == Untie::Copy, || only("copy"));
+        self.holds("tying.retied", || tying.retied == Retied::Follow, || only("follow"));
+        self.holds("tying.gradient", || tying.gradient == Gradient::Sum, || only("sum"));
 
         self.holds(
             "tying.initial",
-            &[],
             || {
                 let named = |name| tying.initial == Initial::Named(name);
                 !splits || !(named(InitialName::Frozen) || named(InitialName::Trainable))
             },
-            || "a grouping of trained layers, such as \"tied\", where groups are split".into(),
+            "a grouping of trained layers, such as \"tied\", where groups are split",
         );
     }
 }

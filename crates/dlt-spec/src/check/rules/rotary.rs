@@ -11,13 +11,12 @@ impl Rules<'_> {
 
         self.holds(
             "model.head_width",
-            &[],
             // Rotary positions turn the numbers of a head in pairs.
             || model.head_width.or(2).is_multiple_of(2),
-            || "even, for rotary positions".into(),
+            "even, for rotary positions",
         );
 
-        self.holds(
+        self.holds_given(
             "model.heads",
             &["model.width", "model.head_width"],
             || !is_rotary || model.head_width.or(model.width / model.heads).is_multiple_of(2),
@@ -32,7 +31,7 @@ impl Rules<'_> {
 
         let context = model.context;
 
-        self.holds(
+        self.holds_given(
             "model.attention_window",
             &["model.context"],
             || model.attention_window.or(context) >= context,
@@ -49,23 +48,20 @@ impl Rules<'_> {
 
         self.holds(
             "model.rotary_stretch",
-            &[],
             || high > low,
-            || "a factor of the high bound above that of the low bound".into(),
+            "a factor of the high bound above that of the low bound",
         );
 
         self.holds(
             "model.rotary_stretch",
-            &[],
             || !is_rotary || factor >= 1.0,
-            || "a factor of at least 1".into(),
+            "a factor of at least 1",
         );
 
         self.holds(
             "model.rotary_stretch",
-            &[],
             || original_context.round() >= 1.0,
-            || "at least one token of the original context".into(),
+            "at least one token of the original context",
         );
 
         let has_factor = matches!(
@@ -73,28 +69,28 @@ impl Rules<'_> {
             RotaryKind::Yarn | RotaryKind::YarnUnrounded | RotaryKind::LongRope
         );
 
-        self.holds(
+        self.holds_given(
             "model.rotary_attention",
             &["model.rotary_kind"],
             || has_factor || rotary_attention == 1.0,
-            || "1 unless model.rotary_kind is \"yarn\", \"yarn-unrounded\" or \"longrope\"".into(),
+            "1 unless model.rotary_kind is \"yarn\", \"yarn-unrounded\" or \"longrope\"",
         );
 
-        self.holds(
+        self.holds_given(
             "model.rotary_base",
             &["model.rotary_kind"],
             || !is_rotary || model.rotary_base >= 1.0,
-            || "at least 1".into(),
+            "at least 1",
         );
 
-        self.holds(
+        self.holds_given(
             "model.rotary_base",
             &["model.rotary_kind"],
             || {
                 !matches!(rotary_kind, RotaryKind::Yarn | RotaryKind::YarnUnrounded)
                     || model.rotary_base > 1.0
             },
-            || "above 1 under yarn".into(),
+            "above 1 under yarn",
         );
 
         let count = match rotary_kind {
@@ -107,7 +103,7 @@ impl Rules<'_> {
         for (key, factors) in
             [("model.rotary_short", &model.rotary_short), ("model.rotary_long", &model.rotary_long)]
         {
-            self.holds(
+            self.holds_given(
                 key,
                 &["model.rotary_kind", "model.heads", "model.head_width", "model.width"],
                 || factors.len() == count,
