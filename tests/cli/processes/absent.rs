@@ -57,7 +57,7 @@ fn tasks_of_one_process_work_under_a_launcher() {
 
     let started = [("OMPI_COMM_WORLD_SIZE", "2"), ("OMPI_COMM_WORLD_RANK", "0")];
     let generate = ["generate", "run", "--prompt", "To be", "--tokens", "2"];
-    for line in [&["spec", "--preset", "smoke"][..], &generate] {
+    for line in [&["spec", "smoke"][..], &generate] {
         let said = Said::by(place.command(line).envs(started)).ok();
         assert!(!said.out.is_empty(), "{said:?}");
     }
