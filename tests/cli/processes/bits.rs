@@ -3,7 +3,7 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use super::job::{DEADLINE, Job, command, end_of, ranks, send, steps_of, turn};
+use super::job::{DEADLINE, Job, command, end_of, ranks, send, steps_of};
 use crate::kills::{Killer, Moments, Outcome, SPEC, end, kill, outcome, place};
 use crate::models::{self, Kind, training};
 use crate::workplace::{PROGRAM, Workplace};
@@ -124,6 +124,5 @@ fn law_kills_of_random_processes_change_nothing() {
     place.write("spec.toml", spec.replace("steps = 240", &format!("steps = {STEPS}")));
 
     let kills = std::env::var("DLT_TEST_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
-    let _turn = turn();
     kill(&place, kills, &mut AnyProcess { processes: 1 });
 }

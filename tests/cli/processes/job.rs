@@ -41,7 +41,8 @@ impl<'a> Job<'a> {
     }
 
     fn of(place: &'a Workplace, program: &str, arguments: &[&str]) -> Self {
-        let turn = turn();
+        // A test that has failed has ended its job too.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let file = |name: &str| File::create(place.path(name)).unwrap();
         let mut command = command(place, program, arguments);
         let child = command.stdout(file("said.out")).stderr(file("said.err")).spawn();
@@ -107,12 +108,6 @@ impl Drop for Job<'_> {
         end_all(self.place);
         let _ = self.child.wait();
     }
-}
-
-/// Waits until no other test has a job.
-pub(super) fn turn() -> MutexGuard<'static, ()> {
-    // A test that has failed has ended its job too.
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A program in this place, which can start `mpirun` as root too.
