@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use dlt_spec::ExitCode;
 
-use crate::{output, processes};
+use crate::{launcher, output, processes};
 
 /// What a program says that a signal asks to stop.
 const STOPPING: &str =
@@ -104,7 +104,7 @@ pub(crate) fn pass_on(mut command: Command) -> std::io::Result<i32> {
         send(&id, "-TERM");
     }
 
-    let status = child.wait()?;
+    let status = launcher::wait(&mut child)?;
     let number = |code: ExitCode| i32::from(code.number());
     Ok(match status.code() {
         // The signal came before the run could be saved, and has ended the processes.
@@ -112,7 +112,7 @@ pub(crate) fn pass_on(mut command: Command) -> std::io::Result<i32> {
             number(ExitCode::Interrupted)
         }
         Some(code) => code,
-        // mpirun itself was killed.
+        // mpirun itself was killed, maybe by this process.
         None => number(ExitCode::Resources),
     })
 }

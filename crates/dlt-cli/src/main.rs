@@ -25,6 +25,7 @@ mod import;
 mod inspect;
 mod interrupt;
 mod introduction;
+mod launcher;
 mod loading;
 mod log;
 mod machine;
