@@ -185,10 +185,10 @@ mod tests {
 
     #[test]
     fn names_of_devices_round_trip() {
-        for text in ["auto", "cpu", "cuda:3"] {
+        for text in ["auto", "cpu", "cuda", "cuda:3"] {
             assert_eq!(text.parse::<DeviceChoice>().expect("a device").to_string(), text);
         }
-        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Gpu));
     }
 
     #[test]
