@@ -125,43 +125,35 @@ fn definition(
 /// # Errors
 /// When the tensor cannot be read as f64.
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
-    match Kernels::Fused.backend(&[tensor], &[]) {
-        Backend::Host => {}
-        Backend::Cuda if tensor.elem_count() > 0 => {
-            return cuda::squared_norms(&cuda::Launcher, &[tensor]);
-        }
-        Backend::Cuda | Backend::Composed | Backend::Widened => {
-            return squared_norm_definition(tensor);
-        }
-    }
-
-    Ok(partial_squares(tensor)?.iter().sum())
+    Ok(squared_pieces(tensor)?.iter().sum())
 }
 
 /// Sums of the squares of every [`PIECE`] elements of a tensor, in their order; the last piece may
-/// be shorter. [`squared_norm`] is their sum in this order. A tensor without our kernels has one
-/// sum.
+/// be shorter. [`squared_norm`] is their sum in this order. A tensor in a GPU's memory has one sum.
 ///
 /// # Errors
 /// When the tensor cannot be read as f64.
 pub fn squared_pieces(tensor: &Tensor) -> Result<Vec<f64>> {
     match Kernels::Fused.backend(&[tensor], &[]) {
-        Backend::Host => partial_squares(tensor),
-        _ if tensor.elem_count() == 0 => Ok(Vec::new()),
-        _ => Ok(vec![squared_norm(tensor)?]),
+        Backend::Host => {
+            host::read([tensor], |[data]| Ok(data.par_chunks(PIECE).map(squares).collect()))
+        }
+        Backend::Cuda if tensor.elem_count() > 0 => {
+            Ok(vec![cuda::squared_norms(&cuda::Launcher, &[tensor])?])
+        }
+        Backend::Cuda | Backend::Composed | Backend::Widened => squared_pieces_definition(tensor),
     }
 }
 
-fn partial_squares(tensor: &Tensor) -> Result<Vec<f64>> {
-    host::read([tensor], |[data]| Ok(data.par_chunks(PIECE).map(squares).collect()))
-}
-
-/// [`squared_norm`] in candle's own operations.
-fn squared_norm_definition(tensor: &Tensor) -> Result<f64> {
-    if tensor.elem_count() == 0 {
-        return Ok(0.0);
-    }
-    tensor.detach().to_dtype(DType::F64)?.flatten_all()?.sqr()?.sum_all()?.to_scalar()
+/// [`squared_pieces`] in candle's own operations.
+fn squared_pieces_definition(tensor: &Tensor) -> Result<Vec<f64>> {
+    let flat = tensor.detach().flatten_all()?;
+    let count = flat.elem_count();
+    let piece = |start: usize| {
+        let piece = flat.narrow(0, start, PIECE.min(count - start))?;
+        piece.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar()
+    };
+    (0..count).step_by(PIECE).map(piece).collect()
 }
 
 /// The sum of [`squared_norm`] over all tensors, in their order. It waits for a GPU only once.

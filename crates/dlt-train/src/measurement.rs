@@ -138,9 +138,8 @@ pub fn measure_steps(
         let (losses, gradients) = step::gradients(&model, batch, spec, index, sketches, exchange)?;
         let loss = exchange.losses(losses)?.loss();
         let norm = exchange.norm(&model, &gradients)?;
-        let slots: Vec<usize> = gradients.slots.keys().copied().collect();
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
-        exchange.spread_weights(&model, slots.into_iter())?;
+        exchange.spread_weights(&model)?;
 
         // A GPU works asynchronously: without this line the time would be that of queueing the
         // work.

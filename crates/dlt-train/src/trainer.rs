@@ -242,9 +242,8 @@ impl Trainer {
             if let Some(sketches) = gradients.sketches.take() {
                 self.run.statistics.add(&sketches);
             }
-            let slots: Vec<usize> = gradients.slots.keys().copied().collect();
             self.optimizer.step(&self.model, gradients, norm, rate)?;
-            self.exchange.spread_weights(&self.model, slots.into_iter())?;
+            self.exchange.spread_weights(&self.model)?;
         }
 
         self.health.watch(step, loss);

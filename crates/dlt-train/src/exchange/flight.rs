@@ -5,7 +5,7 @@
 //! all. A process thus sends 2 (R - 1) / R times the bytes of the gradients in a step, as in a ring
 //! all-reduce, and no library chooses the order of a sum.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
@@ -249,25 +249,21 @@ impl Exchange {
         Ok(first.is_finite().then(|| model.gradient_name(first as usize)).flatten())
     }
 
-    /// Sends the weights of this process's pieces to all others, and writes theirs into the model.
-    /// `slots` are those that made a step.
+    /// Sends the weights of this process's pieces to all others, after a step of every slot, and
+    /// writes theirs into the model.
     ///
     /// # Errors
     /// As [`Exchange`].
-    pub(crate) fn spread_weights(
-        &mut self,
-        model: &Model,
-        slots: impl Iterator<Item = usize>,
-    ) -> Result<()> {
+    pub(crate) fn spread_weights(&mut self, model: &Model) -> Result<()> {
         if self.share().is_whole() {
             return Ok(());
         }
 
         // Several slots can share one storage, whose weights are sent once.
         let storages: BTreeMap<_, usize> =
-            slots.map(|slot| (model.binding().storage(slot), slot)).collect();
+            model.slots().into_iter().map(|slot| (model.binding().storage(slot), slot)).collect();
         let blocks = storages.values().map(|&slot| model.slot_parameters(slot));
-        let mut sent = std::collections::VecDeque::new();
+        let mut sent = VecDeque::new();
 
         for parameters in std::iter::once(model.trained_shared()).chain(blocks) {
             if sent.len() >= UNDER_WAY

@@ -1,5 +1,6 @@
 //! How the processes of one run send numbers to each other.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -101,7 +102,7 @@ pub struct Threads {
     /// From each process, by rank.
     from: Vec<Receiver<Words>>,
     /// What each process is to send in the exchanges under way, oldest first.
-    expected: std::collections::VecDeque<(Subject, Vec<usize>)>,
+    expected: VecDeque<(Subject, Vec<usize>)>,
 }
 
 impl Threads {
@@ -126,7 +127,7 @@ impl Threads {
             world: World { rank, hosts: Arc::clone(&hosts), engine: "threads".to_owned() },
             to,
             from,
-            expected: Default::default(),
+            expected: VecDeque::new(),
         })
         .collect()
     }
