@@ -3,21 +3,19 @@
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
 use std::cell::RefCell;
 
+use crate::number::Number;
 use crate::optimizer;
 
-/// The elements of a contiguous f32 tensor in main memory.
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+/// The elements of a contiguous tensor in main memory.
+fn slice<'a, E: Number>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [E]> {
     expect_fused()?;
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(data), Some((start, end))) => Ok(&data[start..end]),
-        (CpuStorage::F32(_), None) => {
-            bail!("expected a contiguous tensor, got strides {:?}", layout.stride())
-        }
-        _ => bail!("expected a tensor of dtype F32"),
-    }
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("expected a contiguous tensor, got strides {:?}", layout.stride())
+    };
+    Ok(&E::cpu_storage_as_slice(storage)?[start..end])
 }
 
-/// [`slice`], to write.
+/// The elements of a contiguous f32 tensor, to write.
 fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     expect_fused()?;
     match (storage, layout.contiguous_offsets()) {
@@ -29,10 +27,19 @@ fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut
     }
 }
 
-/// Calls `read` with the elements of each tensor; a tensor that is not contiguous is copied first.
+/// Calls `read` with the elements of each f32 tensor; a tensor that is not contiguous is copied
+/// first.
 pub(crate) fn read<const N: usize, R>(
     tensors: [&Tensor; N],
     read: impl FnOnce([&[f32]; N]) -> Result<R>,
+) -> Result<R> {
+    read_as::<f32, N, R>(tensors, read)
+}
+
+/// [`read`], of tensors of one number format.
+pub(crate) fn read_as<E: Number, const N: usize, R>(
+    tensors: [&Tensor; N],
+    read: impl FnOnce([&[E]; N]) -> Result<R>,
 ) -> Result<R> {
     let mut kept = Vec::with_capacity(N);
     for tensor in tensors {
@@ -41,7 +48,7 @@ pub(crate) fn read<const N: usize, R>(
 
     // The locks of the storages, held until `read` returns.
     let guards: Vec<_> = kept.iter().map(Tensor::storage_and_layout).collect();
-    let mut slices: [&[f32]; N] = [&[]; N];
+    let mut slices: [&[E]; N] = [&[]; N];
 
     for (at, (into, (storage, layout))) in slices.iter_mut().zip(&guards).enumerate() {
         match &**storage {
@@ -54,7 +61,7 @@ pub(crate) fn read<const N: usize, R>(
 }
 
 /// A tensor that owns `data`, without a copy.
-pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
+pub(crate) fn tensor<E: Number>(data: Vec<E>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &Device::Cpu)
 }
 

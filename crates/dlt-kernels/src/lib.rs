@@ -48,6 +48,7 @@ mod loss;
 mod matrix;
 mod norm;
 mod normal;
+mod number;
 mod rms_norm;
 mod rotary;
 mod rounding;
@@ -55,6 +56,7 @@ mod rows;
 mod scaling;
 mod shape;
 mod sketch;
+mod tiles;
 
 pub use attention::{Attention, KeyValues, Mask};
 pub use dropout::Dropout;
