@@ -4,12 +4,13 @@ mod cache;
 mod definition;
 mod head;
 mod sizes;
+mod tiled;
 
 use crate::choice::Backend;
 use crate::rounding::{rounded, widened};
 use crate::shape::expect_same;
 use crate::{Dropout, Kernels, composed, cuda, host};
-use candle_core::{Result, Shape, Tensor, bail};
+use candle_core::{DType, Result, Shape, Tensor, bail};
 use head::{Head, Outer, Sum};
 use rayon::prelude::*;
 use sizes::Group;
@@ -106,7 +107,7 @@ impl Kernels {
         let dims = heads.sizes.dims();
         let sum_dims = heads.sizes.sum_dims();
 
-        match self.backend(&[qkv], &[]) {
+        match self.backend_of_products(&[qkv], &[]) {
             Backend::Host => {}
             Backend::Cuda => return cuda::attention(&cuda::Launcher, qkv, attention, None),
             Backend::Composed => {
@@ -122,10 +123,18 @@ impl Kernels {
             }
         }
 
+        let numbers =
+            |sums: Vec<Sum>| sums.iter().flat_map(|sum| sum.to_array()).collect::<Vec<_>>();
+        if qkv.dtype() == DType::BF16 {
+            return host::read_as([qkv], |[qkv]| {
+                let (out, sums) = heads.forward_tiled(qkv);
+                Ok([host::tensor(out, dims)?, host::tensor(numbers(sums), sum_dims)?])
+            });
+        }
+
         host::read([qkv], |[qkv]| {
             let (out, sums) = heads.forward(qkv);
-            let sums = sums.iter().flat_map(|sum| sum.to_array()).collect();
-            Ok([host::tensor(out, dims)?, host::tensor(sums, sum_dims)?])
+            Ok([host::tensor(out, dims)?, host::tensor(numbers(sums), sum_dims)?])
         })
     }
 
@@ -158,7 +167,7 @@ impl Kernels {
             )
         }
 
-        match self.backend(&[qkv, out, gradient], &[sums]) {
+        match self.backend_of_products(&[qkv, out, gradient], &[sums]) {
             Backend::Host => {}
             Backend::Cuda => {
                 let machine = &cuda::Launcher;
@@ -180,8 +189,16 @@ impl Kernels {
             }
         }
 
-        host::read([qkv, out, sums, gradient], |[data, out, sums, gradient]| {
-            let sums: Vec<Sum> = sums.as_chunks().0.iter().copied().map(Sum::from_array).collect();
+        let sums: Vec<Sum> = host::read([sums], |[sums]| {
+            Ok(sums.as_chunks().0.iter().copied().map(Sum::from_array).collect())
+        })?;
+        if qkv.dtype() == DType::BF16 {
+            return host::read_as([qkv, out, gradient], |[data, out, gradient]| {
+                host::tensor(heads.backward_tiled(data, out, &sums, gradient), qkv.shape())
+            });
+        }
+
+        host::read([qkv, out, gradient], |[data, out, gradient]| {
             host::tensor(heads.backward(data, out, &sums, gradient), qkv.shape())
         })
     }

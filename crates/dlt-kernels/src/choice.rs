@@ -32,6 +32,25 @@ impl Kernels {
     }
 }
 
+impl Kernels {
+    pub(crate) fn backend_of_products(
+        self,
+        activations: &[&Tensor],
+        weights: &[&Tensor],
+    ) -> Backend {
+        match self.backend(activations, weights) {
+            Backend::Widened
+                if self == Kernels::Fused
+                    && !cfg!(feature = "composed")
+                    && activations[0].device().is_cpu() =>
+            {
+                Backend::Host
+            }
+            other => other,
+        }
+    }
+}
+
 /// Where a tensor is, and what its elements are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DeviceAndDtype {

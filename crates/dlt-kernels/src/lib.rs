@@ -68,6 +68,7 @@ pub use loss::{HeadGradients, HeadSums, Projection, cross_entropy_workspace};
 pub use normal::normals;
 pub use rotary::{Rotary, Stretch};
 pub use sketch::SKETCH_WIDTH;
+pub use tiles::{Packs, Weight, product_engine};
 
 /// Which implementation computes an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

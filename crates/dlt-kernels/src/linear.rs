@@ -2,14 +2,16 @@
 
 mod few;
 mod gradient;
+mod tiled;
 
 use crate::choice::Backend;
 use crate::gelu::Gelu;
 use crate::matrix::{Threads, View, product};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_vector, matrix, rows_and_width};
+use crate::tiles::Weight;
 use crate::{Kernels, cuda, gelu, host, rows};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 pub(crate) use gradient::input_gradient;
 use rayon::prelude::*;
 
@@ -21,10 +23,18 @@ impl Kernels {
     ///
     /// # Errors
     /// When a tensor is empty or its shape does not fit.
-    pub fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    pub fn linear<'a>(
+        self,
+        x: &Tensor,
+        weight: impl Into<Weight<'a>>,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let given = weight.into();
+        let weight = given.tensor;
         check("linear", x, weight, bias)?;
 
-        match self.backend(&[x], &[weight, bias.unwrap_or(weight)]) {
+        match self.backend_of_products(&[x], &[weight, bias.unwrap_or(weight)]) {
+            Backend::Host if x.dtype() == DType::BF16 => return tiled::linear(x, given, bias),
             Backend::Host => {}
             Backend::Cuda => return cuda::linear(&cuda::Launcher, x, weight, bias),
             Backend::Composed => return definition(x, weight, bias),
@@ -53,14 +63,15 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::linear`].
-    pub fn linear_gelu(
+    pub fn linear_gelu<'a>(
         self,
         x: &Tensor,
-        weight: &Tensor,
+        weight: impl Into<Weight<'a>>,
         bias: Option<&Tensor>,
         kind: Gelu,
     ) -> Result<Tensor> {
-        check("linear_gelu", x, weight, bias)?;
+        let weight = weight.into();
+        check("linear_gelu", x, weight.tensor, bias)?;
         let [_, after] = self.linear_then_gelu(x, weight, bias, kind)?;
         Ok(after)
     }
@@ -72,16 +83,18 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::linear`].
-    pub fn linear_then_gelu(
+    pub fn linear_then_gelu<'a>(
         self,
         x: &Tensor,
-        weight: &Tensor,
+        weight: impl Into<Weight<'a>>,
         bias: Option<&Tensor>,
         kind: Gelu,
     ) -> Result<[Tensor; 2]> {
+        let given = weight.into();
+        let weight = given.tensor;
         check("linear_then_gelu", x, weight, bias)?;
-        match self.backend(&[x], &[weight, bias.unwrap_or(weight)]) {
-            Backend::Host => {}
+        match self.backend_of_products(&[x], &[weight, bias.unwrap_or(weight)]) {
+            Backend::Host if x.dtype() == DType::F32 => {}
             Backend::Cuda => {
                 return cuda::linear_then_gelu(&cuda::Launcher, x, weight, bias, kind);
             }
@@ -92,8 +105,8 @@ impl Kernels {
             }
             // GELU is applied to the rounded map, so that a backward pass can compute it again from
             // that.
-            Backend::Widened => {
-                let before = self.linear(x, weight, bias)?;
+            Backend::Host | Backend::Widened => {
+                let before = self.linear(x, given, bias)?;
                 let after = self.gelu(&before, kind)?;
                 return Ok([before, after]);
             }

@@ -1,6 +1,7 @@
 //! Softmax cross-entropy together with the output projection before it.
 
 mod head;
+mod tiled;
 
 use crate::choice::Backend;
 use crate::matrix::product_workspace;
@@ -71,7 +72,7 @@ impl Kernels {
         let Projection { table, bias } = projection;
         // The table takes the place of an absent tensor, which changes no decision.
         let given = [bias, sums.table, sums.bias].map(|tensor| tensor.unwrap_or(table));
-        match self.backend(&[hidden], &[table, given[0], given[1], given[2]]) {
+        match self.backend_of_products(&[hidden], &[table, given[0], given[1], given[2]]) {
             Backend::Host => {}
             Backend::Cuda => {
                 let machine = &cuda::Launcher;
@@ -96,9 +97,24 @@ impl Kernels {
         let of_bias = bias.map(|bias| sum(sums.bias, bias)).transpose()?;
 
         let run = |into: Sums<'_>| {
-            host::read([hidden, table, bias.unwrap_or(table)], |[hidden, table, vector]| {
-                let head = Head::new(hidden, table, bias.map(|_| vector), &checked);
-                Ok(head.gradients(scale as f32, into))
+            host::read([table, bias.unwrap_or(table)], |[table, vector]| {
+                let bias = bias.map(|_| vector);
+                let targets = &checked;
+                let scale = scale as f32;
+
+                if hidden.dtype() == DType::BF16 {
+                    return host::read_as([hidden], |[rows]| {
+                        let head = tiled::Head { hidden: rows, table, bias, targets };
+                        let (loss, gradient) = head.gradients(scale, into);
+                        Ok((loss, host::tensor(gradient, hidden.shape())?))
+                    });
+                }
+
+                host::read([hidden], |[rows]| {
+                    let (loss, gradient) =
+                        Head::new(rows, table, bias, targets).gradients(scale, into);
+                    Ok((loss, host::tensor(gradient, hidden.shape())?))
+                })
             })
         };
 
@@ -107,12 +123,7 @@ impl Kernels {
             None => run(Sums { table, bias: None }),
         })?;
 
-        Ok(HeadGradients {
-            loss_sum,
-            hidden: host::tensor(of_hidden, hidden.shape())?,
-            table: of_table,
-            bias: of_bias,
-        })
+        Ok(HeadGradients { loss_sum, hidden: of_hidden, table: of_table, bias: of_bias })
     }
 
     /// `Σ -log softmax(hidden · tableᵀ + bias)[target]` in nats, for evaluation: without gradients,
@@ -131,7 +142,7 @@ impl Kernels {
     ) -> Result<f64> {
         let checked = check("cross_entropy_sum", hidden, projection, targets)?;
         let Projection { table, bias } = projection;
-        match self.backend(&[hidden], &[table, bias.unwrap_or(table)]) {
+        match self.backend_of_products(&[hidden], &[table, bias.unwrap_or(table)]) {
             Backend::Host => {}
             Backend::Cuda => {
                 return cuda::cross_entropy_sum(&cuda::Launcher, hidden, projection, targets, None);
@@ -143,8 +154,17 @@ impl Kernels {
             }
         }
 
-        host::read([hidden, table, bias.unwrap_or(table)], |[hidden, table, vector]| {
-            Ok(Head::new(hidden, table, bias.map(|_| vector), &checked).loss_sum())
+        host::read([table, bias.unwrap_or(table)], |[table, vector]| {
+            let bias = bias.map(|_| vector);
+            let targets = &checked;
+
+            if hidden.dtype() == DType::BF16 {
+                return host::read_as([hidden], |[hidden]| {
+                    Ok(tiled::Head { hidden, table, bias, targets }.loss_sum())
+                });
+            }
+
+            host::read([hidden], |[hidden]| Ok(Head::new(hidden, table, bias, targets).loss_sum()))
         })
     }
 }

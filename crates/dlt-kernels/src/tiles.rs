@@ -9,14 +9,16 @@ mod amx;
 mod emulated;
 mod engine;
 mod pack;
+mod weight;
 
 use rayon::prelude::*;
 use std::ops::Range;
 
 use crate::number::Number;
-pub(crate) use engine::Engine;
-use engine::Running;
+pub use engine::product_engine;
+pub(crate) use engine::{Engine, Running};
 pub(crate) use pack::{Operand, Packed, Side};
+pub use weight::{Packs, Weight};
 
 /// Rows and columns of a block.
 const EDGE: usize = 32;
@@ -25,17 +27,15 @@ const TILE: usize = 16;
 /// Numbers along the depth that one tile holds.
 const STEP: usize = 32;
 
-/// Steps whose tiles of the left operand stay in the first cache: 32 KiB.
+/// Steps whose tiles of the right operand stay in the first cache: 32 KiB.
 const CACHED_STEPS: usize = 16;
-/// Tiles of the right operand that stay in the second cache: 1 MiB.
-const CACHED_TILES: usize = 1024;
-/// Tiles of the left operand that a task packs, at most.
-const TASK_TILES: usize = 512;
+/// Panels of the right operand whose sums are in the second cache, with [`TASK_ROWS`] rows: 512 KiB.
+const CACHED_PANELS: usize = 16;
 /// Rows of a task, at most.
 const TASK_ROWS: usize = 256;
 
 /// 16 x 16 words, each a pair of bf16 numbers along the depth; the first is in the low half.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Tile([u32; TILE * TILE]);
 
@@ -82,100 +82,102 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The product of two operands, row after row. `finish` gets the number of a row, its columns, and
-/// their sums, which it may overwrite; it writes the same columns of the result, whose rows have a
-/// number for each index of `right`.
+/// The product of two operands, row after row. `out` has `width` places for each row. `finish` gets
+/// the number of a row, some of its columns, and their sums, which it may overwrite; it changes the
+/// row's places in `out`. A row's columns come in rising order.
 ///
 /// # Panics
 /// When the shapes do not fit, which is a bug in the caller.
 pub(crate) fn product<E: Number, O: Send>(
+    left: Operand<'_, E>,
+    right: &Packed,
+    places: (&mut [O], usize),
+    finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [O]) + Sync,
+) {
+    product_by(Engine::chosen(), left, right, places, finish);
+}
+
+fn product_by<E: Number, O: Send>(
     engine: Engine,
     left: Operand<'_, E>,
     right: &Packed,
-    out: &mut [O],
+    (out, width): (&mut [O], usize),
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [O]) + Sync,
 ) {
-    let columns = right.count();
     let panel_tiles = left.panel_tiles();
     assert!(
-        panel_tiles == 2 * right.steps() && out.len() == left.count() * columns,
-        "matrices that do not fit: {} rows of {} steps, and {columns} columns of {} steps, into {}",
+        panel_tiles == right.panel_tiles() && out.len() == left.count() * width,
+        "matrices that do not fit: {} rows of {panel_tiles} tiles, {} tiles, {} places of {width}",
         left.count(),
-        panel_tiles / 2,
-        right.steps(),
+        right.panel_tiles(),
         out.len()
     );
 
-    let rows = task_rows(left.count(), panel_tiles);
-    out.par_chunks_mut(rows * columns).enumerate().for_each(|(task, out)| {
+    let rows = task_rows(left.count());
+    out.par_chunks_mut(rows * width).enumerate().for_each(|(task, out)| {
         let running = engine.start();
         let first = task * rows;
-        let count = out.len() / columns;
-        let mut panels = vec![Tile::ZERO; count.div_ceil(EDGE) * panel_tiles];
-        left.indices(first, count).pack(Side::Left, &mut panels);
+        let panels = Packed::new(Side::Left, left.indices(first, out.len() / width));
+        let mut sums = vec![0.0; padded(panels.count()) * CACHED_PANELS.min(right.panels()) * EDGE];
 
-        let mut sums = vec![0.0; EDGE * stretch_columns(right)];
-        for stretch in stretches(right) {
-            let width = stretch.len() * EDGE;
-            let places = stretch.start * EDGE..(stretch.end * EDGE).min(columns);
+        for start in (0..right.panels()).step_by(CACHED_PANELS) {
+            let stretch = start..(start + CACHED_PANELS).min(right.panels());
+            let stride = stretch.len() * EDGE;
+            let columns = stretch.start * EDGE..(stretch.end * EDGE).min(right.count());
+            running.multiply_into(&panels, right, stretch, (&mut sums, stride), false);
 
-            for (panel, (left, out)) in
-                panels.chunks_exact(panel_tiles).zip(out.chunks_mut(EDGE * columns)).enumerate()
-            {
-                let sums = &mut sums[..EDGE * width];
-                panel_product(&running, left, right, stretch.clone(), sums);
-
-                let rows = sums.chunks_exact_mut(width).zip(out.chunks_exact_mut(columns));
-                for (row, (sums, out)) in rows.enumerate() {
-                    let row = first + panel * EDGE + row;
-                    let sums = &mut sums[..places.len()];
-                    finish(row, places.clone(), sums, &mut out[places.clone()]);
-                }
+            let rows = sums.chunks_exact_mut(stride).zip(out.chunks_exact_mut(width));
+            for (row, (sums, out)) in rows.enumerate() {
+                finish(first + row, columns.clone(), &mut sums[..columns.len()], out);
             }
         }
     });
 }
 
-/// The products of one panel of the left operand with some panels of the right one, in rows of
-/// `sums`.
-fn panel_product(
-    running: &Running,
-    left: &[Tile],
-    right: &Packed,
-    panels: Range<usize>,
-    sums: &mut [f32],
-) {
-    let stride = panels.len() * EDGE;
-    for first in (0..left.len()).step_by(2 * CACHED_STEPS) {
-        let tiles = first..(first + 2 * CACHED_STEPS).min(left.len());
-        for (place, panel) in panels.clone().enumerate() {
-            let right = &right.panel(panel)[tiles.clone()];
-            let out = &mut sums[place * EDGE..];
-            running.multiply(Block::new(&left[tiles.clone()], right, out, stride, first > 0));
+/// A size with what fills its last panel.
+pub(crate) fn padded(size: usize) -> usize {
+    size.next_multiple_of(EDGE)
+}
+
+/// Panels of a size.
+pub(crate) fn panels_of(size: usize) -> usize {
+    size.div_ceil(EDGE)
+}
+
+impl Running {
+    /// The products of the left operand with some panels of the right one, in rows of `out` that
+    /// are `stride` apart; `out` has room for whole panels. The depth is that of `left`; that of
+    /// `right` may be larger.
+    pub(crate) fn multiply_into(
+        &self,
+        left: &Packed,
+        right: &Packed,
+        panels: Range<usize>,
+        (out, stride): (&mut [f32], usize),
+        adds: bool,
+    ) {
+        for first in (0..left.panel_tiles()).step_by(2 * CACHED_STEPS) {
+            let tiles = first..(first + 2 * CACHED_STEPS).min(left.panel_tiles());
+            let adds = adds || first > 0;
+
+            // The tiles of a panel of the right operand stay in the first cache.
+            for (place, panel) in panels.clone().enumerate() {
+                let right = &right.panel(panel)[tiles.clone()];
+                for panel in 0..left.panels() {
+                    let left = &left.panel(panel)[tiles.clone()];
+                    let out = &mut out[panel * EDGE * stride + place * EDGE..];
+                    self.multiply(Block::new(left, right, out, stride, adds));
+                }
+            }
         }
     }
 }
 
-/// Panels of the right operand that stay in the second cache while those of the left one pass.
-fn stretches(right: &Packed) -> impl Iterator<Item = Range<usize>> {
-    let panels = right.count().div_ceil(EDGE);
-    let size = stretch_columns(right) / EDGE;
-    (0..panels).step_by(size).map(move |first| first..(first + size).min(panels))
-}
-
-fn stretch_columns(right: &Packed) -> usize {
-    let panels = right.count().div_ceil(EDGE);
-    let most = (CACHED_TILES / (2 * right.steps())).clamp(1, panels);
-    // Of equal size.
-    panels.div_ceil(panels.div_ceil(most)) * EDGE
-}
-
 /// Rows that a task computes: many enough to use what is in the second cache often, few enough for
 /// all threads to have some.
-fn task_rows(rows: usize, panel_tiles: usize) -> usize {
+fn task_rows(rows: usize) -> usize {
     let shared = rows.div_ceil(4 * rayon::current_num_threads());
-    let most = (TASK_TILES / panel_tiles * EDGE).clamp(EDGE, TASK_ROWS);
-    shared.next_multiple_of(EDGE).min(most)
+    shared.next_multiple_of(EDGE).min(TASK_ROWS)
 }
 
 #[cfg(test)]
@@ -196,39 +198,51 @@ mod tests {
     fn multiply(engine: Engine, a: Operand<'_, bf16>, b: Operand<'_, bf16>) -> Vec<f32> {
         let right = Packed::right(b);
         let mut out = vec![f32::NAN; a.count() * right.count()];
-        product(engine, a, &right, &mut out, |_, _, sums, out| out.copy_from_slice(sums));
+        product_by(engine, a, &right, (&mut out, right.count()), |_, c, sums, out| {
+            out[c].copy_from_slice(sums)
+        });
         out
     }
 
     #[test]
     fn speed() {
-        for (m, k, n) in [(2048, 384, 1536), (2048, 768, 3072), (2048, 1536, 384), (2048,3072,768)] {
+        for (m, k, n) in
+            [(2048, 384, 1536), (2048, 768, 3072), (2048, 1536, 384), (2048, 3072, 768)]
+        {
             let a = numbers(m * k, 1);
             let b = numbers(n * k, 2);
             let right = Packed::right(Operand::of_rows(&b, n, k, k));
             let mut out = vec![bf16::ZERO; m * n];
             for engine in [Engine::Amx] {
                 for threads in [1, 2] {
-                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                    let pool =
+                        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                     let mut best = f64::MAX;
                     for _ in 0..15 {
                         let t = std::time::Instant::now();
                         pool.install(|| {
-                            product(engine, Operand::of_rows(&a, m, k, k), &right, &mut out, |_, _, s, o| {
-                                Number::round(s, o)
-                            })
+                            product_by(
+                                engine,
+                                Operand::of_rows(&a, m, k, k),
+                                &right,
+                                (&mut out, n),
+                                |_, c, s, o| Number::round(s, &mut o[c]),
+                            )
                         });
                         best = best.min(t.elapsed().as_secs_f64());
                     }
-                    println!("{m} {k} {n} {engine:?} {threads}: {} GFLOP/s", 2e-9 * (m * k * n) as f64 / best);
+                    println!(
+                        "{m} {k} {n} {engine:?} {threads}: {} GFLOP/s",
+                        2e-9 * (m * k * n) as f64 / best
+                    );
                 }
             }
             let t = std::time::Instant::now();
             let _ = Packed::right(Operand::of_rows(&b, n, k, k));
-            println!("pack rows {} us", t.elapsed().as_secs_f64()*1e6);
+            println!("pack rows {} us", t.elapsed().as_secs_f64() * 1e6);
             let t = std::time::Instant::now();
             let _ = Packed::right(Operand::of_columns(&b, k, n, k));
-            println!("pack columns {} us", t.elapsed().as_secs_f64()*1e6);
+            println!("pack columns {} us", t.elapsed().as_secs_f64() * 1e6);
         }
     }
 
@@ -243,15 +257,27 @@ mod tests {
             let y = multiply(Engine::Emulated, left, rows);
             for i in 0..m {
                 for j in 0..n {
-                    let sum: f64 = (0..k).map(|t| f64::from(a[i * k + t].to_f32()) * f64::from(b[j * k + t].to_f32())).sum();
-                    assert!((sum - f64::from(x[i * n + j])).abs() < 1e-3, "{i} {j} {sum} {}", x[i*n+j]);
+                    let sum: f64 = (0..k)
+                        .map(|t| {
+                            f64::from(a[i * k + t].to_f32()) * f64::from(b[j * k + t].to_f32())
+                        })
+                        .sum();
+                    assert!(
+                        (sum - f64::from(x[i * n + j])).abs() < 1e-3,
+                        "{i} {j} {sum} {}",
+                        x[i * n + j]
+                    );
                 }
             }
             assert_eq!(x, y);
             // transposed copies
             let at: Vec<bf16> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();
             let bt: Vec<bf16> = (0..k * n).map(|i| b[i % n * k + i / n]).collect();
-            let z = multiply(Engine::Amx, Operand::of_columns(&at, m, k, m), Operand::of_columns(&bt, n, k, n));
+            let z = multiply(
+                Engine::Amx,
+                Operand::of_columns(&at, m, k, m),
+                Operand::of_columns(&bt, n, k, n),
+            );
             assert_eq!(x, z);
         }
     }

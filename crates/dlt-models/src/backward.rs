@@ -5,12 +5,13 @@
 //! block once it has been used. The gradient of each position is added to the slot that the binding
 //! names; for a position without a slot it is never computed.
 
+mod packed;
 mod sketches;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{D, Tensor};
-use dlt_kernels::{HeadSums, optimizer};
+use dlt_kernels::{HeadSums, Packs, optimizer};
 use dlt_spec::spec::{Checkpointing, Trains};
 
 use crate::architecture::{DropoutPass, StemInput};
@@ -19,6 +20,7 @@ use crate::graph::{ModelGraphs, Run, SideInputs, Trace, absent};
 use crate::model::scored;
 use crate::parameters::Layout;
 use crate::{Batch, Model, ModelError, Result};
+pub use packed::PackedWeights;
 pub use sketches::PositionSketches;
 use sketches::Sketching;
 
@@ -102,7 +104,7 @@ pub fn add_all(into: &mut Vec<Tensor>, other: Vec<Tensor>) -> Result<()> {
 }
 
 /// Receives the gradients of a slot once no further layer adds to them: see
-/// [`Model::add_gradients_and_hand_over`].
+/// [`Model::add_piece`].
 pub type HandOver<'a, E> = &'a mut dyn FnMut(usize, Vec<Tensor>) -> std::result::Result<(), E>;
 
 /// Gradients of the parameters of one layout while they are summed, by number in the layout; `None`
@@ -183,20 +185,22 @@ impl Model {
         settings: &TrainingPass,
         gradients: &mut Gradients,
     ) -> Result<f64> {
-        self.add_gradients_and_hand_over::<ModelError>(batch, settings, gradients, None)
+        let mut packed = PackedWeights::for_pieces(1);
+        self.add_piece::<ModelError>(batch, settings, gradients, &mut packed, None)
     }
 
-    /// As [`add_gradients`](Self::add_gradients) for the last piece of a batch. The gradients of a
-    /// slot go to `whole` as soon as no lower layer adds to them, while the backward pass continues.
-    /// They are not in `gradients` afterwards.
+    /// As [`add_gradients`](Self::add_gradients) for a piece of a batch. With `whole`, which is for
+    /// the last piece, the gradients of a slot go there as soon as no lower layer adds to them,
+    /// while the backward pass continues. They are not in `gradients` afterwards.
     ///
     /// # Errors
     /// As [`add_gradients`](Self::add_gradients), and any error of `whole`.
-    pub fn add_gradients_and_hand_over<E: From<ModelError>>(
+    pub fn add_piece<E: From<ModelError>>(
         &self,
         batch: &Batch<'_>,
         settings: &TrainingPass,
         gradients: &mut Gradients,
+        packed: &mut PackedWeights,
         mut whole: Option<HandOver<'_, E>>,
     ) -> std::result::Result<f64, E> {
         let prepared = batch.prepare(self.architecture(), self.device())?;
@@ -212,7 +216,8 @@ impl Model {
         let mut saved = Vec::with_capacity(self.binding.n_layers());
 
         for layer in 0..self.binding.n_layers() {
-            let (block, y) = step.block_forward(layer, x)?;
+            let (block, y) = step.block_forward(layer, x, packed.of(self, layer))?;
+            packed.end_forward(self, layer);
             saved.push(block);
             x = y;
         }
@@ -232,8 +237,9 @@ impl Model {
             let block = saved.pop().ok_or_else(|| absent("what the forward pass saved"))?;
             let slots = &mut gradients.slots;
             upstream = step
-                .block_backward(layer, block, upstream, slots)
+                .block_backward(layer, block, upstream, slots, packed.of(self, layer))
                 .map_err(|error| error.at(|| format!("backward pass of layer {layer}")))?;
+            packed.end_backward(self, layer);
 
             // Before another layer adds to the same slot: the sketch of this layer's gradient is
             // the difference of the slot's sums after it and before it.
@@ -336,14 +342,24 @@ impl<'a> TrainingStep<'a> {
 
     /// A run of a layer's block. Its weights have their own lifetime, because those of a frozen
     /// layer are drawn for this run only.
-    fn block_run<'b>(&'b self, layer: usize, weights: &'b [Tensor]) -> Run<'b> {
-        let run = Run { first_site: self.graphs.first_site(layer), ..self.run(&[], 0) };
+    fn block_run<'b>(
+        &'b self,
+        layer: usize,
+        weights: &'b [Tensor],
+        packs: Option<&'b [Packs]>,
+    ) -> Run<'b> {
+        let run = Run { packs, first_site: self.graphs.first_site(layer), ..self.run(&[], 0) };
         run.of_layer(self.model.architecture(), layer, weights)
     }
 
-    fn block_forward(&self, layer: usize, input: Tensor) -> Result<(SavedBlock, Tensor)> {
+    fn block_forward(
+        &self,
+        layer: usize,
+        input: Tensor,
+        packs: Option<&[Packs]>,
+    ) -> Result<(SavedBlock, Tensor)> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
-        let run = self.block_run(layer, &weights);
+        let run = self.block_run(layer, &weights, packs);
         let block = &self.graphs.block;
 
         // No gradient goes below the head, so no block has to save anything.
@@ -368,9 +384,10 @@ impl<'a> TrainingStep<'a> {
         saved: SavedBlock,
         upstream: Tensor,
         slots: &mut BTreeMap<usize, Vec<Tensor>>,
+        packs: Option<&[Packs]>,
     ) -> Result<Tensor> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
-        let run = self.block_run(layer, &weights);
+        let run = self.block_run(layer, &weights, packs);
         let block = &self.graphs.block;
         let slot = self.model.slot(layer);
 

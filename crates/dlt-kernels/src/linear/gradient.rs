@@ -5,7 +5,10 @@ use crate::matrix::{Into, Panel, Threads, View, multiply, product};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, bail};
+
+use super::tiled;
+use crate::tiles::Weight;
 
 impl Kernels {
     /// Gradient of [`Kernels::linear`] with respect to `x`.
@@ -15,14 +18,23 @@ impl Kernels {
     ///
     /// # Errors
     /// When a tensor is empty or its shape does not fit.
-    pub fn linear_input_gradient(self, weight: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    pub fn linear_input_gradient<'a>(
+        self,
+        weight: impl std::convert::Into<Weight<'a>>,
+        gradient: &Tensor,
+    ) -> Result<Tensor> {
+        let given = weight.into();
+        let weight = given.tensor;
         let (outputs, inputs) = matrix("linear_input_gradient", "weight", weight)?;
         let (count, width) = rows_and_width("linear_input_gradient", gradient)?;
         if width != outputs {
             bail!("linear_input_gradient: expected rows of {outputs} in the gradient, got {width}")
         }
 
-        match self.backend(&[gradient], &[weight]) {
+        match self.backend_of_products(&[gradient], &[weight]) {
+            Backend::Host if gradient.dtype() == DType::BF16 => {
+                return tiled::input_gradient(given, gradient);
+            }
             Backend::Host => {}
             Backend::Cuda => return cuda::linear_input_gradient(weight, gradient),
             Backend::Composed => return input_gradient(weight, gradient),
@@ -77,7 +89,16 @@ impl Kernels {
             host::expect_apart("linear_weight_gradient", into, &[x, gradient])?;
         }
 
-        match self.backend(&[x, gradient], into.as_ref().as_slice()) {
+        match self.backend_of_products(&[x, gradient], into.as_ref().as_slice()) {
+            Backend::Host if x.dtype() == DType::BF16 => {
+                let sum = match into {
+                    Some(sum) => sum.clone(),
+                    None => Tensor::zeros((outputs, inputs), DType::F32, x.device())?,
+                };
+                tiled::add_weight_gradient(x, gradient, &sum)?;
+                *into = Some(sum);
+                return Ok(());
+            }
             Backend::Host => {}
             Backend::Cuda => {
                 return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into);

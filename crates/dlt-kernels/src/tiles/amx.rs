@@ -91,7 +91,7 @@ const SHAPE: Shape = {
 };
 
 /// The tile registers of this thread, with their shape set. They are released when it is dropped.
-pub(super) struct Registers {
+pub(crate) struct Registers {
     /// The shape belongs to the thread that set it, so this type must not move to another one.
     owner: PhantomData<*const ()>,
 }

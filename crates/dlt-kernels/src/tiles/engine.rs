@@ -1,6 +1,10 @@
 //! What computes the products of tiles.
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use super::{Block, amx, emulated};
+
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
 /// A way of multiplying tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,13 +16,18 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// The fastest way on this machine.
-    pub(crate) fn best() -> Self {
-        if amx::is_usable() { Engine::Amx } else { Engine::Emulated }
+    /// The fastest way on this machine, or what [`set_engine`] has chosen.
+    pub(crate) fn chosen() -> Self {
+        match CHOSEN.load(Ordering::Relaxed) {
+            1 => Engine::Amx,
+            2 => Engine::Emulated,
+            _ if amx::is_usable() => Engine::Amx,
+            _ => Engine::Emulated,
+        }
     }
 
     /// Gets this thread ready.
-    pub(super) fn start(self) -> Running {
+    pub(crate) fn start(self) -> Running {
         match self {
             Engine::Amx => Running::Amx(amx::Registers::new()),
             Engine::Emulated => Running::Emulated,
@@ -26,8 +35,18 @@ impl Engine {
     }
 }
 
+/// What computes the products of bf16 activations on this machine, for people: `AMX`, or `f32` where
+/// there is no instruction for them.
+#[must_use]
+pub fn product_engine() -> &'static str {
+    match Engine::chosen() {
+        Engine::Amx => "AMX",
+        Engine::Emulated => "f32",
+    }
+}
+
 /// A thread that is ready to multiply.
-pub(super) enum Running {
+pub(crate) enum Running {
     Amx(amx::Registers),
     Emulated,
 }

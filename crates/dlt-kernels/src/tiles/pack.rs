@@ -90,6 +90,7 @@ pub(crate) enum Side {
 }
 
 /// A packed operand.
+#[derive(Debug)]
 pub(crate) struct Packed {
     tiles: Vec<Tile>,
     count: usize,
@@ -97,19 +98,31 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
+    /// Packs an operand on the calling thread.
+    pub(crate) fn new<E: Number>(side: Side, operand: Operand<'_, E>) -> Self {
+        let mut packed = Packed::empty(operand);
+        operand.pack(side, &mut packed.tiles);
+        packed
+    }
+
     /// Packs the right operand of a product on all threads.
     pub(crate) fn right<E: Number>(operand: Operand<'_, E>) -> Self {
-        let panel_tiles = operand.panel_tiles();
-        let panels = operand.count.div_ceil(EDGE);
-        let mut tiles = vec![Tile::ZERO; panels * panel_tiles];
+        let mut packed = Packed::empty(operand);
+        let panels = packed.tiles.par_chunks_mut(packed.panel_tiles);
 
-        tiles.par_chunks_mut(panel_tiles).enumerate().for_each(|(panel, tiles)| {
+        panels.enumerate().for_each(|(panel, tiles)| {
             let first = panel * EDGE;
             let count = EDGE.min(operand.count - first);
             operand.indices(first, count).pack(Side::Right, tiles);
         });
 
-        Packed { tiles, count: operand.count, panel_tiles }
+        packed
+    }
+
+    fn empty<E: Number>(operand: Operand<'_, E>) -> Self {
+        let panel_tiles = operand.panel_tiles();
+        let panels = operand.count.div_ceil(EDGE);
+        Packed { tiles: vec![Tile::ZERO; panels * panel_tiles], count: operand.count, panel_tiles }
     }
 
     /// Indices.
@@ -117,8 +130,14 @@ impl Packed {
         self.count
     }
 
-    pub(super) fn steps(&self) -> usize {
-        self.panel_tiles / 2
+    /// Panels of [`EDGE`] indices.
+    pub(super) fn panels(&self) -> usize {
+        self.count.div_ceil(EDGE)
+    }
+
+    /// Tiles of a panel, two for each step along the depth.
+    pub(super) fn panel_tiles(&self) -> usize {
+        self.panel_tiles
     }
 
     pub(super) fn panel(&self, panel: usize) -> &[Tile] {

@@ -1,7 +1,7 @@
 //! Affine maps.
 
 use candle_core::Tensor;
-use dlt_kernels::Gelu;
+use dlt_kernels::{Gelu, Weight};
 
 use super::operation::{Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom};
 use super::{Graph, Node};
@@ -63,9 +63,9 @@ struct Linear {
 }
 
 impl Linear {
-    fn parameters<'a>(&self, call: &'a Call<'_>) -> Result<(&'a Tensor, Option<&'a Tensor>)> {
+    fn parameters<'a>(&self, call: &'a Call<'_>) -> Result<(Weight<'a>, Option<&'a Tensor>)> {
         let bias = self.bias.map(|bias| call.parameter(bias)).transpose()?;
-        Ok((call.parameter(self.weight)?, bias))
+        Ok((call.weight(self.weight)?, bias))
     }
 
     fn gradients(
@@ -92,7 +92,7 @@ impl Linear {
             return Ok(Vec::new());
         }
 
-        Ok(vec![call.kernels.linear_input_gradient(call.parameter(self.weight)?, gradient)?])
+        Ok(vec![call.kernels.linear_input_gradient(call.weight(self.weight)?, gradient)?])
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use candle_core::Tensor;
-use dlt_kernels::{Dropout, Kernels};
+use dlt_kernels::{Dropout, Kernels, Packs, Weight};
 
 use super::side_inputs::{Caches, SideInputs};
 use crate::architecture::DropoutPass;
@@ -84,6 +84,7 @@ pub(crate) enum RecomputedFrom {
 pub(crate) struct Call<'a> {
     pub(crate) kernels: Kernels,
     pub(crate) parameters: &'a [Tensor],
+    pub(crate) packs: Option<&'a [Packs]>,
     pub(crate) dropout: Option<DropoutPass>,
     /// Number of this graph's first dropout site in the whole model.
     pub(crate) first_site: usize,
@@ -107,6 +108,12 @@ impl Call<'_> {
 
     pub(crate) fn parameter(&self, index: usize) -> Result<&Tensor> {
         self.parameters.get(index).ok_or_else(|| absent("a parameter"))
+    }
+
+    /// A parameter that products read.
+    pub(crate) fn weight(&self, index: usize) -> Result<Weight<'_>> {
+        let packs = self.packs.and_then(|packs| packs.get(index));
+        Ok(Weight::kept(self.parameter(index)?, packs))
     }
 
     pub(crate) fn is_data(&self, index: usize) -> bool {

@@ -1,7 +1,7 @@
 //! A graph with weights: its forward and its backward pass.
 
 use candle_core::Tensor;
-use dlt_kernels::Kernels;
+use dlt_kernels::{Kernels, Packs};
 
 use super::operation::{Backward, Call, ParameterSums, RecomputedFrom, absent};
 use super::side_inputs::{Caches, NOTHING, SideInputs};
@@ -15,6 +15,8 @@ pub(crate) struct Run<'a> {
     pub(crate) kernels: Kernels,
     /// The weights, in the order of the layout.
     pub(crate) parameters: &'a [Tensor],
+    /// Where the packed form of each parameter is kept, if it outlives an operation.
+    pub(crate) packs: Option<&'a [Packs]>,
     pub(crate) dropout: Option<DropoutPass>,
     /// Number of the graph's first dropout site in the whole model.
     pub(crate) first_site: usize,
@@ -27,6 +29,7 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     /// A run without dropout, without side inputs, and with a factor of 1 for branches.
     pub(crate) fn plain(kernels: Kernels, parameters: &'a [Tensor]) -> Self {
+        let packs = None;
         let dropout = None;
         let first_site = 0;
         let residual_factor = 1.0;
@@ -34,6 +37,7 @@ impl<'a> Run<'a> {
         Self {
             kernels,
             parameters,
+            packs,
             dropout,
             first_site,
             residual_factor,
@@ -89,6 +93,7 @@ impl Graph {
         Call {
             kernels: run.kernels,
             parameters: run.parameters,
+            packs: run.packs,
             dropout: run.dropout,
             first_site: run.first_site,
             residual_factor: run.residual_factor,
