@@ -4,9 +4,11 @@
     python3 -m venv .venv-peer && .venv-peer/bin/pip install torch transformers
     .venv-peer/bin/python data/peers/transformers_decode.py --layers 12 --width 384 --heads 6
 
-A model with random weights (`GPT2LMHeadModel`, f32, no dropout) continues prompts by `generate`, with the most likely token
+A model with random weights (`GPT2LMHeadModel`, no dropout) continues prompts by `generate`, with the most likely token
 each time and with cached keys and values. Prefill is the time to the first new token. Decode counts the tokens after it and
 the time that they add. The first run is left out, and figures are medians over the others.
+
+--dtype  f32 | bf16        bf16: weights and activations
 
 It prints one line of JSON: `peer`, `params`, `decode_tokens_per_s`, `prefill_ms`, `peak_rss_mb` (in units of 1024 KiB).
 """
@@ -31,6 +33,7 @@ def arguments():
              "batch": 1, "runs": 4, "threads": 2}
     for flag, size in sizes.items():
         parser.add_argument(f"--{flag}", type=int, default=size)
+    parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
     chosen = parser.parse_args()
     for flag in sizes:
         if getattr(chosen, flag.replace("-", "_")) < 1:
@@ -52,7 +55,8 @@ def random_model(chosen):
         bos_token_id=None,
         eos_token_id=None,
     )
-    return transformers.GPT2LMHeadModel(config).eval()
+    dtype = torch.bfloat16 if chosen.dtype == "bf16" else torch.float32
+    return transformers.GPT2LMHeadModel(config).to(dtype).eval()
 
 
 def seconds(model, prompts, new_tokens):
@@ -89,7 +93,7 @@ def main():
     # Linux counts in KiB, macOS in bytes.
     peak_kib = peak / 1024 if sys.platform == "darwin" else peak
     print(json.dumps({
-        "peer": f"transformers {transformers.__version__} pytorch {torch.__version__} f32 batch={chosen.batch}",
+        "peer": f"transformers {transformers.__version__} pytorch {torch.__version__} {chosen.dtype} batch={chosen.batch}",
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "decode_tokens_per_s": round(median(rates[counted]), 1),
         "prefill_ms": round(1e3 * median(prefill[counted]), 1),

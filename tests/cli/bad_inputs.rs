@@ -408,6 +408,14 @@ fn rejects_or_survives_every_strange_environment() {
         ("CANDLE_NUM_THREADS", "-3", 0, ""),
         ("GLIBC_TUNABLES", "nonsense", 0, ""),
         ("NO_COLOR", "1", 0, ""),
+        ("DLT_PRODUCTS", "", 0, ""),
+        ("DLT_PRODUCTS", "f32", 0, ""),
+        (
+            "DLT_PRODUCTS",
+            "fast",
+            2,
+            "DLT_PRODUCTS: cannot choose what multiplies bf16 matrices: expected ",
+        ),
     ];
 
     for (number, &(name, value, code, says)) in table.iter().enumerate() {

@@ -42,6 +42,8 @@ fn a_whole_run_is_good() {
         "What works",
         "--resume run   (after step 12)",
         "dlt eval",
+        "This machine",
+        "products of bf16 by",
     ] {
         assert!(said.out.contains(part), "{part} is missing in {}", said.out);
     }

@@ -77,6 +77,9 @@ fn a_step_is_measured_with_the_keys_of_the_peer() {
     let loss = number(&untied, "loss");
     assert!(loss > 8.0 && loss < 9.1, "near ln(8000) = 8.99: {loss}");
 
+    let in_f32 = Said::by(place.command(&SMALL).env("DLT_PRODUCTS", "f32")).ok();
+    assert_eq!(line(&in_f32.out)["product_engine"], "f32");
+
     let tied = measure(&["--tying", "sum", "--owners", "0,0,2,2,0,2"]);
     assert_eq!(number(&tied, "params"), f64::from(shared + 2 * block));
 
@@ -164,6 +167,9 @@ fn generation_is_measured_with_the_keys_of_the_peer() {
 
     let tied = measure(&["--tying", "sum", "--owners", "0,0,2,2,0,2"]);
     assert_eq!(number(&tied, "params"), f64::from(shared + 2 * block));
+
+    let narrow = measure(&["--dtype", "bf16"]);
+    assert!(narrow["peer"].as_str().unwrap().contains(" bf16 tying=none"), "{narrow}");
 
     let table = place.dlt(&[&small[..], &short].concat()).ok().out;
     assert!(table.contains("decode") && table.contains("tokens a second"), "{table}");

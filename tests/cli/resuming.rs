@@ -333,3 +333,23 @@ fn a_loss_that_explodes_is_warned_of_while_it_is_still_finite() {
     assert!(said.err.contains("the loss is far above the median of recent losses"), "{said:?}");
     assert!(!place.train("calm-too", &["--quiet"]).err.contains("far above the median"));
 }
+
+/// Only runs with bf16 activations multiply bf16 matrices.
+#[test]
+fn another_engine_for_products_of_bf16_is_a_warning_where_they_are_used() {
+    let place = Workplace::new();
+    for (activations, warns) in [("bf16", true), ("f32", false)] {
+        let of = format!("training.activations={activations}");
+        place.train(activations, &["--device", "cpu", "--set", &of]);
+
+        let record = format!("{activations}/provenance.json");
+        let mut provenance = place.json(&record);
+        assert!(provenance["host"]["product_engine"].is_string(), "{provenance}");
+        provenance["host"]["product_engine"] = "abacus".into();
+        place.write(&record, provenance.to_string());
+
+        let said = place.dlt(&["train", "--resume", activations, "--steps", "16"]).ok();
+        let warning = "the run began with products of bf16 by abacus, and now has ";
+        assert_eq!(said.err.contains(warning), warns, "{activations}: {}", said.err);
+    }
+}

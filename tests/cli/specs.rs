@@ -3,7 +3,7 @@
 use dlt_spec::presets::{METHODS, PRESETS};
 use dlt_spec::{ExitCode, Overlay, Spec, presets};
 
-use crate::workplace::Workplace;
+use crate::workplace::{Said, Workplace};
 
 #[test]
 fn every_preset_is_printed_in_full_and_reads_back() {
@@ -92,6 +92,9 @@ fn the_help_teaches_commands_places_and_exit_codes() {
     for part in ["\nfeatures: figures, hub, parquet", "\nCPU: ", "\ncompiler: rustc "] {
         assert!(version.contains(part), "{part} is missing in\n{version}");
     }
+
+    let in_f32 = Said::by(place.command(&["--version"]).env("DLT_PRODUCTS", "f32")).ok().out;
+    assert!(in_f32.contains(", products of bf16 by f32\n"), "{in_f32}");
 
     let short = place.dlt(&["-V"]).ok().out;
     assert_eq!(Some(short.trim_end()), version.lines().next());

@@ -79,7 +79,7 @@ impl Workplace {
 
         // Tokens of the shipped text are kept from test to test.
         command.env("DLT_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("dlt-cache"));
-        command.env_remove("DLT_LOG").env("RUST_BACKTRACE", "1");
+        command.env_remove("DLT_LOG").env_remove("DLT_PRODUCTS").env("RUST_BACKTRACE", "1");
 
         command
     }

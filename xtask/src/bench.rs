@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use dlt_study::child::{Child, portable};
@@ -19,6 +19,7 @@ use grid::{Program, Side, Workload};
 use kernels::{KernelTimes, Round};
 use page::Heading;
 use peer::Peer;
+use products::PeerRound;
 use rounds::Measured;
 
 mod comparison;
@@ -29,6 +30,7 @@ mod measurement;
 mod page;
 pub(crate) mod peer;
 mod processes;
+mod products;
 mod rounds;
 
 /// The time limit of `mpirun --version`.
@@ -47,8 +49,9 @@ const ALLOCATOR: (&str, &str) = (
 /// Options of `cargo xtask bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArguments {
-    /// Measure the kernels of dlt-kernels instead, as fused, composed and floor
-    #[arg(long, conflicts_with_all = ["python", "peer_script", "dlt", "only", "ours_only", "steps"])]
+    /// Measure the kernels of dlt-kernels instead, as fused, composed and floor, and linear maps on
+    /// one thread, compared with PyTorch's
+    #[arg(long, conflicts_with_all = ["dlt", "only", "steps"])]
     kernels: bool,
     /// Measure generation instead, ours with and without tying, and that of transformers
     #[arg(long, conflicts_with_all = ["kernels", "only", "steps"])]
@@ -75,7 +78,7 @@ pub(crate) struct BenchArguments {
     /// Python with PyTorch, for the peer [default: .venv-peer/bin/python, then python3]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
-    /// Another script with the peer's command line and keys [default: data/peers/pytorch_step.py]
+    /// Another script with the peer's command line and keys [default: one of data/peers]
     #[arg(long, value_name = "PATH")]
     peer_script: Option<PathBuf>,
     /// Leave the peer out
@@ -112,8 +115,7 @@ pub(crate) fn run(root: &Path, arguments: &BenchArguments) -> Result<ExitCode> {
     }
 
     match (arguments.kernels, arguments.dry_run) {
-        (true, true) => dry_run_of_kernels(arguments, out),
-        (true, false) => run_kernels(root, arguments, out),
+        (true, _) => run_kernels(root, arguments, out),
         (false, true) => dry_run_of_steps(root, arguments, out),
         (false, false) => run_steps(root, arguments, out),
     }
@@ -127,16 +129,12 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
         .flat_map(|workload| &workload.sides)
         .any(|side| side.program == Program::PyTorch);
 
-    let peer = if needs_peer {
-        match peer::find(root, arguments.python.as_deref(), arguments.peer_script.as_deref()) {
-            Ok(peer) => Some(peer),
-            Err(message) => {
-                writeln!(io::stderr(), "{message}")?;
-                return Ok(ExitCode::from(MISSING_RESOURCE));
-            }
+    let peer = match needs_peer.then(|| arguments.peer(root, peer::SCRIPT)).transpose() {
+        Ok(peer) => peer.flatten(),
+        Err(message) => {
+            writeln!(io::stderr(), "{message}")?;
+            return Ok(ExitCode::from(MISSING_RESOURCE));
         }
-    } else {
-        None
     };
 
     if arguments.processes.is_some()
@@ -184,14 +182,12 @@ fn dry_run_of_steps(
     arguments: &BenchArguments,
     out: &mut dyn Write,
 ) -> Result<ExitCode> {
-    let python = peer::candidates(root, arguments.python.as_deref()).remove(0);
-    let script = arguments.peer_script.clone().unwrap_or_else(|| PathBuf::from(peer::SCRIPT));
-    let peer = Peer { python, script, versions: String::new() };
+    let peer = arguments.peer(root, peer::SCRIPT).map_err(Error::msg)?;
     let dlt = arguments.dlt.clone().unwrap_or_else(|| PathBuf::from("dlt"));
 
     for workload in arguments.workloads() {
         for (_, side) in rounds::order(arguments.rounds.get(), workload.sides.len()) {
-            let child = arguments.child(&workload, &workload.sides[side], &dlt, Some(&peer));
+            let child = arguments.child(&workload, &workload.sides[side], &dlt, peer.as_ref());
             writeln!(out, "{}", child.command_line())?;
         }
     }
@@ -201,10 +197,18 @@ fn dry_run_of_steps(
 
 fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
     arguments.prepare_destinations()?;
-    let heading = arguments.heading(root, None);
-    let program = match &arguments.kernel_times {
-        Some(program) => program.clone(),
-        None => build(
+    let peer = match arguments.peer(root, products::SCRIPT) {
+        Ok(peer) => peer,
+        Err(message) => {
+            writeln!(io::stderr(), "{message}")?;
+            return Ok(ExitCode::from(MISSING_RESOURCE));
+        }
+    };
+
+    let program = match (&arguments.kernel_times, arguments.dry_run) {
+        (Some(program), _) => program.clone(),
+        (None, true) => PathBuf::from("kernel_times"),
+        (None, false) => build(
             root,
             Profile::Release,
             &["-p", "dlt-kernels", "--example", "kernel_times"],
@@ -212,30 +216,43 @@ fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> 
         )?,
     };
 
-    let child = arguments.kernel_child(&program);
+    let heading = arguments.heading(root, peer.as_ref());
+    let ours = arguments.kernel_child(&program);
+    let peer = peer.map(|peer| peer.child().arguments(products::options()));
     let mut rounds = Vec::new();
+    let mut peer_rounds = Vec::new();
     let mut failures = 0;
 
     for number in 1..=arguments.rounds.get() {
-        let round = match child.run(arguments.limit()) {
-            Ok(finished) => {
-                Round::parse(&finished.stdout).map_err(|error| format!("no figures: {error:#}"))
+        if arguments.dry_run {
+            for child in [Some(&ours), peer.as_ref()].into_iter().flatten() {
+                writeln!(out, "{}", child.command_line())?;
             }
-            Err(failure) => Err(failure.to_string()),
+            continue;
+        }
+
+        let mut tell = |what: &str, failure: Option<&String>| {
+            failures += usize::from(failure.is_some());
+            let said = failure.map_or("measured".to_owned(), |why| format!("FAILED: {why}"));
+            writeln!(out, "{number}/{}  {what}  {said}", arguments.rounds)
         };
 
-        let said =
-            round.as_ref().map_or_else(|why| format!("FAILED: {why}"), |_| "measured".to_owned());
-        writeln!(out, "{number}/{}  kernels  {said}", arguments.rounds)?;
-        failures += usize::from(round.is_err());
+        let round = arguments.round(&ours, Round::parse);
+        tell("kernels", round.as_ref().err())?;
         rounds.extend(round);
+
+        if let Some(peer) = &peer {
+            let round = arguments.round(peer, PeerRound::parse);
+            tell("pytorch", round.as_ref().err())?;
+            peer_rounds.extend(round);
+        }
     }
 
     if rounds.is_empty() {
         return ending(failures);
     }
 
-    let times = KernelTimes::of(&rounds)?;
+    let times = KernelTimes::of(&rounds, peer_rounds)?;
     let page = times.markdown(&heading);
     writeln!(out, "\n{page}")?;
     arguments.write(&page, &times.json(&heading))?;
@@ -245,22 +262,12 @@ fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> 
 
 fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
     arguments.prepare_destinations()?;
-    let script = arguments.peer_script.clone().unwrap_or_else(|| root.join(decode::SCRIPT));
-    let python = arguments.python.as_deref();
-    let peer = match (arguments.ours_only, arguments.dry_run) {
-        (true, _) => None,
-        (false, true) => {
-            let python = peer::candidates(root, python).remove(0);
-            let versions = String::new();
-            Some(Peer { python, script: PathBuf::from(decode::SCRIPT), versions })
+    let peer = match arguments.peer(root, decode::SCRIPT) {
+        Ok(peer) => peer,
+        Err(message) => {
+            writeln!(io::stderr(), "{message}")?;
+            return Ok(ExitCode::from(MISSING_RESOURCE));
         }
-        (false, false) => match peer::find(root, python, Some(&script)) {
-            Ok(peer) => Some(peer),
-            Err(message) => {
-                writeln!(io::stderr(), "{message}")?;
-                return Ok(ExitCode::from(MISSING_RESOURCE));
-            }
-        },
     };
 
     let dlt = match (&arguments.dlt, arguments.dry_run) {
@@ -274,10 +281,7 @@ fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> R
         .filter_map(|&(_, program, options)| {
             let child = match program {
                 Program::Dlt => Child::new(&dlt).arguments(["bench", "decode", "--json"]),
-                Program::PyTorch => {
-                    let peer = peer.as_ref()?;
-                    Child::new(&peer.python).arguments([peer.script.display().to_string()])
-                }
+                Program::PyTorch => peer.as_ref()?.child(),
             };
 
             let threads = arguments.threads.to_string();
@@ -294,17 +298,12 @@ fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> R
             continue;
         }
 
-        let run = children[side].run(arguments.limit()).map_err(|failure| failure.to_string());
-        let run = run.and_then(|finished| {
-            decode::Figures::parse(&finished.stdout)
-                .map_err(|error| format!("no figures: {error:#}"))
-        });
-
+        let run = arguments.round(&children[side], decode::Figures::parse);
         let said = run.as_ref().map_or_else(
             |why| format!("FAILED: {why}"),
             |figures| format!("{:.1} tokens/s", figures.tokens_per_s),
         );
-        writeln!(out, "{round}/{}  {:<14}  {said}", arguments.rounds, decode::SIDES[side].0)?;
+        writeln!(out, "{round}/{}  {:<18}  {said}", arguments.rounds, decode::SIDES[side].0)?;
         runs[side].push(run);
     }
 
@@ -318,14 +317,6 @@ fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> R
     arguments.write(&page, &decode::json(&heading, &runs))?;
 
     ending(runs.iter().flatten().filter(|run| run.is_err()).count())
-}
-
-fn dry_run_of_kernels(arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
-    let program = arguments.kernel_times.clone().unwrap_or_else(|| PathBuf::from("kernel_times"));
-    for _ in 0..arguments.rounds.get() {
-        writeln!(out, "{}", arguments.kernel_child(&program).command_line())?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn ending(failures: usize) -> Result<ExitCode> {
@@ -380,9 +371,7 @@ impl BenchArguments {
         let child = match (side.program, peer) {
             (Program::PyTorch, Some(peer)) if side.processes > 1 => Child::new(&peer.python)
                 .arguments([&peer.script.display().to_string(), "--processes", &processes]),
-            (Program::PyTorch, Some(peer)) => {
-                Child::new(&peer.python).arguments([peer.script.display().to_string()])
-            }
+            (Program::PyTorch, Some(peer)) => peer.child(),
             // Open MPI binds a process to one core by itself, whatever its number of threads.
             _ if side.processes > 1 => Child::new(self.mpirun())
                 .arguments(["-n", &processes, "--bind-to", "none", &dlt.display().to_string()])
@@ -402,6 +391,28 @@ impl BenchArguments {
             Program::Dlt => child.arguments(["--json"]),
             Program::PyTorch => child,
         }
+    }
+
+    /// The peer that runs this script or the one that an option names; `None` if it is left out. A
+    /// dry run does not look for it.
+    fn peer(&self, root: &Path, script: &'static str) -> Result<Option<Peer>, String> {
+        let python = self.python.as_deref();
+        if self.ours_only {
+            return Ok(None);
+        }
+        if self.dry_run {
+            let python = peer::candidates(root, python).remove(0);
+            let script = self.peer_script.clone().unwrap_or_else(|| PathBuf::from(script));
+            return Ok(Some(Peer { python, script, versions: String::new() }));
+        }
+
+        peer::find(root, python, self.peer_script.as_deref(), script).map(Some)
+    }
+
+    /// Runs a program once and parses what it prints.
+    fn round<T>(&self, child: &Child, parse: fn(&str) -> Result<T>) -> Result<T, String> {
+        let finished = child.run(self.limit()).map_err(|failure| failure.to_string())?;
+        parse(&finished.stdout).map_err(|error| format!("no figures: {error:#}"))
     }
 
     fn kernel_child(&self, program: &Path) -> Child {

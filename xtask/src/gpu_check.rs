@@ -83,7 +83,7 @@ impl GpuCheckArguments {
         match (self.ours_only, self.dry_run) {
             (true, _) => Ok(None),
             (false, true) => Ok(peer::candidates(root, self.python.as_deref()).into_iter().next()),
-            (false, false) => match peer::find(root, self.python.as_deref(), None) {
+            (false, false) => match peer::find(root, self.python.as_deref(), None, peer::SCRIPT) {
                 Ok(peer) => Ok(Some(peer.python)),
                 Err(message) => bail!("{message}"),
             },

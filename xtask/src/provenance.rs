@@ -9,11 +9,19 @@ use serde_json::{Value, json};
 
 use crate::tree::git_in;
 
+/// The flags of a processor with instructions that multiply bf16 matrices.
+const BF16_FLAGS: [&str; 2] = ["avx512_bf16", "amx_bf16"];
+
 /// The provenance of a measurement, read before it starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Provenance {
     pub(crate) date: String,
+    /// Model name of the processor.
     pub(crate) processor: String,
+    /// `family 6, model 207, stepping 2`: many processors have the same name in a virtual machine.
+    pub(crate) processor_kind: Option<String>,
+    /// Those of the [`BF16_FLAGS`] that the processor has.
+    pub(crate) bf16_flags: Vec<&'static str>,
     pub(crate) cores: usize,
     pub(crate) memory_mb: Option<u64>,
     pub(crate) system: String,
@@ -38,12 +46,17 @@ impl Provenance {
             said(git_in(root).args(["-c", "safe.directory=*"]).args(arguments))
         };
         let unknown = || "unknown".to_owned();
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
 
         Self {
             date: date(seconds),
-            processor: entry("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
+            processor: entry(&cpu, "model name").unwrap_or_else(unknown),
+            processor_kind: processor_kind(&cpu),
+            bf16_flags: bf16_flags(&cpu),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_mb: entry("/proc/meminfo", "MemTotal").and_then(|text| megabytes(&text)),
+            memory_mb: fs::read_to_string("/proc/meminfo")
+                .ok()
+                .and_then(|text| megabytes(&entry(&text, "MemTotal")?)),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             load: fs::read_to_string("/proc/loadavg")
                 .ok()
@@ -63,23 +76,51 @@ impl Provenance {
         let dirty = if self.is_dirty { " **with uncommitted changes**" } else { "" };
 
         format!(
-            "Host: {}, {} cores{memory}, {}. Date: {}{load} at the start; {}, commit {}{dirty}.",
-            self.processor, self.cores, self.system, self.date, self.rustc, self.commit
+            "Host: {} ({}), {} cores{memory}, {}. Date: {}{load} at the start; {}, commit {}{dirty}.",
+            self.processor,
+            self.kind_and_flags(),
+            self.cores,
+            self.system,
+            self.date,
+            self.rustc,
+            self.commit
         )
+    }
+
+    fn kind_and_flags(&self) -> String {
+        let kind = self.processor_kind.as_ref().map_or(String::new(), |kind| format!("{kind}; "));
+        let flags = match &self.bf16_flags[..] {
+            [] => format!("neither {}", BF16_FLAGS.join(" nor ")),
+            flags => flags.join(" and "),
+        };
+
+        format!("{kind}{flags}")
     }
 
     pub(crate) fn json(&self) -> Value {
         json!({
-            "date": self.date, "processor": self.processor, "cores": self.cores, "memory_mb": self.memory_mb,
+            "date": self.date, "processor": self.processor, "processor_kind": self.processor_kind,
+            "bf16_flags": self.bf16_flags, "cores": self.cores, "memory_mb": self.memory_mb,
             "system": self.system, "load": self.load, "rustc": self.rustc, "commit": self.commit,
             "is_dirty": self.is_dirty,
         })
     }
 }
 
-/// The first value of a key in a file of `key : value` lines.
-fn entry(file: &str, key: &str) -> Option<String> {
-    let text = fs::read_to_string(file).ok()?;
+/// Family, model and stepping of the first processor in the text of `/proc/cpuinfo`.
+fn processor_kind(cpu: &str) -> Option<String> {
+    let [family, model, stepping] = ["cpu family", "model", "stepping"].map(|key| entry(cpu, key));
+    Some(format!("family {}, model {}, stepping {}", family?, model?, stepping?))
+}
+
+fn bf16_flags(cpu: &str) -> Vec<&'static str> {
+    let flags = entry(cpu, "flags").unwrap_or_default();
+    let has = |flag: &&str| flags.split_whitespace().any(|word| word == *flag);
+    BF16_FLAGS.into_iter().filter(has).collect()
+}
+
+/// The first value of a key in the text of a file of `key : value` lines.
+fn entry(text: &str, key: &str) -> Option<String> {
     let (_, value) = text
         .lines()
         .filter_map(|line| line.split_once(':'))
@@ -132,6 +173,24 @@ mod tests {
     fn memory_is_in_millions_of_bytes() {
         assert_eq!(megabytes("24684100 kB"), Some(25_276));
         assert_eq!(megabytes("many"), None);
+    }
+
+    #[test]
+    fn a_processor_has_its_kind_and_what_multiplies_bf16() {
+        let cpu = "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 207\nmodel name\t: Intel(R) Xeon(R)\n\
+                   stepping\t: 2\nflags\t\t: fpu avx512_bf16 amx_bf16 amx_tile\n\nprocessor\t: 1\n";
+        let mut provenance =
+            Provenance::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")));
+        provenance.processor = entry(cpu, "model name").unwrap();
+        provenance.processor_kind = processor_kind(cpu);
+        provenance.bf16_flags = bf16_flags(cpu);
+        let kind = "Intel(R) Xeon(R) (family 6, model 207, stepping 2; avx512_bf16 and amx_bf16), ";
+        assert!(provenance.sentences().contains(kind), "{provenance:?}");
+
+        provenance.processor_kind = processor_kind("flags : fpu\n");
+        provenance.bf16_flags = bf16_flags("flags : fpu avx512_bf16_new\n");
+        let kind = "Intel(R) Xeon(R) (neither avx512_bf16 nor amx_bf16), ";
+        assert!(provenance.sentences().contains(kind), "{provenance:?}");
     }
 
     #[test]

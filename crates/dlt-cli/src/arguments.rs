@@ -436,6 +436,9 @@ pub(crate) struct BenchDecodeTask {
     /// Number of runs; the first is not counted
     #[arg(long, value_name = "N", default_value = "4")]
     pub(crate) runs: NonZeroUsize,
+    /// Number format of activations; weights stay f32
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = BenchDtype::F32)]
+    pub(crate) dtype: BenchDtype,
     /// Print one line of JSON
     #[arg(long)]
     pub(crate) json: bool,

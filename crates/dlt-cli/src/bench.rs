@@ -29,15 +29,20 @@ fn step(task: &BenchStepTask) -> Result {
     let mut exchange = processes::exchange(&task.several)?;
     let processes = exchange.world().size();
     let measured = measured(task, &mut exchange);
-    let (peer, figures) = processes::settle(exchange, measured)?;
-    output::print(&if task.json {
-        line(&peer, &figures, processes)
-    } else {
-        table(&peer, &figures, processes)
-    })
+    let step = processes::settle(exchange, measured)?;
+    output::print(&if task.json { line(&step, processes) } else { table(&step, processes) })
 }
 
-fn measured(task: &BenchStepTask, exchange: &mut Exchange) -> Result<(String, StepFigures)> {
+/// A measured step.
+struct Step {
+    /// Program, device and settings.
+    peer: String,
+    /// What multiplied bf16 matrices; `None` on a GPU.
+    engine: Option<&'static str>,
+    figures: StepFigures,
+}
+
+fn measured(task: &BenchStepTask, exchange: &mut Exchange) -> Result<Step> {
     let processes = exchange.world().size();
     let open = || {
         let spec = spec(task, processes)?;
@@ -56,7 +61,7 @@ fn measured(task: &BenchStepTask, exchange: &mut Exchange) -> Result<(String, St
     };
 
     let figures = measure_steps(&spec, extents, task.steps, kernels, &device, exchange)?;
-    Ok((peer(task, &device_name), figures))
+    Ok(Step { peer: peer(task, &device_name), engine: machine::engine(&device), figures })
 }
 
 /// The spec that the options describe. Its rules refuse combinations that are impossible.
@@ -79,10 +84,7 @@ fn spec(task: &BenchStepTask, processes: usize) -> Result<CheckedSpec> {
         BenchCheckpointing::Block => Checkpointing::Block,
     };
 
-    spec.training.activations = match task.dtype {
-        BenchDtype::F32 => Activations::F32,
-        BenchDtype::Bf16 => Activations::Bf16,
-    };
+    spec.training.activations = activations(task.dtype);
 
     spec.optimizer.learning_rate = LEARNING_RATE;
     spec.optimizer.clip_norm = 1.0;
@@ -91,6 +93,13 @@ fn spec(task: &BenchStepTask, processes: usize) -> Result<CheckedSpec> {
     }
 
     Ok(spec.check()?)
+}
+
+fn activations(dtype: BenchDtype) -> Activations {
+    match dtype {
+        BenchDtype::F32 => Activations::F32,
+        BenchDtype::Bf16 => Activations::Bf16,
+    }
 }
 
 /// A spec with the sizes and the tying of a model.
@@ -148,7 +157,8 @@ fn peer(task: &BenchStepTask, device: &str) -> String {
     peer
 }
 
-fn line(peer: &str, figures: &StepFigures, processes: usize) -> String {
+fn line(step: &Step, processes: usize) -> String {
+    let Step { peer, engine, figures } = step;
     let mut line = serde_json::json!({
         "peer": peer,
         "params": figures.parameters,
@@ -160,6 +170,7 @@ fn line(peer: &str, figures: &StepFigures, processes: usize) -> String {
         "peak_device_mb": figures.peak_device_mb.map(in_mib),
         "peak_device_used_mb": figures.peak_device_used_mb.map(in_mib),
         "loss": round(figures.loss, 4),
+        "product_engine": engine,
     });
 
     if processes > 1 {
@@ -172,7 +183,8 @@ fn line(peer: &str, figures: &StepFigures, processes: usize) -> String {
     format!("{line}\n")
 }
 
-fn table(peer: &str, figures: &StepFigures, processes: usize) -> String {
+fn table(step: &Step, processes: usize) -> String {
+    let Step { peer, engine, figures } = step;
     let mut text = rows(
         peer,
         &[
@@ -191,6 +203,10 @@ fn table(peer: &str, figures: &StepFigures, processes: usize) -> String {
         text += &row("processes", &whole(processes));
         text += &row("sent by each", &megabytes(Some(figures.sent_bytes / 1e6)));
         text += &row("waiting", &format!("{} % of a step", decimal(share, 1)));
+    }
+
+    if let Some(engine) = engine {
+        text += &row("bf16 products", engine);
     }
 
     match figures.peak_device_mb {

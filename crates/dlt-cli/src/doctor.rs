@@ -16,7 +16,7 @@ use dlt_train::{MODEL_FILE, Repaired, repair_model, sweep};
 use crate::arguments::DoctorTask;
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
-use crate::{hub, loading, output};
+use crate::{engine, hub, loading, output};
 
 pub(crate) fn run(task: &DoctorTask) -> Result {
     let outside = outside(task)?;
@@ -40,7 +40,12 @@ pub(crate) fn run(task: &DoctorTask) -> Result {
 
     report.findings.extend(outside);
     let name = quoted(&run.to_string_lossy());
-    output::print(&format!("{}\n{}", lines(&report.findings), abilities(&report, &name)))?;
+    output::print(&format!(
+        "{}\n{}This machine\n  {}\n",
+        lines(&report.findings),
+        abilities(&report, &name),
+        engine::described()
+    ))?;
 
     match report.n_wrong() {
         0 => Ok(()),

@@ -31,6 +31,8 @@ Control characters are shown as \\u001b.
 
 DLT_REHEARSAL=1 makes every training run and `dlt bench step` tiny, whatever the other settings
 say. It lets you try commands in seconds.
+DLT_PRODUCTS=amx, avx512-bf16 or f32 chooses what multiplies bf16 matrices on the processor, for
+tests and comparisons. Otherwise the fastest one of the machine does; `dlt --version` names it.
 
 Exit codes:
 "

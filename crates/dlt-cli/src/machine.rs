@@ -1,7 +1,7 @@
 //! Opens the device that the options ask for.
 
 use candle_core::Device;
-use dlt_train::{DeviceChoice, Products, open_device_as};
+use dlt_train::{DeviceChoice, Products, open_device_as, product_engine};
 
 use crate::arguments::Machine;
 use crate::failure::Result;
@@ -17,4 +17,9 @@ pub(crate) fn open(machine: &Machine) -> Result<(Device, String)> {
     }
 
     Ok((device, name))
+}
+
+/// What multiplies bf16 matrices in this process; `None` if a GPU computes.
+pub(crate) fn engine(device: &Device) -> Option<&'static str> {
+    device.is_cpu().then(product_engine)
 }

@@ -11,6 +11,7 @@ mod convert;
 mod data;
 mod doctor;
 mod ending;
+mod engine;
 mod environment;
 mod eval;
 mod events;
@@ -53,6 +54,8 @@ use clap::error::ErrorKind;
 use dlt_spec::ExitCode;
 
 fn main() -> std::process::ExitCode {
+    // `--version` shows the engine, and a wrong name does not hide the help.
+    let chosen = engine::choose();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -71,7 +74,7 @@ fn main() -> std::process::ExitCode {
         }
     };
 
-    match run(&arguments) {
+    match chosen.and_then(|()| run(&arguments)) {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => failure.report().into(),
     }

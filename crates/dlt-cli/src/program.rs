@@ -3,9 +3,8 @@
 use std::sync::LazyLock;
 
 use dlt_run::Program;
-use dlt_train::instruction_set;
 
-use crate::threads;
+use crate::{engine, threads};
 
 /// Version, and the git revision if it is known: `dlt -V`.
 pub(crate) const VERSION: &str = env!("DLT_LONG_VERSION");
@@ -26,9 +25,8 @@ pub(crate) static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
     let built = if built.is_empty() { "none".to_owned() } else { built.join(", ") };
 
     format!(
-        "{VERSION}\nfeatures: {built}\nCPU: {} on {}\ncompiler: {}",
-        instruction_set(),
-        std::env::consts::ARCH,
+        "{VERSION}\nfeatures: {built}\nCPU: {}\ncompiler: {}",
+        engine::described(),
         env!("DLT_TOOLCHAIN")
     )
 });

@@ -5,12 +5,14 @@
 //! machine can beat: the larger of its matrix operations at the matrix rate and its bytes at the
 //! copy rate, both measured in this process. The bytes are those that must move: each input is read
 //! once, each result is written once, and what the forward pass leaves for the backward pass is
-//! written once. With `--json` each row is a line of JSON, after a first line with the rates.
+//! written once. The last rows are linear maps in f32 and in bf16 on one thread, against the best
+//! rate of products in that format on one thread. With `--json` each row is a line of JSON, after a
+//! first line with the rates.
 #![allow(clippy::print_stdout, reason = "an example prints what it measures")]
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use dlt_kernels::optimizer::{AdamwStep, squared_norm};
-use dlt_kernels::{Attention, Dropout, Gelu, HeadSums, Kernels, Mask, Projection};
+use dlt_kernels::{Attention, Dropout, Gelu, HeadSums, Kernels, Mask, Projection, product_engine};
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -25,6 +27,10 @@ const ROUNDS: usize = 7;
 /// Rounds of a slow kernel.
 const LONG_ROUNDS: usize = 3;
 const FLOAT: usize = size_of::<f32>();
+/// Rows, inputs and outputs of the linear maps on one thread.
+const PRODUCTS: [[usize; 3]; 2] = [[2048, 384, 1536], [2048, 768, 3072]];
+/// Formats of their activations; weights are f32.
+const FORMATS: [DType; 2] = [DType::F32, DType::BF16];
 
 fn main() -> Result<()> {
     let report = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
@@ -33,14 +39,21 @@ fn main() -> Result<()> {
         other => bail!("kernel_times: expected nothing or --json, got {other:?}"),
     };
 
-    let bench = Bench { report, matrix_rate: matrix_rate()? };
-    bench.print_rates();
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let one_thread = one_thread.map_err(candle_core::Error::wrap)?;
+    let [f32_rate, bf16_rate] = FORMATS.map(|format| one_thread.install(|| matrix_rate(format)));
+    let one_thread_rates = [f32_rate?, bf16_rate?];
+
+    let bench = Bench { report, matrix_rate: matrix_rate(DType::F32)?, product: None };
+    bench.print_rates(one_thread_rates);
     linear(&bench)?;
     pointwise(&bench)?;
     attention(&bench)?;
     vocabulary(&bench)?;
 
-    optimizer(&bench)
+    optimizer(&bench)?;
+
+    one_thread.install(|| products(report, one_thread_rates))
 }
 
 fn linear(bench: &Bench) -> Result<()> {
@@ -136,6 +149,40 @@ fn pointwise(bench: &Bench) -> Result<()> {
         |k| Ok(vec![k.dropout(narrow, DROPOUT)?]),
         |k, _, up| Ok(vec![k.dropout(up, DROPOUT)?]),
     )
+}
+
+/// Linear maps in each format, on the threads that call it.
+fn products(report: Report, rates: [f64; 2]) -> Result<()> {
+    for shape @ [rows, inputs, outputs] in PRODUCTS {
+        for (format, matrix_rate) in FORMATS.into_iter().zip(rates) {
+            let x = &values(&[rows, inputs])?.to_dtype(format)?;
+            let weight = &values(&[outputs, inputs])?;
+            let operations = 2.0 * (rows * inputs * outputs) as f64;
+            let [x_bytes, y_bytes] =
+                [inputs, outputs].map(|columns| rows * columns * format.size_in_bytes());
+            let weight_bytes = inputs * outputs * FLOAT;
+            let costs = [
+                Cost::of_bytes(operations, x_bytes + weight_bytes + y_bytes),
+                Cost::of_bytes(2.0 * operations, y_bytes + 2 * x_bytes + 2 * weight_bytes),
+            ];
+
+            let bench = Bench { report, matrix_rate, product: Some((shape, format)) };
+            bench.differentiable(
+                &format!("linear {}", format.as_str()),
+                &format!("[{rows}, {inputs}] x [{outputs}, {inputs}]"),
+                costs,
+                |k| Ok(vec![k.linear(x, weight, None)?]),
+                |k, _, up| {
+                    let mut of_weight = None;
+                    k.linear_weight_gradient(x, up, &mut of_weight)?;
+                    let of_x = k.linear_input_gradient(weight, up)?;
+                    Ok([Some(of_x), of_weight].into_iter().flatten().collect())
+                },
+            )?;
+        }
+    }
+
+    Ok(())
 }
 
 const DROPOUT: Dropout = Dropout { probability: 0.1, seed: 1, offset: 0 };
@@ -259,7 +306,11 @@ enum Movement {
 
 impl Cost {
     fn new(operations: f64, floats: usize) -> Self {
-        Self { operations, bytes: floats * FLOAT, movement: Movement::Copied }
+        Self::of_bytes(operations, floats * FLOAT)
+    }
+
+    fn of_bytes(operations: f64, bytes: usize) -> Self {
+        Self { operations, bytes, movement: Movement::Copied }
     }
 
     fn in_place(floats: usize) -> Self {
@@ -277,6 +328,8 @@ struct Bench {
     report: Report,
     /// Operations per second.
     matrix_rate: f64,
+    /// Shape and format of the linear map on one thread that is measured.
+    product: Option<([usize; 3], DType)>,
 }
 
 impl Bench {
@@ -345,24 +398,30 @@ impl Bench {
         Ok(())
     }
 
-    fn print_rates(&self) {
+    /// The rates of all threads, and those of products on one thread in each of the [`FORMATS`].
+    fn print_rates(&self, one_thread: [f64; 2]) {
         let threads = rayon::current_num_threads();
         let matrix = self.matrix_rate / 1e9;
+        let [f32_one, bf16_one] = one_thread.map(|rate| rate / 1e9);
         let large = 64 << 20;
         let copy = large as f64 / move_ms(large, Movement::Copied) / 1e6;
+        let engine = product_engine();
 
         match self.report {
             Report::Lines => println!(
-                "{{\"threads\": {threads}, \"matrix_gflop_per_s\": {matrix:.1}, \"copy_gb_per_s\": {copy:.2}}}"
+                "{{\"threads\": {threads}, \"matrix_gflop_per_s\": {matrix:.1}, \
+                 \"copy_gb_per_s\": {copy:.2}, \"one_thread_f32_gflop_per_s\": {f32_one:.1}, \
+                 \"one_thread_bf16_gflop_per_s\": {bf16_one:.1}, \"product_engine\": \"{engine}\"}}"
             ),
             Report::Table => {
                 println!(
-                    "{threads} threads, matrix products {matrix:.0} GFLOP/s, copies {copy:.1} GB/s\n"
+                    "{threads} threads, matrix products {matrix:.0} GFLOP/s, copies {copy:.1} GB/s; one \
+                     thread, products of f32 {f32_one:.0} GFLOP/s, of bf16 by {engine} {bf16_one:.0}\n"
                 );
                 println!(
-                    "| kernel | pass | shape | fused ms | composed ms | ratio | floor ms | share |"
+                    "| kernel | pass | shape | fused ms | composed ms | ratio | floor ms | share | GFLOP/s |"
                 );
-                println!("|---|---|---|---|---|---|---|---|");
+                println!("|---|---|---|---|---|---|---|---|---|");
             }
         }
     }
@@ -379,35 +438,45 @@ impl Bench {
         let matrix = cost.operations / self.matrix_rate * 1e3;
         let copy = move_ms(cost.bytes, cost.movement);
         let floor = matrix.max(copy);
+        let product = self.product.map_or(String::new(), |([rows, inputs, outputs], format)| {
+            let format = format.as_str();
+            format!(", \"product\": \"{rows}x{inputs}x{outputs}\", \"format\": \"{format}\"")
+        });
 
         match self.report {
             Report::Lines => println!(
                 "{{\"kernel\": \"{name}\", \"pass\": \"{pass}\", \"shape\": \"{shape}\", \
                  \"fused_ms\": {fused:.4}, \"composed_ms\": {composed:.4}, \"floor_ms\": {floor:.4}, \
                  \"matrix_floor_ms\": {matrix:.4}, \"copy_floor_ms\": {copy:.4}, \
-                 \"operations\": {:.0}, \"bytes\": {}}}",
+                 \"operations\": {:.0}, \"bytes\": {}{product}}}",
                 cost.operations, cost.bytes
             ),
             Report::Table => println!(
-                "| {name} | {pass} | {shape} | {fused:.2} | {composed:.2} | {:.1} | {floor:.2} | {:.2} |",
+                "| {name} | {pass} | {shape} | {fused:.2} | {composed:.2} | {:.1} | {floor:.2} | {:.2} | {:.0} |",
                 composed / fused,
-                floor / fused
+                floor / fused,
+                cost.operations / fused / 1e6
             ),
         }
     }
 }
 
-/// Operations per second of candle's matrix product: the best of several shapes, from a square to
-/// one layer's.
-fn matrix_rate() -> Result<f64> {
+/// Operations per second of matrix products with factors of this format, on the threads that call
+/// it: the best of several shapes, from a square to one layer's. Those of f32 are candle's. candle
+/// has no fast ones of bf16, so those are ours, of bf16 with f32 weights.
+fn matrix_rate(format: DType) -> Result<f64> {
     let mut best = 0.0_f64;
     for (rows, inner, columns) in [(2048, 2048, 2048), (4096, 1024, 1024), (ROWS, WIDTH, 4 * WIDTH)]
     {
-        let a = values(&[rows, inner])?;
-        let b = values(&[columns, inner])?.t()?;
-        a.matmul(&b)?;
+        let a = values(&[rows, inner])?.to_dtype(format)?;
+        let b = values(&[columns, inner])?;
+        let product = || match format {
+            DType::F32 => a.matmul(&b.t()?).map(drop),
+            _ => Kernels::Fused.linear(&a, &b, None).map(drop),
+        };
+        product()?;
 
-        let ms = least_ms(ROUNDS, || a.matmul(&b).map(drop))?;
+        let ms = least_ms(ROUNDS, product)?;
         best = best.max(2.0 * (rows * inner * columns) as f64 / ms * 1e3);
     }
 

@@ -23,6 +23,26 @@ pub fn instruction_set() -> &'static str {
     }
 }
 
+/// What multiplies bf16 matrices in this process, for people: `AMX`, `AVX512-BF16`, or `f32`, which
+/// widens both factors.
+#[must_use]
+pub fn product_engine() -> &'static str {
+    "f32"
+}
+
+/// Makes every product of bf16 matrices that begins after this call run on `name`: `amx`,
+/// `avx512-bf16` or `f32`. It is for tests and comparisons, because other engines have other last
+/// bits.
+///
+/// # Errors
+/// A message with the possible names, if this machine has no such engine.
+pub fn set_product_engine(name: &str) -> Result<(), String> {
+    match name {
+        "f32" => Ok(()),
+        _ => Err(format!("expected f32 on this machine, got {name}")),
+    }
+}
+
 /// Asks for the number of f32 in a vector.
 struct Width;
 

@@ -61,9 +61,9 @@ mod tiles;
 pub use attention::{Attention, KeyValues, Mask};
 pub use dropout::Dropout;
 pub use gelu::Gelu;
-pub use lanes::instruction_set;
 #[doc(hidden)]
 pub use lanes::set_portable;
+pub use lanes::{instruction_set, product_engine, set_product_engine};
 pub use loss::{HeadGradients, HeadSums, Projection, cross_entropy_workspace};
 pub use normal::normals;
 pub use rotary::{Rotary, Stretch};

@@ -1,5 +1,7 @@
 //! The provenance of a run: program, machine, data and command line.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +12,7 @@ use dlt_spec::record::{
 };
 use dlt_spec::spec::{Pipeline, Separator};
 use dlt_spec::{Change, CheckedSpec, Spec, file, fingerprint};
-use dlt_train::World;
+use dlt_train::{World, product_engine};
 
 use crate::Result;
 
@@ -194,15 +196,18 @@ fn now() -> u64 {
 fn host() -> Host {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Host {
-        cpu: cpu_model().unwrap_or_else(|| "unknown".to_owned()),
+        cpu: processor().unwrap_or_else(|| "unknown".to_owned()),
         cores,
         os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        product_engine: Some(product_engine().to_owned()),
     }
 }
 
-/// The processor's name, if Linux says it.
-fn cpu_model() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
+/// The model name of this machine's processor, if Linux says it.
+#[must_use]
+pub fn processor() -> Option<String> {
+    // The file has an entry for each core, and the system makes an entry when it is read.
+    let lines = BufReader::new(File::open("/proc/cpuinfo").ok()?).lines();
+    let line = lines.map_while(Result::ok).find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }

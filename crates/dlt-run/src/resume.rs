@@ -6,7 +6,7 @@ use dlt_data::Companions;
 use dlt_report::numbers::whole;
 use dlt_report::shell::quoted;
 use dlt_spec::record::{Provenance, ResumeProvenance, SPEC_FILE};
-use dlt_spec::spec::Schedule;
+use dlt_spec::spec::{Activations, Schedule};
 use dlt_spec::{Change, CheckedSpec, Origin};
 use dlt_train::{Exchange, ResumePlan, Resumption, RunFolder, Share, Trainer};
 
@@ -161,7 +161,7 @@ impl Resuming {
             .then(|| Companions::named(tokenizer.name(), places.hub, &|_| ()))
             .transpose()?;
 
-        warn_of_other_bits(&run, &fresh);
+        warn_of_other_bits(&run, &fresh, spec.training.activations);
         let resumed = provenance::resumed(fresh.clone(), step, &changed);
         Ok(Ready { planned, pretrained, fresh, unkept, resumed })
     }
@@ -191,12 +191,22 @@ fn depends_on_steps(spec: &CheckedSpec, step: usize) -> bool {
 
 /// Warns if program, threads or machine differ from those that the run began with: only with the
 /// same ones are results equal bit for bit.
-fn warn_of_other_bits(run: &Path, now: &Provenance) {
+fn warn_of_other_bits(run: &Path, now: &Provenance, activations: Activations) {
     let Ok(then) = RunFolder::read_provenance(run) else { return };
+    let engine = |provenance: &Provenance| match activations {
+        Activations::Bf16 => provenance.host.product_engine.clone(),
+        Activations::F32 => None,
+    };
+
+    // Earlier builds multiplied bf16 matrices in f32.
+    let of_earlier = || "f32".to_owned();
+    let [engine_then, engine_now] =
+        [&then, now].map(|provenance| engine(provenance).unwrap_or_else(of_earlier));
 
     for (what, then, now) in [
         ("threads", then.threads.to_string(), now.threads.to_string()),
         ("processor", then.host.cpu, now.host.cpu.clone()),
+        ("products of bf16 by", engine_then, engine_now),
         ("device", then.device, now.device.clone()),
         ("version", then.version, now.version.clone()),
         ("revision", then.revision.unwrap_or_default(), now.revision.clone().unwrap_or_default()),

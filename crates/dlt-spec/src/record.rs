@@ -448,6 +448,10 @@ pub struct Host {
     pub cores: usize,
     /// Operating system and architecture, as in `linux x86_64`.
     pub os: String,
+    /// What multiplied bf16 matrices on the processor: `AMX`, `AVX512-BF16` or `f32`. Results of
+    /// bf16 activations depend on it. Absent in the records of earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product_engine: Option<String>,
 }
 
 /// The data of a run.

@@ -62,7 +62,7 @@ pub use assembly::{Weights, initial_binding, model_for};
 pub use confusion::Confusion;
 pub use device::{DeviceChoice, Products, open as open_device, open_as as open_device_as};
 pub use dlt_agent::Measured;
-pub use dlt_kernels::{Kernels, instruction_set};
+pub use dlt_kernels::{Kernels, instruction_set, product_engine, set_product_engine};
 pub use error::TrainError;
 pub use evaluation::{Evaluating, Evaluation};
 pub use exchange::{

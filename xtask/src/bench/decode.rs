@@ -1,4 +1,5 @@
-//! Generation: our model with separate weights per layer, the same with one owner, and transformers.
+//! Generation: our model with separate weights per layer, the same with one owner, and transformers,
+//! in f32 and in bf16.
 
 use std::fmt::Write;
 
@@ -7,22 +8,32 @@ use dlt_study::spread::Spread;
 use dlt_study::table::{Table, grouped};
 use serde_json::{Value, json};
 
-use super::grid::Program;
+use super::comparison::Verdict;
+use super::grid::{Program, Target};
 use super::page::Heading;
 
 /// The peer's script, from the root of the repository.
 pub(super) const SCRIPT: &str = "data/peers/transformers_decode.py";
 
-/// Name, program, and its options besides those that all sides have.
-pub(super) const SIDES: [(&str, Program, &[&str]); 3] = [
-    ("dlt none", Program::Dlt, &["--tying", "none"]),
-    ("dlt one owner", Program::Dlt, &["--tying", "sum"]),
-    ("transformers", Program::PyTorch, &[]),
+/// Name, program, and its options besides those that all sides have. Those of the peer are last.
+pub(super) const SIDES: [(&str, Program, &[&str]); 5] = [
+    ("dlt none", Program::Dlt, &["--dtype", "f32", "--tying", "none"]),
+    ("dlt one owner", Program::Dlt, &["--dtype", "f32", "--tying", "sum"]),
+    ("dlt one owner bf16", Program::Dlt, &["--dtype", "bf16", "--tying", "sum"]),
+    ("transformers", Program::PyTorch, &["--dtype", "f32"]),
+    ("transformers bf16", Program::PyTorch, &["--dtype", "bf16"]),
 ];
 
 /// Pairs of indices into [`SIDES`]: the tokens per second of the first are divided by those of the
 /// second.
-const RATIOS: [(usize, usize); 3] = [(0, 2), (1, 2), (1, 0)];
+const RATIOS: [(usize, usize, Target); 6] = [
+    (0, 3, Target::Shown),
+    (1, 3, Target::Shown),
+    (1, 4, Target::at_least(2.0).aiming(3.0)),
+    (2, 4, Target::Shown),
+    (1, 0, Target::Shown),
+    (2, 1, Target::Shown),
+];
 
 /// The figures that a program prints about its run.
 pub(super) struct Figures {
@@ -52,6 +63,10 @@ impl Figures {
             params: line["params"].as_u64().context("expected a whole number for 'params'")?,
             line: line.clone(),
         })
+    }
+
+    fn product_engine(&self) -> Option<&str> {
+        self.line["product_engine"].as_str()
     }
 }
 
@@ -94,14 +109,12 @@ pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
     }
 
     text += &table.to_string();
-    let mut table = Table::new(&["ratio of decode tokens/s", "is"]);
-
-    for (side, against) in RATIOS.into_iter().filter(|&(_, against)| against < runs.len()) {
-        let is = ratio(runs, side, against).map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
-        table.push([format!("{} to {}", SIDES[side].0, SIDES[against].0), is]);
+    let engine = runs.iter().flat_map(|runs| good(runs)).find_map(Figures::product_engine);
+    if let Some(engine) = engine {
+        text += &format!("\nOurs multiplied bf16 matrices by {engine}.\n");
     }
 
-    write!(text, "\n{table}").expect("writing to a string cannot fail");
+    write!(text, "\n{}", ratios(runs)).expect("writing to a string cannot fail");
     for ((name, ..), runs) in SIDES.iter().zip(runs) {
         for why in runs.iter().filter_map(|run| run.as_ref().err()) {
             write!(text, "\nFAILED: {name}:\n\n```text\n{why}\n```\n")
@@ -110,6 +123,23 @@ pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
     }
 
     text
+}
+
+fn ratios(runs: &Runs) -> Table {
+    let mut table = Table::new(&["ratio of decode tokens/s", "is", "must be", ""]);
+    for (side, against, target) in RATIOS.into_iter().filter(|&(_, other, _)| other < runs.len()) {
+        let has_failed = [side, against].iter().any(|&side| runs[side].iter().any(Result::is_err));
+        let (is, verdict) = match ratio(runs, side, against) {
+            None => ("-".to_owned(), Verdict::Incomplete),
+            Some(ratio) if has_failed => (format!("{ratio:.2}"), Verdict::Incomplete),
+            Some(ratio) => (format!("{ratio:.2}"), target.verdict(ratio.median)),
+        };
+
+        let names = format!("{} to {}", SIDES[side].0, SIDES[against].0);
+        table.push([names, is, target.to_string(), verdict.to_string()]);
+    }
+
+    table
 }
 
 /// The ratio of the medians. The range is that of the ratios within a round.
@@ -158,6 +188,21 @@ mod tests {
         assert_eq!((ratio.median, ratio.least, ratio.most), (2.0, 1.5, 3.0));
         let failed = vec![vec![Err("gone".to_owned())], vec![run(30.0)]];
         assert!(super::ratio(&failed, 1, 0).is_none());
+    }
+
+    #[test]
+    fn the_table_of_ratios_judges_those_with_a_target() {
+        let rates = [100.0, 240.0, 250.0, 60.0, 90.0];
+        let mut runs: Runs = rates.map(|rate| vec![run(rate)]).into();
+        let row = "| dlt one owner to transformers bf16 | 2.67 | at least 2.00, aim 3.00 | met |";
+        assert!(ratios(&runs).to_string().contains(row), "{}", ratios(&runs));
+
+        runs[4] = vec![Err("gone".to_owned())];
+        let row = "aim 3.00 | not judged: a run failed |";
+        assert!(ratios(&runs).to_string().contains(row), "{}", ratios(&runs));
+
+        runs.truncate(3);
+        assert!(!ratios(&runs).to_string().contains("transformers"));
     }
 
     #[test]

@@ -32,6 +32,13 @@ pub(crate) struct Side {
     pub(crate) options: Vec<String>,
 }
 
+impl Side {
+    /// Whether its activations are bf16.
+    pub(crate) fn is_bf16(&self) -> bool {
+        self.options.windows(2).any(|pair| pair == ["--dtype", "bf16"])
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     Dlt,
@@ -45,6 +52,16 @@ pub(crate) struct Comparison {
     pub(crate) against: &'static str,
     pub(crate) measure: Measure,
     pub(crate) target: Target,
+    pub(crate) models: Models,
+}
+
+/// The models whose programs a comparison accepts as equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Models {
+    /// Two programs train as many parameters.
+    Same,
+    /// Ours ties layers, and the peer's model is the same without tying.
+    TiedToUntied,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +76,37 @@ pub(crate) enum Measure {
 /// The target of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
-    AtLeast(f64),
-    AtMost(f64),
+    AtLeast(Bound),
+    AtMost(Bound),
     /// No target: the ratio is shown for information.
     Shown,
+}
+
+/// What a ratio must reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bound {
+    pub(crate) must: f64,
+    /// Better than that, and wanted.
+    pub(crate) aim: Option<f64>,
+}
+
+impl Target {
+    pub(crate) const fn at_least(must: f64) -> Self {
+        Self::AtLeast(Bound { must, aim: None })
+    }
+
+    pub(crate) const fn at_most(must: f64) -> Self {
+        Self::AtMost(Bound { must, aim: None })
+    }
+
+    /// With an aim beyond it.
+    pub(crate) const fn aiming(self, aim: f64) -> Self {
+        match self {
+            Self::AtLeast(Bound { must, .. }) => Self::AtLeast(Bound { must, aim: Some(aim) }),
+            Self::AtMost(Bound { must, .. }) => Self::AtMost(Bound { must, aim: Some(aim) }),
+            Self::Shown => Self::Shown,
+        }
+    }
 }
 
 /// The names that `--only` takes, in the order of [`workloads`].
@@ -74,8 +118,8 @@ const VOCABULARY: usize = 50_257;
 pub(crate) fn workloads() -> Vec<Workload> {
     vec![
         main_size(),
-        against_eager(NAMES[1], [6, 768, 12]),
-        against_eager(NAMES[2], [24, 256, 4]),
+        against_pytorch(NAMES[1], [6, 768, 12]),
+        against_pytorch(NAMES[2], [24, 256, 4]),
         tied_against_conventional(),
     ]
 }
@@ -85,60 +129,79 @@ const MAIN: Shape =
     Shape { layers: 12, width: 384, heads: 6, tokens: 256, batch: 8, vocabulary: VOCABULARY };
 
 fn main_size() -> Workload {
-    let one_group = vec![0; 12];
-    let compare = |side, against, measure, target| Comparison { side, against, measure, target };
+    let one_group = vec![0; MAIN.layers];
+    let mut sides = vec![
+        dlt("dlt none", "f32", "none", &[], "none"),
+        pytorch("pytorch eager none", "eager", "f32", "none", &[]),
+        dlt("dlt owner", "f32", "owner", &one_group, "none"),
+        pytorch("pytorch eager owner", "eager", "f32", "owner", &one_group),
+        dlt("dlt sum", "f32", "sum", &one_group, "none"),
+        dlt("dlt none block", "f32", "none", &[], "block"),
+    ];
+    sides.extend(compiled_and_bf16(MAIN.layers));
+    sides.push(pytorch("pytorch compile owner bf16", "compile", "bf16", "owner", &one_group));
 
-    Workload {
-        name: NAMES[0],
-        shape: MAIN,
-        sides: vec![
-            dlt("dlt none", "none", &[], "none"),
-            pytorch("pytorch eager none", "eager", "f32", "none", &[]),
-            dlt("dlt owner", "owner", &one_group, "none"),
-            pytorch("pytorch eager owner", "eager", "f32", "owner", &one_group),
-            dlt("dlt sum", "sum", &one_group, "none"),
-            dlt("dlt none block", "none", &[], "block"),
-            pytorch("pytorch compile none", "compile", "f32", "none", &[]),
-            pytorch("pytorch compile none bf16", "compile", "bf16", "none", &[]),
-        ],
-        comparisons: vec![
-            compare("dlt none", "pytorch eager none", Measure::TokensPerS, Target::AtLeast(2.0)),
-            compare("dlt owner", "pytorch eager owner", Measure::TokensPerS, Target::AtLeast(2.0)),
-            compare("dlt none", "pytorch compile none", Measure::TokensPerS, Target::AtLeast(1.4)),
-            compare("dlt none", "pytorch compile none bf16", Measure::TokensPerS, Target::Shown),
-            compare("dlt none", "pytorch eager none", Measure::PeakMemory, Target::AtMost(0.40)),
-            compare("dlt owner", "pytorch eager owner", Measure::PeakMemory, Target::AtMost(0.40)),
-            compare(
-                "dlt none block",
-                "pytorch eager none",
-                Measure::PeakMemory,
-                Target::AtMost(0.28),
-            ),
-            compare("dlt none", "pytorch compile none", Measure::PeakMemory, Target::Shown),
-            compare("dlt none block", "pytorch eager none", Measure::TokensPerS, Target::Shown),
-            compare("dlt sum", "dlt none", Measure::StepTime, Target::Shown),
-            compare("dlt owner", "dlt none", Measure::StepTime, Target::Shown),
-        ],
-    }
+    let mut comparisons = vec![
+        speed("dlt none", "pytorch eager none", Target::at_least(2.0)),
+        speed("dlt owner", "pytorch eager owner", Target::at_least(2.0)),
+        speed("dlt none", "pytorch compile none bf16", Target::Shown),
+        memory("dlt none", "pytorch eager none", Target::at_most(0.40)),
+        memory("dlt owner", "pytorch eager owner", Target::at_most(0.40)),
+        memory("dlt none block", "pytorch eager none", Target::at_most(0.28)),
+        memory("dlt none", "pytorch compile none", Target::Shown),
+        speed("dlt none block", "pytorch eager none", Target::Shown),
+        step_time("dlt sum", "dlt none", Target::Shown),
+        step_time("dlt owner", "dlt none", Target::Shown),
+    ];
+    comparisons.extend(of_compiled_and_bf16());
+    comparisons.push(speed("dlt owner bf16", "pytorch compile owner bf16", Target::Shown));
+
+    Workload { name: NAMES[0], shape: MAIN, sides, comparisons }
 }
 
-fn against_eager(name: &'static str, [layers, width, heads]: [usize; 3]) -> Workload {
-    let side = "dlt none";
-    let against = "pytorch eager none";
+fn against_pytorch(name: &'static str, [layers, width, heads]: [usize; 3]) -> Workload {
+    let mut sides = vec![
+        dlt("dlt none", "f32", "none", &[], "none"),
+        pytorch("pytorch eager none", "eager", "f32", "none", &[]),
+    ];
+    sides.extend(compiled_and_bf16(layers));
+
+    let mut comparisons = vec![
+        speed("dlt none", "pytorch eager none", Target::at_least(1.5)),
+        memory("dlt none", "pytorch eager none", Target::Shown),
+    ];
+    comparisons.extend(of_compiled_and_bf16());
+
     Workload {
         name,
         shape: Shape { layers, width, heads, tokens: 128, batch: 16, vocabulary: VOCABULARY },
-        sides: vec![dlt(side, "none", &[], "none"), pytorch(against, "eager", "f32", "none", &[])],
-        comparisons: vec![
-            Comparison {
-                side,
-                against,
-                measure: Measure::TokensPerS,
-                target: Target::AtLeast(1.5),
-            },
-            Comparison { side, against, measure: Measure::PeakMemory, target: Target::Shown },
-        ],
+        sides,
+        comparisons,
     }
+}
+
+/// Sides of every size that is compared with PyTorch. Its sides are compiled.
+fn compiled_and_bf16(layers: usize) -> [Side; 4] {
+    [
+        dlt("dlt none bf16", "bf16", "none", &[], "none"),
+        dlt("dlt owner bf16", "bf16", "owner", &vec![0; layers], "none"),
+        pytorch("pytorch compile none", "compile", "f32", "none", &[]),
+        pytorch("pytorch compile none bf16", "compile", "bf16", "none", &[]),
+    ]
+}
+
+/// Comparisons with the sides of [`compiled_and_bf16`].
+fn of_compiled_and_bf16() -> [Comparison; 5] {
+    let compiled = "pytorch compile none bf16";
+    let tied = speed("dlt owner bf16", compiled, Target::at_least(1.2).aiming(1.6));
+
+    [
+        speed("dlt none", "pytorch compile none", Target::at_least(1.5).aiming(2.0)),
+        speed("dlt none bf16", compiled, Target::at_least(1.0).aiming(1.3)),
+        Comparison { models: Models::TiedToUntied, ..tied },
+        speed("dlt none bf16", "dlt none", Target::at_least(2.0).aiming(3.0)),
+        memory("dlt none bf16", compiled, Target::at_most(0.45).aiming(0.35)),
+    ]
 }
 
 fn tied_against_conventional() -> Workload {
@@ -147,7 +210,6 @@ fn tied_against_conventional() -> Workload {
     // are a typical tied state.
     let owners = spread_owners(layers, 4);
     let against = "dlt none";
-    let compare = |side, measure, target| Comparison { side, against, measure, target };
 
     Workload {
         name: NAMES[3],
@@ -160,15 +222,15 @@ fn tied_against_conventional() -> Workload {
             vocabulary: VOCABULARY,
         },
         sides: vec![
-            dlt(against, "none", &[], "none"),
-            dlt("dlt sum", "sum", &owners, "none"),
-            dlt("dlt owner", "owner", &owners, "none"),
+            dlt(against, "f32", "none", &[], "none"),
+            dlt("dlt sum", "f32", "sum", &owners, "none"),
+            dlt("dlt owner", "f32", "owner", &owners, "none"),
         ],
         comparisons: vec![
-            compare("dlt sum", Measure::StepTime, Target::AtMost(1.0)),
-            compare("dlt owner", Measure::StepTime, Target::AtMost(0.85)),
-            compare("dlt sum", Measure::PeakMemory, Target::Shown),
-            compare("dlt owner", Measure::PeakMemory, Target::Shown),
+            step_time("dlt sum", against, Target::at_most(1.0)),
+            step_time("dlt owner", against, Target::at_most(0.85)),
+            memory("dlt sum", against, Target::Shown),
+            memory("dlt owner", against, Target::Shown),
         ],
     }
 }
@@ -191,8 +253,8 @@ pub(crate) fn among(processes: usize) -> Workload {
 
     for ([ours, in_one, ddp], (tying, owners)) in AMONG.into_iter().zip(states) {
         let several = |side| Side { processes, ..side };
-        sides.push(several(dlt(ours, tying, &owners, "none")));
-        sides.push(dlt(in_one, tying, &owners, "none"));
+        sides.push(several(dlt(ours, "f32", tying, &owners, "none")));
+        sides.push(dlt(in_one, "f32", tying, &owners, "none"));
         sides.push(several(pytorch(ddp, "eager", "f32", tying, &owners)));
 
         for (against, measure) in [
@@ -200,7 +262,7 @@ pub(crate) fn among(processes: usize) -> Workload {
             (in_one, Measure::TokensPerS),
             (ddp, Measure::MemoryOfProcess),
         ] {
-            comparisons.push(Comparison { side: ours, against, measure, target: Target::Shown });
+            comparisons.push(comparison(ours, against, measure, Target::Shown));
         }
     }
 
@@ -224,8 +286,35 @@ fn spread_owners(layers: usize, groups: usize) -> Vec<usize> {
         .collect()
 }
 
-fn dlt(name: &'static str, tying: &str, owners: &[usize], checkpointing: &str) -> Side {
-    let mut options = vec!["--tying".to_owned(), tying.to_owned()];
+fn speed(side: &'static str, against: &'static str, target: Target) -> Comparison {
+    comparison(side, against, Measure::TokensPerS, target)
+}
+
+fn step_time(side: &'static str, against: &'static str, target: Target) -> Comparison {
+    comparison(side, against, Measure::StepTime, target)
+}
+
+fn memory(side: &'static str, against: &'static str, target: Target) -> Comparison {
+    comparison(side, against, Measure::PeakMemory, target)
+}
+
+fn comparison(
+    side: &'static str,
+    against: &'static str,
+    measure: Measure,
+    target: Target,
+) -> Comparison {
+    Comparison { side, against, measure, target, models: Models::Same }
+}
+
+fn dlt(
+    name: &'static str,
+    dtype: &str,
+    tying: &str,
+    owners: &[usize],
+    checkpointing: &str,
+) -> Side {
+    let mut options = ["--dtype", dtype, "--tying", tying].map(str::to_owned).to_vec();
     options.extend(owners_option(owners));
     options.extend(["--checkpointing".to_owned(), checkpointing.to_owned()]);
     Side { name, program: Program::Dlt, processes: 1, options }
@@ -316,9 +405,34 @@ mod tests {
 
     #[test]
     fn without_the_peer_only_our_own_sides_are_compared() {
-        let workload = workloads().remove(0).ours_only();
-        assert!(workload.sides.len() == 4 && workload.comparisons.len() == 2, "{workload:?}");
-        assert!(workloads().remove(1).ours_only().comparisons.is_empty());
+        for (index, sides, comparisons) in [(0, 6, 3), (1, 3, 1)] {
+            let workload = workloads().remove(index).ours_only();
+            let got = (workload.sides.len(), workload.comparisons.len());
+            assert_eq!(got, (sides, comparisons), "{workload:?}");
+        }
+    }
+
+    #[test]
+    fn no_side_is_measured_twice() {
+        for workload in workloads() {
+            let what = |side: &Side| (side.program, side.processes, side.options.clone());
+            for (index, side) in workload.sides.iter().enumerate() {
+                let rest = &workload.sides[index + 1..];
+                assert!(rest.iter().all(|other| what(other) != what(side)), "{}", side.name);
+            }
+        }
+    }
+
+    #[test]
+    fn an_aim_is_beyond_what_must_be() {
+        for comparison in workloads().iter().flat_map(|workload| &workload.comparisons) {
+            let is_beyond = match comparison.target {
+                Target::AtLeast(Bound { must, aim }) => aim.is_none_or(|aim| aim > must),
+                Target::AtMost(Bound { must, aim }) => aim.is_none_or(|aim| aim < must),
+                Target::Shown => true,
+            };
+            assert!(is_beyond, "{comparison:?}");
+        }
     }
 
     #[test]

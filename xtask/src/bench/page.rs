@@ -1,5 +1,6 @@
 //! The results, as Markdown for people and as JSON for programs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use dlt_study::spread::Spread;
@@ -7,7 +8,7 @@ use dlt_study::table::{Table, grouped};
 use serde_json::{Value, json};
 
 use super::comparison::{Ratio, ratio};
-use super::grid::{Shape, Target};
+use super::grid::{Program, Shape};
 use super::measurement::Measurement;
 use super::rounds::Measured;
 use crate::provenance::Provenance;
@@ -73,6 +74,10 @@ pub(crate) fn section(measured: &Measured) -> String {
     );
     text += &sides(measured).to_string();
 
+    if let Some(engines) = engines(measured) {
+        text += &format!("\nOurs multiplied bf16 matrices by {engines}.\n");
+    }
+
     if !measured.workload.comparisons.is_empty() {
         text += &format!("\n{}", comparisons(measured));
     }
@@ -94,6 +99,20 @@ pub(crate) fn section(measured: &Measured) -> String {
     }
 
     text + "```\n"
+}
+
+/// What multiplied bf16 matrices, in the words of our sides with bf16 activations; `None` if no side
+/// has them.
+fn engines(measured: &Measured) -> Option<String> {
+    let sides = measured.workload.sides.iter().enumerate();
+    let engines: BTreeSet<&str> = sides
+        .filter(|(_, side)| side.program == Program::Dlt && side.is_bf16())
+        .flat_map(|(index, _)| measured.measurements(index))
+        .filter_map(|measurement| measurement.line["product_engine"].as_str())
+        .collect();
+
+    let engines: Vec<&str> = engines.into_iter().collect();
+    (!engines.is_empty()).then(|| engines.join(" and "))
 }
 
 fn sides(measured: &Measured) -> Table {
@@ -183,18 +202,14 @@ fn workload_json(measured: &Measured) -> Value {
     });
     let comparisons = measured.workload.comparisons.iter().map(|comparison| {
         let ratio = ratio(measured, comparison);
-        let (at_least, at_most) = match comparison.target {
-            Target::AtLeast(least) => (Some(least), None),
-            Target::AtMost(most) => (None, Some(most)),
-            Target::Shown => (None, None),
-        };
+        let target = comparison.target.json();
 
         json!({
             "measure": comparison.measure.to_string(), "side": comparison.side, "against": comparison.against,
             "ratio": ratio.as_ref().map(|ratio| ratio.spread.median),
             "least": ratio.as_ref().map(|ratio| ratio.spread.least),
             "most": ratio.as_ref().map(|ratio| ratio.spread.most),
-            "at_least": at_least, "at_most": at_most,
+            "at_least": target["at_least"], "at_most": target["at_most"], "aim": target["aim"],
             "verdict": ratio.as_ref().map(|ratio| format!("{:?}", ratio.verdict)),
         })
     });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dlt_study::child::Child;
 
-/// The peer's script, from the root of the repository.
+/// The peer's script for a training step, from the root of the repository.
 pub(crate) const SCRIPT: &str = "data/peers/pytorch_step.py";
 
 /// The Python environment that is tried first. Git ignores it, and the commands in the message below
@@ -25,7 +25,14 @@ pub(crate) struct Peer {
     pub(crate) versions: String,
 }
 
-/// Finds a Python with PyTorch.
+impl Peer {
+    /// Python with the script.
+    pub(crate) fn child(&self) -> Child {
+        Child::new(&self.python).arguments([self.script.display().to_string()])
+    }
+}
+
+/// Finds a Python with PyTorch. `named` is a script that replaces `script`, which is from the root.
 ///
 /// # Errors
 ///
@@ -33,9 +40,10 @@ pub(crate) struct Peer {
 pub(crate) fn find(
     root: &Path,
     python: Option<&Path>,
-    script: Option<&Path>,
+    named: Option<&Path>,
+    script: &str,
 ) -> Result<Peer, String> {
-    let script = script.map_or_else(|| default_script(root), Path::to_owned);
+    let script = named.map_or_else(|| default_script(root, script), Path::to_owned);
     if !script.is_file() {
         return Err(format!(
             "the peer's script {} does not exist: name one with --peer-script",
@@ -64,10 +72,10 @@ pub(crate) fn find(
 }
 
 /// A path as short as possible, because it is shown in the commands of a page.
-fn default_script(root: &Path) -> PathBuf {
+fn default_script(root: &Path, script: &str) -> PathBuf {
     match std::env::current_dir() {
-        Ok(folder) if folder == root => PathBuf::from(SCRIPT),
-        _ => root.join(SCRIPT),
+        Ok(folder) if folder == root => PathBuf::from(script),
+        _ => root.join(script),
     }
 }
 

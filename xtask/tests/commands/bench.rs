@@ -64,9 +64,10 @@ fn sides_take_turns_and_the_page_holds_medians_ratios_and_provenance() {
     let log = bench.read("log");
     let programs: Vec<&str> = log.lines().map(|line| line.split(' ').next().unwrap()).collect();
 
-    assert_eq!(programs, ["dlt", "python", "dlt", "python"]);
+    assert_eq!(programs, ["dlt", "python", "dlt", "dlt", "python", "python"].repeat(2));
     let sizes = "--layers 24 --width 256 --heads 4 --seq 128 --batch 16 --vocab 50257 --steps 4 --threads 3";
-    let ours = format!("dlt bench step {sizes} --tying none --checkpointing none --json");
+    let ours =
+        format!("dlt bench step {sizes} --dtype f32 --tying none --checkpointing none --json");
 
     assert_eq!(log.lines().next(), Some(ours.as_str()));
     let peer = log.lines().nth(1).unwrap();
@@ -78,6 +79,8 @@ fn sides_take_turns_and_the_page_holds_medians_ratios_and_provenance() {
         "| dlt none | 50.0 | 4000 | 100 | 1,234,567 | 10.8000 | 2 |",
         "| tokens/s | dlt none | pytorch eager none | 2.00 | at least 1.50 | met |",
         "| peak memory | dlt none | pytorch eager none | 0.50 |  |  |",
+        "| tokens/s | dlt none bf16 | pytorch compile none bf16 | 2.00 | at least 1.00, aim 1.30 | met, and the aim |",
+        "Ours multiplied bf16 matrices by AMX.",
         "Python 3.0.0, PyTorch 9.9. Rounds: 2.",
         "rustc 1.",
         "commit ",
@@ -97,6 +100,8 @@ fn sides_take_turns_and_the_page_holds_medians_ratios_and_provenance() {
     assert_eq!(json["version"], 1);
     assert_eq!(json["workloads"][0]["sides"][0]["runs"][1]["mean_rss_mb"], 90.5);
     assert_eq!(json["workloads"][0]["comparisons"][0]["ratio"], 2.0);
+    assert_eq!(json["workloads"][0]["comparisons"][3]["aim"], 1.3);
+    assert!(json["host"]["bf16_flags"].is_array(), "{}", json["host"]);
 }
 
 #[test]
@@ -178,7 +183,7 @@ fn several_processes_divide_the_threads_and_have_their_own_page() {
     let sizes = "--layers 12 --width 384 --heads 6 --seq 256 --batch 8 --vocab 50257 --steps 4";
     let first = log.lines().next().unwrap();
     assert!(first.starts_with("mpirun -n 2 --bind-to none "), "{first}");
-    let ours = format!("dlt.sh bench step {sizes} --threads 1 --tying none");
+    let ours = format!("dlt.sh bench step {sizes} --threads 1 --dtype f32 --tying none");
     assert!(first.contains(&ours) && first.ends_with(" --json"), "{first}");
 
     let in_one = log.lines().nth(1).unwrap();
@@ -222,9 +227,9 @@ fn without_the_peer_no_python_is_needed() {
     assert!(bench.run().status.success());
 
     let log = bench.read("log");
-    // Four sides of the main size, one of each of the next two, three of the last.
-    assert_eq!(log.lines().filter(|line| line.starts_with("dlt bench step ")).count(), 9);
-    assert_eq!(log.lines().count(), 9);
+    // Six sides of the main size, three of each of the next two, three of the last.
+    assert_eq!(log.lines().filter(|line| line.starts_with("dlt bench step ")).count(), 15);
+    assert_eq!(log.lines().count(), 15);
 }
 
 #[test]
@@ -236,11 +241,11 @@ fn a_dry_run_prints_the_commands_in_their_order_and_starts_nothing() {
 
     let text = stdout(&output);
     let firsts: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
-    assert_eq!(firsts.len(), 10);
+    assert_eq!(firsts.len(), 18);
 
     let is_peer: Vec<bool> = firsts.iter().map(|name| name.starts_with("python")).collect();
-    assert_eq!(is_peer[..4], [false, true, false, true]);
-    assert!(!is_peer[4..].contains(&true));
+    assert_eq!(is_peer[..12], [false, true, false, false, true, true].repeat(2));
+    assert!(!is_peer[12..].contains(&true));
     assert!(!bench.folder.path().join("log").exists(), "something was started");
 }
 
@@ -250,7 +255,7 @@ fn rejects_wrong_command_lines_as_usage() {
         &["--only", "gpt3"][..],
         &["--rounds", "0"],
         &["--steps", "1"],
-        &["--kernels", "--ours-only"],
+        &["--kernels", "--steps", "4"],
         &["--ours-only", "--python", "python3"],
         &["--limit-s", "0"],
     ] {
@@ -286,17 +291,26 @@ fn the_kernels_have_a_separate_table() {
         "k.json",
     ]);
     bench.command.arg("--kernel-times").arg(fake("kernel_times.sh"));
+    let mut bench = bench.with_python();
 
     let output = bench.run();
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(bench.read("log"), "kernel_times --json with 3 threads\n".repeat(2));
+    let log = bench.read("log");
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!([lines[0], lines[2]], ["kernel_times --json with 3 threads"; 2]);
+    let peer = "pytorch_product.py 2048x384x1536 2048x768x3072 --threads 1";
+    assert!(lines.len() == 4 && lines[1].ends_with(peer) && lines[3] == lines[1], "{log}");
 
     let page = bench.read("page.md");
     let row = "| layer_norm | forward | [2, 3] | 0.50 | 2.00 | 4.0 | 0.25 | 0.50 |";
     assert!(page.contains(row) && page.contains("matrix products 400 GFLOP/s"), "{page}");
 
+    let row = "| 4 x 2 x 3 | bf16 | forward | 2.00 | 8.00 | 24 | 0.50 | 16 | 1.50 | - | - |";
+    assert!(page.contains(row) && page.contains("of bf16 900 GFLOP/s, by AMX."), "{page}");
+
     let json: Value = serde_json::from_str(&bench.read("k.json")).unwrap();
     assert_eq!(json["kernels"][0]["floor_ms"], 0.25);
+    assert_eq!(json["products"][0]["peer_ms"], 3.0);
 
     let failed = bench.environment("FAKE_KERNELS_FAIL", "1").run();
     assert_eq!(failed.status.code(), Some(1));

@@ -9,4 +9,4 @@ if [ -n "$FAKE_DLT_FAILS" ]; then
         ;;
     esac
 fi
-echo '{"peer": "dlt 0.1.0", "params": 1234567, "step_ms_median": 50.0, "tokens_per_s": 4000.0, "peak_rss_mb": 100, "mean_rss_mb": 90.5, "loss": 10.8}'
+echo '{"peer": "dlt 0.1.0", "params": 1234567, "step_ms_median": 50.0, "tokens_per_s": 4000.0, "peak_rss_mb": 100, "mean_rss_mb": 90.5, "loss": 10.8, "product_engine": "AMX"}'

@@ -12,7 +12,7 @@ use dlt_spec::spec::Size;
 use dlt_spec::{CheckedSpec, ExitCode};
 use dlt_train::{Kernels, initial_binding, memory};
 
-use super::{POSITIONS, in_mib, megabytes, round, rows, word};
+use super::{POSITIONS, activations, in_mib, megabytes, round, row, rows, word};
 use crate::arguments::BenchDecodeTask;
 use crate::failure::{Failure, Result};
 use crate::generate::Speed;
@@ -25,6 +25,8 @@ const SPREAD: usize = 7919;
 /// The measured figures; times and rates are medians.
 struct Figures {
     peer: String,
+    /// What multiplied bf16 matrices; `None` on a GPU.
+    engine: Option<&'static str>,
     parameters: usize,
     prefill_ms: f64,
     decode_tokens_per_s: f64,
@@ -51,11 +53,13 @@ pub(super) fn run(task: &BenchDecodeTask) -> Result {
 
     let figures = Figures {
         peer: format!(
-            "dlt {} {device_name} f32 tying={} batch={}",
+            "dlt {} {device_name} {} tying={} batch={}",
             env!("CARGO_PKG_VERSION"),
+            word(&task.dtype),
             word(&task.model.tying),
             task.batch
         ),
+        engine: machine::engine(&device),
         parameters: model.n_trainable_parameters(),
         prefill_ms: median(prefill_ms),
         decode_tokens_per_s: median(rates),
@@ -70,6 +74,7 @@ fn spec(task: &BenchDecodeTask) -> Result<CheckedSpec> {
     let tokens = task.prompt_tokens.saturating_add(task.new_tokens);
     spec.model.context = tokens;
     spec.model.positions = Size::Fixed(POSITIONS.max(tokens));
+    spec.training.activations = activations(task.dtype);
     Ok(spec.check()?)
 }
 
@@ -129,13 +134,14 @@ fn line(figures: &Figures) -> String {
         "decode_tokens_per_s": round(figures.decode_tokens_per_s, 1),
         "prefill_ms": round(figures.prefill_ms, 1),
         "peak_rss_mb": figures.peak_rss_mb.map(in_mib),
+        "product_engine": figures.engine,
     });
 
     format!("{line}\n")
 }
 
 fn table(figures: &Figures) -> String {
-    rows(
+    let text = rows(
         &figures.peer,
         &[
             ("parameters", whole(figures.parameters)),
@@ -143,7 +149,9 @@ fn table(figures: &Figures) -> String {
             ("decode", format!("{} tokens a second", decimal(figures.decode_tokens_per_s, 1))),
             ("peak memory", megabytes(figures.peak_rss_mb)),
         ],
-    )
+    );
+
+    text + &figures.engine.map_or(String::new(), |engine| row("bf16 products", engine))
 }
 
 #[cfg(test)]

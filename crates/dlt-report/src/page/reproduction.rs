@@ -45,7 +45,9 @@ pub(super) fn reproduction(run: &Run, id: &str) -> Html {
 fn table(provenance: &Provenance) -> Html {
     let Provenance { host, data, .. } = provenance;
     let mut table = HtmlTable::new(&[("", Column::Words), ("", Column::Words)]);
-    let machine = format!("{}, {} cores, {}", host.cpu, host.cores, host.os);
+    let engine = host.product_engine.as_ref();
+    let engine = engine.map_or(String::new(), |engine| format!(", products of bf16 by {engine}"));
+    let machine = format!("{}, {} cores, {}{engine}", host.cpu, host.cores, host.os);
     let test = data.test_tokens.map_or_else(
         || "no test split".to_owned(),
         |tokens| format!("{} to test", whole_u64(tokens)),

@@ -136,7 +136,7 @@ pub(crate) fn write_run(run: &Path, rows: &[MetricRow]) {
         version: "0".to_owned(),
         revision: None,
         toolchain: String::new(),
-        host: Host { cpu: String::new(), cores: 1, os: String::new() },
+        host: Host { cpu: String::new(), cores: 1, os: String::new(), product_engine: None },
         threads: 1,
         processes: None,
         device: "cpu".to_owned(),

@@ -113,7 +113,12 @@ fn provenance() -> Provenance {
         version: "0.1.0".into(),
         revision: None,
         toolchain: "rustc 1.95.0".into(),
-        host: Host { cpu: "some CPU".into(), cores: 2, os: "linux x86_64".into() },
+        host: Host {
+            cpu: "some CPU".into(),
+            cores: 2,
+            os: "linux x86_64".into(),
+            product_engine: Some("AMX".into()),
+        },
         threads: 2,
         processes: None,
         device: "cpu".into(),

@@ -267,7 +267,12 @@ pub(crate) fn provenance() -> Provenance {
         version: "test".to_owned(),
         revision: None,
         toolchain: "test".to_owned(),
-        host: Host { cpu: "test".to_owned(), cores: 1, os: "test".to_owned() },
+        host: Host {
+            cpu: "test".to_owned(),
+            cores: 1,
+            os: "test".to_owned(),
+            product_engine: None,
+        },
         threads: 1,
         processes: None,
         device: "cpu".to_owned(),
