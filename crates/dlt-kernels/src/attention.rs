@@ -106,7 +106,7 @@ impl Kernels {
         let dims = heads.sizes.dims();
         let sum_dims = heads.sizes.sum_dims();
 
-        match self.backend(&[qkv], &[]) {
+        match self.backend_of_products(&[qkv], &[]) {
             Backend::Host => {}
             Backend::Cuda => return cuda::attention(&cuda::Launcher, qkv, attention, None),
             Backend::Composed => {
@@ -158,7 +158,7 @@ impl Kernels {
             )
         }
 
-        match self.backend(&[qkv, out, gradient], &[sums]) {
+        match self.backend_of_products(&[qkv, out, gradient], &[sums]) {
             Backend::Host => {}
             Backend::Cuda => {
                 let machine = &cuda::Launcher;

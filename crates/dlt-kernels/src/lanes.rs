@@ -46,13 +46,27 @@ pub fn set_portable(portable: bool) {
 /// build.
 macro_rules! vectorised {
     (|| $body:expr) => {
-        $crate::lanes::dispatch(
+        $crate::lanes::dispatch($crate::lanes::Body(
             #[inline(always)]
             || $body,
-        )
+        ))
     };
 }
 pub(crate) use vectorised;
+
+/// The closure of [`vectorised`]. Called by reference, it is inlined for certain. A call that
+/// consumes a closure goes through a function of the compiler's, which may stay a call, and then has
+/// the instruction set of the build.
+pub(crate) struct Body<F>(pub(crate) F);
+
+impl<R, F: FnMut() -> R> WithSimd for Body<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) -> R {
+        (self.0)()
+    }
+}
 
 /// Runs `body` with the vectors of the best instruction set of this machine, for loops that the
 /// compiler does not vectorise by itself.

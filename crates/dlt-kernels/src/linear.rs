@@ -24,7 +24,7 @@ impl Kernels {
     pub fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         check("linear", x, weight, bias)?;
 
-        match self.backend(&[x], &[weight, bias.unwrap_or(weight)]) {
+        match self.backend_of_products(&[x], &[weight, bias.unwrap_or(weight)]) {
             Backend::Host => {}
             Backend::Cuda => return cuda::linear(&cuda::Launcher, x, weight, bias),
             Backend::Composed => return definition(x, weight, bias),
@@ -80,7 +80,7 @@ impl Kernels {
         kind: Gelu,
     ) -> Result<[Tensor; 2]> {
         check("linear_then_gelu", x, weight, bias)?;
-        match self.backend(&[x], &[weight, bias.unwrap_or(weight)]) {
+        match self.backend_of_products(&[x], &[weight, bias.unwrap_or(weight)]) {
             Backend::Host => {}
             Backend::Cuda => {
                 return cuda::linear_then_gelu(&cuda::Launcher, x, weight, bias, kind);

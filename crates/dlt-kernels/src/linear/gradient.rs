@@ -1,6 +1,7 @@
 //! Gradients of the affine map, each by its own method, so that only the wanted ones are computed.
 
 use crate::choice::Backend;
+use crate::lanes::vectorised;
 use crate::matrix::{Into, Panel, Threads, View, multiply, product};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
@@ -22,7 +23,7 @@ impl Kernels {
             bail!("linear_input_gradient: expected rows of {outputs} in the gradient, got {width}")
         }
 
-        match self.backend(&[gradient], &[weight]) {
+        match self.backend_of_products(&[gradient], &[weight]) {
             Backend::Host => {}
             Backend::Cuda => return cuda::linear_input_gradient(weight, gradient),
             Backend::Composed => return input_gradient(weight, gradient),
@@ -77,7 +78,7 @@ impl Kernels {
             host::expect_apart("linear_weight_gradient", into, &[x, gradient])?;
         }
 
-        match self.backend(&[x, gradient], into.as_ref().as_slice()) {
+        match self.backend_of_products(&[x, gradient], into.as_ref().as_slice()) {
             Backend::Host => {}
             Backend::Cuda => {
                 return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into);
@@ -130,9 +131,7 @@ impl Kernels {
         }
 
         let sum = match self.backend(&[gradient], &[]) {
-            Backend::Host => {
-                host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?
-            }
+            Backend::Host => host::tensor(rows::sum(gradient, outputs)?, outputs)?,
             Backend::Cuda => cuda::row_sum(&cuda::Launcher, gradient, outputs)?,
             Backend::Composed => composed::row_sum(gradient, outputs)?,
             Backend::Widened => {
@@ -162,13 +161,8 @@ impl Kernels {
             }
         }
 
-        host::read([a, b], |[a_data, b]| {
-            let sum = rows::map2(a_data, b, |a, b, y| {
-                y.copy_from_slice(a);
-                rows::add(y, b);
-            });
-
-            host::tensor(sum, a.shape())
+        rows::map([a, b], |[a, b], y| {
+            vectorised!(|| y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a + b))
         })
     }
 }
