@@ -107,7 +107,7 @@ impl Kernels {
         let dims = heads.sizes.dims();
         let sum_dims = heads.sizes.sum_dims();
 
-        match self.backend_of_products(&[qkv], &[]) {
+        match self.backend(&[qkv], &[]) {
             Backend::Host => {}
             Backend::Cuda => return cuda::attention(&cuda::Launcher, qkv, attention, None),
             Backend::Composed => {
@@ -167,7 +167,7 @@ impl Kernels {
             )
         }
 
-        match self.backend_of_products(&[qkv, out, gradient], &[sums]) {
+        match self.backend(&[qkv, out, gradient], &[sums]) {
             Backend::Host => {}
             Backend::Cuda => {
                 let machine = &cuda::Launcher;

@@ -13,14 +13,14 @@ pub(crate) enum Backend {
     Cuda,
     /// candle's own operations.
     Composed,
-    /// One of the others in f32: activations of bf16 are widened before the operation, and its
-    /// results are rounded after it.
+    /// One of the others in f32, for activations of bf16 that it does not accept: they are widened
+    /// before the operation, and its results are rounded after it.
     Widened,
 }
 
 impl Kernels {
-    /// What computes an operation that has a CUDA kernel. The kernel needs weights and sums of f32,
-    /// and activations that are all f32 or all bf16. Elsewhere, activations of bf16 over f32
+    /// What computes an operation that has loops and a CUDA kernel. Both need weights and sums of
+    /// f32, and activations that are all f32 or all bf16. Elsewhere, activations of bf16 over f32
     /// weights are widened. An operation without a CUDA kernel treats [`Backend::Cuda`] as
     /// [`Backend::Composed`].
     pub(crate) fn backend(self, activations: &[&Tensor], weights: &[&Tensor]) -> Backend {
@@ -29,25 +29,6 @@ impl Kernels {
         };
         let kernels = if cfg!(feature = "composed") { Kernels::Composed } else { self };
         choose(kernels, &described(activations), &described(weights))
-    }
-}
-
-impl Kernels {
-    pub(crate) fn backend_of_products(
-        self,
-        activations: &[&Tensor],
-        weights: &[&Tensor],
-    ) -> Backend {
-        match self.backend(activations, weights) {
-            Backend::Widened
-                if self == Kernels::Fused
-                    && !cfg!(feature = "composed")
-                    && activations[0].device().is_cpu() =>
-            {
-                Backend::Host
-            }
-            other => other,
-        }
     }
 }
 
@@ -81,7 +62,7 @@ fn choose(kernels: Kernels, activations: &[DeviceAndDtype], weights: &[DeviceAnd
 
     match (kernels, first.device) {
         (Kernels::Fused, DeviceLocation::Cuda { .. }) if is_f32 || is_bf16 => Backend::Cuda,
-        (Kernels::Fused, DeviceLocation::Cpu) if is_f32 => Backend::Host,
+        (Kernels::Fused, DeviceLocation::Cpu) if is_f32 || is_bf16 => Backend::Host,
         _ if is_bf16 => Backend::Widened,
         _ => Backend::Composed,
     }
@@ -107,8 +88,8 @@ mod tests {
             (CPU, &[F32, F32][..], &[F32][..], Backend::Host),
             (CPU, &[F32], &[], Backend::Host),
             (CPU, &[F64], &[F64], Backend::Composed),
-            (CPU, &[BF16], &[F32], Backend::Widened),
-            (CPU, &[BF16, BF16], &[], Backend::Widened),
+            (CPU, &[BF16], &[F32], Backend::Host),
+            (CPU, &[BF16, BF16], &[], Backend::Host),
             (CPU, &[BF16, F32], &[F32], Backend::Composed),
             (CPU, &[BF16], &[BF16], Backend::Composed),
             (CPU, &[F32], &[F64], Backend::Composed),

@@ -5,9 +5,8 @@ use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::{rounded, widened};
 use crate::shape::rows_and_width;
-use crate::{Kernels, cuda, host, rows};
+use crate::{Kernels, cuda, rows};
 use candle_core::{Result, Tensor, bail};
-use rayon::prelude::*;
 
 /// One use of the dropout stream: element `i` of a tensor uses number `offset + i`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,9 +97,10 @@ impl Kernels {
         dropout.check()?;
 
         match self.backend(&[x], &[]) {
-            Backend::Host => {
-                host::read([x], |[data]| host::tensor(masked(data, dropout), x.shape()))
-            }
+            Backend::Host => rows::map_from([x], |first, [x], y| {
+                y.copy_from_slice(x);
+                dropout.apply(first as u64, y);
+            }),
             Backend::Cuda => cuda::dropout(&cuda::Launcher, x, dropout),
             Backend::Composed => definition(x, dropout),
             Backend::Widened => {
@@ -120,18 +120,6 @@ pub(crate) fn definition(x: &Tensor, dropout: Dropout) -> Result<Tensor> {
     let factors = Tensor::from_vec(factors, x.shape(), x.device())?.to_dtype(x.dtype())?;
 
     x.contiguous()? * factors
-}
-
-fn masked(x: &[f32], dropout: Dropout) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
-    let piece = rows::per_task(1);
-
-    y.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(i, (y, x))| {
-        y.copy_from_slice(x);
-        dropout.apply((i * piece) as u64, y);
-    });
-
-    y
 }
 
 /// Mixes the high half of the counter into the first key. The result changes only once in 2³²

@@ -1,11 +1,12 @@
 //! Rows of a table by id.
 
 use crate::choice::Backend;
+use crate::lanes::vectorised;
+use crate::number::{Number, in_format_of};
 use crate::rounding::{rounded, widened};
 use crate::shape::{checked_ids, matrix};
 use crate::{Kernels, composed, cuda, host, optimizer, rows};
 use candle_core::{Result, Tensor, bail};
-use rayon::prelude::*;
 
 impl Kernels {
     /// Row `id` of the table for each id.
@@ -68,10 +69,10 @@ impl Kernels {
         host::expect_apart("embedding_gradient", table_into, &[gradient])?;
 
         host::write(table_into, |table| {
-            host::read([gradient], |[gradient]| {
+            in_format_of!(gradient, |E| host::read_as::<E, 1, _>([gradient], |[gradient]| {
                 scatter(table, &checked, gradient);
                 Ok(())
-            })
+            }))
         })
     }
 
@@ -96,13 +97,16 @@ impl Kernels {
             }
         }
 
-        let window = x.elem_count() / x.dim(0)?;
-
-        host::read([x, table], |[data, table]| {
-            let mut y = data.to_vec();
-            // A window is T rows, and so is the part of the table that is added to it.
-            y.par_chunks_mut(window).for_each(|y| rows::add(y, &table[..window]));
-            host::tensor(y, x.shape())
+        let width = table.dim(1)?;
+        host::read([table], |[table]| {
+            rows::map_rows([x], x.dims(), |first, [x], y| {
+                y.copy_from_slice(x);
+                vectorised!(|| {
+                    for (row, y) in (first..).zip(y.chunks_exact_mut(width)) {
+                        rows::add(y, &table[row % tokens * width..][..width]);
+                    }
+                })
+            })
         })
     }
 
@@ -122,9 +126,7 @@ impl Kernels {
 
         // A window is a row of T · C numbers: the sum over windows, (T, C).
         let sum = match self.backend(&[gradient], &[into]) {
-            Backend::Host => host::read([gradient], |[data]| {
-                host::tensor(rows::sum(data, window), part.shape())
-            })?,
+            Backend::Host => host::tensor(rows::sum(gradient, window)?, part.shape())?,
             Backend::Cuda => {
                 cuda::row_sum(&cuda::Launcher, gradient, window)?.reshape(part.shape())?
             }
@@ -169,9 +171,11 @@ fn check(table: &Tensor, ids: &Tensor) -> Result<Vec<u32>> {
 
 /// One thread adds the rows in their order. Ids repeat, so several threads could write the same
 /// row, and so few rows are little work.
-fn scatter(table: &mut [f32], ids: &[u32], gradient: &[f32]) {
+fn scatter<E: Number>(table: &mut [f32], ids: &[u32], gradient: &[E]) {
     let width = gradient.len() / ids.len();
-    for (row, &id) in gradient.chunks_exact(width).zip(ids) {
-        rows::add(&mut table[id as usize * width..][..width], row);
-    }
+    vectorised!(|| {
+        for (row, &id) in gradient.chunks_exact(width).zip(ids) {
+            rows::add(&mut table[id as usize * width..][..width], row);
+        }
+    });
 }

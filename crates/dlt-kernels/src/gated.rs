@@ -4,9 +4,8 @@ use crate::choice::Backend;
 use crate::lanes::{exp, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::rows_and_width;
-use crate::{Kernels, composed, cuda, host, rows};
+use crate::{Kernels, composed, cuda, rows};
 use candle_core::{D, Result, Tensor, bail};
-use rayon::prelude::*;
 
 impl Kernels {
     /// `silu(gate) · up`, with `silu(z) = z / (1 + exp(-z))`. Each row holds F numbers of the gate,
@@ -30,16 +29,7 @@ impl Kernels {
             }
         }
 
-        host::read([x], |[data]| {
-            let piece = rows::per_task(2 * half) * half;
-            let mut y = vec![0.0; data.len() / 2];
-
-            y.par_chunks_mut(piece)
-                .zip(data.par_chunks(2 * piece))
-                .for_each(|(y, x)| forward(x, half, y));
-
-            host::tensor(y, halved(x.dims(), half))
-        })
+        rows::map_rows([x], &halved(x.dims(), half), |_, [x], y| forward(x, half, y))
     }
 
     /// Gradient of [`Kernels::swiglu`] with respect to `x`.
@@ -73,15 +63,8 @@ impl Kernels {
             }
         }
 
-        host::read([x, gradient], |[data, gradient]| {
-            let piece = rows::per_task(2 * half) * half;
-            let mut dx = vec![0.0; data.len()];
-
-            dx.par_chunks_mut(2 * piece)
-                .zip(data.par_chunks(2 * piece).zip(gradient.par_chunks(piece)))
-                .for_each(|(dx, (x, gradient))| backward(x, gradient, half, dx));
-
-            host::tensor(dx, x.shape())
+        rows::map_rows([x, gradient], x.dims(), |_, [x, gradient], dx| {
+            backward(x, gradient, half, dx);
         })
     }
 }

@@ -4,7 +4,7 @@ use crate::choice::Backend;
 use crate::lanes::{exp, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, rows_and_width};
-use crate::{Kernels, composed, cuda, host, rows};
+use crate::{Kernels, composed, cuda, rows};
 use candle_core::{Result, Tensor};
 
 /// The form of GELU.
@@ -28,9 +28,7 @@ impl Kernels {
         rows_and_width("gelu", x)?;
 
         match self.backend(&[x], &[]) {
-            Backend::Host => host::read([x], |[data]| {
-                host::tensor(rows::map(data, |x, y| kind.forward(x, y)), x.shape())
-            }),
+            Backend::Host => rows::map([x], |[x], y| kind.forward(x, y)),
             Backend::Cuda => cuda::gelu(&cuda::Launcher, x, kind),
             Backend::Composed => definition(x, kind),
             Backend::Widened => {
@@ -52,11 +50,9 @@ impl Kernels {
         expect_same("gelu_gradient", "gradient", x, gradient)?;
 
         match self.backend(&[x, gradient], &[]) {
-            Backend::Host => host::read([x, gradient], |[data, gradient]| {
-                let dx =
-                    rows::map2(data, gradient, |x, gradient, dx| kind.backward(x, gradient, dx));
-                host::tensor(dx, x.shape())
-            }),
+            Backend::Host => {
+                rows::map([x, gradient], |[x, gradient], dx| kind.backward(x, gradient, dx))
+            }
             Backend::Cuda => cuda::gelu_gradient(&cuda::Launcher, x, kind, gradient),
             Backend::Composed => {
                 let [of_x] = composed::gradients([x], gradient, |[x]| definition(x, kind))?;

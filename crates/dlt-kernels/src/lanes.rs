@@ -23,26 +23,6 @@ pub fn instruction_set() -> &'static str {
     }
 }
 
-/// What multiplies bf16 matrices in this process, for people: `AMX`, `AVX512-BF16`, or `f32`, which
-/// widens both factors.
-#[must_use]
-pub fn product_engine() -> &'static str {
-    "f32"
-}
-
-/// Makes every product of bf16 matrices that begins after this call run on `name`: `amx`,
-/// `avx512-bf16` or `f32`. It is for tests and comparisons, because other engines have other last
-/// bits.
-///
-/// # Errors
-/// A message with the possible names, if this machine has no such engine.
-pub fn set_product_engine(name: &str) -> Result<(), String> {
-    match name {
-        "f32" => Ok(()),
-        _ => Err(format!("expected f32 on this machine, got {name}")),
-    }
-}
-
 /// Asks for the number of f32 in a vector.
 struct Width;
 
@@ -66,13 +46,27 @@ pub fn set_portable(portable: bool) {
 /// build.
 macro_rules! vectorised {
     (|| $body:expr) => {
-        $crate::lanes::dispatch(
+        $crate::lanes::dispatch($crate::lanes::Body(
             #[inline(always)]
             || $body,
-        )
+        ))
     };
 }
 pub(crate) use vectorised;
+
+/// The closure of [`vectorised`]. Called by reference, it is inlined for certain. A call that
+/// consumes a closure goes through a function of the compiler's, which may stay a call, and then has
+/// the instruction set of the build.
+pub(crate) struct Body<F>(pub(crate) F);
+
+impl<R, F: FnMut() -> R> WithSimd for Body<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) -> R {
+        (self.0)()
+    }
+}
 
 /// Runs `body` with the vectors of the best instruction set of this machine, for loops that the
 /// compiler does not vectorise by itself.

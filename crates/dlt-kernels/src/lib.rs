@@ -2,18 +2,18 @@
 //!
 //! Every operation is a method of [`Kernels`], and so is its gradient. [`Kernels::Composed`] builds
 //! it from candle's own operations. That is the definition, and it runs on every device and dtype.
-//! [`Kernels::Fused`] computes the same on f32 tensors in main memory with hand-written loops, and
-//! on f32 and bf16 tensors of a CUDA device (feature `cuda`) where the operation has a kernel
-//! there; anywhere else it silently uses the composed operations.
+//! [`Kernels::Fused`] computes the same on f32 and bf16 tensors: in main memory with hand-written
+//! loops, and on a CUDA device (feature `cuda`) where the operation has a kernel there. Anywhere
+//! else it silently uses the composed operations.
 //!
 //! What a loop or a kernel returns has no graph of candle's, so candle's autograd ends there.
 //! Gradients are computed by the methods that name them. They return gradients of activations, and
 //! add those of weights to sums.
 //!
-//! Activations may be bf16 over f32 weights. Where no kernel accepts bf16, they are widened to f32
-//! for the operation, and its results are rounded to bf16. On the CPU that saves memory between
-//! operations and costs time. Gradients of weights, sums of a softmax and losses are f32
-//! everywhere.
+//! Activations may be bf16 over f32 weights. The loops on the CPU read and write bf16 and compute in
+//! f32: the result is that of the same numbers in f32, rounded. Matrix products on the CPU and
+//! composed operations widen whole activations to f32, and round their results to bf16. Gradients
+//! of weights, sums of a softmax and losses are f32 everywhere.
 //!
 //! Shape letters: `B` batch, `T` tokens, `C` width, `H` heads, `G` key heads, `D = C/H` head width,
 //! `V` vocabulary, `N` rows.
@@ -61,19 +61,19 @@ mod tiles;
 pub use attention::{Attention, KeyValues, Mask};
 pub use dropout::Dropout;
 pub use gelu::Gelu;
+pub use lanes::instruction_set;
 #[doc(hidden)]
 pub use lanes::set_portable;
-pub use lanes::{instruction_set, product_engine, set_product_engine};
 pub use loss::{HeadGradients, HeadSums, Projection, cross_entropy_workspace};
 pub use normal::normals;
 pub use rotary::{Rotary, Stretch};
 pub use sketch::SKETCH_WIDTH;
-pub use tiles::{Packs, Weight, product_engine};
+pub use tiles::{Packs, Weight, product_engine, set_product_engine};
 
 /// Which implementation computes an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernels {
-    /// Hand-written f32 loops on the CPU, and CUDA kernels where an operation has one; the composed
+    /// Hand-written loops on the CPU, and CUDA kernels where an operation has one; the composed
     /// operations on other devices and dtypes.
     Fused,
     /// candle's own operations, on any device.

@@ -33,7 +33,7 @@ impl Kernels {
         let weight = given.tensor;
         check("linear", x, weight, bias)?;
 
-        match self.backend_of_products(&[x], &[weight, bias.unwrap_or(weight)]) {
+        match self.backend(&[x], &[weight, bias.unwrap_or(weight)]) {
             Backend::Host if x.dtype() == DType::BF16 => return tiled::linear(x, given, bias),
             Backend::Host => {}
             Backend::Cuda => return cuda::linear(&cuda::Launcher, x, weight, bias),
@@ -93,7 +93,7 @@ impl Kernels {
         let given = weight.into();
         let weight = given.tensor;
         check("linear_then_gelu", x, weight, bias)?;
-        match self.backend_of_products(&[x], &[weight, bias.unwrap_or(weight)]) {
+        match self.backend(&[x], &[weight, bias.unwrap_or(weight)]) {
             Backend::Host if x.dtype() == DType::F32 => {}
             Backend::Cuda => {
                 return cuda::linear_then_gelu(&cuda::Launcher, x, weight, bias, kind);

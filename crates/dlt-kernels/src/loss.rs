@@ -72,7 +72,7 @@ impl Kernels {
         let Projection { table, bias } = projection;
         // The table takes the place of an absent tensor, which changes no decision.
         let given = [bias, sums.table, sums.bias].map(|tensor| tensor.unwrap_or(table));
-        match self.backend_of_products(&[hidden], &[table, given[0], given[1], given[2]]) {
+        match self.backend(&[hidden], &[table, given[0], given[1], given[2]]) {
             Backend::Host => {}
             Backend::Cuda => {
                 let machine = &cuda::Launcher;
@@ -142,7 +142,7 @@ impl Kernels {
     ) -> Result<f64> {
         let checked = check("cross_entropy_sum", hidden, projection, targets)?;
         let Projection { table, bias } = projection;
-        match self.backend_of_products(&[hidden], &[table, bias.unwrap_or(table)]) {
+        match self.backend(&[hidden], &[table, bias.unwrap_or(table)]) {
             Backend::Host => {}
             Backend::Cuda => {
                 return cuda::cross_entropy_sum(&cuda::Launcher, hidden, projection, targets, None);

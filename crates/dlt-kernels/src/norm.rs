@@ -6,7 +6,6 @@ use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{D, Result, Tensor};
-use rayon::prelude::*;
 
 impl Kernels {
     /// `(x - mean) / sqrt(variance + epsilon) · weight + bias` over the last dimension (variance of
@@ -38,15 +37,8 @@ impl Kernels {
             }
         }
 
-        host::read([x, weight, bias], |[data, weight, bias]| {
-            let mut y = vec![0.0; data.len()];
-            let piece = rows::per_task(width) * width;
-
-            y.par_chunks_mut(piece)
-                .zip(data.par_chunks(piece))
-                .for_each(|(y, x)| forward(x, weight, bias, epsilon as f32, y));
-
-            host::tensor(y, x.shape())
+        host::read([weight, bias], |[weight, bias]| {
+            rows::map_rows([x], x.dims(), |_, [x], y| forward(x, weight, bias, epsilon as f32, y))
         })
     }
 
@@ -120,26 +112,15 @@ fn host_gradients(
     epsilon: f64,
     gradient: &Tensor,
 ) -> Result<[Tensor; 3]> {
-    host::read([x, weight, gradient], |[data, weight, gradient]| {
+    host::read([weight], |[weight]| {
         let width = weight.len();
-        // One partial sum of the gradients of weight and bias for each piece. Pieces depend on the
-        // number of rows alone, so that the sums have the same bits for every number of threads.
-        let piece = rows::per_sum(data.len() / width) * width;
-        let mut dx = vec![0.0; data.len()];
-        let partial: Vec<Vec<f32>> = dx
-            .par_chunks_mut(piece)
-            .zip(data.par_chunks(piece).zip(gradient.par_chunks(piece)))
-            .map(|(dx, (x, gradient))| backward(x, weight, epsilon as f32, gradient, dx))
-            .collect();
-
-        let mut of_weight = rows::combine(partial);
+        let (dx, mut of_weight) =
+            rows::map_and_sum([x, gradient], 2 * width, |[x, gradient], dx, sums| {
+                backward(x, weight, epsilon as f32, gradient, dx, sums);
+            })?;
         let of_bias = of_weight.split_off(width);
 
-        Ok([
-            host::tensor(dx, x.shape())?,
-            host::tensor(of_weight, width)?,
-            host::tensor(of_bias, width)?,
-        ])
+        Ok([dx, host::tensor(of_weight, width)?, host::tensor(of_bias, width)?])
     })
 }
 
@@ -165,10 +146,16 @@ fn moments(x: &[f32], epsilon: f32) -> [f32; 2] {
     [mean, 1.0 / (variance + epsilon).sqrt()]
 }
 
-/// Writes the gradient of `x`; returns those of weight and bias, 2 C numbers.
-fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut [f32]) -> Vec<f32> {
+/// Writes the gradient of `x`; adds those of weight and bias to `sums`, 2 C numbers.
+fn backward(
+    x: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+    gradient: &[f32],
+    dx: &mut [f32],
+    sums: &mut [f32],
+) {
     let width = weight.len();
-    let mut sums = vec![0.0; 2 * width];
     let (of_weight, of_bias) = sums.split_at_mut(width);
 
     vectorised!(|| {
@@ -193,6 +180,4 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
             }
         }
     });
-
-    sums
 }

@@ -2,6 +2,7 @@
 
 use crate::choice::Backend;
 use crate::lanes::vectorised;
+use crate::number::{Number, in_format_of};
 use crate::rounding::widened;
 use crate::shape::expect_same;
 use crate::{Kernels, composed, cuda, host, rows};
@@ -81,13 +82,10 @@ impl Kernels {
         host::write(parameter, |parameter| {
             host::write(first, |first| {
                 host::write(second, |second| {
-                    host::read([gradient], |[gradient]| {
-                        let moments = first.par_chunks_mut(PIECE).zip(second.par_chunks_mut(PIECE));
-                        let pieces =
-                            parameter.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE));
-                        pieces.zip(moments).for_each(|((p, g), (m, v))| factors.apply(p, m, v, g));
+                    in_format_of!(gradient, |E| host::read_as::<E, 1, _>([gradient], |[data]| {
+                        factors.apply_all(parameter, first, second, data);
                         Ok(())
-                    })
+                    }))
                 })
             })
         })
@@ -135,9 +133,9 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
 /// When the tensor cannot be read as f64.
 pub fn squared_pieces(tensor: &Tensor) -> Result<Vec<f64>> {
     match Kernels::Fused.backend(&[tensor], &[]) {
-        Backend::Host => {
-            host::read([tensor], |[data]| Ok(data.par_chunks(PIECE).map(squares).collect()))
-        }
+        Backend::Host => in_format_of!(tensor, |E| host::read_as::<E, 1, _>([tensor], |[data]| {
+            Ok(data.par_chunks(PIECE).map(squares).collect())
+        })),
         Backend::Cuda if tensor.elem_count() > 0 => {
             Ok(vec![cuda::squared_norms(&cuda::Launcher, &[tensor])?])
         }
@@ -196,12 +194,12 @@ pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
     }
 
     host::write(into, |into| {
-        host::read([other], |[other]| {
+        in_format_of!(other, |E| host::read_as::<E, 1, _>([other], |[other]| {
             into.par_chunks_mut(PIECE)
                 .zip(other.par_chunks(PIECE))
-                .for_each(|(into, other)| rows::add(into, other));
+                .for_each(|(into, other)| vectorised!(|| rows::add(into, other)));
             Ok(())
-        })
+        }))
     })
 }
 
@@ -258,17 +256,29 @@ impl Factors {
         ]
     }
 
-    fn apply(
+    fn apply_all<E: Number>(
         &self,
         parameter: &mut [f32],
         first: &mut [f32],
         second: &mut [f32],
-        gradient: &[f32],
+        gradient: &[E],
+    ) {
+        let moments = first.par_chunks_mut(PIECE).zip(second.par_chunks_mut(PIECE));
+        let pieces = parameter.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE));
+        pieces.zip(moments).for_each(|((p, g), (m, v))| self.apply(p, m, v, g));
+    }
+
+    fn apply<E: Number>(
+        &self,
+        parameter: &mut [f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        gradient: &[E],
     ) {
         vectorised!(|| {
-            let moments = first.iter_mut().zip(second);
+            let moments = first.iter_mut().zip(second.iter_mut());
             for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
-                let g = g * self.gradient_scale;
+                let g = g.to_f32() * self.gradient_scale;
                 *m = m.mul_add(self.beta1, g * self.one_less_beta1);
                 *v = v.mul_add(self.beta2, g * g * self.one_less_beta2);
 
@@ -280,7 +290,7 @@ impl Factors {
 }
 
 /// The sum of squares of one piece, in f64.
-fn squares(x: &[f32]) -> f64 {
+fn squares<E: Number>(x: &[E]) -> f64 {
     // Two vectors of f64 of the widest instruction set. It is the same on every machine, so the
     // order of the sum is fixed.
     const LANES: usize = 16;
@@ -292,7 +302,8 @@ fn squares(x: &[f32]) -> f64 {
 
         for chunk in chunks.chain([rest]) {
             for (lane, &x) in lanes.iter_mut().zip(chunk) {
-                *lane += f64::from(x) * f64::from(x);
+                let x = f64::from(x.to_f32());
+                *lane += x * x;
             }
         }
     });

@@ -6,7 +6,6 @@ use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{D, Result, Tensor};
-use rayon::prelude::*;
 
 impl Kernels {
     /// `x / sqrt(mean(x²) + epsilon) · weight` over the last dimension.
@@ -30,15 +29,8 @@ impl Kernels {
             }
         }
 
-        host::read([x, weight], |[data, weight]| {
-            let mut y = vec![0.0; data.len()];
-            let piece = rows::per_task(width) * width;
-
-            y.par_chunks_mut(piece)
-                .zip(data.par_chunks(piece))
-                .for_each(|(y, x)| forward(x, weight, epsilon as f32, y));
-
-            host::tensor(y, x.shape())
+        host::read([weight], |[weight]| {
+            rows::map_rows([x], x.dims(), |_, [x], y| forward(x, weight, epsilon as f32, y))
         })
     }
 
@@ -106,19 +98,14 @@ fn host_gradients(
     epsilon: f64,
     gradient: &Tensor,
 ) -> Result<[Tensor; 2]> {
-    host::read([x, weight, gradient], |[data, weight, gradient]| {
+    host::read([weight], |[weight]| {
         let width = weight.len();
-        // Pieces depend on the number of rows alone, so that the sum over them has the same bits
-        // for every number of threads.
-        let piece = rows::per_sum(data.len() / width) * width;
-        let mut dx = vec![0.0; data.len()];
-        let partial: Vec<Vec<f32>> = dx
-            .par_chunks_mut(piece)
-            .zip(data.par_chunks(piece).zip(gradient.par_chunks(piece)))
-            .map(|(dx, (x, gradient))| backward(x, weight, epsilon as f32, gradient, dx))
-            .collect();
+        let (dx, of_weight) =
+            rows::map_and_sum([x, gradient], width, |[x, gradient], dx, of_weight| {
+                backward(x, weight, epsilon as f32, gradient, dx, of_weight);
+            })?;
 
-        Ok([host::tensor(dx, x.shape())?, host::tensor(rows::combine(partial), width)?])
+        Ok([dx, host::tensor(of_weight, width)?])
     })
 }
 
@@ -142,16 +129,22 @@ fn inverse_size(x: &[f32], epsilon: f32) -> f32 {
     1.0 / (mean_square + epsilon).sqrt()
 }
 
-/// Writes the gradient of `x`; returns that of the weight, C numbers.
-fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut [f32]) -> Vec<f32> {
+/// Writes the gradient of `x`; adds that of the weight to `of_weight`, C numbers.
+fn backward(
+    x: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+    gradient: &[f32],
+    dx: &mut [f32],
+    of_weight: &mut [f32],
+) {
     let width = weight.len();
-    let mut of_weight = vec![0.0; width];
 
     vectorised!(|| {
         let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
         for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(width)) {
             let inverse = inverse_size(x, epsilon);
-            let columns = dx.iter_mut().zip(&mut of_weight).zip(x).zip(gradient).zip(weight);
+            let columns = dx.iter_mut().zip(of_weight.iter_mut()).zip(x).zip(gradient).zip(weight);
             for ((((dx, of_weight), &x), &gradient), &weight) in columns {
                 *of_weight = gradient.mul_add(x * inverse, *of_weight);
                 *dx = gradient * weight;
@@ -165,6 +158,4 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
             }
         }
     });
-
-    of_weight
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::{rounded, widened};
-use crate::{Kernels, cuda, host, rows};
+use crate::{Kernels, cuda, rows};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 pub use stretch::Stretch;
@@ -163,7 +163,9 @@ impl Kernels {
 
     fn turned(self, x: &Tensor, turns: &Turns) -> Result<Tensor> {
         match self.backend(&[x], &[]) {
-            Backend::Host => host::read([x], |[data]| host::tensor(turns.apply(data), x.shape())),
+            Backend::Host => {
+                rows::map_rows([x], x.dims(), |first, [x], y| turns.apply(first, x, y))
+            }
             Backend::Cuda => cuda::turn(&cuda::Launcher, x, turns),
             Backend::Composed => definition(x, turns),
             Backend::Widened => {
@@ -287,23 +289,15 @@ impl Turns {
         self.tables().map(|table| &table[block..block + size])
     }
 
-    /// The turned rows, from (B, T, W) to the same.
-    fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len()];
-        let count = rows::per_task(self.width);
-        let piece = count * self.width;
-
-        y.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(task, (y, x))| {
-            let rows = x.chunks_exact(self.width).zip(y.chunks_exact_mut(self.width));
-            for (row, (x, y)) in (task * count..).zip(rows) {
-                let start = row % self.tokens * self.half;
-                let [cosines, sines] =
-                    self.of_window(row / self.tokens).map(|table| &table[start..start + self.half]);
-                turn(x, [cosines, sines], self.heads, y);
-            }
-        });
-
-        y
+    /// `y = turned(x)` for rows of W numbers, the first of which is row `first` of B T rows.
+    fn apply(&self, first: usize, x: &[f32], y: &mut [f32]) {
+        let rows = x.chunks_exact(self.width).zip(y.chunks_exact_mut(self.width));
+        for (row, (x, y)) in (first..).zip(rows) {
+            let start = row % self.tokens * self.half;
+            let [cosines, sines] =
+                self.of_window(row / self.tokens).map(|table| &table[start..start + self.half]);
+            turn(x, [cosines, sines], self.heads, y);
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Activations times a number, and sums with them.
 
 use crate::choice::Backend;
+use crate::lanes::vectorised;
 use crate::rounding::{rounded, widened};
 use crate::shape::expect_same;
-use crate::{Kernels, cuda, host, rows};
+use crate::{Kernels, cuda, rows};
 use candle_core::{Result, Tensor};
 
 impl Kernels {
@@ -25,10 +26,8 @@ impl Kernels {
             }
         }
 
-        host::read([x], |[data]| {
-            let scaled =
-                rows::map(data, |x, y| y.iter_mut().zip(x).for_each(|(y, x)| *y = factor * x));
-            host::tensor(scaled, x.shape())
+        rows::map([x], |[x], y| {
+            vectorised!(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = factor * x))
         })
     }
 
@@ -51,11 +50,10 @@ impl Kernels {
             }
         }
 
-        host::read([a, b], |[a_data, b]| {
-            let sum = rows::map2(a_data, b, |a, b, y| {
+        rows::map([a, b], |[a, b], y| {
+            vectorised!(|| {
                 y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a + factor * b);
-            });
-            host::tensor(sum, a.shape())
+            })
         })
     }
 }

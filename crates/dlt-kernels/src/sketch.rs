@@ -9,6 +9,7 @@
 
 use crate::choice::Backend;
 use crate::lanes::vectorised;
+use crate::number::{Number, in_format_of};
 use crate::rounding::widened;
 use crate::{Kernels, cuda, host};
 use candle_core::{DType, Device, Result, Tensor, bail};
@@ -60,23 +61,10 @@ impl Kernels {
         let mut sketch = vec![0.0f64; SKETCH_WIDTH];
         for (number, tensor) in tensors.iter().enumerate() {
             let stream = Stream::of(seed, number);
-            host::read([tensor], |[data]| {
-                let part =
-                    |(at, part): (usize, &[f32])| stream.sum(at * (PART / SKETCH_WIDTH), part);
-
-                // Both have the same parts in the same order, so the same bits.
-                let parts: Vec<_> = if data.len() < SHARED {
-                    data.chunks(PART).enumerate().map(part).collect()
-                } else {
-                    data.par_chunks(PART).enumerate().map(part).collect()
-                };
-
-                for part in parts {
-                    sketch.iter_mut().zip(part).for_each(|(into, sum)| *into += f64::from(sum));
-                }
-
+            in_format_of!(tensor, |E| host::read_as::<E, 1, _>([tensor], |[data]| {
+                stream.add(data, &mut sketch);
                 Ok(())
-            })?;
+            }))?;
         }
 
         Tensor::from_vec(sketch, SKETCH_WIDTH, &Device::Cpu)
@@ -117,6 +105,24 @@ impl Stream {
 
         // splitmix64 mixes the upper bits best.
         ((self.word(first + WORDS - 1) >> 56) as usize, signs)
+    }
+
+    /// Adds a whole tensor to its sketch.
+    fn add<E: Number>(self, data: &[E], sketch: &mut [f64]) {
+        let part = |(at, part): (usize, &[E])| {
+            self.sum(at * (PART / SKETCH_WIDTH), E::wide(part, &mut Vec::new()))
+        };
+
+        // Both have the same parts in the same order, so the same bits.
+        let parts: Vec<_> = if data.len() < SHARED {
+            data.chunks(PART).enumerate().map(part).collect()
+        } else {
+            data.par_chunks(PART).enumerate().map(part).collect()
+        };
+
+        for part in parts {
+            sketch.iter_mut().zip(part).for_each(|(into, sum)| *into += f64::from(sum));
+        }
     }
 
     /// The sum of the chunks of `x`, whose first chunk has the number `first`.

@@ -5,7 +5,10 @@
 //! two panels. Its sums are in registers while a stretch of the depth is added, so an element has
 //! one order of additions, whatever the number of threads.
 
+#[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod dots;
 mod emulated;
 mod engine;
 mod pack;
@@ -15,8 +18,8 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 use crate::number::Number;
-pub use engine::product_engine;
 pub(crate) use engine::{Engine, Running};
+pub use engine::{product_engine, set_product_engine};
 pub(crate) use pack::{Operand, Packed, Side};
 pub use weight::{Packs, Weight};
 
@@ -185,100 +188,154 @@ mod tests {
     use super::*;
     use half::bf16;
 
+    /// Rows, depth and columns: single ones, whole blocks, several tasks, stretches of the depth and
+    /// of the columns, and remainders of each.
+    const SIZES: [[usize; 3]; 7] = [
+        [1, 1, 1],
+        [7, 33, 40],
+        [64, 96, 32],
+        [100, 530, 70],
+        [33, 31, 129],
+        [300, 64, 600],
+        [32, 1100, 33],
+    ];
+
+    /// Numbers in -1..1 from a fixed sequence.
     fn numbers(count: usize, seed: u32) -> Vec<bf16> {
         let mut state = seed;
-        (0..count)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                bf16::from_f32((state >> 8) as f32 / 8_388_608.0 - 1.0)
-            })
-            .collect()
+        let next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            bf16::from_f32((state >> 8) as f32 / 8_388_608.0 - 1.0)
+        };
+        std::iter::repeat_with(next).take(count).collect()
     }
 
-    fn multiply(engine: Engine, a: Operand<'_, bf16>, b: Operand<'_, bf16>) -> Vec<f32> {
+    fn multiplied<E: Number>(engine: Engine, a: Operand<'_, E>, b: Operand<'_, E>) -> Vec<f32> {
         let right = Packed::right(b);
-        let mut out = vec![f32::NAN; a.count() * right.count()];
-        product_by(engine, a, &right, (&mut out, right.count()), |_, c, sums, out| {
-            out[c].copy_from_slice(sums)
+        let columns = right.count();
+        let mut out = vec![f32::NAN; a.count() * columns];
+        product_by(engine, a, &right, (&mut out, columns), |_, places, sums, out| {
+            out[places].copy_from_slice(sums);
         });
         out
     }
 
+    fn usable() -> impl Iterator<Item = Engine> {
+        [Engine::Amx, Engine::Dots, Engine::Emulated].into_iter().filter(|e| e.is_usable())
+    }
+
     #[test]
-    fn speed() {
-        for (m, k, n) in
-            [(2048, 384, 1536), (2048, 768, 3072), (2048, 1536, 384), (2048, 3072, 768)]
-        {
+    fn law_every_engine_is_within_its_bound_of_the_exact_product() {
+        for [m, k, n] in SIZES {
             let a = numbers(m * k, 1);
             let b = numbers(n * k, 2);
-            let right = Packed::right(Operand::of_rows(&b, n, k, k));
-            let mut out = vec![bf16::ZERO; m * n];
-            for engine in [Engine::Amx] {
-                for threads in [1, 2] {
-                    let pool =
-                        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                    let mut best = f64::MAX;
-                    for _ in 0..15 {
-                        let t = std::time::Instant::now();
-                        pool.install(|| {
-                            product_by(
-                                engine,
-                                Operand::of_rows(&a, m, k, k),
-                                &right,
-                                (&mut out, n),
-                                |_, c, s, o| Number::round(s, &mut o[c]),
-                            )
-                        });
-                        best = best.min(t.elapsed().as_secs_f64());
-                    }
-                    println!(
-                        "{m} {k} {n} {engine:?} {threads}: {} GFLOP/s",
-                        2e-9 * (m * k * n) as f64 / best
+            for engine in usable() {
+                let got = multiplied(
+                    engine,
+                    Operand::of_rows(&a, m, k, k),
+                    Operand::of_rows(&b, n, k, k),
+                );
+
+                for (at, &got) in got.iter().enumerate() {
+                    let (i, j) = (at / n, at % n);
+                    let terms = a[i * k..][..k].iter().zip(&b[j * k..][..k]);
+                    let terms = terms.map(|(&a, &b)| f64::from(a) * f64::from(b));
+                    let (sum, size) =
+                        terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
+
+                    // Each of k additions rounds a partial sum, none of which is above `size`.
+                    let bound = size * k as f64 * f64::from(f32::EPSILON) / 2.0;
+                    assert!(
+                        (f64::from(got) - sum).abs() <= bound,
+                        "{engine:?} {m} {k} {n} at {at}"
                     );
                 }
             }
-            let t = std::time::Instant::now();
-            let _ = Packed::right(Operand::of_rows(&b, n, k, k));
-            println!("pack rows {} us", t.elapsed().as_secs_f64() * 1e6);
-            let t = std::time::Instant::now();
-            let _ = Packed::right(Operand::of_columns(&b, k, n, k));
-            println!("pack columns {} us", t.elapsed().as_secs_f64() * 1e6);
         }
     }
 
     #[test]
-    fn law_amx_is_emulated_bit_for_bit() {
-        for (m, k, n) in [(1, 1, 1), (7, 33, 40), (64, 96, 32), (100, 530, 70), (33, 31, 129)] {
-            let a = numbers(m * k, 1);
-            let b = numbers(n * k, 2);
-            let rows = Operand::of_rows(&b, n, k, k);
-            let left = Operand::of_rows(&a, m, k, k);
-            let x = multiply(Engine::Amx, left, rows);
-            let y = multiply(Engine::Emulated, left, rows);
-            for i in 0..m {
-                for j in 0..n {
-                    let sum: f64 = (0..k)
-                        .map(|t| {
-                            f64::from(a[i * k + t].to_f32()) * f64::from(b[j * k + t].to_f32())
-                        })
-                        .sum();
-                    assert!(
-                        (sum - f64::from(x[i * n + j])).abs() < 1e-3,
-                        "{i} {j} {sum} {}",
-                        x[i * n + j]
-                    );
-                }
+    fn law_amx_has_the_bits_of_its_definition() {
+        for [m, k, n] in SIZES {
+            let a = numbers(m * k, 3);
+            let b = numbers(n * k, 4);
+            let [a, b] = [Operand::of_rows(&a, m, k, k), Operand::of_rows(&b, n, k, k)];
+            if Engine::Amx.is_usable() {
+                assert_eq!(multiplied(Engine::Amx, a, b), multiplied(Engine::Emulated, a, b));
             }
-            assert_eq!(x, y);
-            // transposed copies
-            let at: Vec<bf16> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();
-            let bt: Vec<bf16> = (0..k * n).map(|i| b[i % n * k + i / n]).collect();
-            let z = multiply(
-                Engine::Amx,
-                Operand::of_columns(&at, m, k, m),
-                Operand::of_columns(&bt, n, k, n),
-            );
-            assert_eq!(x, z);
+        }
+    }
+
+    #[test]
+    fn law_amx_reads_and_writes_denormal_numbers_as_zero() {
+        if !Engine::Amx.is_usable() {
+            return;
+        }
+
+        let one = [bf16::ONE; 32];
+        let least = [bf16::from_bits(1); 32];
+        let small = [bf16::from_bits(0x0080); 32];
+        let product = |a: &[bf16], b: &[bf16]| {
+            multiplied(Engine::Amx, Operand::of_rows(a, 1, 32, 32), Operand::of_rows(b, 1, 32, 32))
+        };
+
+        assert_eq!(product(&least, &one), [0.0]);
+        assert_eq!(product(&small, &one), [32.0 * f32::MIN_POSITIVE]);
+        let half = [bf16::from_f32(1.0 / 64.0); 32];
+        assert_eq!(product(&small, &half), [0.0]);
+    }
+
+    #[test]
+    fn law_operands_in_every_order_have_one_product() {
+        for [m, k, n] in SIZES {
+            let a = numbers(m * k, 5);
+            let b = numbers(n * k, 6);
+            // Rows further apart than they are wide.
+            let spread = |x: &[bf16], width: usize| -> Vec<bf16> {
+                x.chunks(width).flat_map(|row| [row, &[bf16::NAN; 3]].concat()).collect()
+            };
+            let turned = |x: &[bf16], count: usize| -> Vec<bf16> {
+                (0..k * count).map(|i| x[i % count * k + i / count]).collect()
+            };
+            let wide = |x: &[bf16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
+            let (at, bt) = (turned(&a, m), turned(&b, n));
+            let (s, st) = (spread(&a, k), spread(&bt, n));
+            let (aw, bw) = (wide(&a), wide(&bt));
+
+            for engine in usable() {
+                let expected = multiplied(
+                    engine,
+                    Operand::of_rows(&a, m, k, k),
+                    Operand::of_rows(&b, n, k, k),
+                );
+                let columns =
+                    [Operand::of_columns(&at, m, k, m), Operand::of_columns(&bt, n, k, n)];
+                assert_eq!(multiplied(engine, columns[0], columns[1]), expected);
+
+                let apart =
+                    [Operand::of_rows(&s, m, k, k + 3), Operand::of_columns(&st, n, k, n + 3)];
+                assert_eq!(multiplied(engine, apart[0], apart[1]), expected);
+
+                let [a, b] = [Operand::of_rows(&aw, m, k, k), Operand::of_columns(&bw, n, k, n)];
+                assert_eq!(multiplied(engine, a, b), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn law_the_number_of_threads_changes_no_bit() {
+        let [m, k, n] = [300, 200, 150];
+        let a = numbers(m * k, 7);
+        let b = numbers(n * k, 8);
+        for engine in usable() {
+            let on = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let [a, b] = [Operand::of_rows(&a, m, k, k), Operand::of_rows(&b, n, k, k)];
+                    multiplied(engine, a, b)
+                })
+            };
+            assert_eq!(on(1), on(3));
         }
     }
 }

@@ -5,8 +5,8 @@
 //! optimizer.
 //!
 //! - The figures are for the fused kernels; candle's own operations need more.
-//! - With bf16 activations they include the f32 copies that operations on the CPU make; kernels on
-//!   a GPU need less.
+//! - With bf16 activations they include the f32 copies that matrix products and a few other
+//!   operations on the CPU make; kernels on a GPU need less.
 //! - Sketches of gradients are not included: they are made from the slots' sums and need a
 //!   sixty-fourth of a block while they are made.
 

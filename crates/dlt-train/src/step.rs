@@ -1,7 +1,7 @@
 //! Loss and gradients of one batch, in pieces that fit into memory.
 
 use dlt_models::architecture::DropoutPass;
-use dlt_models::backward::{Gradients, HandOver, PackedWeights, TrainingPass, add_all};
+use dlt_models::backward::{Gradients, TrainingPass, add_all};
 use dlt_models::{Batch, Model};
 use dlt_spec::{CheckedSpec, seeds};
 use rand::RngCore;
@@ -35,7 +35,6 @@ pub(crate) fn gradients(
     let mut losses = Losses::default();
 
     // Sums of complete subtrees of shards, the largest first. Each waits for its right neighbour.
-    let mut packed = PackedWeights::for_pieces(own.len() * windows.div_ceil(spec.micro_batch()));
     let mut waiting: Vec<Gradients> = Vec::new();
     let mut arrived = Gradients::default();
 
@@ -71,10 +70,14 @@ pub(crate) fn gradients(
                     let layout = model.bank().layout();
                     exchange.send_gradients(Key::Block(slot), layout, sum, None, &mut arrived)
                 };
-                let send: HandOver<'_, TrainError> = &mut send;
-                model.add_piece(&piece, &pass, &mut gradients, &mut packed, Some(send))?
+                model.add_gradients_and_hand_over::<TrainError>(
+                    &piece,
+                    &pass,
+                    &mut gradients,
+                    Some(&mut send),
+                )?
             } else {
-                model.add_piece::<TrainError>(&piece, &pass, &mut gradients, &mut packed, None)?
+                model.add_gradients(&piece, &pass, &mut gradients)?
             };
             losses.push(loss, piece.n_predictions());
         }

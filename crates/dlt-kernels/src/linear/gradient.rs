@@ -1,6 +1,7 @@
 //! Gradients of the affine map, each by its own method, so that only the wanted ones are computed.
 
 use crate::choice::Backend;
+use crate::lanes::vectorised;
 use crate::matrix::{Into, Panel, Threads, View, multiply, product};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
@@ -31,7 +32,7 @@ impl Kernels {
             bail!("linear_input_gradient: expected rows of {outputs} in the gradient, got {width}")
         }
 
-        match self.backend_of_products(&[gradient], &[weight]) {
+        match self.backend(&[gradient], &[weight]) {
             Backend::Host if gradient.dtype() == DType::BF16 => {
                 return tiled::input_gradient(given, gradient);
             }
@@ -89,7 +90,7 @@ impl Kernels {
             host::expect_apart("linear_weight_gradient", into, &[x, gradient])?;
         }
 
-        match self.backend_of_products(&[x, gradient], into.as_ref().as_slice()) {
+        match self.backend(&[x, gradient], into.as_ref().as_slice()) {
             Backend::Host if x.dtype() == DType::BF16 => {
                 let sum = match into {
                     Some(sum) => sum.clone(),
@@ -151,9 +152,7 @@ impl Kernels {
         }
 
         let sum = match self.backend(&[gradient], &[]) {
-            Backend::Host => {
-                host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?
-            }
+            Backend::Host => host::tensor(rows::sum(gradient, outputs)?, outputs)?,
             Backend::Cuda => cuda::row_sum(&cuda::Launcher, gradient, outputs)?,
             Backend::Composed => composed::row_sum(gradient, outputs)?,
             Backend::Widened => {
@@ -183,13 +182,8 @@ impl Kernels {
             }
         }
 
-        host::read([a, b], |[a_data, b]| {
-            let sum = rows::map2(a_data, b, |a, b, y| {
-                y.copy_from_slice(a);
-                rows::add(y, b);
-            });
-
-            host::tensor(sum, a.shape())
+        rows::map([a, b], |[a, b], y| {
+            vectorised!(|| y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a + b))
         })
     }
 }

@@ -21,18 +21,6 @@ pub struct Packs {
     inputs: OnceLock<Packed>,
 }
 
-impl Packs {
-    /// Frees what forward passes read.
-    pub fn end_forward(&mut self) {
-        self.outputs.take();
-    }
-
-    /// Frees what backward passes read.
-    pub fn end_backward(&mut self) {
-        self.inputs.take();
-    }
-}
-
 impl<'a> From<&'a Tensor> for Weight<'a> {
     fn from(tensor: &'a Tensor) -> Self {
         Weight { tensor, packs: None }

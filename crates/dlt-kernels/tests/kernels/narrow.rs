@@ -3,8 +3,9 @@
 
 use crate::reference::*;
 use candle_core::{DType, Device, Result, Tensor};
+use dlt_kernels::optimizer::{self, AdamwStep};
 use dlt_kernels::{
-    Attention, Dropout, Gelu, HeadSums, Kernels, KeyValues, Mask, Projection, Rotary, optimizer,
+    Attention, Dropout, Gelu, HeadSums, Kernels, KeyValues, Mask, Projection, Rotary,
 };
 
 const KERNELS: [Kernels; 2] = [Kernels::Fused, Kernels::Composed];
@@ -46,9 +47,31 @@ fn check(
             };
 
             assert_eq!((got.dtype(), got.dims()), (dtype, expected.dims()), "{what}");
-            assert_eq!(host(got), host(&expected), "{what}");
+            assert_eq!(bits(got), bits(&expected), "{what}");
         }
     }
+}
+
+/// The bits of all numbers; those of NaN are always the same.
+fn bits(tensor: &Tensor) -> Vec<u64> {
+    let bits = |x: f64| if x.is_nan() { u64::MAX } else { x.to_bits() };
+    host(tensor).into_iter().map(bits).collect()
+}
+
+/// [`held`], with numbers that are none, infinite, of no size or of the largest size in its last
+/// row.
+fn extreme(shape: &[usize], seed: u64) -> Tensor {
+    let count: usize = shape.iter().product();
+    let mut x = host(&held(shape, seed));
+    let row = count - shape[shape.len() - 1];
+    let last = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 1e-40, -3e38, 3e38];
+    for (at, special) in last.into_iter().enumerate() {
+        // Neither at the same places as with another seed, nor next to each other.
+        let place = row + (5 * at + seed as usize) % (count - row);
+        x[place] = special;
+    }
+
+    narrow(&Tensor::from_vec(x, shape, &Device::Cpu).unwrap())
 }
 
 #[test]
@@ -133,6 +156,131 @@ fn law_narrow_elements_are_the_wide_ones_rounded() {
             ])
         },
     );
+}
+
+/// Shapes of a row and of many, of rows that are longer than what is widened at once, and of more
+/// than one thread's work.
+const SHAPES: [[usize; 2]; 6] = [[1, 2], [3, 14], [5, 2_050], [2, 5_002], [70, 306], [1, 40_006]];
+
+#[test]
+fn law_narrow_elements_of_every_size_are_the_wide_ones_rounded() {
+    let dropout = Dropout { probability: 0.3, seed: 5, offset: u64::from(u32::MAX) - 1_000 };
+
+    for shape in SHAPES {
+        let inputs = [extreme(&shape, 1), extreme(&shape, 2)];
+        check(&format!("{shape:?}"), &inputs, 8, |k, t| {
+            Ok(vec![
+                k.gelu(&t[0], Gelu::Tanh)?,
+                k.gelu(&t[0], Gelu::Erf)?,
+                k.gelu_gradient(&t[0], Gelu::Tanh, &t[1])?,
+                k.gelu_gradient(&t[0], Gelu::Erf, &t[1])?,
+                k.dropout(&t[0], dropout)?,
+                k.add(&t[0], &t[1])?,
+                k.scaled(&t[0], 1.0 / 3.0)?,
+                k.add_scaled(&t[0], &t[1], 1.0 / 3.0)?,
+            ])
+        });
+    }
+
+    let empty = narrow(&Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap());
+    let scalar = narrow(&Tensor::new(1.25f32, &Device::Cpu).unwrap());
+    for x in [empty, scalar] {
+        check("no row", &[x], 2, |k, t| Ok(vec![k.scaled(&t[0], 3.0)?, k.add(&t[0], &t[0])?]));
+    }
+}
+
+#[test]
+fn law_narrow_rows_of_every_size_are_the_wide_ones_rounded() {
+    for shape in SHAPES {
+        for make in [held, extreme] {
+            let inputs = [make(&shape, 1), make(&shape, 2), make(&[shape[0], shape[1] / 2], 3)];
+            check(&format!("{shape:?}"), &inputs, 6, rows_of);
+        }
+    }
+}
+
+/// Six results for rows, then sums over all rows.
+fn rows_of(k: Kernels, t: &[Tensor]) -> Result<Vec<Tensor>> {
+    let width = t[0].dim(1)?;
+    let [weight, bias] = [noise(&[width], 4), noise(&[width], 5)];
+    let mut layer = [None, None];
+    let mut size = None;
+    // A later pass adds to sums that already exist.
+    let mut sum = Some(noise(&[width], 6));
+    k.linear_bias_gradient(&t[1], &mut sum)?;
+
+    let [of_weight, of_bias] = &mut layer;
+    let values = vec![
+        k.layer_norm(&t[0], &weight, &bias, 1e-5)?,
+        k.layer_norm_gradient(&t[0], &weight, 1e-5, &t[1], Some([of_weight, of_bias]))?,
+        k.rms_norm(&t[0], &weight, 1e-5)?,
+        k.rms_norm_gradient(&t[0], &weight, 1e-5, &t[1], Some(&mut size))?,
+        k.swiglu(&t[0])?,
+        k.swiglu_gradient(&t[0], &t[2])?,
+    ];
+
+    Ok(values.into_iter().chain(layer.into_iter().chain([size, sum]).flatten()).collect())
+}
+
+#[test]
+fn law_narrow_windows_of_every_size_are_the_wide_ones_rounded() {
+    let rotary = Rotary::new(6, 100.0, None).unwrap();
+
+    for [windows, tokens, width] in [[1, 1, 6], [3, 5, 14], [2, 1, 2_054], [2, 40, 306]] {
+        for make in [held, extreme] {
+            let x = make(&[windows, tokens, width], 1);
+            let first: Vec<usize> = (0..windows).map(|window| 3 * window).collect();
+            let places = ids(&[windows, tokens], 4, 7);
+
+            check(&format!("{:?}", x.dims()), &[x], 3, |k, t| {
+                let heads = width / 6;
+                // A table with more rows than a window.
+                let table = noise(&[tokens + 2, width], 3);
+                let sum = noise(&[tokens + 2, width], 4);
+                let rows = noise(&[4, width], 5);
+
+                let values = vec![
+                    k.rotate(&t[0], heads, &rotary, &first)?,
+                    k.rotate_gradient(&t[0], heads, &rotary, &[])?,
+                    k.add_rows(&t[0], &table)?,
+                ];
+                k.add_rows_gradient(&t[0], &sum)?;
+                k.embedding_gradient(&rows, &places, &t[0])?;
+                Ok([values, vec![sum, rows]].concat())
+            });
+        }
+    }
+}
+
+/// The work between two steps, on gradients that an extension might have narrowed.
+#[test]
+fn law_narrow_gradients_step_as_the_wide_ones() {
+    let step = AdamwStep {
+        learning_rate: 0.1,
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        step: 3,
+        gradient_scale: 0.5,
+    };
+
+    for shape in [[1, 3], [3, 45_007]] {
+        check(&format!("{shape:?}"), &[held(&shape, 1)], 0, |k, t| {
+            let [parameter, first, second] = [2, 3, 4].map(|seed| noise(&shape, seed));
+            let second = second.sqr()?;
+            k.adamw(&parameter, &first, &second, &t[0], &step)?;
+
+            let sum = noise(&shape, 5);
+            optimizer::add_in_place(&sum, &t[0])?;
+            let sketch = k.sketch(&[&t[0], &t[0]], 7)?.to_dtype(DType::F32)?;
+            Ok(vec![parameter, first, second, sum, sketch])
+        });
+
+        let narrow = held(&shape, 1);
+        let pieces = optimizer::squared_pieces(&narrow).unwrap();
+        assert_eq!(pieces, optimizer::squared_pieces(&wide(&narrow)).unwrap(), "{shape:?}");
+    }
 }
 
 #[test]

@@ -2,29 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::binding::StorageId;
 use dlt_kernels::Packs;
 use dlt_spec::spec::Activations;
 
 use crate::Model;
+use crate::binding::StorageId;
 
-/// The packed weights of a training step. Layers that share a block share what is packed, and so
-/// do the pieces of a batch if this is kept for all of them. The model's weights must not change
-/// while it exists.
-#[derive(Debug, Default)]
-pub struct PackedWeights {
-    blocks: BTreeMap<StorageId, Vec<Packs>>,
-    /// Whether further pieces of the batch follow, so that nothing is freed.
-    keeps: bool,
-}
+/// The packed weights of a pass, by block. Layers that share a block share what is packed. It is
+/// freed after its last use.
+#[derive(Default)]
+pub(super) struct PackedWeights(BTreeMap<StorageId, Vec<Packs>>);
 
 impl PackedWeights {
-    /// For so many pieces of a batch. For one piece, what is packed is freed after its last use.
-    #[must_use]
-    pub fn for_pieces(pieces: usize) -> Self {
-        Self { blocks: BTreeMap::new(), keeps: pieces > 1 }
-    }
-
     /// Where the packed weights of a layer are kept. A frozen layer has none: its weights are drawn
     /// again for each pass.
     pub(super) fn of(&mut self, model: &Model, layer: usize) -> Option<&[Packs]> {
@@ -37,19 +26,16 @@ impl PackedWeights {
 
         let count = model.bank().layout().entries().len();
         let make = || std::iter::repeat_with(Packs::default).take(count).collect();
-        let storage = model.binding().storage(layer);
-        Some(self.blocks.entry(storage).or_insert_with(make).as_slice())
+        Some(self.0.entry(model.binding().storage(layer)).or_insert_with(make).as_slice())
     }
 
     /// Frees what no higher layer's forward pass reads.
     pub(super) fn end_forward(&mut self, model: &Model, layer: usize) {
         let binding = model.binding();
         let storage = binding.storage(layer);
-        let is_last =
-            (layer + 1..binding.n_layers()).all(|other| binding.storage(other) != storage);
 
-        if is_last && !self.keeps {
-            self.blocks.entry(storage).or_default().iter_mut().for_each(Packs::end_forward);
+        if (layer + 1..binding.n_layers()).all(|other| binding.storage(other) != storage) {
+            self.0.remove(&storage);
         }
     }
 
@@ -58,8 +44,8 @@ impl PackedWeights {
         let binding = model.binding();
         let storage = binding.storage(layer);
 
-        if !self.keeps && (0..layer).all(|other| binding.storage(other) != storage) {
-            self.blocks.remove(&storage);
+        if (0..layer).all(|other| binding.storage(other) != storage) {
+            self.0.remove(&storage);
         }
     }
 }

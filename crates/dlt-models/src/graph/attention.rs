@@ -110,6 +110,10 @@ impl Operation for Attention {
         // (B, H, T, 2)
         2 * input[0] * self.heads * input[1] * size_of::<f32>()
     }
+
+    fn widens(&self) -> bool {
+        true
+    }
 }
 
 /// Rotary positions of the first `heads` heads. A rotation is linear, so its backward pass needs no

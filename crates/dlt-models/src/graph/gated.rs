@@ -68,4 +68,8 @@ impl Operation for Tanh {
     fn reads(&self, _trains: bool) -> Reads {
         Reads { result: true, ..Reads::default() }
     }
+
+    fn widens(&self) -> bool {
+        true
+    }
 }

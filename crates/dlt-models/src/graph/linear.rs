@@ -109,6 +109,10 @@ impl Operation for Linear {
     fn reads(&self, trains: bool) -> Reads {
         Reads { inputs: trains, ..Reads::default() }
     }
+
+    fn widens(&self) -> bool {
+        true
+    }
 }
 
 /// [`Linear`] followed by GELU. It saves what GELU is applied to, and computes its result from that
@@ -152,5 +156,9 @@ impl Operation for LinearGelu {
 
     fn saved_bytes(&self, _input: &[usize], activation: usize) -> usize {
         self.elements * activation
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 }

@@ -65,9 +65,9 @@ impl Books<'_> {
     }
 
     /// Bytes of the f32 copies that an operation on the CPU makes of these values while it runs, if
-    /// activations have another format.
-    fn widened(&self, values: impl Iterator<Item = usize>) -> usize {
-        if self.activation == F32 {
+    /// it makes any and activations have another format.
+    fn widened(&self, step: &Step, values: impl Iterator<Item = usize>) -> usize {
+        if self.activation == F32 || !step.operation.widens() {
             0
         } else {
             values.map(|number| self.size(number) / self.activation * F32).sum()
@@ -109,7 +109,7 @@ impl Books<'_> {
             let inputs = &step.inputs;
             let saved = if needs.saved[number] { self.saved_size(number) } else { 0 };
             now += self.size(number) + saved;
-            let wide = self.widened(inputs.iter().copied().chain([number]));
+            let wide = self.widened(step, inputs.iter().copied().chain([number]));
             most = most.max(now + wide + self.working_size(step));
 
             if readers[number] == 0 && !needs.values[number] {
@@ -159,7 +159,7 @@ impl Books<'_> {
             let read = if step.operation.reads(trains).inputs { &step.inputs[..] } else { &[] };
             let wide = step.inputs.iter().chain(read).copied().chain([number]);
             let working = inside + self.working_size(step);
-            most = most.max(now + of_inputs + working + self.widened(wide));
+            most = most.max(now + of_inputs + working + self.widened(step, wide));
             now -= self.size(number);
 
             if std::mem::take(&mut there[number]) {

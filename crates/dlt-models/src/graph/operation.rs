@@ -44,6 +44,12 @@ pub(crate) trait Operation: Debug + Send + Sync {
     fn working_bytes(&self, _input: &[usize], _activation: usize) -> usize {
         0
     }
+
+    /// Whether the operation makes f32 copies of activations of another format while it runs on the
+    /// CPU.
+    fn widens(&self) -> bool {
+        false
+    }
 }
 
 /// Sums of the parameters' gradients, by number in the layout; `None` if no parameter trains.

@@ -108,4 +108,8 @@ impl Operation for Average {
         let of_rows = shares.broadcast_mul(&gradient.to_dtype(DType::F32)?)?;
         Ok(vec![of_rows.to_dtype(gradient.dtype())?])
     }
+
+    fn widens(&self) -> bool {
+        true
+    }
 }

@@ -139,6 +139,10 @@ impl Operation for AddTypes {
 
         Ok(vec![back.gradient.clone()])
     }
+
+    fn widens(&self) -> bool {
+        true
+    }
 }
 
 /// Puts a vector before the rows of each window. The field is the number of the vector.
