@@ -46,13 +46,26 @@ pub fn set_portable(portable: bool) {
 /// build.
 macro_rules! vectorised {
     (|| $body:expr) => {
-        $crate::lanes::dispatch(
+        $crate::lanes::dispatch($crate::lanes::Loop(
             #[inline(always)]
             || $body,
-        )
+        ))
     };
 }
 pub(crate) use vectorised;
+
+/// A closure that is called as what it is. Were it called as `FnOnce`, the compiler could put a
+/// function between, keep that function out of line, and so compile the loop without vectors.
+pub(crate) struct Loop<F>(pub(crate) F);
+
+impl<R, F: FnMut() -> R> WithSimd for Loop<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) -> R {
+        (self.0)()
+    }
+}
 
 /// Runs `body` with the vectors of the best instruction set of this machine, for loops that the
 /// compiler does not vectorise by itself.

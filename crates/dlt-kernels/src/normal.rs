@@ -21,7 +21,7 @@ pub fn normals(words: &[u32], std: f32, out: &mut [f32]) {
 
     vectorised!(|| {
         for (((cosine, sine), &radius), &angle) in
-            cosines.iter_mut().zip(sines).zip(radii).zip(angles)
+            cosines.iter_mut().zip(sines.iter_mut()).zip(radii).zip(angles)
         {
             let radius = std * (-2.0 * log_of_unit(radius)).sqrt();
             let (sin, cos) = turn(angle);

@@ -266,7 +266,7 @@ impl Factors {
         gradient: &[f32],
     ) {
         vectorised!(|| {
-            let moments = first.iter_mut().zip(second);
+            let moments = first.iter_mut().zip(second.iter_mut());
             for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
                 let g = g * self.gradient_scale;
                 *m = m.mul_add(self.beta1, g * self.one_less_beta1);
