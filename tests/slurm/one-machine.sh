@@ -96,13 +96,14 @@ daemons+=($!)
 is_up() { [ "$(sinfo --noheader --format=%T)" = idle ]; }
 await 120 "a node of Slurm" is_up
 
-# The first run of one cell, which others need, stops after its first step, until Slurm wakes it to end it.
+# The first run of one cell, which another needs, stops after its first step, until Slurm wakes it to end it. It yields
+# to the loop that watches it, or it could be done before the loop looks.
 cat >"$folder/dlt" <<EOF
 #!/bin/sh
 case \$*:\$(ls "$folder") in
 *paused*) ;;
 *"--out runs/study/smoke/shakespeare/full-1 "*)
-    "$dlt" "\$@" &
+    chrt --idle 0 "$dlt" "\$@" &
     until grep -q '"step":1,' runs/study/smoke/shakespeare/full-1/metrics.jsonl 2>/dev/null; do sleep 0.01; done
     kill -STOP \$!
     touch "$folder/paused"
