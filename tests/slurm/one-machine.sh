@@ -17,6 +17,7 @@ for program in munged slurmctld slurmd sbatch scontrol squeue; do
     command -v "$program" >/dev/null || { echo "slurm: '$program' is missing: apt-get install slurm-wlm munge" >&2; exit 1; }
 done
 
+# A wait ends a test that hangs, so it is many times what a slow machine needs.
 await() { # await SECONDS WHAT COMMAND...: until the command succeeds
     local end=$((SECONDS + $1)) what=$2
     shift 2
@@ -87,21 +88,22 @@ mkdir "$folder/state" "$folder/spool"
 munged --foreground --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" \
     --pid-file="$folder/munge.pid" --log-file="$folder/munged.log" --seed-file="$folder/munge.seed" >/dev/null 2>&1 &
 daemons+=($!)
-await 20 munged test -S "$folder/munge.socket"
+await 60 munged test -S "$folder/munge.socket"
 slurmctld -D -L "$folder/slurmctld.log" >/dev/null 2>&1 &
 daemons+=($!)
 slurmd -D -N "$host" -L "$folder/slurmd.log" >/dev/null 2>&1 &
 daemons+=($!)
 is_up() { [ "$(sinfo --noheader --format=%T)" = idle ]; }
-await 40 "a node of Slurm" is_up
+await 120 "a node of Slurm" is_up
 
-# The first run of one cell, which others need, stops after its first step, until Slurm wakes it to end it.
+# The first run of one cell, which another needs, stops after its first step, until Slurm wakes it to end it. It yields
+# to the loop that watches it, or it could be done before the loop looks.
 cat >"$folder/dlt" <<EOF
 #!/bin/sh
 case \$*:\$(ls "$folder") in
 *paused*) ;;
 *"--out runs/study/smoke/shakespeare/full-1 "*)
-    "$dlt" "\$@" &
+    chrt --idle 0 "$dlt" "\$@" &
     until grep -q '"step":1,' runs/study/smoke/shakespeare/full-1/metrics.jsonl 2>/dev/null; do sleep 0.01; done
     kill -STOP \$!
     touch "$folder/paused"
@@ -112,7 +114,8 @@ esac
 exec "$dlt" "\$@"
 EOF
 chmod +x "$folder/dlt"
-study=(ablation --only conventional,vii,i,iv --scale smoke)
+# Two cells in an array, and one in another that depends on it.
+study=(ablation --only vii,iv --scale smoke)
 
 # A folder with a space, because it is in the scripts. Its path is in models that follow recorded decisions, so both
 # studies run at this path, one after the other.
@@ -120,25 +123,25 @@ mkdir "$folder/a study"
 cd "$folder/a study"
 task=$("$xtask" "${study[@]}" --dlt "$folder/dlt" --slurm --dry-run | sed -n 's/^\([0-9]*\)) cell=shakespeare.full-1 ;;/\1/p')
 "$xtask" "${study[@]}" --dlt "$folder/dlt" --threads 1 --slurm --slurm-option "--comment='a test'" --slurm-option --mem=200M | tee "$folder/said"
-first=$(sed -n 's/^job \([0-9]*\): 3 of .*/\1/p' "$folder/said")
-await 60 "the first step of a task" test -e "$folder/paused"
+first=$(sed -n 's/^job \([0-9]*\): 2 of .*/\1/p' "$folder/said")
+await 200 "the first step of a task" test -e "$folder/paused"
 scontrol requeue "${first}_$task"
-await 120 "the end of all jobs" is_idle
+await 400 "the end of all jobs" is_idle
 
-timeout 60 "$xtask" status --scale smoke | grep shakespeare/ >"$folder/status-slurm"
+timeout 200 "$xtask" status --scale smoke | grep shakespeare/ >"$folder/status-slurm"
 grep -q -- '"--resume"' runs/study/smoke/shakespeare/full-1.log || fail "the task that was requeued did not resume"
-[ "$(grep -c '| done |' "$folder/status-slurm")" = 5 ] || { cat "$folder/status-slurm" >&2; fail "expected 5 cells that are done"; }
-timeout 60 "$xtask" "${study[@]}" --dlt "$dlt" --slurm | grep "^every cell is done" || fail "finished cells are submitted"
+[ "$(grep -c '| done |' "$folder/status-slurm")" = 3 ] || { cat "$folder/status-slurm" >&2; fail "expected 3 cells that are done"; }
+timeout 200 "$xtask" "${study[@]}" --dlt "$dlt" --slurm | grep "^every cell is done" || fail "finished cells are submitted"
 
 mv "$folder/a study" "$folder/by slurm"
 mkdir "$folder/a study"
 cd "$folder/a study"
-timeout 120 "$xtask" "${study[@]}" --dlt "$dlt" --threads 2 --jobs 2 >/dev/null
-timeout 60 "$xtask" status --scale smoke | grep shakespeare/ >"$folder/status"
+timeout 400 "$xtask" "${study[@]}" --dlt "$dlt" --threads 2 --jobs 2 >/dev/null
+timeout 200 "$xtask" status --scale smoke | grep shakespeare/ >"$folder/status"
 diff "$folder/status" "$folder/status-slurm" || fail "the cells differ from those that ran without Slurm"
 for run in runs/study/smoke/shakespeare/*/; do
     for file in states.jsonl model.safetensors; do
         cmp "$run$file" "$folder/by slurm/$run$file" || fail "$run$file differs from that without Slurm"
     done
 done
-echo "slurm: 5 cells in two array jobs, one of them requeued and resumed; equal to those without Slurm"
+echo "slurm: 3 cells in two array jobs, one of them requeued and resumed; equal to those without Slurm"

@@ -151,11 +151,13 @@ impl Subject {
             "training.steps=12",
             "evaluation.every_steps=6",
             "evaluation.windows=4",
+            "evaluation.final_windows=4",
             "tying.decide_every=2",
         ];
 
-        let small = ["model.layers=4", "data.split=[0.98,0.01,0.01]"];
-        let text = |more: &[&str]| Ok(ground("smoke", None, &[&small[..], &text, more].concat()));
+        let text = |more: &[&str]| {
+            Ok(ground("smoke", None, &[&["model.layers=4"], &text[..], more].concat()))
+        };
 
         match self {
             Self::Shakespeare | Self::Regime | Self::Method | Self::Gpt2(Corpus::WikiText2) => {
