@@ -11,15 +11,16 @@
 //! add those of weights to sums.
 //!
 //! Activations may be bf16 over f32 weights. The loops on the CPU read and write bf16 and compute in
-//! f32: the result is that of the same numbers in f32, rounded. Matrix products on the CPU and
-//! composed operations widen whole activations to f32, and round their results to bf16. Gradients
-//! of weights, sums of a softmax and losses are f32 everywhere.
+//! f32: the result is that of the same numbers in f32, rounded. Matrix products on the CPU round
+//! weights to bf16 too, and have sums of f32; [`product_engine`] says what multiplies. Composed
+//! operations widen whole activations to f32, and round their results. Gradients of weights, sums of
+//! a softmax and losses are f32 everywhere.
 //!
 //! Shape letters: `B` batch, `T` tokens, `C` width, `H` heads, `G` key heads, `D = C/H` head width,
 //! `V` vocabulary, `N` rows.
 //!
 //! Vector loops choose AVX-512, AVX2 or portable code at run time and give the same bits in each.
-//! Matrix products come from the `gemm` crate, which chooses in the same way. The crate was built
+//! Matrix products of f32 come from the `gemm` crate, which chooses in the same way. The crate was built
 //! and tested on x86-64 only.
 //!
 //! Results are fresh buffers of up to `B·T·4C` elements. If the allocator returns such buffers to

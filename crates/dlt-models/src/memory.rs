@@ -5,12 +5,12 @@
 //! optimizer.
 //!
 //! - The figures are for the fused kernels; candle's own operations need more.
-//! - With bf16 activations they include the f32 copies that matrix products and a few other
-//!   operations on the CPU make; kernels on a GPU need less.
+//! - With bf16 activations they include packed weights, and count f32 copies for matrix products and
+//!   a few other operations. Products on the CPU need less, and kernels on a GPU too.
 //! - Sketches of gradients are not included: they are made from the slots' sums and need a
 //!   sixty-fourth of a block while they are made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dlt_kernels::cross_entropy_workspace;
@@ -25,6 +25,9 @@ use crate::model::dtype;
 
 /// Bytes of one number of weights, gradients, moments and logits.
 const F32: usize = size_of::<f32>();
+
+/// Bytes of one number of packed weights.
+const BF16: usize = 2;
 
 /// Gaps that the allocator leaves are one part in so many of what is allocated and freed within a
 /// step. Measured with glibc: between a thirtieth and a seventh.
@@ -201,7 +204,7 @@ impl Walk<'_> {
         for layer in 0..layers {
             let footprint = self.footprint(layer);
             let forward = if self.keeps(layer) { footprint.forward } else { footprint.result };
-            let workspace = forward + self.drawn(layer);
+            let workspace = forward + self.drawn(layer) + self.packed();
 
             phases.push((
                 "the forward pass",
@@ -237,7 +240,9 @@ impl Walk<'_> {
             };
 
             let sent = self.exchanged(UNDER_WAY.min(slots.len()) * self.block);
-            let workspace = most + self.drawn(layer) + sent;
+            // A block that is computed again packs its weights for both directions.
+            let packed = if self.keeps(layer) { self.packed() } else { 2 * self.packed() };
+            let workspace = most + self.drawn(layer) + packed + sent;
             phases.push(("the backward pass", Load { gradients, activations: kept, workspace }));
         }
 
@@ -245,6 +250,21 @@ impl Walk<'_> {
         let (gradients, workspace) = (waiting + all, self.exchanged(most));
         phases.push(("the optimizer's step", Load { gradients, activations: 0, workspace }));
         phases
+    }
+
+    /// Weights packed for products of bf16: those of blocks that several layers use, and of the block
+    /// that runs.
+    fn packed(&self) -> usize {
+        if self.shape.activations == Activations::F32 {
+            return 0;
+        }
+
+        let storages = (0..self.binding.n_layers()).map(|layer| self.binding.storage(layer));
+        let mut uses = BTreeMap::new();
+        storages.for_each(|storage| *uses.entry(storage).or_insert(0) += 1);
+        let shared = uses.values().filter(|&&uses| uses > 1).count();
+
+        (shared + 1) * self.block / F32 * BF16
     }
 
     /// What an exchange of so many bytes of gradients or weights holds: what is sent, and what is
