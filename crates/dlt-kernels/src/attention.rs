@@ -1,5 +1,6 @@
 //! Scaled dot-product attention over all heads.
 
+mod blocks;
 mod cache;
 mod definition;
 mod head;
@@ -10,8 +11,9 @@ use crate::choice::Backend;
 use crate::rounding::{rounded, widened};
 use crate::shape::expect_same;
 use crate::{Dropout, Kernels, composed, cuda, host};
+use blocks::{Scope, Sum};
 use candle_core::{DType, Result, Shape, Tensor, bail};
-use head::{Head, Outer, Sum};
+use head::{Head, Outer};
 use rayon::prelude::*;
 use sizes::Group;
 
@@ -226,27 +228,35 @@ impl<'a> Heads<'a> {
     }
 
     fn head<'q>(&self, qkv: &'q [f32], index: usize) -> Head<'q> {
-        let Sizes { tokens, heads, key_heads, head_width, .. } = self.sizes;
+        let Sizes { tokens, heads, key_heads, .. } = self.sizes;
         let batch = index / heads;
         let head = index % heads;
         // Columns of a row of `qkv`: H heads of queries, then G of keys, then G of values.
         let shared = heads + head / self.sizes.group();
-        let keys = self.lengths.map_or(tokens, |lengths| lengths[batch]);
+        let scope = self.scope(index);
         let view = |column, rows| self.sizes.view(qkv, self.sizes.columns(), [batch, column], rows);
 
+        Head {
+            scope,
+            query: view(head, tokens),
+            key: view(shared, scope.keys),
+            value: view(shared + key_heads, scope.keys),
+        }
+    }
+
+    /// The sizes of a head, and what its rows see.
+    fn scope(&self, index: usize) -> Scope {
+        let Sizes { tokens, heads, head_width, .. } = self.sizes;
         // Each head has its own part of the stream, T x T numbers.
         let first = (index * tokens * tokens) as u64;
 
-        Head {
+        Scope {
             tokens,
-            keys,
+            keys: self.lengths.map_or(tokens, |lengths| lengths[index / heads]),
             before: 0,
             width: head_width,
             mask: self.mask,
             dropout: self.dropout.map(|d| Dropout { offset: d.offset.wrapping_add(first), ..d }),
-            query: view(head, tokens),
-            key: view(shared, keys),
-            value: view(shared + key_heads, keys),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Attention over the cached keys and values of earlier tokens, for generation.
 
-use super::head::{Head, Sum};
+use super::blocks::{Scope, Sum};
+use super::head::Head;
 use super::{Mask, Sizes, definition};
 use crate::choice::Backend;
 use crate::lanes::{exp_and_sum, largest, vectorised};
@@ -328,13 +329,10 @@ impl<'a> Held<'a> {
     fn head(&self, query: View<'a>, tokens: usize, width: usize) -> Head<'a> {
         let keys = self.before + tokens;
 
+        let before = self.before;
+
         Head {
-            tokens,
-            keys,
-            before: self.before,
-            width,
-            mask: Mask::Causal,
-            dropout: None,
+            scope: Scope { tokens, keys, before, width, mask: Mask::Causal, dropout: None },
             query,
             key: View::new(self.keys, width, keys, self.capacity).t(),
             value: View::new(self.values, keys, width, width),

@@ -1,24 +1,12 @@
 //! One head of one sequence, in blocks of rows: scores exist for one block at a time.
 
-use super::Mask;
-use crate::Dropout;
+use super::blocks::{BLOCK_ROWS, Block, Scope, Sum};
 use crate::lanes::{dot_of, exp, exp_and_sum, largest, vectorised};
 use crate::matrix::{Into, Panel, Threads, View, multiply};
 
-/// Rows of scores that exist at a time. Smaller blocks skip more of what a causal mask hides;
-/// larger blocks make faster matrix products.
-const BLOCK_ROWS: usize = 64;
-
 /// The arguments of one head: tokens x width of queries, keys x width of keys and of values.
 pub(super) struct Head<'a> {
-    pub(super) tokens: usize,
-    /// Keys that at least one token may see.
-    pub(super) keys: usize,
-    /// Keys of earlier tokens, in front of the first token's key.
-    pub(super) before: usize,
-    pub(super) width: usize,
-    pub(super) mask: Mask,
-    pub(super) dropout: Option<Dropout>,
+    pub(super) scope: Scope,
     pub(super) query: View<'a>,
     pub(super) key: View<'a>,
     pub(super) value: View<'a>,
@@ -31,41 +19,14 @@ pub(super) struct Outer<'a> {
     pub(super) sums: &'a [Sum],
 }
 
-/// Two numbers from which the softmax of a row is computed again. They are not joined to one
-/// logarithm, because next to a large maximum the sum would be rounded away.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Sum {
-    /// The largest score.
-    most: f32,
-    /// One over the sum of `exp(score - most)`.
-    inverse: f32,
-}
-
-impl Sum {
-    pub(super) fn to_array(self) -> [f32; 2] {
-        [self.most, self.inverse]
-    }
-
-    pub(super) fn from_array([most, inverse]: [f32; 2]) -> Self {
-        Self { most, inverse }
-    }
-}
-
-/// Rows `start..start + rows`, which see the keys `0..seen`.
-#[derive(Clone, Copy)]
-struct Block {
-    start: usize,
-    rows: usize,
-    seen: usize,
-}
-
 impl Head<'_> {
     /// Writes the result (T, D) to `out`, and the sum of each row of scores to `sums`.
     pub(super) fn forward(&self, out: &mut Panel<'_>, sums: &mut [Sum]) {
-        let mut scores = vec![0.0; BLOCK_ROWS.min(self.tokens) * self.keys];
+        let scope = self.scope;
+        let mut scores = vec![0.0; BLOCK_ROWS.min(scope.tokens) * scope.keys];
         let keys = self.key.transposed();
 
-        for block in self.blocks() {
+        for block in scope.blocks() {
             let Block { start, rows, seen } = block;
             let scores = &mut scores[..rows * seen];
             self.scores(block, &keys, scores);
@@ -73,7 +34,7 @@ impl Head<'_> {
             let sums = &mut sums[start..start + rows];
             vectorised!(|| {
                 for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
-                    let (visible, hidden) = row.split_at_mut(self.visible(start + i));
+                    let (visible, hidden) = row.split_at_mut(scope.visible(start + i));
                     let most = largest(visible);
                     let sum = exp_and_sum(visible, most);
 
@@ -83,9 +44,7 @@ impl Head<'_> {
                 }
             });
 
-            if let Some(dropout) = self.dropout {
-                self.drop_scores(block, scores, dropout);
-            }
+            scope.drop_scores(block, scores, seen);
 
             let mut out = out.rows(start, rows);
             multiply(
@@ -111,14 +70,15 @@ impl Head<'_> {
         outer: &Outer<'_>,
         [of_query, of_key, of_value]: [&mut Panel<'_>; 3],
     ) {
-        let size = BLOCK_ROWS.min(self.tokens) * self.keys;
+        let scope = self.scope;
+        let size = BLOCK_ROWS.min(scope.tokens) * scope.keys;
         let mut probabilities = vec![0.0; size];
         let mut gradients = vec![0.0; size];
         let keys = self.key.transposed();
         let values = self.value.transposed();
-        let scale = self.scale();
+        let scale = scope.scale();
 
-        for block in self.blocks() {
+        for block in scope.blocks() {
             let Block { start, rows, seen } = block;
             let p = &mut probabilities[..rows * seen];
             let g = &mut gradients[..rows * seen];
@@ -129,18 +89,16 @@ impl Head<'_> {
 
             // dP = dO Vᵀ: (rows, D) x (D, seen).
             let g_panel = &mut Panel::new(g, rows, seen, seen);
-            let values = View::new(&values, self.width, seen, self.keys);
+            let values = View::new(&values, scope.width, seen, scope.keys);
             multiply(g_panel, Into::Set, 1.0, gradient, values, Threads::One);
 
-            if let Some(dropout) = self.dropout {
-                self.drop_scores(block, g, dropout);
-            }
+            scope.drop_scores(block, g, seen);
 
             vectorised!(|| {
                 for (i, (p, g)) in
                     p.chunks_exact_mut(seen).zip(g.chunks_exact_mut(seen)).enumerate()
                 {
-                    let visible = self.visible(start + i);
+                    let visible = scope.visible(start + i);
                     // The softmax's gradient is P ∘ (dP - Σ P ∘ dP). A row's sum of P ∘ dP
                     // equals that of O ∘ dO, also under dropout, and the latter has only D
                     // terms.
@@ -159,9 +117,7 @@ impl Head<'_> {
 
             // Only now: the loop above needs the probabilities before dropout, the gradient of the
             // values needs them after it.
-            if let Some(dropout) = self.dropout {
-                self.drop_scores(block, p, dropout);
-            }
+            scope.drop_scores(block, p, seen);
 
             let p = View::new(p, rows, seen, seen);
             let g = View::new(g, rows, seen, seen);
@@ -186,36 +142,18 @@ impl Head<'_> {
         }
     }
 
-    /// A block has only the keys that its last row sees: with a causal mask, earlier blocks are
-    /// narrower.
-    fn blocks(&self) -> impl Iterator<Item = Block> + use<'_> {
-        (0..self.tokens).step_by(BLOCK_ROWS).map(|start| {
-            let rows = BLOCK_ROWS.min(self.tokens - start);
-            Block { start, rows, seen: self.visible(start + rows - 1) }
-        })
-    }
-
-    /// How many keys a row sees, from the first on.
-    fn visible(&self, row: usize) -> usize {
-        if self.mask == Mask::Causal { self.keys.min(self.before + row + 1) } else { self.keys }
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (self.width as f32).sqrt()
-    }
-
     /// Writes `scale · q kᵀ` of a block (rows, seen), from the transposed keys (D, keys). They are
     /// made once for all blocks, so that no product has to pack them.
     fn scores(&self, Block { start, rows, seen }: Block, keys: &[f32], scores: &mut [f32]) {
         let into = &mut Panel::new(scores, rows, seen, seen);
-        let keys = View::new(keys, self.width, seen, self.keys);
-        multiply(into, Into::Set, self.scale(), self.query.rows(start, rows), keys, Threads::One);
-    }
-
-    /// Applies dropout to rows of scores; a row has T numbers of the stream, whatever it sees.
-    fn drop_scores(&self, Block { start, seen, .. }: Block, scores: &mut [f32], dropout: Dropout) {
-        for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
-            dropout.apply(((start + i) * self.tokens) as u64, row);
-        }
+        let keys = View::new(keys, self.scope.width, seen, self.scope.keys);
+        multiply(
+            into,
+            Into::Set,
+            self.scope.scale(),
+            self.query.rows(start, rows),
+            keys,
+            Threads::One,
+        );
     }
 }

@@ -5,16 +5,11 @@ use half::bf16;
 use rayon::prelude::*;
 use std::ops::Range;
 
-use super::head::Sum;
-use super::{Heads, Mask};
-use crate::Dropout;
+use super::Heads;
+use super::blocks::{BLOCK_ROWS, Block, Scope, Sum};
 use crate::lanes::{dot_of, exp, exp_and_sum, largest, vectorised};
 use crate::number::Number;
 use crate::tiles::{Engine, Operand, Packed, Side, padded, panels_of};
-
-/// Rows of scores that exist at a time.
-const BLOCK_ROWS: usize = 64;
-
 /// Heads of one window in rows that are `stride` apart.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
@@ -23,11 +18,6 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Rows of the columns from `first` on.
-    fn columns(self, first: usize) -> Self {
-        Rows { data: &self.data[first..], ..self }
-    }
-
     fn row(self, row: usize, width: usize) -> &'a [bf16] {
         &self.data[row * self.stride..][..width]
     }
@@ -45,23 +35,10 @@ impl<'a> Rows<'a> {
 
 /// One query head of one window, with its head of keys and of values.
 struct Head<'a> {
-    tokens: usize,
-    /// Keys that at least one token may see.
-    keys: usize,
-    width: usize,
-    mask: Mask,
-    dropout: Option<Dropout>,
+    scope: Scope,
     query: Rows<'a>,
     key: Rows<'a>,
     value: Rows<'a>,
-}
-
-/// Rows `start..start + rows`, which see the keys `0..seen`.
-#[derive(Clone, Copy)]
-struct Block {
-    start: usize,
-    rows: usize,
-    seen: usize,
 }
 
 impl Heads<'_> {
@@ -71,7 +48,7 @@ impl Heads<'_> {
         let width = sizes.head_width;
         let columns = sizes.heads * width;
         let window = sizes.tokens * columns;
-        let mut out = vec![bf16::ZERO; sizes.batch * window];
+        let mut out = bf16::zeros(sizes.batch * window);
 
         // (B, H): the rows of a head, which are then copied to their columns.
         let heads: Vec<(Vec<bf16>, Vec<Sum>)> = (0..sizes.batch * sizes.heads)
@@ -113,10 +90,11 @@ impl Heads<'_> {
 
                 for (number, index) in (first..first + group).enumerate() {
                     let column = index % sizes.heads * width;
-                    let rows = |data| Rows { data, stride }.columns(window + column);
+                    let [out, gradient] =
+                        [out, gradient].map(|data| Rows { data: &data[window + column..], stride });
                     let sums = &sums[index * sizes.tokens..][..sizes.tokens];
                     let head = self.tiled_head(qkv, index);
-                    head.backward(rows(out), rows(gradient), sums, number, &mut made);
+                    head.backward(out, gradient, sums, number, &mut made);
                 }
 
                 made.rounded()
@@ -124,7 +102,7 @@ impl Heads<'_> {
             .collect();
 
         let columns = sizes.columns() * width;
-        let mut into = vec![bf16::ZERO; qkv.len()];
+        let mut into = bf16::zeros(qkv.len());
         into.par_chunks_mut(sizes.tokens * columns)
             .zip(groups.par_chunks(sizes.key_heads))
             .for_each(|(into, groups)| {
@@ -151,20 +129,16 @@ impl Heads<'_> {
         let sizes = self.sizes;
         let width = sizes.head_width;
         let stride = sizes.columns() * width;
-        let (batch, head) = (index / sizes.heads, index % sizes.heads);
+        let window = &qkv[index / sizes.heads * sizes.tokens * stride..];
+        let column = |head: usize| Rows { data: &window[head * width..], stride };
+        let head = index % sizes.heads;
         let shared = sizes.heads + head / sizes.group();
-        let rows = Rows { data: &qkv[batch * sizes.tokens * stride..], stride };
-        let first = (index * sizes.tokens * sizes.tokens) as u64;
 
         Head {
-            tokens: sizes.tokens,
-            keys: self.lengths.map_or(sizes.tokens, |lengths| lengths[batch]),
-            width,
-            mask: self.mask,
-            dropout: self.dropout.map(|d| Dropout { offset: d.offset.wrapping_add(first), ..d }),
-            query: rows.columns(head * width),
-            key: rows.columns(shared * width),
-            value: rows.columns((shared + sizes.key_heads) * width),
+            scope: self.scope(index),
+            query: column(head),
+            key: column(shared),
+            value: column(shared + sizes.key_heads),
         }
     }
 }
@@ -197,7 +171,7 @@ impl Made {
         });
 
         let count = self.queries.len() / head + 2;
-        let mut into = vec![bf16::ZERO; count * self.tokens * self.width];
+        let mut into = bf16::zeros(count * self.tokens * self.width);
         into.chunks_exact_mut(self.width).zip(rows).for_each(|(into, row)| bf16::round(row, into));
         into
     }
@@ -206,49 +180,50 @@ impl Made {
 impl Head<'_> {
     /// The result (T, D), and the sum of each row of scores.
     fn forward(&self) -> (Vec<bf16>, Vec<Sum>) {
+        let scope = self.scope;
+        let Scope { tokens, keys, width, .. } = scope;
         let running = Engine::chosen().start();
-        let keys = Packed::new(Side::Right, self.key.by_row(0..self.keys, self.width));
-        let values = Packed::new(Side::Right, self.value.by_column(0..self.keys, self.width));
-        let stride = padded(self.keys);
+        let key_rows = Packed::new(Side::Right, self.key.by_row(0..keys, width));
+        let value_columns = Packed::new(Side::Right, self.value.by_column(0..keys, width));
+        let stride = padded(keys);
+        let wide = padded(width);
         let mut scores = vec![0.0; BLOCK_ROWS * stride];
-        let mut result = vec![0.0; BLOCK_ROWS * padded(self.width)];
-        let mut out = vec![bf16::ZERO; self.tokens * self.width];
-        let mut sums = vec![Sum::default(); self.tokens];
-        let scale = self.scale();
+        let mut result = vec![0.0; BLOCK_ROWS * wide];
+        let mut out = bf16::zeros(tokens * width);
+        let mut sums = vec![Sum::default(); tokens];
+        let scale = scope.scale();
 
-        for block in self.blocks() {
+        for block in scope.blocks() {
             let Block { start, rows, seen } = block;
-            let query = Packed::new(Side::Left, self.query.by_row(start..start + rows, self.width));
-            running.multiply_into(&query, &keys, 0..panels_of(seen), (&mut scores, stride), false);
+            let query = Packed::new(Side::Left, self.query.by_row(start..start + rows, width));
+            let panels = 0..panels_of(seen);
+            running.multiply_into(&query, &key_rows, panels, (&mut scores, stride), false);
 
             let sums = &mut sums[start..start + rows];
             vectorised!(|| {
                 for (i, row) in scores.chunks_exact_mut(stride).take(rows).enumerate() {
-                    let (visible, hidden) = row[..seen].split_at_mut(self.visible(start + i));
+                    let (visible, hidden) = row[..seen].split_at_mut(scope.visible(start + i));
                     visible.iter_mut().for_each(|x| *x *= scale);
                     let most = largest(visible);
                     let sum = exp_and_sum(visible, most);
 
                     // The product with the values reads whole rows of the block.
                     hidden.fill(0.0);
-                    sums[i] = Sum::from_array([most, 1.0 / sum]);
+                    sums[i] = Sum { most, inverse: 1.0 / sum };
                 }
             });
-            self.drop_scores(block, &mut scores, stride);
+            scope.drop_scores(block, &mut scores, stride);
 
             let weights = Packed::new(Side::Left, Operand::of_rows(&scores, rows, seen, stride));
-            let into = (&mut result[..], padded(self.width));
-            running.multiply_into(&weights, &values, 0..panels_of(self.width), into, false);
+            let panels = 0..panels_of(width);
+            running.multiply_into(&weights, &value_columns, panels, (&mut result, wide), false);
 
             // The division by the sum comes after the product: a row of the result has only D
             // elements, a row of scores has `seen`.
-            let places = out[start * self.width..].chunks_exact_mut(self.width);
-            for ((row, out), sum) in
-                result.chunks_exact_mut(padded(self.width)).zip(places).zip(&*sums)
-            {
-                let [_, inverse] = sum.to_array();
-                let row = &mut row[..self.width];
-                row.iter_mut().for_each(|x| *x *= inverse);
+            let places = out[start * width..].chunks_exact_mut(width);
+            for ((row, out), sum) in result.chunks_exact_mut(wide).zip(places).zip(&*sums) {
+                let row = &mut row[..width];
+                row.iter_mut().for_each(|x| *x *= sum.inverse);
                 bf16::round(row, out);
             }
         }
@@ -266,35 +241,39 @@ impl Head<'_> {
         number: usize,
         made: &mut Made,
     ) {
+        let scope = self.scope;
+        let Scope { tokens, keys, width, .. } = scope;
         let running = Engine::chosen().start();
-        let width = self.width;
+        let by_row = |rows: Rows<'_>| Packed::new(Side::Right, rows.by_row(0..keys, width));
+        let key_rows = by_row(self.key);
+        let value_rows = by_row(self.value);
+        let key_columns = Packed::new(Side::Right, self.key.by_column(0..keys, width));
+        let stride = padded(keys);
         let wide = padded(width);
-        let by_row = |rows: Rows<'_>| Packed::new(Side::Right, rows.by_row(0..self.keys, width));
-        let keys = by_row(self.key);
-        let values = by_row(self.value);
-        let key_columns = Packed::new(Side::Right, self.key.by_column(0..self.keys, width));
-        let stride = padded(self.keys);
         let mut p = vec![0.0; BLOCK_ROWS * stride];
         let mut g = vec![0.0; BLOCK_ROWS * stride];
-        let scale = self.scale();
+        let scale = scope.scale();
+        let columns = 0..panels_of(width);
 
-        for block in self.blocks() {
+        for block in scope.blocks() {
             let Block { start, rows, seen } = block;
             let places = start..start + rows;
+            let panels = 0..panels_of(seen);
+
             let query = Packed::new(Side::Left, self.query.by_row(places.clone(), width));
-            running.multiply_into(&query, &keys, 0..panels_of(seen), (&mut p, stride), false);
+            running.multiply_into(&query, &key_rows, panels.clone(), (&mut p, stride), false);
 
             // dP = dO Vᵀ: (rows, D) x (D, seen).
             let outer = Packed::new(Side::Left, gradient.by_row(places.clone(), width));
-            running.multiply_into(&outer, &values, 0..panels_of(seen), (&mut g, stride), false);
-            self.drop_scores(block, &mut g, stride);
+            running.multiply_into(&outer, &value_rows, panels, (&mut g, stride), false);
+            scope.drop_scores(block, &mut g, stride);
 
             let along = self.along(out, gradient, places.clone());
             vectorised!(|| {
                 let rows = p.chunks_exact_mut(stride).zip(g.chunks_exact_mut(stride)).take(rows);
                 for (i, (p, g)) in rows.enumerate() {
-                    let visible = self.visible(start + i);
-                    let [most, inverse] = sums[start + i].to_array();
+                    let visible = scope.visible(start + i);
+                    let Sum { most, inverse } = sums[start + i];
 
                     for (p, g) in p[..visible].iter_mut().zip(&mut g[..visible]) {
                         *p = exp(*p * scale - most) * inverse;
@@ -307,29 +286,21 @@ impl Head<'_> {
 
             // Only now: the loop above needs the probabilities before dropout, the gradient of the
             // values needs them after it.
-            self.drop_scores(block, &mut p, stride);
+            scope.drop_scores(block, &mut p, stride);
 
-            let of_scores = Operand::of_rows(&g, rows, seen, stride);
-            let of_query = number * padded(self.tokens) * wide + start * wide;
-            let into = (&mut made.queries[of_query..], wide);
-            running.multiply_into(
-                &Packed::new(Side::Left, of_scores),
-                &key_columns,
-                0..panels_of(width),
-                into,
-                false,
-            );
+            // (rows, seen) x (seen, D)
+            let scores = Packed::new(Side::Left, Operand::of_rows(&g, rows, seen, stride));
+            let of_query = &mut made.queries[(number * padded(tokens) + start) * wide..];
+            running.multiply_into(&scores, &key_columns, columns.clone(), (of_query, wide), false);
 
-            for (scores, rows, into) in
+            // (seen, rows) x (rows, D)
+            for (scores, right, into) in
                 [(&g, self.query, &mut made.keys), (&p, gradient, &mut made.values)]
             {
-                // (seen, rows) x (rows, D)
-                let scores = Packed::new(
-                    Side::Left,
-                    Operand::of_columns(scores, seen, places.len(), stride),
-                );
-                let right = Packed::new(Side::Right, rows.by_column(places.clone(), width));
-                running.multiply_into(&scores, &right, 0..panels_of(width), (into, wide), true);
+                let scores = Operand::of_columns(scores, seen, rows, stride);
+                let scores = Packed::new(Side::Left, scores);
+                let right = Packed::new(Side::Right, right.by_column(places.clone(), width));
+                running.multiply_into(&scores, &right, columns.clone(), (into, wide), true);
             }
         }
     }
@@ -337,39 +308,13 @@ impl Head<'_> {
     /// For each row, the sum of O ∘ dO. The softmax's gradient is P ∘ (dP - Σ P ∘ dP), and a row's
     /// sum of P ∘ dP equals this one, also under dropout.
     fn along(&self, out: Rows<'_>, gradient: Rows<'_>, rows: Range<usize>) -> Vec<f32> {
-        let mut wide = [vec![0.0; self.width], vec![0.0; self.width]];
+        let mut wide = [vec![0.0; self.scope.width], vec![0.0; self.scope.width]];
         rows.map(|row| {
             for (wide, rows) in wide.iter_mut().zip([out, gradient]) {
-                bf16::widen(rows.row(row, self.width), wide);
+                bf16::widen(rows.row(row, self.scope.width), wide);
             }
             vectorised!(|| dot_of(&wide[0], &wide[1], |x| x))
         })
         .collect()
-    }
-
-    /// A block has only the keys that its last row sees: with a causal mask, earlier blocks are
-    /// narrower.
-    fn blocks(&self) -> impl Iterator<Item = Block> + use<'_> {
-        (0..self.tokens).step_by(BLOCK_ROWS).map(|start| {
-            let rows = BLOCK_ROWS.min(self.tokens - start);
-            Block { start, rows, seen: self.visible(start + rows - 1) }
-        })
-    }
-
-    /// How many keys a row sees, from the first on.
-    fn visible(&self, row: usize) -> usize {
-        if self.mask == Mask::Causal { self.keys.min(row + 1) } else { self.keys }
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / (self.width as f32).sqrt()
-    }
-
-    /// Applies dropout to rows of scores; a row has T numbers of the stream, whatever it sees.
-    fn drop_scores(&self, block: Block, scores: &mut [f32], stride: usize) {
-        let Some(dropout) = self.dropout else { return };
-        for (i, row) in scores.chunks_exact_mut(stride).take(block.rows).enumerate() {
-            dropout.apply(((block.start + i) * self.tokens) as u64, &mut row[..block.seen]);
-        }
     }
 }

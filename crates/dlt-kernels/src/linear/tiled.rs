@@ -17,7 +17,7 @@ pub(super) fn linear(x: &Tensor, weight: Weight<'_>, bias: Option<&Tensor>) -> R
 
     host::read_as([x], |[x]: [&[bf16]; 1]| {
         host::read([bias.unwrap_or(weight.tensor)], |[vector]| {
-            let mut y = vec![bf16::ZERO; count * outputs];
+            let mut y = bf16::zeros(count * outputs);
             let finish = |sums: &mut [f32], first: usize, y: &mut [bf16]| {
                 if bias.is_some() {
                     rows::add(sums, &vector[first..first + y.len()]);
@@ -59,7 +59,7 @@ pub(super) fn input_gradient(weight: Weight<'_>, gradient: &Tensor) -> Result<Te
     host::read_as([gradient], |[gradient]: [&[bf16]; 1]| {
         let count = gradient.len() / outputs;
         let gradient = Operand::of_rows(gradient, count, outputs, outputs);
-        let mut dx = vec![bf16::ZERO; count * inputs];
+        let mut dx = bf16::zeros(count * inputs);
 
         weight.with_inputs(|weight| {
             product(gradient, weight, (&mut dx, inputs), |_, columns, sums, dx| {

@@ -98,7 +98,7 @@ impl Head<'_> {
         let rows = self.rows();
         let inner = Packed::right(Operand::of_columns(self.hidden, width, count, width));
         let mut of_hidden = vec![0.0; count * width];
-        let mut outer = vec![bf16::ZERO; count * CHUNK.min(self.table.len() / width)];
+        let mut outer = bf16::zeros(count * CHUNK.min(self.table.len() / width));
         let mut of_bias = into.bias;
 
         let chunks = self.table.chunks(CHUNK * width).zip(into.table.chunks_mut(CHUNK * width));
@@ -132,7 +132,7 @@ impl Head<'_> {
         }
 
         of_hidden.par_iter_mut().for_each(|x| *x *= scale);
-        let mut rounded = vec![bf16::ZERO; of_hidden.len()];
+        let mut rounded = bf16::zeros(of_hidden.len());
         bf16::round(&of_hidden, &mut rounded);
         (rows.iter().map(|row| row.loss()).sum(), rounded)
     }

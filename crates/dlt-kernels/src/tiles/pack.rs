@@ -9,6 +9,9 @@ use super::{EDGE, STEP, TILE, Tile};
 use crate::lanes::dispatch;
 use crate::number::Number;
 
+/// Panels that one task packs: enough to read whole stretches of memory.
+const TASK_PANELS: usize = 4;
+
 /// An operand: numbers by their index, which is a row of the left matrix or a column of the right
 /// one, and by their place along the depth, over which products are summed.
 #[derive(Clone, Copy)]
@@ -108,11 +111,11 @@ impl Packed {
     /// Packs the right operand of a product on all threads.
     pub(crate) fn right<E: Number>(operand: Operand<'_, E>) -> Self {
         let mut packed = Packed::empty(operand);
-        let panels = packed.tiles.par_chunks_mut(packed.panel_tiles);
+        let tasks = packed.tiles.par_chunks_mut(TASK_PANELS * packed.panel_tiles);
 
-        panels.enumerate().for_each(|(panel, tiles)| {
-            let first = panel * EDGE;
-            let count = EDGE.min(operand.count - first);
+        tasks.enumerate().for_each(|(task, tiles)| {
+            let first = task * TASK_PANELS * EDGE;
+            let count = (TASK_PANELS * EDGE).min(operand.count - first);
             operand.indices(first, count).pack(Side::Right, tiles);
         });
 
@@ -157,21 +160,46 @@ impl<E: Number> WithSimd for Pack<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(mut self, _: S) {
         let panel_tiles = self.operand.panel_tiles();
-        for (panel, tiles) in self.into.chunks_exact_mut(panel_tiles).enumerate() {
-            for (number, tile) in tiles.iter_mut().enumerate() {
-                let index = panel * EDGE + number % 2 * TILE;
-                let place = number / 2 * STEP;
+        let panels = self.into.len() / panel_tiles;
 
-                match self.operand.along {
-                    Along::Depth => self.operand.read_rows(index, place, tile),
-                    Along::Indices => self.operand.read_columns(index, place, tile),
-                }
-                if self.turns {
-                    turn(tile);
+        // In the order of memory: the numbers of an index first, or those at one place of the depth.
+        match self.operand.along {
+            Along::Depth => {
+                for panel in 0..panels {
+                    for number in 0..panel_tiles {
+                        self.fill(panel, number);
+                    }
                 }
             }
+            Along::Indices => {
+                for step in 0..panel_tiles / 2 {
+                    for panel in 0..panels {
+                        self.fill(panel, 2 * step);
+                        self.fill(panel, 2 * step + 1);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<E: Number> Pack<'_, '_, E> {
+    /// Fills a tile of a panel.
+    #[inline(always)]
+    fn fill(&mut self, panel: usize, number: usize) {
+        let operand = self.operand;
+        let tile = &mut self.into[panel * operand.panel_tiles() + number];
+        let index = panel * EDGE + number % 2 * TILE;
+        let place = number / 2 * STEP;
+
+        match operand.along {
+            Along::Depth => operand.read_rows(index, place, tile),
+            Along::Indices => operand.read_columns(index, place, tile),
+        }
+        if self.turns {
+            turn(tile);
         }
     }
 }
