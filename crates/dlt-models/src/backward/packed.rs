@@ -17,10 +17,7 @@ impl PackedWeights {
     /// Where the packed weights of a layer are kept. A frozen layer has none: its weights are drawn
     /// again for each pass.
     pub(super) fn of(&mut self, model: &Model, layer: usize) -> Option<&[Packs]> {
-        if model.activations() != Activations::Bf16
-            || !model.device().is_cpu()
-            || model.binding().is_frozen(layer)
-        {
+        if model.activations() != Activations::Bf16 || model.binding().is_frozen(layer) {
             return None;
         }
 
