@@ -336,7 +336,7 @@ fn law_narrow_attention_is_the_wide_one_rounded_and_its_sums_are_f32() {
             let qkv = held(&[2, tokens, columns], 1);
 
             // Probabilities are rounded too.
-            check_to("attention", 1.0 / 64.0, &[qkv.clone()], 2, |k, t| {
+            check_to("attention", 1.0 / 64.0, std::slice::from_ref(&qkv), 2, |k, t| {
                 let [value, sums] = k.attention_and_sums(&t[0], &attention)?;
                 Ok(vec![value, k.attention(&t[0], &attention)?, sums])
             });
