@@ -15,11 +15,13 @@ mod pack;
 mod weight;
 
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::ops::Range;
 
 use crate::number::Number;
 pub(crate) use engine::{Engine, Running};
 pub use engine::{product_engine, set_product_engine};
+use pack::Panels;
 pub(crate) use pack::{Operand, Packed, Side};
 pub use weight::{Packs, Weight};
 
@@ -91,18 +93,18 @@ impl<'a> Block<'a> {
 ///
 /// # Panics
 /// When the shapes do not fit, which is a bug in the caller.
-pub(crate) fn product<E: Number, O: Send>(
-    left: Operand<'_, E>,
+pub(crate) fn product<'a, E: Number, O: Send>(
+    left: impl Into<Left<'a, E>>,
     right: &Packed,
     places: (&mut [O], usize),
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [O]) + Sync,
 ) {
-    product_by(Engine::chosen(), left, right, places, finish);
+    product_by(Engine::chosen(), left.into(), right, places, finish);
 }
 
 fn product_by<E: Number, O: Send>(
     engine: Engine,
-    left: Operand<'_, E>,
+    left: Left<'_, E>,
     right: &Packed,
     (out, width): (&mut [O], usize),
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [O]) + Sync,
@@ -120,21 +122,74 @@ fn product_by<E: Number, O: Send>(
     out.par_chunks_mut(rows * width).enumerate().for_each(|(task, out)| {
         let running = engine.start();
         let first = task * rows;
-        let panels = Packed::new(Side::Left, left.indices(first, out.len() / width));
-        let mut sums = vec![0.0; padded(panels.count()) * CACHED_PANELS.min(right.panels()) * EDGE];
+        let mut scratch = SCRATCH.take();
+        let Scratch { packed, sums } = &mut scratch;
+
+        let count = out.len() / width;
+        let panels = match left {
+            Left::Packed(left) => left.indices(first, count),
+            Left::Plain(left) => {
+                packed.fill(Side::Left, left.indices(first, count));
+                packed.indices(0, count)
+            }
+        };
+        sums.resize(padded(count) * CACHED_PANELS.min(right.panels()) * EDGE, 0.0);
 
         for start in (0..right.panels()).step_by(CACHED_PANELS) {
             let stretch = start..(start + CACHED_PANELS).min(right.panels());
             let stride = stretch.len() * EDGE;
             let columns = stretch.start * EDGE..(stretch.end * EDGE).min(right.count());
-            running.multiply_into(&panels, right, stretch, (&mut sums, stride), false);
+            running.multiply_panels(panels, right, stretch, (&mut *sums, stride), false);
 
             let rows = sums.chunks_exact_mut(stride).zip(out.chunks_exact_mut(width));
             for (row, (sums, out)) in rows.enumerate() {
                 finish(first + row, columns.clone(), &mut sums[..columns.len()], out);
             }
         }
+
+        SCRATCH.set(scratch);
     });
+}
+
+/// The left operand of a product.
+pub(crate) enum Left<'a, E> {
+    /// Each task packs its rows.
+    Plain(Operand<'a, E>),
+    /// It serves several products.
+    Packed(&'a Packed),
+}
+
+impl<'a, E> From<Operand<'a, E>> for Left<'a, E> {
+    fn from(operand: Operand<'a, E>) -> Self {
+        Left::Plain(operand)
+    }
+}
+
+impl<E: Number> Left<'_, E> {
+    fn count(&self) -> usize {
+        match self {
+            Left::Plain(operand) => operand.count(),
+            Left::Packed(packed) => packed.count(),
+        }
+    }
+
+    fn panel_tiles(&self) -> usize {
+        match self {
+            Left::Plain(operand) => operand.panel_tiles(),
+            Left::Packed(packed) => packed.panel_tiles(),
+        }
+    }
+}
+
+/// Buffers of a task, which the next task of the thread uses again: new ones would be zeroed first.
+#[derive(Default)]
+struct Scratch {
+    packed: Packed,
+    sums: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
 }
 
 /// A size with what fills its last panel.
@@ -156,6 +211,17 @@ impl Running {
         left: &Packed,
         right: &Packed,
         panels: Range<usize>,
+        out: (&mut [f32], usize),
+        adds: bool,
+    ) {
+        self.multiply_panels(left.indices(0, left.count()), right, panels, out, adds);
+    }
+
+    fn multiply_panels(
+        &self,
+        left: Panels<'_>,
+        right: &Packed,
+        panels: Range<usize>,
         (out, stride): (&mut [f32], usize),
         adds: bool,
     ) {
@@ -166,8 +232,8 @@ impl Running {
             // The tiles of a panel of the right operand stay in the first cache.
             for (place, panel) in panels.clone().enumerate() {
                 let right = &right.panel(panel)[tiles.clone()];
-                for panel in 0..left.panels() {
-                    let left = &left.panel(panel)[tiles.clone()];
+                for (panel, left) in left.iter().enumerate() {
+                    let left = &left[tiles.clone()];
                     let out = &mut out[panel * EDGE * stride + place * EDGE..];
                     self.multiply(Block::new(left, right, out, stride, adds));
                 }
@@ -214,7 +280,7 @@ mod tests {
         let right = Packed::right(b);
         let columns = right.count();
         let mut out = vec![f32::NAN; a.count() * columns];
-        product_by(engine, a, &right, (&mut out, columns), |_, places, sums, out| {
+        product_by(engine, a.into(), &right, (&mut out, columns), |_, places, sums, out| {
             out[places].copy_from_slice(sums);
         });
         out

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::lanes::{exp, exp_and_sum, largest, vectorised};
 use crate::number::{Number, widened};
 use crate::rows::add;
-use crate::tiles::{Operand, Packed, product};
+use crate::tiles::{Left, Operand, Packed, Side, product};
 
 /// Entries of the vocabulary in a chunk.
 const CHUNK: usize = 1024;
@@ -59,23 +59,27 @@ impl Head<'_> {
         self.hidden.len() / self.targets.len()
     }
 
-    fn hidden(&self) -> Operand<'_, bf16> {
-        Operand::of_rows(self.hidden, self.targets.len(), self.width(), self.width())
+    /// The hidden rows as left operand of all chunks.
+    fn pack_hidden(&self) -> Packed {
+        let width = self.width();
+        let rows = Operand::of_rows(self.hidden, self.targets.len(), width, width);
+        Packed::on_all_threads(Side::Left, rows)
     }
 
     /// The sum of the rows' losses, in nats.
     pub(super) fn loss_sum(&self) -> f64 {
-        self.rows().iter().map(|row| row.loss()).sum()
+        self.rows(&self.pack_hidden()).iter().map(|row| row.loss()).sum()
     }
 
     /// The softmax of each row.
-    fn rows(&self) -> Vec<Row> {
+    fn rows(&self, hidden: &Packed) -> Vec<Row> {
         let width = self.width();
         let mut rows = vec![Row::NONE; self.targets.len()];
 
         for (chunk, table) in self.table.chunks(CHUNK * width).enumerate() {
             let packed = pack_rows(table, width);
-            product(self.hidden(), &packed, (&mut rows, 1), |row, columns, scores, into| {
+            let hidden = Left::<bf16>::Packed(hidden);
+            product(hidden, &packed, (&mut rows, 1), |row, columns, scores, into| {
                 let first = chunk * CHUNK + columns.start;
                 self.add_bias(first, scores);
 
@@ -95,7 +99,8 @@ impl Head<'_> {
     pub(super) fn gradients(&self, scale: f32, into: super::Sums<'_>) -> (f64, Vec<bf16>) {
         let width = self.width();
         let count = self.targets.len();
-        let rows = self.rows();
+        let hidden = self.pack_hidden();
+        let rows = self.rows(&hidden);
         let inner = Packed::right(Operand::of_columns(self.hidden, width, count, width));
         let mut of_hidden = vec![0.0; count * width];
         let mut outer = bf16::zeros(count * CHUNK.min(self.table.len() / width));
@@ -106,7 +111,7 @@ impl Head<'_> {
             let entries = table.len() / width;
             let first = chunk * CHUNK;
             let outer = &mut outer[..count * entries];
-            self.outer(first, &pack_rows(table, width), &rows, outer);
+            self.outer(first, &hidden, &pack_rows(table, width), &rows, outer);
 
             // (N, chunk) x (chunk, C)
             let packed = Packed::right(Operand::of_columns(table, width, entries, width));
@@ -138,9 +143,17 @@ impl Head<'_> {
     }
 
     /// The gradient of a chunk's scores, but for the scale: `p`, less one at the target.
-    fn outer(&self, first: usize, packed: &Packed, rows: &[Row], outer: &mut [bf16]) {
+    fn outer(
+        &self,
+        first: usize,
+        hidden: &Packed,
+        packed: &Packed,
+        rows: &[Row],
+        outer: &mut [bf16],
+    ) {
         let entries = packed.count();
-        product(self.hidden(), packed, (outer, entries), |row, columns, scores, into| {
+        let hidden = Left::<bf16>::Packed(hidden);
+        product(hidden, packed, (outer, entries), |row, columns, scores, into| {
             let first = first + columns.start;
             self.add_bias(first, scores);
 

@@ -93,7 +93,7 @@ pub(crate) enum Side {
 }
 
 /// A packed operand.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Packed {
     tiles: Vec<Tile>,
     count: usize,
@@ -103,29 +103,48 @@ pub(crate) struct Packed {
 impl Packed {
     /// Packs an operand on the calling thread.
     pub(crate) fn new<E: Number>(side: Side, operand: Operand<'_, E>) -> Self {
-        let mut packed = Packed::empty(operand);
-        operand.pack(side, &mut packed.tiles);
+        let mut packed = Packed::default();
+        packed.fill(side, operand);
         packed
+    }
+
+    /// [`Packed::new`] in the memory of this one.
+    pub(super) fn fill<E: Number>(&mut self, side: Side, operand: Operand<'_, E>) {
+        self.resize(operand);
+        operand.pack(side, &mut self.tiles);
     }
 
     /// Packs the right operand of a product on all threads.
     pub(crate) fn right<E: Number>(operand: Operand<'_, E>) -> Self {
-        let mut packed = Packed::empty(operand);
+        Packed::on_all_threads(Side::Right, operand)
+    }
+
+    /// [`Packed::new`] on all threads.
+    pub(crate) fn on_all_threads<E: Number>(side: Side, operand: Operand<'_, E>) -> Self {
+        let mut packed = Packed::default();
+        packed.resize(operand);
         let tasks = packed.tiles.par_chunks_mut(TASK_PANELS * packed.panel_tiles);
 
         tasks.enumerate().for_each(|(task, tiles)| {
             let first = task * TASK_PANELS * EDGE;
             let count = (TASK_PANELS * EDGE).min(operand.count - first);
-            operand.indices(first, count).pack(Side::Right, tiles);
+            operand.indices(first, count).pack(side, tiles);
         });
 
         packed
     }
 
-    fn empty<E: Number>(operand: Operand<'_, E>) -> Self {
-        let panel_tiles = operand.panel_tiles();
-        let panels = operand.count.div_ceil(EDGE);
-        Packed { tiles: vec![Tile::ZERO; panels * panel_tiles], count: operand.count, panel_tiles }
+    fn resize<E: Number>(&mut self, operand: Operand<'_, E>) {
+        self.count = operand.count;
+        self.panel_tiles = operand.panel_tiles();
+        self.tiles.resize(self.panels() * self.panel_tiles, Tile::ZERO);
+    }
+
+    /// The panels of some indices, from the first one of a panel on.
+    pub(super) fn indices(&self, first: usize, count: usize) -> Panels<'_> {
+        let panels = first / EDGE..(first + count).div_ceil(EDGE);
+        let tiles = &self.tiles[panels.start * self.panel_tiles..panels.end * self.panel_tiles];
+        Panels { tiles, panel_tiles: self.panel_tiles }
     }
 
     /// Indices.
@@ -145,6 +164,23 @@ impl Packed {
 
     pub(super) fn panel(&self, panel: usize) -> &[Tile] {
         &self.tiles[panel * self.panel_tiles..][..self.panel_tiles]
+    }
+}
+
+/// Some panels of a packed operand.
+#[derive(Clone, Copy)]
+pub(super) struct Panels<'a> {
+    tiles: &'a [Tile],
+    panel_tiles: usize,
+}
+
+impl<'a> Panels<'a> {
+    pub(super) fn panel_tiles(self) -> usize {
+        self.panel_tiles
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = &'a [Tile]> {
+        self.tiles.chunks_exact(self.panel_tiles)
     }
 }
 
