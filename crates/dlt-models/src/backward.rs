@@ -217,7 +217,7 @@ impl Model {
 
         for layer in 0..self.binding.n_layers() {
             let (block, y) = step.block_forward(layer, x, packed.of(self, layer))?;
-            packed.end_forward(self, layer);
+            packed.end(self, layer, layer + 1..self.binding.n_layers());
             saved.push(block);
             x = y;
         }
@@ -239,7 +239,7 @@ impl Model {
             upstream = step
                 .block_backward(layer, block, upstream, slots, packed.of(self, layer))
                 .map_err(|error| error.at(|| format!("backward pass of layer {layer}")))?;
-            packed.end_backward(self, layer);
+            packed.end(self, layer, 0..layer);
 
             // Before another layer adds to the same slot: the sketch of this layer's gradient is
             // the difference of the slot's sums after it and before it.

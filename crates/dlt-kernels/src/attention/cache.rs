@@ -327,9 +327,8 @@ struct Held<'a> {
 impl<'a> Held<'a> {
     /// The arguments for many tokens, which are computed in blocks.
     fn head(&self, query: View<'a>, tokens: usize, width: usize) -> Head<'a> {
-        let keys = self.before + tokens;
-
         let before = self.before;
+        let keys = before + tokens;
 
         Head {
             scope: Scope { tokens, keys, before, width, mask: Mask::Causal, dropout: None },

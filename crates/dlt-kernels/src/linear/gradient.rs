@@ -1,15 +1,14 @@
 //! Gradients of the affine map, each by its own method, so that only the wanted ones are computed.
 
+use super::tiled;
 use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::matrix::{Into, Panel, Threads, View, multiply, product};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
+use crate::tiles::Weight;
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{D, DType, Result, Tensor, bail};
-
-use super::tiled;
-use crate::tiles::Weight;
 
 impl Kernels {
     /// Gradient of [`Kernels::linear`] with respect to `x`.

@@ -136,7 +136,7 @@ impl Head<'_> {
             }
         }
 
-        of_hidden.par_iter_mut().for_each(|x| *x *= scale);
+        vectorised!(|| of_hidden.iter_mut().for_each(|x| *x *= scale));
         let mut rounded = bf16::zeros(of_hidden.len());
         bf16::round(&of_hidden, &mut rounded);
         (rows.iter().map(|row| row.loss()).sum(), rounded)

@@ -1,5 +1,5 @@
-//! The tile registers of Intel's AMX. This file has all unsafe code of the products of bf16
-//! matrices. Rust has no stable intrinsics for AMX yet, so the instructions are assembly.
+//! The tile registers of Intel's AMX. Rust has no stable intrinsics for AMX yet, so the instructions
+//! are assembly.
 #![allow(unsafe_code, reason = "AMX has no stable intrinsics")]
 
 use std::arch::asm;
@@ -91,6 +91,8 @@ const SHAPE: Shape = {
 };
 
 /// The tile registers of this thread, with their shape set. They are released when it is dropped.
+/// While it exists, the thread must not wait for other tasks: one of them could run on it and release
+/// the registers.
 pub(crate) struct Registers {
     /// The shape belongs to the thread that set it, so this type must not move to another one.
     owner: PhantomData<*const ()>,

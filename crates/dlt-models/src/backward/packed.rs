@@ -1,6 +1,7 @@
 //! Weights of blocks in the order in which products of bf16 read them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use dlt_kernels::Packs;
 use dlt_spec::spec::Activations;
@@ -26,22 +27,12 @@ impl PackedWeights {
         Some(self.0.entry(model.binding().storage(layer)).or_insert_with(make).as_slice())
     }
 
-    /// Frees what no higher layer's forward pass reads.
-    pub(super) fn end_forward(&mut self, model: &Model, layer: usize) {
+    /// Frees what was packed for a layer, unless one of those that follow in the pass uses it.
+    pub(super) fn end(&mut self, model: &Model, layer: usize, mut following: Range<usize>) {
         let binding = model.binding();
         let storage = binding.storage(layer);
 
-        if (layer + 1..binding.n_layers()).all(|other| binding.storage(other) != storage) {
-            self.0.remove(&storage);
-        }
-    }
-
-    /// Frees what no lower layer's backward pass reads.
-    pub(super) fn end_backward(&mut self, model: &Model, layer: usize) {
-        let binding = model.binding();
-        let storage = binding.storage(layer);
-
-        if (0..layer).all(|other| binding.storage(other) != storage) {
+        if following.all(|other| binding.storage(other) != storage) {
             self.0.remove(&storage);
         }
     }
