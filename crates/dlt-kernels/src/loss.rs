@@ -4,7 +4,7 @@ mod head;
 mod tiled;
 
 use crate::choice::Backend;
-use crate::matrix::product_workspace;
+use crate::matrix::{Into, product_workspace};
 use crate::rounding::{rounded, widened};
 use crate::shape::{checked_ids, expect_same, expect_vector, matrix};
 use crate::{Kernels, composed, cuda, host};
@@ -93,6 +93,7 @@ impl Kernels {
         let sum = |into: Option<&Tensor>, of: &Tensor| {
             into.map_or_else(|| of.zeros_like(), |into| Ok(into.detach()))
         };
+        let writes = if sums.table.is_some() { Into::Add } else { Into::Set };
         let of_table = sum(sums.table, table)?;
         let of_bias = bias.map(|bias| sum(sums.bias, bias)).transpose()?;
 
@@ -119,8 +120,10 @@ impl Kernels {
         };
 
         let (loss_sum, of_hidden) = host::write(&of_table, |table| match &of_bias {
-            Some(of_bias) => host::write(of_bias, |bias| run(Sums { table, bias: Some(bias) })),
-            None => run(Sums { table, bias: None }),
+            Some(of_bias) => {
+                host::write(of_bias, |bias| run(Sums { table, writes, bias: Some(bias) }))
+            }
+            None => run(Sums { table, writes, bias: None }),
         })?;
 
         Ok(HeadGradients { loss_sum, hidden: of_hidden, table: of_table, bias: of_bias })

@@ -1,6 +1,5 @@
 //! Strided matrices whose bounds are checked once, their product by `gemm`, and the division of one
-//! buffer into column panels that several threads write. This is the only unsafe code of a build
-//! without the feature `cuda`.
+//! buffer into column panels that several threads write.
 #![allow(
     unsafe_code,
     reason = "gemm takes raw pointers, and interleaved column panels are not slices"

@@ -36,6 +36,8 @@ const STEP: usize = 32;
 const CACHED_STEPS: usize = 16;
 /// Panels of the right operand whose sums are in the second cache, with [`TASK_ROWS`] rows: 512 KiB.
 const CACHED_PANELS: usize = 16;
+/// Columns of a product that are finished at once, from a multiple of this on.
+pub(crate) const STRETCH: usize = CACHED_PANELS * EDGE;
 /// Rows of a task, at most.
 const TASK_ROWS: usize = 256;
 
@@ -89,7 +91,7 @@ impl<'a> Block<'a> {
 
 /// The product of two operands, row after row. `out` has `width` places for each row. `finish` gets
 /// the number of a row, some of its columns, and their sums, which it may overwrite; it changes the
-/// row's places in `out`. A row's columns come in rising order.
+/// row's places in `out`. A row's columns come in rising order, [`STRETCH`] at a time.
 ///
 /// # Panics
 /// When the shapes do not fit, which is a bug in the caller.

@@ -20,7 +20,7 @@ use crate::graph::{ModelGraphs, Run, SideInputs, Trace, absent};
 use crate::model::scored;
 use crate::parameters::Layout;
 use crate::{Batch, Model, ModelError, Result};
-use packed::PackedWeights;
+pub use packed::PackedWeights;
 pub use sketches::PositionSketches;
 use sketches::Sketching;
 
@@ -104,7 +104,7 @@ pub fn add_all(into: &mut Vec<Tensor>, other: Vec<Tensor>) -> Result<()> {
 }
 
 /// Receives the gradients of a slot once no further layer adds to them: see
-/// [`Model::add_gradients_and_hand_over`].
+/// [`Model::add_gradients_with`].
 pub type HandOver<'a, E> = &'a mut dyn FnMut(usize, Vec<Tensor>) -> std::result::Result<(), E>;
 
 /// Gradients of the parameters of one layout while they are summed, by number in the layout; `None`
@@ -185,20 +185,23 @@ impl Model {
         settings: &TrainingPass,
         gradients: &mut Gradients,
     ) -> Result<f64> {
-        self.add_gradients_and_hand_over::<ModelError>(batch, settings, gradients, None)
+        let mut packed = PackedWeights::of_one_pass();
+        self.add_gradients_with::<ModelError>(batch, settings, gradients, &mut packed, None)
     }
 
-    /// As [`add_gradients`](Self::add_gradients) for the last piece of a batch. The gradients of a
-    /// slot go to `whole` as soon as no lower layer adds to them, while the backward pass continues.
-    /// They are not in `gradients` afterwards.
+    /// As [`add_gradients`](Self::add_gradients) with `packed` weights, which several pieces of a
+    /// batch can share. With the last piece comes `whole`: the gradients of a slot go to it as soon
+    /// as no lower layer adds to them, while the backward pass continues. They are not in
+    /// `gradients` afterwards.
     ///
     /// # Errors
     /// As [`add_gradients`](Self::add_gradients), and any error of `whole`.
-    pub fn add_gradients_and_hand_over<E: From<ModelError>>(
+    pub fn add_gradients_with<E: From<ModelError>>(
         &self,
         batch: &Batch<'_>,
         settings: &TrainingPass,
         gradients: &mut Gradients,
+        packed: &mut PackedWeights,
         mut whole: Option<HandOver<'_, E>>,
     ) -> std::result::Result<f64, E> {
         let prepared = batch.prepare(self.architecture(), self.device())?;
@@ -208,8 +211,6 @@ impl Model {
         let mut sketching = self.sketching(settings, gradients)?;
         let shared = self.shared.tensors();
         let mut sums = self.shared_sums(std::mem::take(&mut gradients.shared))?;
-
-        let mut packed = PackedWeights::default();
 
         let run = step.run(&shared, 0);
         let mut x = step.graphs.stem.result(self.stem_rows(&prepared.input)?, &run)?;

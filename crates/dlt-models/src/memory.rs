@@ -204,7 +204,7 @@ impl Walk<'_> {
         for layer in 0..layers {
             let footprint = self.footprint(layer);
             let forward = if self.keeps(layer) { footprint.forward } else { footprint.result };
-            let workspace = forward + self.drawn(layer) + self.packed();
+            let workspace = forward + self.drawn(layer) + self.packed(1);
 
             phases.push((
                 "the forward pass",
@@ -241,7 +241,7 @@ impl Walk<'_> {
 
             let sent = self.exchanged(UNDER_WAY.min(slots.len()) * self.block);
             // A block that is computed again packs its weights for both directions.
-            let packed = if self.keeps(layer) { self.packed() } else { 2 * self.packed() };
+            let packed = self.packed(if self.keeps(layer) { 1 } else { 2 });
             let workspace = most + self.drawn(layer) + packed + sent;
             phases.push(("the backward pass", Load { gradients, activations: kept, workspace }));
         }
@@ -252,19 +252,25 @@ impl Walk<'_> {
         phases
     }
 
-    /// Weights packed for products of bf16: those of blocks that several layers use, and of the block
-    /// that runs.
-    fn packed(&self) -> usize {
+    /// Weights packed for products of bf16 while a block packs in so many directions. In a batch of
+    /// one piece they are those of blocks that several layers use, and of the block that runs.
+    /// Several pieces keep those of every block, for both directions.
+    fn packed(&self, directions: usize) -> usize {
         if self.shape.activations == Activations::F32 {
             return 0;
         }
 
-        let storages = (0..self.binding.n_layers()).map(|layer| self.binding.storage(layer));
+        let layers = (0..self.binding.n_layers()).filter(|&layer| !self.binding.is_frozen(layer));
         let mut uses = BTreeMap::new();
-        storages.for_each(|storage| *uses.entry(storage).or_insert(0) += 1);
+        layers.for_each(|layer| *uses.entry(self.binding.storage(layer)).or_insert(0) += 1);
         let shared = uses.values().filter(|&&uses| uses > 1).count();
 
-        (shared + 1) * self.block / F32 * BF16
+        let packed = if self.shape.pieces * self.shape.shards > 1 {
+            2 * uses.len()
+        } else {
+            directions * (shared + 1)
+        };
+        packed * self.block / F32 * BF16
     }
 
     /// What an exchange of so many bytes of gradients or weights holds: what is sent, and what is

@@ -1,7 +1,7 @@
 //! Loss and gradients of one batch, in pieces that fit into memory.
 
 use dlt_models::architecture::DropoutPass;
-use dlt_models::backward::{Gradients, TrainingPass, add_all};
+use dlt_models::backward::{Gradients, HandOver, PackedWeights, TrainingPass, add_all};
 use dlt_models::{Batch, Model};
 use dlt_spec::{CheckedSpec, seeds};
 use rand::RngCore;
@@ -38,6 +38,12 @@ pub(crate) fn gradients(
     let mut waiting: Vec<Gradients> = Vec::new();
     let mut arrived = Gradients::default();
 
+    let mut packed = if own.len() > 1 || spec.micro_batch() < windows {
+        PackedWeights::of_several_passes()
+    } else {
+        PackedWeights::of_one_pass()
+    };
+
     for shard in own.clone() {
         let first_of_shard = shard * windows;
         let part = batch.of_windows(first_of_shard..first_of_shard + windows);
@@ -58,27 +64,22 @@ pub(crate) fn gradients(
             };
 
             let is_last = shard + 1 == own.end && first + piece.windows == windows;
-            let loss = if is_last && !share.is_whole() {
-                let mut send = |slot: usize, mut sum| -> Result<()> {
-                    // The last shard completes the tree of this process's shards.
-                    for left in waiting.iter_mut().rev() {
-                        let mut left = left.slots.remove(&slot).unwrap_or_default();
-                        add_all(&mut left, sum)?;
-                        sum = left;
-                    }
+            let mut send = |slot: usize, mut sum| -> Result<()> {
+                // The last shard completes the tree of this process's shards.
+                for left in waiting.iter_mut().rev() {
+                    let mut left = left.slots.remove(&slot).unwrap_or_default();
+                    add_all(&mut left, sum)?;
+                    sum = left;
+                }
 
-                    let layout = model.bank().layout();
-                    exchange.send_gradients(Key::Block(slot), layout, sum, None, &mut arrived)
-                };
-                model.add_gradients_and_hand_over::<TrainError>(
-                    &piece,
-                    &pass,
-                    &mut gradients,
-                    Some(&mut send),
-                )?
-            } else {
-                model.add_gradients(&piece, &pass, &mut gradients)?
+                let layout = model.bank().layout();
+                exchange.send_gradients(Key::Block(slot), layout, sum, None, &mut arrived)
             };
+            let whole: Option<HandOver<'_, TrainError>> =
+                if is_last && !share.is_whole() { Some(&mut send) } else { None };
+
+            let loss =
+                model.add_gradients_with(&piece, &pass, &mut gradients, &mut packed, whole)?;
             losses.push(loss, piece.n_predictions());
         }
 

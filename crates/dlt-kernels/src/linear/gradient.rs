@@ -89,17 +89,11 @@ impl Kernels {
             host::expect_apart("linear_weight_gradient", into, &[x, gradient])?;
         }
 
-        match self.backend(&[x, gradient], into.as_ref().as_slice()) {
+        let made = match self.backend(&[x, gradient], into.as_ref().as_slice()) {
             Backend::Host if x.dtype() == DType::BF16 => {
-                let sum = match into {
-                    Some(sum) => sum.clone(),
-                    None => Tensor::zeros((outputs, inputs), DType::F32, x.device())?,
-                };
-                tiled::add_weight_gradient(x, gradient, &sum)?;
-                *into = Some(sum);
-                return Ok(());
+                tiled::weight_gradient(x, gradient, [outputs, inputs], into.as_ref())?
             }
-            Backend::Host => {}
+            Backend::Host => host_weight_gradient(x, gradient, [outputs, inputs], into.as_ref())?,
             Backend::Cuda => {
                 return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into);
             }
@@ -110,24 +104,7 @@ impl Kernels {
                 let [x, gradient] = widened([x, gradient])?;
                 return self.linear_weight_gradient(&x, &gradient, into);
             }
-        }
-
-        let made = host::read([x, gradient], |[x, gradient]| {
-            // (out, N) x (N, in)
-            let outer = View::new(gradient, count, outputs, outputs).t();
-            let x = View::new(x, count, inputs, inputs);
-            let Some(into) = into.as_ref() else {
-                return host::tensor(product(outer, x, Threads::All), (outputs, inputs)).map(Some);
-            };
-
-            // The product is added where it belongs: a term of the weight's size would cost another
-            // pass.
-            host::write(into, |into| {
-                let panel = &mut Panel::new(into, outputs, inputs, inputs);
-                multiply(panel, Into::Add, 1.0, outer, x, Threads::All);
-                Ok(None)
-            })
-        })?;
+        };
 
         if made.is_some() {
             *into = made;
@@ -185,6 +162,32 @@ impl Kernels {
             vectorised!(|| y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a + b))
         })
     }
+}
+
+/// `gradientᵀ · x`, added to `into` (out, in) in place; where that is `None`, it is made.
+fn host_weight_gradient(
+    x: &Tensor,
+    gradient: &Tensor,
+    [outputs, inputs]: [usize; 2],
+    into: Option<&Tensor>,
+) -> Result<Option<Tensor>> {
+    host::read([x, gradient], |[x, gradient]| {
+        // (out, N) x (N, in)
+        let count = x.len() / inputs;
+        let outer = View::new(gradient, count, outputs, outputs).t();
+        let x = View::new(x, count, inputs, inputs);
+        let Some(into) = into else {
+            return host::tensor(product(outer, x, Threads::All), (outputs, inputs)).map(Some);
+        };
+
+        // The product is added where it belongs: a term of the weight's size would cost another
+        // pass.
+        host::write(into, |into| {
+            let panel = &mut Panel::new(into, outputs, inputs, inputs);
+            multiply(panel, Into::Add, 1.0, outer, x, Threads::All);
+            Ok(None)
+        })
+    })
 }
 
 /// [`Kernels::linear_input_gradient`] in candle's own operations.

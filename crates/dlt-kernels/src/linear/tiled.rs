@@ -72,20 +72,31 @@ pub(super) fn input_gradient(weight: Weight<'_>, gradient: &Tensor) -> Result<Te
     })
 }
 
-/// `gradientᵀ · x`, added to `into` (out, in) in f32.
-pub(super) fn add_weight_gradient(x: &Tensor, gradient: &Tensor, into: &Tensor) -> Result<()> {
-    let (outputs, inputs) = into.dims2()?;
-
+/// `gradientᵀ · x` in f32, added to `into` (out, in) in place; where that is `None`, it is made.
+pub(super) fn weight_gradient(
+    x: &Tensor,
+    gradient: &Tensor,
+    [outputs, inputs]: [usize; 2],
+    into: Option<&Tensor>,
+) -> Result<Option<Tensor>> {
     host::read_as([x, gradient], |[x, gradient]: [&[bf16]; 2]| {
         let count = x.len() / inputs;
         let packed = Packed::right(Operand::of_columns(x, inputs, count, inputs));
         let gradient = Operand::of_columns(gradient, outputs, count, outputs);
 
+        let Some(into) = into else {
+            let mut made = vec![0.0; outputs * inputs];
+            product(gradient, &packed, (&mut made, inputs), |_, columns, sums, made| {
+                made[columns].copy_from_slice(sums);
+            });
+            return host::tensor(made, (outputs, inputs)).map(Some);
+        };
+
         host::write(into, |into| {
             product(gradient, &packed, (into, inputs), |_, columns, sums, into| {
                 rows::add(&mut into[columns], sums);
             });
-            Ok(())
+            Ok(None)
         })
     })
 }

@@ -24,9 +24,11 @@ pub(super) struct Head<'a> {
     vocabulary: usize,
 }
 
-/// Where gradients are added.
+/// Where gradients go.
 pub(super) struct Sums<'a> {
     pub(super) table: &'a mut [f32],
+    /// Whether the table's gradient is added to what is there, or takes its place.
+    pub(super) writes: Into,
     pub(super) bias: Option<&'a mut [f32]>,
 }
 
@@ -108,7 +110,8 @@ impl<'a> Head<'a> {
             // (V, rows) x (rows, C)
             let scaled = View::new(&scaled, count, width, width);
             let table = &mut Panel::new(into.table, vocabulary, width, width);
-            multiply(table, Into::Add, scale, outer.t(), scaled, Threads::All);
+            multiply(table, into.writes, scale, outer.t(), scaled, Threads::All);
+            into.writes = Into::Add;
 
             if let Some(bias) = &mut into.bias {
                 add_bias_gradient(&logits, &rows, scale, bias);

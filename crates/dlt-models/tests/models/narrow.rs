@@ -2,11 +2,11 @@
 
 use candle_core::{DType, Tensor};
 use dlt_kernels::Kernels;
-use dlt_models::Model;
 use dlt_models::architecture::DropoutPass;
-use dlt_models::backward::{Gradients, TrainingPass};
+use dlt_models::backward::{Gradients, PackedWeights, TrainingPass};
 use dlt_models::binding::Binding;
 use dlt_models::generation::Decoder;
+use dlt_models::{Batch, Model, ModelError};
 use dlt_spec::spec::{Activations, Checkpointing};
 use dlt_state::State;
 
@@ -34,9 +34,12 @@ fn model(family: Family, kernels: Kernels, activations: Activations) -> Model {
 
 fn gradients(model: &Model, examples: &Examples, checkpointing: Checkpointing) -> (f64, Gradients) {
     let batch = examples.batch();
+    model.gradients(&batch, &pass(&batch, checkpointing)).expect("a pass")
+}
+
+fn pass(batch: &Batch<'_>, checkpointing: Checkpointing) -> TrainingPass {
     let scale = 1.0 / batch.n_predictions() as f64;
-    let pass = TrainingPass { checkpointing, dropout: Some(DROPOUT), scale, sketch: None };
-    model.gradients(&batch, &pass).expect("a pass")
+    TrainingPass { checkpointing, dropout: Some(DROPOUT), scale, sketch: None }
 }
 
 fn names(model: &Model, gradients: &Gradients) -> Vec<String> {
@@ -116,6 +119,35 @@ fn law_narrow_activations_that_are_computed_again_are_the_same() {
             assert_eq!(loss.to_bits(), again.to_bits(), "{family:?} {kernels:?}");
             for (kept, computed) in all(&kept).zip(all(&computed)) {
                 assert_eq!(bits(kept), bits(computed), "{family:?} {kernels:?}");
+            }
+        }
+    }
+}
+
+/// Weights that were packed for an earlier piece of a batch give the same bits as new ones.
+#[test]
+fn law_packed_weights_serve_all_pieces_of_a_batch() {
+    for family in Family::ALL {
+        let model = model(family, Kernels::Fused, Activations::Bf16);
+        let examples = family.examples(3);
+        let batch = examples.batch();
+
+        for checkpointing in [Checkpointing::None, Checkpointing::Block] {
+            let pass = pass(&batch, checkpointing);
+            let mut fresh = Gradients::default();
+            let mut shared = Gradients::default();
+            let mut packed = PackedWeights::of_several_passes();
+
+            for (_, piece) in batch.pieces(1) {
+                let loss = model.add_gradients(&piece, &pass, &mut fresh).expect("a pass");
+                let again = model
+                    .add_gradients_with::<ModelError>(&piece, &pass, &mut shared, &mut packed, None)
+                    .expect("a pass");
+                assert_eq!(loss.to_bits(), again.to_bits(), "{family:?}");
+            }
+
+            for (fresh, shared) in all(&fresh).zip(all(&shared)) {
+                assert_eq!(bits(fresh), bits(shared), "{family:?} {checkpointing:?}");
             }
         }
     }
