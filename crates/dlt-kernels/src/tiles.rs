@@ -26,7 +26,7 @@ pub(crate) use pack::{Operand, Packed, Side};
 pub use weight::{Packs, Weight};
 
 /// Rows and columns of a block.
-const EDGE: usize = 32;
+pub(crate) const EDGE: usize = 32;
 /// Rows of a tile, and words of its rows.
 const TILE: usize = 16;
 /// Numbers along the depth that one tile holds.

@@ -11,7 +11,7 @@ use crate::lanes::{exp, exp_and_sum, largest, vectorised};
 use crate::matrix::Into;
 use crate::number::{Number, widened};
 use crate::rows::add;
-use crate::tiles::{Left, Operand, Packed, STRETCH, Side, product};
+use crate::tiles::{EDGE, Left, Operand, Packed, STRETCH, Side, product};
 
 /// Entries of the vocabulary in a chunk.
 const CHUNK: usize = 2 * STRETCH;
@@ -82,11 +82,14 @@ impl Kept {
         Kept { numbers: bf16::zeros(rows * vocabulary), mosts, vocabulary }
     }
 
-    /// The parts of each row.
-    fn rows(&mut self) -> impl IndexedParallelIterator<Item = (&mut [bf16], &mut [f32])> {
+    /// The parts of so many rows.
+    fn rows(
+        &mut self,
+        count: usize,
+    ) -> impl IndexedParallelIterator<Item = (&mut [bf16], &mut [f32])> {
         let stretches = self.vocabulary.div_ceil(STRETCH);
         let numbers = self.numbers.par_chunks_exact_mut(self.vocabulary);
-        numbers.zip(self.mosts.par_chunks_exact_mut(stretches))
+        numbers.zip(self.mosts.par_chunks_exact_mut(stretches)).take(count)
     }
 }
 
@@ -121,7 +124,7 @@ impl<'a> Head<'a> {
     fn group_rows(&self) -> usize {
         let most = (KEPT / self.vocabulary()).max(GROUP_ROWS);
         let count = self.targets.len();
-        count.div_ceil(count.div_ceil(most))
+        count.div_ceil(count.div_ceil(most)).next_multiple_of(EDGE)
     }
 
     fn groups(self, rows: usize) -> impl Iterator<Item = Head<'a>> {
@@ -177,10 +180,11 @@ impl<'a> Head<'a> {
         let mut loss_sum = 0.0;
         let mut of_hidden = bf16::zeros(self.hidden.len());
         let mut rest = of_hidden.as_mut_slice();
+        let mut kept = Kept::new(rows.min(self.targets.len()), self.vocabulary());
 
         for group in self.groups(rows) {
             let (of_hidden, following) = rest.split_at_mut(group.hidden.len());
-            loss_sum += group.add_gradients(scale, &mut into, of_hidden);
+            loss_sum += group.add_gradients(scale, &mut kept, &mut into, of_hidden);
             into.writes = Into::Add;
             rest = following;
         }
@@ -189,10 +193,15 @@ impl<'a> Head<'a> {
     }
 
     /// The loss of one group, whose exponentials all exist at once.
-    fn add_gradients(&self, scale: f32, into: &mut Sums<'_>, rounded: &mut [bf16]) -> f64 {
+    fn add_gradients(
+        &self,
+        scale: f32,
+        kept: &mut Kept,
+        into: &mut Sums<'_>,
+        rounded: &mut [bf16],
+    ) -> f64 {
         let (width, vocabulary, count) = (self.width(), self.vocabulary(), self.targets.len());
-        let mut kept = Kept::new(count, vocabulary);
-        let working = kept.rows().map(|kept| Working { row: Row::NONE, kept: Some(kept) });
+        let working = kept.rows(count).map(|kept| Working { row: Row::NONE, kept: Some(kept) });
         let rows = self.softmax(working.collect());
 
         let inner = Packed::right(Operand::of_columns(self.hidden, width, count, width));
@@ -203,8 +212,8 @@ impl<'a> Head<'a> {
         for (chunk, (table, of_table)) in chunks.enumerate() {
             let entries = table.len() / width;
             let first = chunk * CHUNK;
-            self.turn_into_gradients(&mut kept, &rows, first, entries);
-            let outer = &kept.numbers[first..];
+            self.turn_into_gradients(kept, &rows, first, entries);
+            let outer = &kept.numbers[first..count * vocabulary];
 
             // (N, chunk) x (chunk, C)
             let packed = Packed::right(Operand::of_columns(table, width, entries, width));
@@ -239,7 +248,7 @@ impl<'a> Head<'a> {
     /// Turns the kept exponentials of a chunk into the gradients of its scores, but for the scale:
     /// `p`, less one at the target.
     fn turn_into_gradients(&self, kept: &mut Kept, rows: &[Row], first: usize, entries: usize) {
-        let chunks = kept.rows().zip(rows).zip(self.targets);
+        let chunks = kept.rows(rows.len()).zip(rows).zip(self.targets);
 
         chunks.for_each_init(Vec::new, |buffer, (((numbers, mosts), row), &target)| {
             for (stretch, numbers) in
