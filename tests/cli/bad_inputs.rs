@@ -95,6 +95,16 @@ const TABLE: &[Row] = &[
         BadSpec,
         &["`training.activations`", "\"f32\", \"bf16\""],
     ),
+    (
+        "TRAIN --set training.products=tf32",
+        BadSpec,
+        &["`training.products`", "\"f32\", \"bf16x3\""],
+    ),
+    (
+        "TRAIN --dtype bf16 --set training.products=bf16x3",
+        BadSpec,
+        &["`training.products` is \"bf16x3\"", "which has no f32 matrices"],
+    ),
     ("TRAIN --dtype f16", Usage, &["'--dtype <FORMAT>'", "possible values: f32, bf16"]),
     ("TRAIN --set checkpoint.keep_last=0", BadSpec, &["`checkpoint.keep_last` is 0"]),
     ("TRAIN --set checkpoint.every_steps=0", BadSpec, &["`checkpoint.every_steps` is 0"]),

@@ -511,6 +511,8 @@ pub(crate) enum BenchCheckpointing {
 pub(crate) enum BenchKernels {
     /// Hand-written kernels of dlt, on a CPU
     Fused,
+    /// The same, with f32 matrices multiplied as three products of bf16
+    FusedBf16x3,
     /// candle's own operations
     Composed,
 }

@@ -57,6 +57,7 @@ fn measured(task: &BenchStepTask, exchange: &mut Exchange) -> Result<Step> {
     let (spec, extents, (device, device_name)) = processes::together(exchange, "the spec", open())?;
     let kernels = match task.kernels {
         BenchKernels::Fused => dlt_train::Kernels::Fused,
+        BenchKernels::FusedBf16x3 => dlt_train::Kernels::FusedBf16x3,
         BenchKernels::Composed => dlt_train::Kernels::Composed,
     };
 

@@ -2,6 +2,7 @@
 //! and dtype.
 
 use crate::Kernels;
+use crate::matrix::By;
 use candle_core::{DType, DeviceLocation, Tensor};
 
 /// What computes an operation.
@@ -29,6 +30,11 @@ impl Kernels {
         };
         let kernels = if cfg!(feature = "composed") { Kernels::Composed } else { self };
         choose(kernels, &described(activations), &described(weights))
+    }
+
+    /// What computes the products of affine maps and of the head, for f32 in main memory.
+    pub(crate) fn by(self) -> By {
+        if self == Kernels::FusedBf16x3 { By::Thirds } else { By::Threads }
     }
 }
 
@@ -61,8 +67,10 @@ fn choose(kernels: Kernels, activations: &[DeviceAndDtype], weights: &[DeviceAnd
     let is_bf16 = f32_weights && !is_f32 && every(activations, DType::BF16);
 
     match (kernels, first.device) {
-        (Kernels::Fused, DeviceLocation::Cuda { .. }) if is_f32 || is_bf16 => Backend::Cuda,
-        (Kernels::Fused, DeviceLocation::Cpu) if is_f32 || is_bf16 => Backend::Host,
+        (Kernels::Composed, _) if is_bf16 => Backend::Widened,
+        (Kernels::Composed, _) => Backend::Composed,
+        (_, DeviceLocation::Cuda { .. }) if is_f32 || is_bf16 => Backend::Cuda,
+        (_, DeviceLocation::Cpu) if is_f32 || is_bf16 => Backend::Host,
         _ if is_bf16 => Backend::Widened,
         _ => Backend::Composed,
     }

@@ -6,7 +6,7 @@ mod tiled;
 
 use crate::choice::Backend;
 use crate::gelu::Gelu;
-use crate::matrix::{Threads, View, product};
+use crate::matrix::{By, View, product};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_vector, matrix, rows_and_width};
 use crate::tiles::Weight;
@@ -50,7 +50,7 @@ impl Kernels {
         // `read` has a fixed number of tensors: without a bias, the weight fills its place and is
         // not used.
         host::read([x, weight, bias.unwrap_or(weight)], |[data, weight, vector]| {
-            let (y, _) = affine(data, weight, bias.map(|_| vector), outputs, None);
+            let (y, _) = affine(data, weight, bias.map(|_| vector), outputs, None, self.by());
             host::tensor(y, output_dims(x.dims(), outputs))
         })
     }
@@ -117,7 +117,8 @@ impl Kernels {
         let weight = &weight.contiguous()?;
 
         host::read([x, weight, bias.unwrap_or(weight)], |[x, weight, vector]| {
-            let (before, after) = affine(x, weight, bias.map(|_| vector), outputs, Some(kind));
+            let (before, after) =
+                affine(x, weight, bias.map(|_| vector), outputs, Some(kind), self.by());
             Ok([host::tensor(before, dims.as_slice())?, host::tensor(after, dims.as_slice())?])
         })
     }
@@ -154,6 +155,7 @@ fn affine(
     bias: Option<&[f32]>,
     outputs: usize,
     activation: Option<Gelu>,
+    by: By,
 ) -> (Vec<f32>, Vec<f32>) {
     let inputs = weight.len() / outputs;
     let mut y = match x.len() / inputs {
@@ -161,7 +163,7 @@ fn affine(
         count => {
             // (N, in) x (in, out)
             let weight = View::new(weight, outputs, inputs, inputs);
-            product(View::new(x, count, inputs, inputs), weight.t(), Threads::All)
+            product(View::new(x, count, inputs, inputs), weight.t(), by)
         }
     };
 

@@ -113,7 +113,7 @@ impl Kernels {
 
                 host::read([hidden], |[rows]| {
                     let (loss, gradient) =
-                        Head::new(rows, table, bias, targets).gradients(scale, into);
+                        Head::new(rows, table, bias, targets, self.by()).gradients(scale, into);
                     Ok((loss, host::tensor(gradient, hidden.shape())?))
                 })
             })
@@ -167,7 +167,9 @@ impl Kernels {
                 });
             }
 
-            host::read([hidden], |[hidden]| Ok(Head::new(hidden, table, bias, targets).loss_sum()))
+            host::read([hidden], |[hidden]| {
+                Ok(Head::new(hidden, table, bias, targets, self.by()).loss_sum())
+            })
         })
     }
 }

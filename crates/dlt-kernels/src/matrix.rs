@@ -7,7 +7,10 @@
 
 use gemm::Parallelism;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::slice;
+
+use crate::tiles::{Operand, three};
 
 /// Rows of a transposition that are handled together.
 const TILE: usize = 16;
@@ -67,6 +70,27 @@ impl<'a> View<'a> {
         out
     }
 
+    /// Rows and columns.
+    pub(crate) fn size(self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    /// Some rows and columns.
+    pub(crate) fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        assert!(rows.end <= self.rows && columns.end <= self.columns, "a part of a matrix");
+        let first = rows.start * self.row_stride + columns.start * self.column_stride;
+        View { data: &self.data[first..], rows: rows.len(), columns: columns.len(), ..self }
+    }
+
+    /// The rows as indices of an operand.
+    pub(crate) fn operand(self) -> Operand<'a, f32> {
+        if self.column_stride == 1 {
+            Operand::of_rows(self.data, self.rows, self.columns, self.row_stride)
+        } else {
+            Operand::of_columns(self.data, self.rows, self.columns, self.column_stride)
+        }
+    }
+
     /// `count` rows from `start`.
     pub(crate) fn rows(self, start: usize, count: usize) -> Self {
         assert!(self.column_stride == 1 && start + count <= self.rows, "rows outside of a matrix");
@@ -104,6 +128,17 @@ impl<'a> Panel<'a> {
     pub(crate) fn new(data: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(fits(data.len(), rows, columns, stride), "a matrix ends behind its buffer");
         Panel { start: data.as_mut_ptr(), rows, columns, stride, owner: PhantomData }
+    }
+
+    /// All elements, row after row.
+    ///
+    /// # Panics
+    /// When rows are further apart than they are wide, which is a bug in the caller.
+    fn all(&mut self) -> &mut [f32] {
+        assert!(self.stride == self.columns, "rows that are not adjacent");
+        // SAFETY: the panel exclusively borrows these elements, which are adjacent and were
+        // initialised in the slice that it was made from.
+        unsafe { slice::from_raw_parts_mut(self.start, self.rows * self.columns) }
     }
 
     /// Divides the columns into `count` panels of equal width, side by side.
@@ -162,28 +197,30 @@ pub(crate) fn product_workspace(n: usize, k: usize, m: usize) -> usize {
     if m <= FEW_COLUMNS { 0 } else { (k.min(DEPTH) * n).min(PIECE) }
 }
 
-/// The threads that compute a product.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Threads {
-    /// The calling thread.
-    One,
-    /// All threads of the pool.
-    All,
+/// What computes a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// gemm on the calling thread.
+    Thread,
+    /// gemm on all threads of the pool.
+    Threads,
+    /// Three products of bf16 matrices on all threads, as in [`crate::tiles::three`].
+    Thirds,
 }
 
 /// `a · b` in a new buffer, row after row.
 ///
 /// # Panics
 /// When the shapes do not fit, which is a bug in the caller.
-pub(crate) fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
+pub(crate) fn product(a: View<'_>, b: View<'_>, by: By) -> Vec<f32> {
     let rows = a.rows;
     let columns = b.columns;
 
     // gemm has separate code for vectors and outer products. It makes slices of the destination,
-    // which must then be initialised.
-    if rows == 1 || columns == 1 || a.columns <= 2 {
+    // which must then be initialised. So do three products.
+    if rows == 1 || columns == 1 || a.columns <= 2 || by == By::Thirds {
         let mut out = vec![0.0; rows * columns];
-        multiply(&mut Panel::new(&mut out, rows, columns, columns), Into::Set, 1.0, a, b, threads);
+        multiply(&mut Panel::new(&mut out, rows, columns, columns), Into::Set, 1.0, a, b, by);
         return out;
     }
 
@@ -192,7 +229,7 @@ pub(crate) fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
         Panel { start: out.as_mut_ptr(), rows, columns, stride: columns, owner: PhantomData };
 
     // Zeroing first would cost another pass over the largest buffers of a model.
-    multiply(&mut panel, Into::Set, 1.0, a, b, threads);
+    multiply(&mut panel, Into::Set, 1.0, a, b, by);
 
     // SAFETY: the capacity is rows * columns. With `Into::Set` gemm reads nothing from its
     // destination and writes each of its elements through raw pointers. These are all elements of
@@ -212,7 +249,7 @@ pub(crate) fn multiply(
     scale: f32,
     a: View<'_>,
     b: View<'_>,
-    threads: Threads,
+    by: By,
 ) {
     assert!(
         a.columns == b.rows && out.rows == a.rows && out.columns == b.columns,
@@ -225,8 +262,9 @@ pub(crate) fn multiply(
         out.columns
     );
 
-    let parallelism = match threads {
-        Threads::All if rayon::current_num_threads() > 1 => {
+    let parallelism = match by {
+        By::Thirds => return three::multiply(out.all(), into, scale, a, b),
+        By::Threads if rayon::current_num_threads() > 1 => {
             Parallelism::Rayon(rayon::current_num_threads())
         }
         _ => Parallelism::None,

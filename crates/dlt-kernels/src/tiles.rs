@@ -12,6 +12,7 @@ mod dots;
 mod emulated;
 mod engine;
 mod pack;
+pub(crate) mod three;
 mod weight;
 
 use rayon::prelude::*;

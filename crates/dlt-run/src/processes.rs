@@ -37,7 +37,7 @@ pub(crate) fn first_then_all<T>(
 }
 
 /// Refuses processes that do not begin the same run: another spec, data, tokenizer or program, or
-/// something else of `more`.
+/// something else of `more`. Warns if their processors differ.
 ///
 /// # Errors
 /// [`RunError::OtherRun`] with what differs and in which process.
@@ -53,7 +53,38 @@ pub(crate) fn agree_on_run(
         ("the tokenizer", &own.data.tokenizer),
         ("the program of version", &program),
     ];
-    agree(exchange, &[&facts, more].concat())
+    agree(exchange, &[&facts, more].concat())?;
+
+    let engine = own.host.product_engine.as_deref().unwrap_or_default();
+    for warning in
+        unlike(exchange, &[("the processor", &own.host.cpu), ("products of bf16 by", engine)])?
+    {
+        tracing::warn!("{warning}");
+    }
+
+    Ok(())
+}
+
+/// What process 0 says of facts that differ between the processes. It is empty in the others.
+fn unlike(exchange: &mut Exchange, facts: &[(&'static str, &str)]) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+
+    for &(what, own) in facts {
+        let said = exchange.texts(what, own)?;
+        let other = said.iter().position(|other| *other != said[0]);
+
+        if let Some(rank) = other.filter(|_| exchange.writes()) {
+            warnings.push(format!(
+                "{} has {what} {}, and process 0 has {}: last bits depend on which of them computes \
+                 a shard",
+                exchange.name_of(rank),
+                said[rank],
+                said[0]
+            ));
+        }
+    }
+
+    Ok(warnings)
 }
 
 fn agree(exchange: &mut Exchange, facts: &[(&'static str, &str)]) -> Result<()> {
@@ -160,6 +191,25 @@ mod tests {
         });
         let order = order.into_inner().expect("no panic");
         assert_eq!((order[0], order.len()), (0, 3));
+    }
+
+    #[test]
+    fn process_0_warns_of_unlike_processors() {
+        let ended = among(|exchange| {
+            let cpu = if exchange.share().rank == 1 { "one with AMX" } else { "another" };
+            unlike(exchange, &[("the version", "same"), ("the processor", cpu)])
+        });
+
+        let warnings = ended.into_iter().map(|ended| ended.expect("nobody fails"));
+        let warnings: Vec<_> = warnings.collect();
+        assert_eq!(
+            warnings[0],
+            [
+                "process 1 on threads has the processor one with AMX, and process 0 has another: last \
+              bits depend on which of them computes a shard"
+            ]
+        );
+        assert!(warnings[1..].iter().all(Vec::is_empty));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use dlt_data::Companions;
 use dlt_report::numbers::whole;
 use dlt_report::shell::quoted;
 use dlt_spec::record::{Provenance, ResumeProvenance, SPEC_FILE};
-use dlt_spec::spec::{Activations, Schedule};
+use dlt_spec::spec::{Activations, Products, Schedule, TrainingSpec};
 use dlt_spec::{Change, CheckedSpec, Origin};
 use dlt_train::{Exchange, ResumePlan, Resumption, RunFolder, Share, Trainer};
 
@@ -161,7 +161,7 @@ impl Resuming {
             .then(|| Companions::named(tokenizer.name(), places.hub, &|_| ()))
             .transpose()?;
 
-        warn_of_other_bits(&run, &fresh, spec.training.activations);
+        warn_of_other_bits(&run, &fresh, &spec.training);
         let resumed = provenance::resumed(fresh.clone(), step, &changed);
         Ok(Ready { planned, pretrained, fresh, unkept, resumed })
     }
@@ -191,11 +191,11 @@ fn depends_on_steps(spec: &CheckedSpec, step: usize) -> bool {
 
 /// Warns if program, threads or machine differ from those that the run began with: only with the
 /// same ones are results equal bit for bit.
-fn warn_of_other_bits(run: &Path, now: &Provenance, activations: Activations) {
+fn warn_of_other_bits(run: &Path, now: &Provenance, training: &TrainingSpec) {
     let Ok(then) = RunFolder::read_provenance(run) else { return };
-    let engine = |provenance: &Provenance| match activations {
-        Activations::Bf16 => provenance.host.product_engine.clone(),
-        Activations::F32 => None,
+    let engine = |provenance: &Provenance| match (training.activations, training.products) {
+        (Activations::F32, Products::F32) => None,
+        _ => provenance.host.product_engine.clone(),
     };
 
     // Earlier builds multiplied bf16 matrices in f32.

@@ -10,7 +10,7 @@ use dlt_models::architecture::Architecture;
 use dlt_models::binding::{Binding, Rules};
 use dlt_models::parameters::Layout;
 use dlt_spec::CheckedSpec;
-use dlt_spec::spec::{PolicyKind, Tie};
+use dlt_spec::spec::{PolicyKind, Products, Tie};
 use dlt_state::{Recording, State, pattern};
 
 use crate::timetable::{Timetable, grows};
@@ -19,6 +19,23 @@ use crate::{Result, TrainError};
 /// Looks up initial weights by the names that our model files use; `None` for a weight that does
 /// not exist.
 pub type Weights<'a> = &'a dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>;
+
+/// The kernels that a spec trains and evaluates with.
+///
+/// # Errors
+/// [`TrainError::Device`] if the spec asks for products that the device does not have.
+pub(crate) fn kernels(spec: &CheckedSpec, device: &Device) -> Result<Kernels> {
+    match spec.training.products {
+        Products::F32 => Ok(Kernels::Fused),
+        Products::Bf16x3 if device.is_cpu() => Ok(Kernels::FusedBf16x3),
+        Products::Bf16x3 => Err(TrainError::Device {
+            device: "a GPU".to_owned(),
+            reason: "expected the CPU, because training.products = \"bf16x3\" is for its \
+                     instructions; set training.products=f32"
+                .to_owned(),
+        }),
+    }
+}
 
 /// The model of an architecture, as a spec trains it. Its weights are freshly drawn, or read from
 /// `start`. Weights that `start` lacks because a new objective adds them are drawn.

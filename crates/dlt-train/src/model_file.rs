@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Device;
-use dlt_kernels::Kernels;
 use dlt_models::architecture::{Architecture, of_spec};
 use dlt_models::binding::Rules;
 use dlt_models::file::ModelFile;
@@ -17,6 +16,7 @@ use dlt_spec::size::Extents;
 use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, durable, fields};
 use dlt_state::State;
 
+use crate::assembly::kernels;
 use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
 use crate::folder::{Held, remove_leftovers};
 use crate::lock::Lock;
@@ -77,7 +77,8 @@ pub fn saved_model(
     spec: &CheckedSpec,
     device: &Device,
 ) -> Result<Model> {
-    let model = file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?;
+    let rules = Rules::from(&spec.tying);
+    let model = file.model(architecture, rules, kernels(spec, device)?, device)?;
     Ok(model.computing_in(spec.training.activations))
 }
 

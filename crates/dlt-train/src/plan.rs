@@ -7,7 +7,6 @@ use std::sync::Arc;
 use candle_core::Device;
 use dlt_agent::Agent;
 use dlt_data::{DataError, Examples, Material, Split};
-use dlt_kernels::Kernels;
 use dlt_models::Model;
 use dlt_models::architecture::{Architecture, of_spec};
 use dlt_spec::size::Extents;
@@ -16,7 +15,7 @@ use dlt_spec::{CheckedSpec, seeds};
 use dlt_state::Recording;
 
 use crate::assembly::{
-    Weights, agent_for, certain_binding, empty_recording, initial_binding, model_for,
+    Weights, agent_for, certain_binding, empty_recording, initial_binding, kernels, model_for,
 };
 use crate::exchange::Share;
 use crate::feed::Feed;
@@ -205,7 +204,8 @@ impl Plan {
     pub fn with_weights(self, start: Option<Weights<'_>>) -> Result<Prepared> {
         let process_mb = process_mb();
         let Self { architecture, spec, device, .. } = &self;
-        let model = model_for(Arc::clone(architecture), spec, start, Kernels::Fused, device)?;
+        let kernels = kernels(spec, device)?;
+        let model = model_for(Arc::clone(architecture), spec, start, kernels, device)?;
         let optimizer = Optimizer::new(&spec.optimizer, &spec.tying).of_share(self.share);
         Ok(Prepared { plan: self, model, optimizer, process_mb })
     }

@@ -139,6 +139,9 @@ fn main_size() -> Workload {
         dlt("dlt none block", "f32", "none", &[], "block"),
     ];
     sides.extend(compiled_and_bf16(MAIN.layers));
+    let mut split = dlt("dlt none bf16x3", "f32", "none", &[], "none");
+    split.options.extend(["--kernels", "fused-bf16x3"].map(str::to_owned));
+    sides.push(split);
     sides.push(pytorch("pytorch compile owner bf16", "compile", "bf16", "owner", &one_group));
 
     let mut comparisons = vec![
@@ -154,6 +157,7 @@ fn main_size() -> Workload {
         step_time("dlt owner", "dlt none", Target::Shown),
     ];
     comparisons.extend(of_compiled_and_bf16());
+    comparisons.push(speed("dlt none bf16x3", "dlt none", Target::Shown));
     comparisons.push(speed("dlt owner bf16", "pytorch compile owner bf16", Target::Shown));
 
     Workload { name: NAMES[0], shape: MAIN, sides, comparisons }
@@ -405,7 +409,7 @@ mod tests {
 
     #[test]
     fn without_the_peer_only_our_own_sides_are_compared() {
-        for (index, sides, comparisons) in [(0, 6, 3), (1, 3, 1)] {
+        for (index, sides, comparisons) in [(0, 7, 4), (1, 3, 1)] {
             let workload = workloads().remove(index).ours_only();
             let got = (workload.sides.len(), workload.comparisons.len());
             assert_eq!(got, (sides, comparisons), "{workload:?}");

@@ -2,7 +2,7 @@
 
 use super::blocks::{BLOCK_ROWS, Block, Scope, Sum};
 use crate::lanes::{dot_of, exp, exp_and_sum, largest, vectorised};
-use crate::matrix::{Into, Panel, Threads, View, multiply};
+use crate::matrix::{By, Into, Panel, View, multiply};
 
 /// The arguments of one head: tokens x width of queries, keys x width of keys and of values.
 pub(super) struct Head<'a> {
@@ -53,7 +53,7 @@ impl Head<'_> {
                 1.0,
                 View::new(scores, rows, seen, seen),
                 self.value.rows(0, seen),
-                Threads::One,
+                By::Thread,
             );
 
             // The division by the sum comes after the product: a row of the result has only D
@@ -90,7 +90,7 @@ impl Head<'_> {
             // dP = dO Vᵀ: (rows, D) x (D, seen).
             let g_panel = &mut Panel::new(g, rows, seen, seen);
             let values = View::new(&values, scope.width, seen, scope.keys);
-            multiply(g_panel, Into::Set, 1.0, gradient, values, Threads::One);
+            multiply(g_panel, Into::Set, 1.0, gradient, values, By::Thread);
 
             scope.drop_scores(block, g, seen);
 
@@ -127,7 +127,7 @@ impl Head<'_> {
                 scale,
                 g,
                 self.key.rows(0, seen),
-                Threads::One,
+                By::Thread,
             );
 
             multiply(
@@ -136,9 +136,9 @@ impl Head<'_> {
                 scale,
                 g.t(),
                 self.query.rows(start, rows),
-                Threads::One,
+                By::Thread,
             );
-            multiply(&mut of_value.rows(0, seen), Into::Add, 1.0, p.t(), gradient, Threads::One);
+            multiply(&mut of_value.rows(0, seen), Into::Add, 1.0, p.t(), gradient, By::Thread);
         }
     }
 
@@ -153,7 +153,7 @@ impl Head<'_> {
             self.scope.scale(),
             self.query.rows(start, rows),
             keys,
-            Threads::One,
+            By::Thread,
         );
     }
 }

@@ -3,7 +3,7 @@
 use super::tiled;
 use crate::choice::Backend;
 use crate::lanes::vectorised;
-use crate::matrix::{Into, Panel, Threads, View, multiply, product};
+use crate::matrix::{By, Into, Panel, View, multiply, product};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
 use crate::tiles::Weight;
@@ -49,7 +49,7 @@ impl Kernels {
             let outer = View::new(data, count, outputs, outputs);
             let weight = View::new(weight, outputs, inputs, inputs);
             host::tensor(
-                product(outer, weight, Threads::All),
+                product(outer, weight, self.by()),
                 super::output_dims(gradient.dims(), inputs),
             )
         })
@@ -93,7 +93,9 @@ impl Kernels {
             Backend::Host if x.dtype() == DType::BF16 => {
                 tiled::weight_gradient(x, gradient, [outputs, inputs], into.as_ref())?
             }
-            Backend::Host => host_weight_gradient(x, gradient, [outputs, inputs], into.as_ref())?,
+            Backend::Host => {
+                host_weight_gradient(x, gradient, [outputs, inputs], into.as_ref(), self.by())?
+            }
             Backend::Cuda => {
                 return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into);
             }
@@ -170,6 +172,7 @@ fn host_weight_gradient(
     gradient: &Tensor,
     [outputs, inputs]: [usize; 2],
     into: Option<&Tensor>,
+    by: By,
 ) -> Result<Option<Tensor>> {
     host::read([x, gradient], |[x, gradient]| {
         // (out, N) x (N, in)
@@ -177,14 +180,14 @@ fn host_weight_gradient(
         let outer = View::new(gradient, count, outputs, outputs).t();
         let x = View::new(x, count, inputs, inputs);
         let Some(into) = into else {
-            return host::tensor(product(outer, x, Threads::All), (outputs, inputs)).map(Some);
+            return host::tensor(product(outer, x, by), (outputs, inputs)).map(Some);
         };
 
         // The product is added where it belongs: a term of the weight's size would cost another
         // pass.
         host::write(into, |into| {
             let panel = &mut Panel::new(into, outputs, inputs, inputs);
-            multiply(panel, Into::Add, 1.0, outer, x, Threads::All);
+            multiply(panel, Into::Add, 1.0, outer, x, by);
             Ok(None)
         })
     })

@@ -1,7 +1,7 @@
 //! Projection, softmax and their gradients for a chunk of rows at a time.
 
 use crate::lanes::{exp_and_sum, largest, vectorised};
-use crate::matrix::{Into, Panel, Threads, View, multiply};
+use crate::matrix::{By, Into, Panel, View, multiply};
 use crate::rows::add;
 use rayon::prelude::*;
 
@@ -22,6 +22,7 @@ pub(super) struct Head<'a> {
     targets: &'a [u32],
     width: usize,
     vocabulary: usize,
+    by: By,
 }
 
 /// Where gradients go.
@@ -46,9 +47,10 @@ impl<'a> Head<'a> {
         table: &'a [f32],
         bias: Option<&'a [f32]>,
         targets: &'a [u32],
+        by: By,
     ) -> Self {
         let width = hidden.len() / targets.len();
-        Head { hidden, table, bias, targets, width, vocabulary: table.len() / width }
+        Head { hidden, table, bias, targets, width, vocabulary: table.len() / width, by }
     }
 
     /// The sum of the rows' losses, in nats.
@@ -97,7 +99,7 @@ impl<'a> Head<'a> {
                 scale,
                 outer,
                 table,
-                Threads::All,
+                self.by,
             );
 
             let mut scaled = hidden.to_vec();
@@ -110,7 +112,7 @@ impl<'a> Head<'a> {
             // (V, rows) x (rows, C)
             let scaled = View::new(&scaled, count, width, width);
             let table = &mut Panel::new(into.table, vocabulary, width, width);
-            multiply(table, into.writes, scale, outer.t(), scaled, Threads::All);
+            multiply(table, into.writes, scale, outer.t(), scaled, self.by);
             into.writes = Into::Add;
 
             if let Some(bias) = &mut into.bias {
@@ -140,14 +142,7 @@ impl<'a> Head<'a> {
         let into = &mut Panel::new(logits, count, vocabulary, vocabulary);
 
         // (rows, C) x (C, V)
-        multiply(
-            into,
-            Into::Set,
-            1.0,
-            View::new(hidden, count, width, width),
-            table.t(),
-            Threads::All,
-        );
+        multiply(into, Into::Set, 1.0, View::new(hidden, count, width, width), table.t(), self.by);
 
         logits
             .par_chunks_mut(vocabulary)

@@ -2,12 +2,13 @@
 //! word each, and words are in tiles of 16 x 16. The left operand's tiles have an index in each row,
 //! the right operand's a pair.
 
+use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{EDGE, STEP, TILE, Tile};
 use crate::lanes::dispatch;
-use crate::number::Number;
+use crate::number::{Number, widened};
 
 /// Panels that one task packs: enough to read whole stretches of memory.
 const TASK_PANELS: usize = 4;
@@ -22,6 +23,43 @@ pub(crate) struct Operand<'a, E> {
     depth: usize,
     stride: usize,
     along: Along,
+    terms: Terms,
+}
+
+/// What stands for the product of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Terms {
+    /// The product of the nearest bf16.
+    One,
+    /// Three products of a head and a rest.
+    Three,
+}
+
+/// What a bf16 holds of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The nearest bf16.
+    Head,
+    /// The nearest bf16 of what the head leaves.
+    Rest,
+}
+
+impl Terms {
+    /// The part in each term.
+    fn parts(self, side: Side) -> &'static [Part] {
+        match (self, side) {
+            (Terms::One, _) => &[Part::Head],
+            (Terms::Three, Side::Left) => &[Part::Head, Part::Head, Part::Rest],
+            (Terms::Three, Side::Right) => &[Part::Head, Part::Rest, Part::Head],
+        }
+    }
+
+    fn count(self) -> usize {
+        match self {
+            Terms::One => 1,
+            Terms::Three => 3,
+        }
+    }
 }
 
 /// What is adjacent in memory.
@@ -40,7 +78,7 @@ impl<'a, E: Number> Operand<'a, E> {
     /// When `data` is too short, which is a bug in the caller.
     pub(crate) fn of_rows(data: &'a [E], count: usize, depth: usize, stride: usize) -> Self {
         assert!(fits(data.len(), count, depth, stride), "an operand ends behind its buffer");
-        Operand { data, count, depth, stride, along: Along::Depth }
+        Operand { data, count, depth, stride, along: Along::Depth, terms: Terms::One }
     }
 
     /// `depth` rows with a number of each of `count` indices, `stride` apart.
@@ -49,7 +87,12 @@ impl<'a, E: Number> Operand<'a, E> {
     /// When `data` is too short, which is a bug in the caller.
     pub(crate) fn of_columns(data: &'a [E], count: usize, depth: usize, stride: usize) -> Self {
         assert!(fits(data.len(), depth, count, stride), "an operand ends behind its buffer");
-        Operand { data, count, depth, stride, along: Along::Indices }
+        Operand { data, count, depth, stride, along: Along::Indices, terms: Terms::One }
+    }
+
+    /// The same numbers, split for three products.
+    pub(super) fn in_three(self) -> Self {
+        Operand { terms: Terms::Three, ..self }
     }
 
     pub(super) fn count(self) -> usize {
@@ -58,7 +101,7 @@ impl<'a, E: Number> Operand<'a, E> {
 
     /// Tiles of one panel.
     pub(super) fn panel_tiles(self) -> usize {
-        2 * steps(self.depth)
+        2 * steps(self.depth) * self.terms.count()
     }
 
     /// Some of the number's indices.
@@ -71,7 +114,7 @@ impl<'a, E: Number> Operand<'a, E> {
     /// the end of the depth.
     pub(super) fn pack(self, side: Side, into: &mut [Tile]) {
         let turns = (side == Side::Left) != (self.along == Along::Depth);
-        dispatch(Pack { operand: self, turns, into });
+        dispatch(Pack { operand: self, parts: self.terms.parts(side), turns, into });
     }
 }
 
@@ -187,6 +230,8 @@ impl<'a> Panels<'a> {
 /// Fills panels, compiled for each instruction set.
 struct Pack<'a, 'b, E> {
     operand: Operand<'a, E>,
+    /// What each term of a step holds.
+    parts: &'static [Part],
     /// Whether a tile as it is read has its words at exchanged places.
     turns: bool,
     into: &'b mut [Tile],
@@ -228,11 +273,12 @@ impl<E: Number> Pack<'_, '_, E> {
         let operand = self.operand;
         let tile = &mut self.into[panel * operand.panel_tiles() + number];
         let index = panel * EDGE + number % 2 * TILE;
-        let place = number / 2 * STEP;
+        let term = number / 2;
+        let place = term / self.parts.len() * STEP;
 
-        match operand.along {
-            Along::Depth => operand.read_rows(index, place, tile),
-            Along::Indices => operand.read_columns(index, place, tile),
+        match self.parts[term % self.parts.len()] {
+            Part::Head => operand.read(index, place, E::to_bf16, tile),
+            Part::Rest => operand.read(index, place, rest, tile),
         }
         if self.turns {
             turn(tile);
@@ -241,9 +287,24 @@ impl<E: Number> Pack<'_, '_, E> {
 }
 
 impl<E: Number> Operand<'_, E> {
+    /// A tile in the order of memory.
+    #[inline(always)]
+    fn read(self, index: usize, place: usize, part: impl Fn(E) -> bf16 + Copy, tile: &mut Tile) {
+        match self.along {
+            Along::Depth => self.read_rows(index, place, part, tile),
+            Along::Indices => self.read_columns(index, place, part, tile),
+        }
+    }
+
     /// A tile with an index in each row.
     #[inline(always)]
-    fn read_rows(self, index: usize, place: usize, tile: &mut Tile) {
+    fn read_rows(
+        self,
+        index: usize,
+        place: usize,
+        part: impl Fn(E) -> bf16 + Copy,
+        tile: &mut Tile,
+    ) {
         let length = STEP.min(self.depth - place);
         for (i, words) in tile.0.as_chunks_mut::<TILE>().0.iter_mut().enumerate() {
             let Some(row) = (index + i < self.count).then(|| (index + i) * self.stride + place)
@@ -253,11 +314,11 @@ impl<E: Number> Operand<'_, E> {
             };
 
             match self.data[row..][..length].first_chunk::<STEP>() {
-                Some(whole) => fill_pairs(whole, words),
+                Some(whole) => fill_pairs(whole, part, words),
                 None => {
                     let mut whole = [E::zero(); STEP];
                     whole[..length].copy_from_slice(&self.data[row..][..length]);
-                    fill_pairs(&whole, words);
+                    fill_pairs(&whole, part, words);
                 }
             }
         }
@@ -265,7 +326,13 @@ impl<E: Number> Operand<'_, E> {
 
     /// A tile with a pair along the depth in each row.
     #[inline(always)]
-    fn read_columns(self, index: usize, place: usize, tile: &mut Tile) {
+    fn read_columns(
+        self,
+        index: usize,
+        place: usize,
+        part: impl Fn(E) -> bf16 + Copy,
+        tile: &mut Tile,
+    ) {
         let length = TILE.min(self.count.saturating_sub(index));
         for (pair, words) in tile.0.as_chunks_mut::<TILE>().0.iter_mut().enumerate() {
             let place = place + 2 * pair;
@@ -273,7 +340,7 @@ impl<E: Number> Operand<'_, E> {
                 let low = &self.data[place * self.stride + index..][..TILE];
                 let high = &self.data[(place + 1) * self.stride + index..][..TILE];
                 for ((word, &low), &high) in words.iter_mut().zip(low).zip(high) {
-                    *word = pair_of(low, high);
+                    *word = pair_of(part(low), part(high));
                 }
                 continue;
             }
@@ -287,22 +354,28 @@ impl<E: Number> Operand<'_, E> {
                         E::zero()
                     }
                 };
-                *word = pair_of(at(place), at(place + 1));
+                *word = pair_of(part(at(place)), part(at(place + 1)));
             }
         }
     }
 }
 
 #[inline(always)]
-fn fill_pairs<E: Number>(numbers: &[E; STEP], words: &mut [u32; TILE]) {
+fn fill_pairs<E: Number>(numbers: &[E; STEP], part: impl Fn(E) -> bf16, words: &mut [u32; TILE]) {
     for (word, pair) in words.iter_mut().zip(numbers.as_chunks::<2>().0) {
-        *word = pair_of(pair[0], pair[1]);
+        *word = pair_of(part(pair[0]), part(pair[1]));
     }
 }
 
+/// What a number has beside its nearest bf16.
 #[inline(always)]
-fn pair_of<E: Number>(low: E, high: E) -> u32 {
-    u32::from(low.to_bf16().to_bits()) | u32::from(high.to_bf16().to_bits()) << 16
+fn rest<E: Number>(number: E) -> bf16 {
+    (number.to_f32() - widened(number.to_bf16())).to_bf16()
+}
+
+#[inline(always)]
+fn pair_of(low: bf16, high: bf16) -> u32 {
+    u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16
 }
 
 /// Exchanges rows and columns. Each of four rounds shuffles the first and the second half of all

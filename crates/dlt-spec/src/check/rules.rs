@@ -329,7 +329,8 @@ impl Rules<'_> {
     }
 
     fn training(&mut self) {
-        let TrainingSpec { batch, micro_batch, shards, .. } = self.spec.training;
+        let TrainingSpec { batch, micro_batch, shards, activations, products, .. } =
+            self.spec.training;
         self.holds_given(
             "training.shards",
             &["training.batch"],
@@ -341,6 +342,13 @@ impl Rules<'_> {
             &["training.batch"],
             || batch.is_multiple_of(micro_batch.or(batch)),
             || format!("a divisor of training.batch = {batch}"),
+        );
+
+        self.holds_given(
+            "training.products",
+            &["training.activations"],
+            || products == Products::F32 || activations == Activations::F32,
+            || "\"f32\" with training.activations = \"bf16\", which has no f32 matrices".to_owned(),
         );
 
         // A micro-batch above a shard is cut to the shard; one below it must divide it.

@@ -27,10 +27,14 @@ section! {
         /// the input of each block and computes the rest again.
         checkpointing: Checkpointing = Checkpointing::None, Checkpointing::WORDS;
         /// Number format of activations in forward and backward pass and in evaluation. Weights,
-        /// their gradients and moments, and the loss are always f32. On a CPU bf16 saves memory and
-        /// costs time.
+        /// their gradients and moments, and the loss are always f32. bf16 saves memory; on a CPU with
+        /// instructions for bf16, and on a GPU, it also saves time.
         activations: Activations = Activations::F32, Activations::WORDS,
             code_does("bf16 on a GPU, also for weights, gradients and moments");
+        /// What multiplies the f32 matrices of linear maps and of the output on a CPU. f32:
+        /// multiply-adds. bf16x3: three products of bf16, which a processor with AMX computes
+        /// faster. The error is below 1e-5 of the sum of the terms' sizes.
+        products: Products = Products::F32, Products::WORDS;
         /// What happens at a step whose loss or gradient is not a finite number. stop ends the run;
         /// the last checkpoint stays. skip leaves weights and moments as they are and counts the
         /// step.
@@ -70,6 +74,16 @@ words! {
         F32,
         /// Two bytes, with 8 significant bits and the range of f32.
         Bf16,
+    }
+}
+
+words! {
+    /// What multiplies f32 matrices on a CPU (DEVIATIONS row 20).
+    Products {
+        /// Multiply-adds of f32.
+        F32,
+        /// Three products of bf16: each number is the sum of two.
+        Bf16x3,
     }
 }
 

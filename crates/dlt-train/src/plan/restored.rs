@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use dlt_kernels::Kernels;
 use dlt_models::architecture::Architecture;
 use dlt_models::binding::Rules;
 use dlt_models::parameters::Layout;
@@ -14,6 +13,7 @@ use dlt_spec::size::Extents;
 
 use super::{Plan, Prepared, process_mb};
 use crate::Result;
+use crate::assembly::kernels;
 use crate::checkpoint::Checkpoint;
 use crate::exchange::Share;
 use crate::optimizer::resting::RestingPlace;
@@ -185,7 +185,7 @@ pub(crate) fn model(
         architecture,
         binding,
         rules,
-        Kernels::Fused,
+        kernels(spec, device)?,
         &lookup,
         Some(spec.seed),
         device,

@@ -86,6 +86,27 @@ fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
     }
 }
 
+/// Three products of bf16 are nearly as exact as one of f32, so a run stays near; one product is
+/// not.
+#[test]
+fn law_a_run_of_three_products_stays_by_that_of_f32() {
+    let bench = Bench::new();
+    let losses = |name: &str, setting: &str| {
+        bench.run(name, &["training.steps=20", "agent.policy=random", setting]);
+        losses(&bench.metrics(name))
+    };
+
+    let expected = losses("f32", "training.products=f32");
+    let apart = |got: &[f64]| {
+        let apart = got.iter().zip(&expected).map(|(got, expected)| (got / expected - 1.0).abs());
+        apart.fold(0.0, f64::max)
+    };
+
+    let three = apart(&losses("three", "training.products=bf16x3"));
+    let one = apart(&losses("one", "training.activations=bf16"));
+    assert!(three > 0.0 && three < 1e-5 && three < one / 30.0, "{three} and {one}");
+}
+
 #[test]
 fn law_the_same_seed_gives_the_same_bits_and_another_does_not() {
     let bench = Bench::new();
