@@ -280,7 +280,7 @@ fn optimizer(bench: &Bench) -> Result<()> {
     })?;
 
     bench.plain("squared_norm", "update", &shape, Cost::in_place(count), |k| match k {
-        Kernels::Fused => squared_norm(&parameter).map(drop),
+        Kernels::Fused | Kernels::FusedBf16x3 => squared_norm(&parameter).map(drop),
         Kernels::Composed => {
             parameter.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>().map(drop)
         }

@@ -78,7 +78,7 @@ pub enum Kernels {
     /// operations on other devices and dtypes.
     Fused,
     /// [`Kernels::Fused`], but affine maps and the head multiply f32 matrices in main memory as
-    /// three products of bf16. A product is within 1e-5 of the sum of its terms' sizes. It is for
+    /// three products of bf16. A product is within 1.2e-5 of the sum of its terms' sizes. It is for
     /// processors with AMX.
     FusedBf16x3,
     /// candle's own operations, on any device.

@@ -33,7 +33,7 @@ section! {
             code_does("bf16 on a GPU, also for weights, gradients and moments");
         /// What multiplies the f32 matrices of linear maps and of the output on a CPU. f32:
         /// multiply-adds. bf16x3: three products of bf16, which a processor with AMX computes
-        /// faster. The error is below 1e-5 of the sum of the terms' sizes.
+        /// faster. The error is below 1.2e-5 of the sum of the terms' sizes.
         products: Products = Products::F32, Products::WORDS;
         /// What happens at a step whose loss or gradient is not a finite number. stop ends the run;
         /// the last checkpoint stays. skip leaves weights and moments as they are and counts the
