@@ -227,9 +227,9 @@ fn without_the_peer_no_python_is_needed() {
     assert!(bench.run().status.success());
 
     let log = bench.read("log");
-    // Six sides of the main size, three of each of the next two, three of the last.
-    assert_eq!(log.lines().filter(|line| line.starts_with("dlt bench step ")).count(), 15);
-    assert_eq!(log.lines().count(), 15);
+    // Seven sides of the main size, three of each of the next two, three of the last.
+    assert_eq!(log.lines().filter(|line| line.starts_with("dlt bench step ")).count(), 16);
+    assert_eq!(log.lines().count(), 16);
 }
 
 #[test]
