@@ -8,32 +8,41 @@ use dlt_spec::spec::Activations;
 
 use crate::Model;
 use crate::binding::StorageId;
+use crate::graph::BlockPacks;
 
-/// The packed weights of a pass, by block. Layers that share a block share what is packed. It is
-/// freed after its last use.
+/// The packed weights of a pass: tied ones by storage, those that a layer keeps by layer. Layers that
+/// share a block share what is packed. It is freed after its last use.
 #[derive(Default)]
-pub(super) struct PackedWeights(BTreeMap<StorageId, Vec<Packs>>);
+pub(super) struct PackedWeights {
+    tied: BTreeMap<StorageId, Vec<Packs>>,
+    kept: BTreeMap<usize, Vec<Packs>>,
+}
 
 impl PackedWeights {
     /// Where the packed weights of a layer are kept. A frozen layer has none: its weights are drawn
     /// again for each pass.
-    pub(super) fn of(&mut self, model: &Model, layer: usize) -> Option<&[Packs]> {
+    pub(super) fn of<'a>(&'a mut self, model: &'a Model, layer: usize) -> Option<BlockPacks<'a>> {
         if model.activations() != Activations::Bf16 || model.binding().is_frozen(layer) {
             return None;
         }
 
-        let count = model.bank().layout().entries().len();
-        let make = || std::iter::repeat_with(Packs::default).take(count).collect();
-        Some(self.0.entry(model.binding().storage(layer)).or_insert_with(make).as_slice())
+        let is_kept = model.bank().division().is_kept();
+        let make = || std::iter::repeat_with(Packs::default).take(is_kept.len()).collect();
+        let tied = self.tied.entry(model.binding().storage(layer)).or_insert_with(make);
+        let kept = self.kept.entry(layer).or_insert_with(make);
+
+        Some(BlockPacks { tied, kept, is_kept })
     }
 
-    /// Frees what was packed for a layer, unless one of those that follow in the pass uses it.
+    /// Frees what was packed for a layer, except for tied weights that one of those that follow in
+    /// the pass uses.
     pub(super) fn end(&mut self, model: &Model, layer: usize, mut following: Range<usize>) {
         let binding = model.binding();
         let storage = binding.storage(layer);
+        self.kept.remove(&layer);
 
         if following.all(|other| binding.storage(other) != storage) {
-            self.0.remove(&storage);
+            self.tied.remove(&storage);
         }
     }
 }

@@ -191,10 +191,13 @@ fn value_of(field: usize) -> BoxedStrategy<Value> {
             .prop_map(Value::Array)
             .boxed(),
         Values::Word(words) => prop::sample::select(words()).prop_map(Value::String).boxed(),
-        Values::Grouping(words) => {
+        Values::Grouping(words) | Values::LayersOrWord(words) => {
             prop_oneof![prop::sample::select(words()).prop_map(Value::String), layers()].boxed()
         }
         Values::Layers => layers().boxed(),
+        Values::Words(words) => prop::sample::subsequence(words(), 0..=words().len())
+            .prop_map(|words| Value::Array(words.into_iter().map(Value::String).collect()))
+            .boxed(),
         Values::Text | Values::MaybeText | Values::Name => {
             any::<String>().prop_map(Value::String).boxed()
         }
