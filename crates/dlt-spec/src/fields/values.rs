@@ -32,7 +32,7 @@ pub enum Values {
     Layers,
     /// The same, or one of these words.
     LayersOrWord(fn() -> Vec<String>),
-    /// A list of these words, each at most once.
+    /// A list of these words, each at most once. A word alone is a list of one.
     Words(fn() -> Vec<String>),
 }
 
@@ -117,6 +117,9 @@ impl Values {
                 Self::Word(words) | Self::Grouping(words) | Self::LayersOrWord(words),
                 Value::String(word),
             ) if words().contains(word) => Some(value.clone()),
+            (Self::Words(words), Value::String(word)) if words().contains(word) => {
+                Some(Value::Array(vec![value.clone()]))
+            }
             (Self::Words(words), Value::Array(items)) if are_words(items, &words()) => {
                 Some(value.clone())
             }

@@ -53,7 +53,8 @@ section! {
         /// Largest number of groups that splits lead to. auto is the number of layers.
         groups: Size = Size::AUTO, Values::WholeOrAuto(1, MOST);
         /// Largest number of block parameters that splits lead to, as the mean over training and as
-        /// a share of a conventional model's. A split that would exceed it is left out.
+        /// a share of a conventional model's. A split that would exceed it is left out. What each layer
+        /// keeps for itself is not counted.
         budget: f64 = 1.0, Values::Real(Interval::FACTOR);
         /// The part of a block that layers can share. block: all of it. attention, feed-forward: this
         /// half with its norms, while each layer keeps the other half for itself.
