@@ -206,7 +206,7 @@ mod tests {
 
     use candle_core::{DType, Device, Tensor};
     use dlt_kernels::{Gelu, Kernels};
-    use dlt_spec::spec::{Attention, AttentionBias, FeedForwardBias, Output, Pooling};
+    use dlt_spec::spec::{Attention, AttentionBias, FeedForwardBias, Output, Own, Pooling, Unit};
 
     use crate::architecture::{Architecture, Form, HeadSettings};
     use crate::batch::Dims;
@@ -356,6 +356,44 @@ mod tests {
                     let back = graph.backward(trace, ones, &run, None).expect("a pass");
                     assert!(back.is_none_or(|gradient| gradient.dtype() == dtype), "{what}");
                 }
+            }
+        }
+    }
+
+    /// Where only what layers keep trains, less is kept, as predicted, and nothing else has a gradient.
+    #[test]
+    fn law_what_is_kept_for_kept_parameters_is_what_was_predicted() {
+        let all_own = [vec![Own::Norms], vec![Own::Scales], vec![Own::Biases, Own::Scales]];
+        for (unit, own) in Unit::ALL.iter().flat_map(|unit| all_own.clone().map(|own| (unit, own)))
+        {
+            let keeps = Keeps { unit: *unit, own };
+            let form = Form { keeps: keeps.clone(), ..form(HeadSettings::NEXT_TOKEN) };
+            let (positions, vocabulary, gelu) = (TOKENS, 11, Gelu::Tanh);
+            let architecture = Gpt2 { form, positions, vocabulary, gelu };
+            let division = architecture.division();
+            let dims = Dims { windows: WINDOWS, tokens: TOKENS, reading: Reading::All };
+            let shared = Arc::new(architecture.shared_layout());
+            let graph = ModelGraphs::new(&architecture, &shared, division.all(), &dims)
+                .expect("a model")
+                .block;
+            let weights = graph.layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
+            let marked = Trained::Marked(division.is_kept());
+
+            for dtype in DTYPES {
+                let kept = |trained| graph.footprint(trained, dtype.size_in_bytes()).kept;
+                assert!(kept(Trained::Nothing) <= kept(marked), "{keeps:?}");
+                assert!(kept(marked) <= kept(Trained::All), "{keeps:?}");
+
+                let run = Run { trained: marked, ..Run::plain(Kernels::Fused, &weights) };
+                let input = Tensor::ones(graph.input.as_slice(), dtype, &Device::Cpu);
+                let (result, trace) = graph.forward(input.expect("memory"), &run).expect("a pass");
+                assert_eq!(trace.bytes(), kept(marked), "{keeps:?} in {dtype:?}");
+
+                let mut sums = vec![None; weights.len()];
+                let ones = result.ones_like().expect("memory");
+                graph.backward(trace, ones, &run, Some(&mut sums)).expect("a pass");
+                let has: Vec<bool> = sums.iter().map(Option::is_some).collect();
+                assert_eq!(has, division.is_kept(), "{keeps:?}");
             }
         }
     }
