@@ -16,6 +16,7 @@ use dlt_data::{BYTES, Material, Places};
 use dlt_kernels::{Gelu, Mask};
 use dlt_models::Result;
 use dlt_models::architecture::{Architecture, Form, Projection, StemInput};
+use dlt_models::division::{BlockParts, Half};
 use dlt_models::families::gpt2::Gpt2;
 use dlt_models::graph::{Graph, Node};
 use dlt_models::huggingface::FileNames;
@@ -51,8 +52,8 @@ impl Architecture for Parallel {
         let wide = graph.linear_gelu(normed, "mlp.c_fc.weight", "mlp.c_fc.bias", self.0.gelu)?;
         let projected = graph.linear(wide, "mlp.c_proj.weight", "mlp.c_proj.bias")?;
 
-        let x = graph.add_branch(x, attended);
-        Ok(graph.add_branch(x, projected))
+        let x = graph.add_branch(x, attended, Half::Attention)?;
+        graph.add_branch(x, projected, Half::FeedForward)
     }
 
     fn form(&self) -> &Form {
@@ -61,6 +62,10 @@ impl Architecture for Parallel {
 
     fn shared_layout(&self) -> Layout {
         self.0.shared_layout()
+    }
+
+    fn block_parts(&self) -> BlockParts {
+        self.0.block_parts()
     }
 
     fn stem_input(&self) -> StemInput {

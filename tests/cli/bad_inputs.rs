@@ -217,7 +217,7 @@ const TABLE: &[Row] = &[
         BadData,
         &["cut.safetensors: expected", "it is cut short or too long"],
     ),
-    ("eval newer.safetensors", BadData, &["expected model layout version 1 or 2, got 9"]),
+    ("eval newer.safetensors", BadData, &["expected model layout version 1, 2 or 3, got 9"]),
     ("eval run --text gone.txt", BadData, &["no text at \"gone.txt\""]),
     ("eval run --text nowhere.jsonl::body", BadData, &["no text at \"nowhere.jsonl::body\""]),
     ("eval run --text pipe", BadData, &["pipe: it is a pipe"]),

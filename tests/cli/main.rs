@@ -22,6 +22,7 @@ mod kills;
 mod measuring;
 mod models;
 mod own_data;
+mod parts;
 mod processes;
 mod reaching;
 mod readme;

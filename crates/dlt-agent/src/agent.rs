@@ -9,7 +9,7 @@ use crate::policy::{self, Choice, Exploration, Policy, PolicySnapshot, Situation
 use crate::reward::{Measured, Rewarder};
 use dlt_spec::CheckedAgent;
 use dlt_spec::spec::{Credit, Decision as Coverage, Reward, StateVector};
-use dlt_state::{Action, Recording, State};
+use dlt_state::{Action, Exempt, Recording, State};
 use serde::{Deserialize, Serialize};
 
 /// Decides which layers are tied. [`Agent::decide`] and [`Agent::learn`] alternate, with any amount
@@ -32,6 +32,7 @@ pub struct Agent {
     rewarder: Rewarder,
     vector: StateVector,
     coverage: Coverage,
+    exempt: Exempt,
     credit: Credit,
     action: Action,
     state: State,
@@ -115,7 +116,7 @@ impl Agent {
         let policy = policy::of_setup(setup, recording)?;
         let agent =
             Self::with_policy(policy, setup.agent.reward, setup.decision, setup.initial_state());
-        Ok(agent.seeing(setup.state_vector).crediting(setup.agent.credit))
+        Ok(agent.sparing(setup.exempt()).seeing(setup.state_vector).crediting(setup.agent.credit))
     }
 
     /// An agent that starts in state `initial`, chooses by `policy`, and makes decisions that cover
@@ -142,6 +143,7 @@ impl Agent {
             rewarder: Rewarder::new(reward),
             vector: StateVector::Canonical,
             coverage,
+            exempt: Exempt::none(initial.n_layers()),
             credit: Credit::All,
             action: initial.as_action().clone(),
             state: initial,
@@ -149,6 +151,15 @@ impl Agent {
             pending: None,
             refused: false,
         }
+    }
+
+    /// Sets the layers that no tie may touch (DEVIATIONS row 52). They have no turn, and an action of
+    /// the policy that touches them is mapped by [`Exempt::spare`].
+    #[must_use]
+    pub fn sparing(self, exempt: Exempt) -> Self {
+        let turn = self.turn.and_then(|_| exempt.deciding().first().copied());
+        let state = exempt.spare_state(&self.state);
+        Self { turn, action: state.as_action().clone(), state, exempt, ..self }
     }
 
     /// Sets what the policy sees of the current state (DEVIATIONS row 17).
@@ -192,6 +203,7 @@ impl Agent {
             action: &self.action,
             state: &self.state,
             visit,
+            exempt: &self.exempt,
             decision: self.coverage,
             turn: occasion.turn,
             evidence: occasion.evidence,
@@ -199,6 +211,7 @@ impl Agent {
 
         let Choice { action, visit, exploration, conflict, unlikeness } = choice;
         same_depth("the policy's action", self.n_layers(), action.n_layers())?;
+        let action = self.exempt.spare(&action);
 
         // The policy may narrow the visit (`Visit::Layer`, `Visit::Nothing`); only the layers in it
         // learn from the reward.
@@ -207,7 +220,7 @@ impl Agent {
             action,
             visit,
             exploration,
-            sweep_ended: self.turn.is_none_or(|layer| layer + 1 == self.n_layers()),
+            sweep_ended: self.turn.is_none_or(|layer| self.turn_after(layer).is_none()),
             conflict,
             unlikeness,
         };
@@ -272,7 +285,10 @@ impl Agent {
         if let Some(decision) = self.pending.take() {
             // A turn is used up by a refused decision too; otherwise the same layer would be asked
             // until it is accepted.
-            self.turn = self.turn.map(|layer| if decision.sweep_ended { 1 } else { layer + 1 });
+            self.turn = self.turn.and_then(|layer| {
+                let first = self.exempt.deciding().first().copied();
+                if decision.sweep_ended { first } else { self.turn_after(layer) }
+            });
             if !std::mem::take(&mut self.refused) {
                 self.action = decision.action;
                 self.state = decision.state;
@@ -346,7 +362,7 @@ impl Agent {
             snapshot.pending.as_ref().map(|pending| self.saved_decision(pending)).transpose()?;
         let turn_fits = match (self.turn, snapshot.turn) {
             (None, None) => true,
-            (Some(_), Some(layer)) => (1..self.n_layers()).contains(&layer),
+            (Some(_), Some(layer)) => self.exempt.deciding().contains(&layer),
             _ => false,
         };
 
@@ -371,12 +387,21 @@ impl Agent {
         Ok(())
     }
 
+    /// The next layer with a choice; `None` after the last.
+    fn turn_after(&self, layer: usize) -> Option<usize> {
+        self.exempt.deciding().into_iter().find(|&other| other > layer)
+    }
+
     /// The decided layers whose values learn from the reward of `decision`. A refused decision
     /// counts as if it had changed the owners that it asked to change.
     fn credited(&self, decision: &Decision) -> Vec<usize> {
         let changed = |layer: &usize| self.state.owner(*layer) != decision.state.owner(*layer);
         let decided = decision.visit.layers(self.n_layers());
-        decided.filter(|layer| self.credit == Credit::All || changed(layer)).collect()
+        let is_free = |layer: &usize| !self.exempt.has(*layer);
+        decided
+            .filter(is_free)
+            .filter(|layer| self.credit == Credit::All || changed(layer))
+            .collect()
     }
 
     fn saved_action(&self, entries: &[usize]) -> Result<Action, AgentError> {

@@ -1,7 +1,7 @@
 //! The meaning of each input and output of the Q-network (DEVIATIONS row 22).
 
 use dlt_spec::spec::{Network, Scaling};
-use dlt_state::ActionSpace;
+use dlt_state::{ActionSpace, Exempt};
 use std::ops::Range;
 
 /// Inputs and outputs of a Q-network for a given number of layers.
@@ -16,13 +16,29 @@ pub struct QLayout {
     scaling: Scaling,
     n_layers: usize,
     space: ActionSpace,
+    exempt: Exempt,
 }
 
 impl QLayout {
     /// The layout for `n_layers` layers, at least one.
     #[must_use]
     pub fn new(network: Network, scaling: Scaling, n_layers: usize) -> Self {
-        Self { network, scaling, n_layers, space: ActionSpace::new(n_layers) }
+        let exempt = Exempt::none(n_layers);
+        Self { network, scaling, n_layers, space: ActionSpace::new(n_layers), exempt }
+    }
+
+    /// Sets the layers that no tie may touch. Values of choices that touch them are never read.
+    #[must_use]
+    pub fn sparing(self, exempt: Exempt) -> Self {
+        Self { exempt, ..self }
+    }
+
+    /// The choice of greatest value of `layer`, by the outputs of the network; of equal values the
+    /// lowest layer.
+    pub(crate) fn best(&self, outputs: &[f32], layer: usize) -> usize {
+        let values = &outputs[self.slice(layer)];
+        let better = |best, next| if values[next] > values[best] { next } else { best };
+        self.exempt.choices(layer).into_iter().reduce(better).unwrap_or(layer)
     }
 
     /// Which of the two layouts it is.

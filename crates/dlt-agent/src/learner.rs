@@ -150,7 +150,8 @@ impl QLearner {
 
         // The target is a constant: no gradient flows into `next`, so that forward pass keeps
         // nothing.
-        let best_next = space.max_q_value_over(layout.values(&next), layers.clone());
+        let best_of = |layer| next[layout.slice(layer).start + layout.best(&next, layer)];
+        let best_next: f32 = layers.clone().map(best_of).sum();
         let target = experience.reward as f32 + self.settings.gamma as f32 * best_next;
         let difference = predicted - target;
 
@@ -179,8 +180,7 @@ impl QLearner {
     pub fn best(&self, vector: &[usize], layers: Range<usize>) -> Vec<usize> {
         let layout = self.network.layout();
         let outputs = self.network.values(vector);
-        let values = layout.values(&outputs);
-        layers.map(|layer| layout.space().best_choice(values, layer)).collect()
+        layers.map(|layer| layout.best(&outputs, layer)).collect()
     }
 
     /// The network.

@@ -21,7 +21,7 @@ use crate::learner::Update;
 use crate::occasion::{Evidence, Turn, Wants};
 use dlt_spec::spec::{Decision, PolicyKind};
 use dlt_spec::{CheckedAgent, seeds};
-use dlt_state::{Action, Recording, State};
+use dlt_state::{Action, Exempt, Recording, State};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -141,6 +141,8 @@ pub struct Situation<'a> {
     pub state: &'a State,
     /// The layers whose turn it is.
     pub visit: Visit,
+    /// Layers that no tie may touch. The agent maps any action to one that spares them.
+    pub exempt: &'a Exempt,
     /// Which layers a regular decision covers.
     pub decision: Decision,
     /// The kind of the decision.
@@ -160,13 +162,14 @@ impl<'a> Situation<'a> {
         self.evidence.ok_or(AgentError::NoEvidence { policy, quantity })
     }
 
-    /// The current action with a new entry for each layer whose turn it is, in rising order.
+    /// The current action with a new entry for each layer whose turn it is and which is not exempt, in
+    /// rising order.
     pub(crate) fn replace(
         &self,
         mut entry: impl FnMut(usize) -> usize,
     ) -> Result<Action, dlt_state::StateError> {
         let mut action = self.action.clone();
-        for layer in self.visit.layers(action.n_layers()) {
+        for layer in self.visit.layers(action.n_layers()).filter(|&layer| !self.exempt.has(layer)) {
             action.replace(layer, entry(layer))?;
         }
         Ok(action)

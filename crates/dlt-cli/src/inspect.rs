@@ -153,7 +153,7 @@ fn storage(saved: &Saved, binding: &Binding) -> String {
 fn parameters(saved: &Saved, binding: &Binding) -> String {
     let architecture = saved.architecture();
     let shared = architecture.shared_layout();
-    let block = architecture.block_layout();
+    let division = architecture.division();
     let mut table = Table::new(&["tensor", "shape", "parameters"]);
 
     let mut count = |name: &str, shape: &[usize]| {
@@ -166,12 +166,12 @@ fn parameters(saved: &Saved, binding: &Binding) -> String {
     }
 
     let prefix = architecture.block_prefix(0).replace('0', "N");
-    for entry in block.entries() {
-        count(&format!("{prefix}{}", entry.name), &entry.shape);
+    for (entry, &is_kept) in division.all().entries().iter().zip(division.is_kept()) {
+        let whose = if is_kept { " (each layer's own)" } else { "" };
+        count(&format!("{prefix}{}{whose}", entry.name), &entry.shape);
     }
 
     let outside = shared.n_parameters();
-    let inside = block.n_parameters();
     let layers = binding.n_layers();
     let trained = binding.trained().len();
     let mut totals = Table::new(&["", "blocks", "in blocks", "in all"]);
@@ -181,7 +181,7 @@ fn parameters(saved: &Saved, binding: &Binding) -> String {
         ("in memory", binding.n_distinct()),
         ("with no layer tied", layers),
     ] {
-        let in_blocks = blocks * inside;
+        let in_blocks = division.n_parameters(layers, blocks);
         totals.row([name, &whole(blocks), &whole(in_blocks), &whole(outside + in_blocks)]);
     }
 

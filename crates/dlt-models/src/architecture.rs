@@ -12,6 +12,7 @@ use dlt_spec::size::Extents;
 use dlt_spec::spec::{Objective, Output, Pooling};
 use dlt_spec::{CheckedSpec, spec};
 
+use crate::division::{BlockParts, Division, Keeps};
 use crate::graph::{Graph, Node};
 use crate::huggingface::FileNames;
 use crate::parameters::{Entry, Init, Layout};
@@ -27,6 +28,16 @@ pub trait Architecture: FileNames + Debug + Send + Sync {
 
     /// Parameters of one block.
     fn block_layout(&self) -> Layout;
+
+    /// What the parameters of a block are.
+    fn block_parts(&self) -> BlockParts;
+
+    /// The parameters of one block, divided into tied ones and those that each layer keeps. If
+    /// layers keep scales, they are among them.
+    fn division(&self) -> Division {
+        let Form { keeps, width, .. } = self.form();
+        Division::new(&self.block_layout(), &self.block_parts(), keeps, *width)
+    }
 
     /// What goes into the stem.
     fn stem_input(&self) -> StemInput;
@@ -213,6 +224,8 @@ pub struct Form {
     pub initial_std: f64,
     /// Factor of both residual branches of each layer; 1 for layers beyond the list.
     pub residual_factors: Vec<f64>,
+    /// What each layer keeps for itself, whatever it shares.
+    pub keeps: Keeps,
     /// What is predicted.
     pub head: HeadSettings,
 }
@@ -231,6 +244,7 @@ impl Form {
             norm_epsilon: model.norm_epsilon,
             initial_std: model.initial_std,
             residual_factors: spec.residual_factors(),
+            keeps: Keeps { unit: spec.tying.unit, own: spec.tying.own.clone() },
             head: HeadSettings::of_spec(spec, data),
         }
     }

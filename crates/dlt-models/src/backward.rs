@@ -9,14 +9,16 @@ mod packed;
 mod sketches;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use candle_core::{D, Tensor};
-use dlt_kernels::{HeadSums, Packs, optimizer};
+use dlt_kernels::{HeadSums, optimizer};
 use dlt_spec::spec::{Checkpointing, Trains};
 
 use crate::architecture::{DropoutPass, StemInput};
+use crate::division::Division;
 use crate::error::Context;
-use crate::graph::{ModelGraphs, Run, SideInputs, Trace, absent};
+use crate::graph::{BlockPacks, ModelGraphs, Run, SideInputs, Trace, Trained, absent};
 use crate::model::scored;
 use crate::parameters::Layout;
 use crate::{Batch, Model, ModelError, Result};
@@ -40,13 +42,18 @@ pub struct TrainingPass {
     pub sketch: Option<u64>,
 }
 
-/// Gradients of the shared parameters and of each slot's block, in the order of their layouts.
+/// Gradients of the shared parameters, of each slot's block and of what layers keep, in the order of
+/// their layouts.
 #[derive(Clone, Debug, Default)]
 pub struct Gradients {
     /// Of the parameters outside of blocks.
     pub shared: Vec<Tensor>,
-    /// Of blocks, by slot: the layer whose optimizer state uses them.
+    /// Of tied parameters, by slot: the layer whose optimizer state uses them.
     pub slots: BTreeMap<usize, Vec<Tensor>>,
+    /// Of the parameters that a layer keeps, by layer.
+    pub kept: BTreeMap<usize, Vec<Tensor>>,
+    /// Which parameters of a block are tied and which are kept; `None` before the first pass.
+    pub division: Option<Arc<Division>>,
     /// Sketches of the gradient of each position, if the pass asked for them.
     pub sketches: Option<PositionSketches>,
 }
@@ -57,8 +64,26 @@ impl Gradients {
     /// # Errors
     /// Fails if the device does.
     pub fn norm(&self) -> Result<f64> {
-        let all: Vec<&Tensor> = self.shared.iter().chain(self.slots.values().flatten()).collect();
-        Ok(optimizer::squared_norms(&all)?.sqrt())
+        Ok(optimizer::squared_norms(&self.all())?.sqrt())
+    }
+
+    /// All gradients: those outside of blocks, then block after block. The order within a block is
+    /// that of its layout, so sums over gradients do not depend on what is tied.
+    #[must_use]
+    pub fn all(&self) -> Vec<&Tensor> {
+        let mut all: Vec<&Tensor> = self.shared.iter().collect();
+        let layers: BTreeSet<_> = self.slots.keys().chain(self.kept.keys()).copied().collect();
+
+        for layer in layers {
+            match (self.slots.get(&layer), self.kept.get(&layer), &self.division) {
+                (Some(tied), Some(kept), Some(division)) => {
+                    all.extend(division.joined(tied, kept));
+                }
+                (tied, kept, _) => all.extend([tied, kept].into_iter().flatten().flatten()),
+            }
+        }
+
+        all
     }
 
     /// Adds the gradients of another part of the batch, in place. A gradient that only the other
@@ -71,6 +96,10 @@ impl Gradients {
         for (slot, gradients) in other.slots {
             add_all(self.slots.entry(slot).or_default(), gradients)?;
         }
+        for (layer, gradients) in other.kept {
+            add_all(self.kept.entry(layer).or_default(), gradients)?;
+        }
+        self.division = self.division.take().or(other.division);
 
         self.sketches = match (self.sketches.take(), other.sketches) {
             (Some(own), Some(other)) => Some(own.plus(&other)),
@@ -83,7 +112,7 @@ impl Gradients {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let size = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
-        self.shared.iter().chain(self.slots.values().flatten()).map(size).sum()
+        self.all().into_iter().map(size).sum()
     }
 }
 
@@ -103,9 +132,18 @@ pub fn add_all(into: &mut Vec<Tensor>, other: Vec<Tensor>) -> Result<()> {
     Ok(())
 }
 
-/// Receives the gradients of a slot once no further layer adds to them: see
+/// Whose gradients in blocks are whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// Those of tied parameters, of this slot.
+    Slot(usize),
+    /// Those of what this layer keeps.
+    Layer(usize),
+}
+
+/// Receives gradients in blocks once no further layer adds to them: see
 /// [`Model::add_gradients_with`].
-pub type HandOver<'a, E> = &'a mut dyn FnMut(usize, Vec<Tensor>) -> std::result::Result<(), E>;
+pub type HandOver<'a, E> = &'a mut dyn FnMut(Holder, Vec<Tensor>) -> std::result::Result<(), E>;
 
 /// Gradients of the parameters of one layout while they are summed, by number in the layout; `None`
 /// where nothing has been added yet.
@@ -113,8 +151,8 @@ struct GradientSums(Vec<Option<Tensor>>);
 
 impl GradientSums {
     /// Continues from these gradients, or from none.
-    fn from(gradients: Vec<Tensor>, layout: &Layout) -> Self {
-        let mut sums: Vec<_> = gradients.into_iter().map(Some).collect();
+    fn from(gradients: Option<Vec<Tensor>>, layout: &Layout) -> Self {
+        let mut sums: Vec<_> = gradients.into_iter().flatten().map(Some).collect();
         sums.resize(layout.entries().len(), None);
         Self(sums)
     }
@@ -190,9 +228,9 @@ impl Model {
     }
 
     /// As [`add_gradients`](Self::add_gradients) with `packed` weights, which several pieces of a
-    /// batch can share. With the last piece comes `whole`: the gradients of a slot go to it as soon
-    /// as no lower layer adds to them, while the backward pass continues. They are not in
-    /// `gradients` afterwards.
+    /// batch can share. With the last piece comes `whole`: gradients in blocks go to it as soon as
+    /// no lower layer adds to them, while the backward pass continues. They are not in `gradients`
+    /// afterwards.
     ///
     /// # Errors
     /// As [`add_gradients`](Self::add_gradients), and any error of `whole`.
@@ -211,6 +249,7 @@ impl Model {
         let mut sketching = self.sketching(settings, gradients)?;
         let shared = self.shared.tensors();
         let mut sums = self.shared_sums(std::mem::take(&mut gradients.shared))?;
+        gradients.division = Some(Arc::clone(self.bank.division()));
 
         let run = step.run(&shared, 0);
         let mut x = step.graphs.stem.result(self.stem_rows(&prepared.input)?, &run)?;
@@ -236,22 +275,27 @@ impl Model {
             // `pop` hands over what was saved, so that it is freed with this block. Memory falls as
             // the pass goes down.
             let block = saved.pop().ok_or_else(|| absent("what the forward pass saved"))?;
-            let slots = &mut gradients.slots;
             upstream = step
-                .block_backward(layer, block, upstream, slots, packed.of(self, layer))
+                .block_backward(layer, block, upstream, gradients, packed.of(self, layer))
                 .map_err(|error| error.at(|| format!("backward pass of layer {layer}")))?;
             packed.end(self, layer, 0..layer);
 
             // Before another layer adds to the same slot: the sketch of this layer's gradient is
             // the difference of the slot's sums after it and before it.
             if let (Some(sketching), Some(slot)) = (&mut sketching, self.slot(layer)) {
-                sketching.take(layer, slot, slots.get(&slot).map_or(&[], Vec::as_slice))?;
+                let sums = gradients.slots.get(&slot);
+                sketching.take(layer, slot, sums.map_or(&[], Vec::as_slice))?;
             }
 
             if let (Some(whole), Some(slot)) = (&mut whole, self.slot(layer))
                 && (0..layer).all(|lower| self.slot(lower) != Some(slot))
             {
-                whole(slot, slots.remove(&slot).unwrap_or_default())?;
+                whole(Holder::Slot(slot), gradients.slots.remove(&slot).unwrap_or_default())?;
+            }
+            if let Some(whole) = &mut whole
+                && let Some(kept) = gradients.kept.remove(&layer)
+            {
+                whole(Holder::Layer(layer), kept)?;
             }
         }
 
@@ -294,14 +338,13 @@ impl Model {
         GradientSums(trained).finish(layout)
     }
 
-    /// Number of the first gradient that is NaN or infinite: shared ones first, then those of each
-    /// slot. [`gradient_name`](Self::gradient_name) names it.
+    /// Number of the first gradient that is NaN or infinite, in the order of [`Gradients::all`].
+    /// [`gradient_name`](Self::gradient_name) names it.
     ///
     /// # Errors
     /// Fails if the device does.
     pub fn first_non_finite(&self, gradients: &Gradients) -> Result<Option<usize>> {
-        let all = gradients.shared.iter().chain(gradients.slots.values().flatten());
-        for (number, tensor) in all.enumerate() {
+        for (number, tensor) in gradients.all().into_iter().enumerate() {
             if !optimizer::squared_norm(tensor)?.is_finite() {
                 return Ok(Some(number));
             }
@@ -314,16 +357,36 @@ impl Model {
     #[must_use]
     pub fn gradient_name(&self, number: usize) -> Option<String> {
         let shared = self.trained_shared().layout().entries();
-        let (prefix, entry) = match number.checked_sub(shared.len()) {
-            None => (self.architecture.shared_prefix().to_owned(), &shared[number]),
-            Some(number) => {
-                let block = self.bank.layout().entries();
-                let slot = *self.slots().get(number.checked_div(block.len())?)?;
-                (self.architecture.block_prefix(slot), &block[number % block.len()])
-            }
-        };
+        let prefix = self.architecture.shared_prefix();
+        let mut names = shared.iter().map(|entry| format!("{prefix}{}", entry.name));
+        if number < shared.len() {
+            return names.nth(number).map(|name| format!("gradient of {name}"));
+        }
 
-        Some(format!("gradient of {prefix}{}", entry.name))
+        let slots = self.slots();
+        let division = self.bank.division();
+        let layers: BTreeSet<_> = slots.iter().copied().chain(self.keepers()).collect();
+        let in_blocks = layers.into_iter().flat_map(|layer| {
+            let has = [slots.contains(&layer), !self.keepers().is_empty()];
+            let entries = division.all().entries().iter().zip(division.is_kept());
+            entries
+                .filter(move |(_, is_kept)| has[usize::from(**is_kept)])
+                .map(move |(entry, _)| (layer, entry.name))
+        });
+
+        let (layer, name) = { in_blocks }.nth(number - shared.len())?;
+        Some(format!("gradient of {}{name}", self.architecture.block_prefix(layer)))
+    }
+
+    /// The parameters of a layer's block that get gradients.
+    fn trained(&self, layer: usize) -> Trained<'_> {
+        if self.slot(layer).is_some() {
+            Trained::All
+        } else if self.keepers().contains(&layer) {
+            Trained::Marked(self.bank.division().is_kept())
+        } else {
+            Trained::Nothing
+        }
     }
 
     /// The slots that get gradients, in rising order.
@@ -347,9 +410,14 @@ impl<'a> TrainingStep<'a> {
         &'b self,
         layer: usize,
         weights: &'b [Tensor],
-        packs: Option<&'b [Packs]>,
+        packs: Option<BlockPacks<'b>>,
     ) -> Run<'b> {
-        let run = Run { packs, first_site: self.graphs.first_site(layer), ..self.run(&[], 0) };
+        let run = Run {
+            packs,
+            trained: self.model.trained(layer),
+            first_site: self.graphs.first_site(layer),
+            ..self.run(&[], 0)
+        };
         run.of_layer(self.model.architecture(), layer, weights)
     }
 
@@ -357,9 +425,9 @@ impl<'a> TrainingStep<'a> {
         &self,
         layer: usize,
         input: Tensor,
-        packs: Option<&[Packs]>,
+        packs: Option<BlockPacks<'_>>,
     ) -> Result<(SavedBlock, Tensor)> {
-        let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
+        let weights = self.model.weights(layer)?;
         let run = self.block_run(layer, &weights, packs);
         let block = &self.graphs.block;
 
@@ -375,7 +443,7 @@ impl<'a> TrainingStep<'a> {
             return Ok((SavedBlock::Input(input), y));
         }
 
-        let (y, trace) = block.forward(input, &run, self.model.slot(layer).is_some())?;
+        let (y, trace) = block.forward(input, &run)?;
         Ok((SavedBlock::Trace(trace), y))
     }
 
@@ -384,30 +452,42 @@ impl<'a> TrainingStep<'a> {
         layer: usize,
         saved: SavedBlock,
         upstream: Tensor,
-        slots: &mut BTreeMap<usize, Vec<Tensor>>,
-        packs: Option<&[Packs]>,
+        gradients: &mut Gradients,
+        packs: Option<BlockPacks<'_>>,
     ) -> Result<Tensor> {
-        let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
+        let weights = self.model.weights(layer)?;
         let run = self.block_run(layer, &weights, packs);
         let block = &self.graphs.block;
-        let slot = self.model.slot(layer);
 
         let trace = match saved {
             SavedBlock::Nothing => return Err(absent("what its backward pass reads")),
             SavedBlock::Trace(trace) => trace,
-            SavedBlock::Input(input) => block.replay(input, &run, slot.is_some())?,
+            SavedBlock::Input(input) => block.replay(input, &run)?,
         };
 
-        // Without a slot the block only passes the gradient on: no weight gradient is computed.
+        // If nothing of the block trains, it only passes the gradient on: no weight gradient is
+        // computed.
         let passed = || absent("a gradient of its input");
-        let Some(slot) = slot else {
+        if !run.trained.has_any() {
             return block.backward(trace, upstream, &run, None)?.ok_or_else(passed);
-        };
-        let layout = self.model.bank.layout();
-        let mut sums = GradientSums::from(slots.remove(&slot).unwrap_or_default(), layout);
+        }
 
-        let upstream = block.backward(trace, upstream, &run, Some(&mut sums.0))?;
-        slots.insert(slot, sums.finish(layout)?);
+        let division = self.model.bank.division();
+        let slot = self.model.slot(layer);
+        let tied = slot.and_then(|slot| gradients.slots.remove(&slot));
+        let tied = GradientSums::from(tied, division.tied());
+        let kept = GradientSums::from(gradients.kept.remove(&layer), division.kept());
+        let mut sums = division.joined(tied.0, kept.0);
+
+        let upstream = block.backward(trace, upstream, &run, Some(&mut sums))?;
+        let (tied, kept) = division.divided(sums);
+        if let Some(slot) = slot {
+            gradients.slots.insert(slot, GradientSums(tied).finish(division.tied())?);
+        }
+        if division.keeps_any() {
+            gradients.kept.insert(layer, GradientSums(kept).finish(division.kept())?);
+        }
+
         upstream.ok_or_else(passed)
     }
 
@@ -426,7 +506,7 @@ impl<'a> TrainingStep<'a> {
         let model = self.model;
         let head = &self.graphs.head;
         let run = self.run(shared, self.graphs.head_site(model.binding.n_layers()));
-        let (hidden, trace) = head.forward(x, &run, true)?;
+        let (hidden, trace) = head.forward(x, &run)?;
 
         // (B, T, C) or (N, C) -> (N, C). The scores of a vocabulary are by far the largest products
         // of the step, so they keep the format of activations. Scores of classes are f32.
@@ -491,7 +571,7 @@ impl<'a> TrainingStep<'a> {
     ) -> Result<()> {
         let model = self.model;
         let run = self.run(shared, 0);
-        let trace = self.graphs.stem.replay(model.stem_rows(input)?, &run, true)?;
+        let trace = self.graphs.stem.replay(model.stem_rows(input)?, &run)?;
         let rows = self.graphs.stem.backward(trace, upstream, &run, Some(&mut sums.0))?;
 
         // Patches are data and have no gradient.

@@ -1,6 +1,7 @@
 //! The weights behind the storages.
 //!
-//! Only owners hold parameters. The initial weights of a frozen layer are a pure function of the
+//! Only owners hold parameters that can be tied. What a layer keeps for itself it always holds. The
+//! initial weights of a frozen layer are a pure function of the
 //! seed and the layer. They are drawn when they are needed, so that memory never holds L blocks.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use candle_core::{Device, Tensor};
 
 use crate::Result;
 use crate::binding::{Binding, Move, StorageId};
+use crate::division::Division;
 use crate::parameters::{Layout, Parameters};
 
 /// Where the weights of frozen layers come from.
@@ -20,36 +22,42 @@ pub enum InitialBlocks {
         /// Root seed.
         seed: u64,
     },
-    /// Read from a file and held in memory: tensors by the layer that a storage began with, in the
-    /// order of the layout.
+    /// Read from a file and held in memory: tied tensors by the layer that a storage began with, in
+    /// the order of their layout.
     Stored(BTreeMap<usize, Vec<Tensor>>),
 }
 
-/// Block weights by storage.
+/// Tied weights of blocks by storage, and what each layer keeps.
 #[derive(Clone, Debug)]
 pub struct BlockBank {
-    layout: Arc<Layout>,
+    division: Arc<Division>,
     device: Device,
     blocks: BTreeMap<StorageId, Parameters>,
+    /// By layer.
+    kept: Vec<Parameters>,
     initial: InitialBlocks,
 }
 
 impl BlockBank {
     /// A bank that holds a block for every storage in use that is not frozen: the `given` tensors
-    /// of the layer that the storage began with, or its initial weights if none are given.
+    /// of the layer that the storage began with, or its initial weights if none are given. `kept` are
+    /// the tensors that each layer keeps.
     ///
     /// # Errors
     /// Fails if initial weights are missing or the device has no memory left.
     pub fn new(
-        layout: Layout,
+        division: &Arc<Division>,
         binding: &Binding,
         mut given: BTreeMap<usize, Vec<Tensor>>,
+        kept: Vec<Vec<Tensor>>,
         initial: InitialBlocks,
         device: &Device,
     ) -> Result<Self> {
+        let parameters = |tensors: Vec<Tensor>| Parameters::new(division.kept(), &tensors);
         let mut bank = Self {
-            layout: Arc::new(layout),
+            division: Arc::clone(division),
             device: device.clone(),
+            kept: kept.into_iter().map(parameters).collect::<Result<_>>()?,
             blocks: BTreeMap::new(),
             initial,
         };
@@ -60,7 +68,7 @@ impl BlockBank {
             // Given tensors are dropped one block at a time, so that memory never holds all of them
             // twice.
             if let Some(tensors) = given.remove(&id.0) {
-                bank.blocks.insert(id, Parameters::new(&bank.layout, &tensors)?);
+                bank.blocks.insert(id, Parameters::new(bank.layout(), &tensors)?);
             }
             bank.materialise(id)?;
         }
@@ -105,8 +113,8 @@ impl BlockBank {
         self.blocks.get(&id).expect("a storage in use that is not frozen has a block")
     }
 
-    /// The weights behind a storage, in the order of the layout. Those of a frozen layer are drawn
-    /// at each call.
+    /// The tied weights behind a storage, in the order of their layout. Those of a frozen layer are
+    /// drawn at each call.
     ///
     /// # Errors
     /// Fails if the device has no memory left for drawn weights.
@@ -123,22 +131,37 @@ impl BlockBank {
         &self.blocks
     }
 
+    /// What a layer keeps for itself.
+    ///
+    /// # Panics
+    /// Panics if there is no such layer.
+    #[must_use]
+    pub fn kept(&self, layer: usize) -> &Parameters {
+        &self.kept[layer]
+    }
+
     /// The device of the weights.
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Names and shapes of one block.
+    /// Names and shapes of the parameters of a block that layers can share.
     #[must_use]
     pub fn layout(&self) -> &Arc<Layout> {
-        &self.layout
+        self.division.tied()
+    }
+
+    /// Which parameters of a block layers can share, and which each layer keeps.
+    #[must_use]
+    pub fn division(&self) -> &Arc<Division> {
+        &self.division
     }
 
     /// Makes a trainable block of a storage's initial weights, unless there is a block.
     fn materialise(&mut self, id: StorageId) -> Result<()> {
         if !self.blocks.contains_key(&id) {
-            let block = Parameters::new(&self.layout, &self.initial(id)?)?;
+            let block = Parameters::new(self.layout(), &self.initial(id)?)?;
             self.blocks.insert(id, block);
         }
         Ok(())
@@ -153,7 +176,7 @@ impl BlockBank {
         }
     }
 
-    /// One parameter of a block, by its number in the layout. For a frozen layer only this
+    /// One tied parameter, by its number in the layout. For a frozen layer only this
     /// parameter is drawn.
     ///
     /// # Errors
@@ -162,7 +185,7 @@ impl BlockBank {
         match (self.blocks.get(&id), &self.initial) {
             (Some(block), _) => Ok(block.variables()[index].as_detached_tensor()),
             (None, InitialBlocks::Drawn { seed }) => {
-                self.layout.draw_one(*seed, &place(id), index, &self.device)
+                self.layout().draw_one(*seed, &place(id.0), index, &self.device)
             }
             (None, InitialBlocks::Stored(_)) => Ok(self.initial(id)?.swap_remove(index)),
         }
@@ -171,11 +194,11 @@ impl BlockBank {
     /// The initial weights of the layer that a storage began with.
     fn initial(&self, id: StorageId) -> Result<Vec<Tensor>> {
         match &self.initial {
-            InitialBlocks::Drawn { seed } => self.layout.draw(*seed, &place(id), &self.device),
+            InitialBlocks::Drawn { seed } => self.layout().draw(*seed, &place(id.0), &self.device),
             InitialBlocks::Stored(layers) => match layers.get(&id.0) {
                 Some(tensors) => Ok(tensors.clone()),
                 // A lookup that finds nothing gives the error that names what is missing.
-                None => self.layout.take(&format!("block {}: ", id.0), &|_| Ok(None)),
+                None => self.layout().take(&format!("block {}: ", id.0), &|_| Ok(None)),
             },
         }
     }
@@ -194,7 +217,7 @@ impl BlockBank {
     }
 }
 
-/// The name of the random streams of a storage's initial weights.
-fn place(id: StorageId) -> String {
-    format!("layer {}", id.0)
+/// The name of the random streams of a layer's initial weights.
+pub(crate) fn place(layer: usize) -> String {
+    format!("layer {layer}")
 }

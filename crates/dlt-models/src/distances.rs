@@ -9,8 +9,8 @@ use crate::binding::StorageId;
 use crate::{Model, Result};
 
 impl Model {
-    /// Squared distances between the block weights of each two layers, and the squared norm of each
-    /// layer's weights. Sums are f64. Layers with one storage have a distance of zero.
+    /// Squared distances between the tied weights of each two layers' blocks, and the squared norm of
+    /// each layer's. Sums are f64. Layers with one storage have a distance of zero.
     ///
     /// Each pair of storages is compared once, one parameter at a time. Besides the model, memory
     /// holds at most the drawn weights of two layers for that parameter, and their difference.

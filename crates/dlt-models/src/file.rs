@@ -1,28 +1,30 @@
 //! The model file: safetensors, each distinct block once, with the binding of layers in the
 //! metadata.
 //!
-//! # Format, version 2
+//! # Format, version 3
 //! Tensors are f32, in the order of their names. Names are those of the Hugging Face model of the
 //! architecture; linear weights are (out, in). A block has the number of the lowest layer that uses
-//! it. Metadata, all text:
+//! it. What layers keep for themselves is there for each layer. Metadata, all text:
 //!
 //! | key | value |
 //! |---|---|
 //! | `format` | `pt`, for readers that ask for it |
-//! | `dlt-model` | version of this layout, `2` |
+//! | `dlt-model` | version of this layout: `3`, or `2` if layers keep nothing for themselves |
 //! | `checksum` | SHA-256 of the whole file with 64 zeros in this place |
 //! | `storage` | for each layer the lowest layer with the same weights, `0,0,2` |
 //! | `frozen` | layers that still use their untrained initial weights, `3,4` |
 //! | `frozen-seed` | root seed that those weights were drawn from; the file holds them anyway |
 //! | `independent` | layers that train by themselves, `0,2` |
+//! | `kept` | names in a block of the parameters that each layer keeps, `ln_1.weight,ln_1.bias`; absent in version 2 |
 //!
 //! A writer may add more keys. One of them is `spec`, the run's specification as TOML.
 //!
 //! Weights are those that train. If the spec says `residual_scale = "uses"` (DEVIATIONS row 44), a
 //! reader multiplies the residual branches of each layer by 1 / (layers in its group at the start).
-//! What `dlt export` writes has these factors in its weights.
+//! What `dlt export` writes has these factors in its weights. If `kept` names `scale.attention` and
+//! `scale.feed_forward`, a reader multiplies what the half adds to the residual stream by them.
 //!
-//! Version 1 is the same without `checksum`, and can be read too. The checkpoint of a run holds the
+//! Version 2 is the same without `kept`, version 1 also without `checksum`; both can be read too. The checkpoint of a run holds the
 //! checksum of its model file, whatever its version.
 //!
 //! A file is checked completely when it is opened: no key occurs twice, the tensors cover the data
@@ -37,7 +39,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use dlt_kernels::Kernels;
-use dlt_spec::tensors::{CHECKSUM, LAYOUT, LAYOUT_KEY, TensorFile, open_model};
+use dlt_spec::tensors::{
+    CHECKSUM, KEPT_KEY, LAYOUT, LAYOUT_KEY, TensorFile, WHOLE_BLOCKS, open_model,
+};
 
 use crate::architecture::Architecture;
 use crate::binding::{Binding, Rules, StorageId};
@@ -69,7 +73,23 @@ impl Model {
         match location {
             ParameterLocation::Shared => Ok(self.shared.variables()[index].as_detached_tensor()),
             ParameterLocation::Block(id) => self.bank.parameter(id, index),
+            ParameterLocation::Kept(layer) => {
+                Ok(self.bank.kept(layer).variables()[index].as_detached_tensor())
+            }
         }
+    }
+
+    /// One parameter of a layer, by its number in the layout of a whole block.
+    pub(crate) fn layer_parameter(&self, layer: usize, number: usize) -> Result<Tensor> {
+        let is_kept = self.bank.division().is_kept();
+        let index = is_kept[..number].iter().filter(|kept| **kept == is_kept[number]).count();
+        let location = if is_kept[number] {
+            ParameterLocation::Kept(layer)
+        } else {
+            ParameterLocation::Block(self.binding.storage(layer))
+        };
+
+        self.parameter(location, index)
     }
 
     /// Writes the model to a temporary file in the same folder, syncs it, and renames it into
@@ -86,7 +106,14 @@ impl Model {
         // Inserted after `extra`, so that a writer cannot replace the keys of the format.
         let mut metadata = extra.clone();
         metadata.insert("format".to_owned(), "pt".to_owned());
-        metadata.insert(LAYOUT_KEY.to_owned(), LAYOUT.to_owned());
+        let kept = self.bank.division().kept().entries();
+        if kept.is_empty() {
+            metadata.insert(LAYOUT_KEY.to_owned(), WHOLE_BLOCKS.to_owned());
+        } else {
+            let names: Vec<_> = kept.iter().map(|entry| entry.name).collect();
+            metadata.insert(LAYOUT_KEY.to_owned(), LAYOUT.to_owned());
+            metadata.insert(KEPT_KEY.to_owned(), names.join(","));
+        }
         metadata.insert("storage".to_owned(), list(self.binding.partition()));
         metadata.insert("frozen".to_owned(), layers(&|layer| self.binding.is_frozen(layer)));
         metadata
@@ -105,12 +132,14 @@ impl Model {
 pub(crate) enum ParameterLocation {
     /// Outside of blocks.
     Shared,
-    /// In the block behind this storage.
+    /// Tied, in the block behind this storage.
     Block(StorageId),
+    /// Kept by this layer.
+    Kept(usize),
 }
 
 /// The parameters of a model: name, shape, location, and number in the layout. Shared ones come
-/// first, then each distinct block once.
+/// first, then each distinct block once, and what each layer keeps.
 fn named(
     architecture: &dyn Architecture,
     binding: &Binding,
@@ -127,16 +156,21 @@ fn named(
         ParameterLocation::Shared,
         &architecture.shared_layout(),
     );
-    let block = architecture.block_layout();
+    let division = architecture.division();
 
     for (layer, &lowest) in binding.partition().iter().enumerate() {
         if layer == lowest {
             name_all(
                 &architecture.block_prefix(layer),
                 ParameterLocation::Block(binding.storage(layer)),
-                &block,
+                division.tied(),
             );
         }
+        name_all(
+            &architecture.block_prefix(layer),
+            ParameterLocation::Kept(layer),
+            division.kept(),
+        );
     }
 
     named
@@ -263,6 +297,13 @@ impl ModelFile {
         Ok(Some(Tensor::from_raw_buffer(&bytes, DType::F32, &place.shape, device)?))
     }
 
+    /// Whether each layer keeps the parameter of this name in a block.
+    #[must_use]
+    pub fn keeps(&self, own: &str) -> bool {
+        let kept = self.metadata().get(KEPT_KEY).map_or("", String::as_str);
+        kept.split(',').any(|name| name == own)
+    }
+
     /// A tensor by the name that it has in a model whose layers share nothing. Every layer finds
     /// the weights that it uses, though the file has them under the name of another layer.
     ///
@@ -276,7 +317,8 @@ impl ModelFile {
     ) -> Result<Option<Tensor>> {
         for (layer, lowest) in self.binding.partition().into_iter().enumerate() {
             if let Some(own) = name.strip_prefix(architecture.block_prefix(layer).as_str()) {
-                return self.tensor(&format!("{}{own}", architecture.block_prefix(lowest)), device);
+                let holder = if self.keeps(own) { layer } else { lowest };
+                return self.tensor(&format!("{}{own}", architecture.block_prefix(holder)), device);
             }
         }
 

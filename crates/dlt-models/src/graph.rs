@@ -28,7 +28,8 @@ use crate::parameters::Layout;
 use crate::{ModelError, Result};
 pub use memory::Footprint;
 use operation::Operation;
-pub(crate) use operation::absent;
+pub use operation::Trained;
+pub(crate) use operation::{BlockPacks, absent};
 pub(crate) use run::{Run, Trace};
 pub(crate) use side_inputs::{Caches, Reading, Rows, SideInputs};
 

@@ -4,6 +4,7 @@
 //! - [`binding`] of `dlt-state`: which storage each layer uses, and which layers train. It is index
 //!   arithmetic, without tensors.
 //! - [`bank`]: the weights behind the storages. Only owners hold parameters.
+//! - [`division`]: which parameters of a block layers can share, and which each layer keeps.
 //! - [`architecture`], and the [`families`]: what stem, block and head compute, written as a
 //!   [`graph`].
 //! - [`Model`]: the three together. [`backward`] computes its gradients block by block, [`memory`]
@@ -17,6 +18,7 @@ pub mod backward;
 pub mod bank;
 pub mod batch;
 mod distances;
+pub mod division;
 mod error;
 pub mod families;
 pub mod file;

@@ -20,7 +20,7 @@ use crate::Result;
 use crate::architecture::{Architecture, HeadSettings};
 use crate::batch::Dims;
 use crate::binding::Binding;
-use crate::graph::{Footprint, ModelGraphs, Reading};
+use crate::graph::{Footprint, ModelGraphs, Reading, Trained};
 use crate::model::dtype;
 
 /// Bytes of one number of weights, gradients, moments and logits.
@@ -97,7 +97,7 @@ pub fn predict(
     shape: &StepShape,
 ) -> Result<Prediction> {
     let shared = architecture.shared_layout();
-    let block = architecture.block_layout();
+    let division = architecture.division();
     let dims = Dims {
         windows: shape.windows,
         tokens: shape.tokens,
@@ -122,8 +122,7 @@ pub fn predict(
         }
     };
 
-    let graphs =
-        ModelGraphs::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
+    let graphs = ModelGraphs::new(architecture, &Arc::new(shared.clone()), division.all(), &dims)?;
     let activation = dtype(shape.activations).size_in_bytes();
     let width = architecture.width();
     let widened = if shape.activations == Activations::F32 { 0 } else { shape.predictions * width };
@@ -131,11 +130,13 @@ pub fn predict(
     let walk = Walk {
         shared: F32 * shared.n_parameters(),
         trained: F32 * own,
-        block: F32 * block.n_parameters(),
+        tied: F32 * division.tied().n_parameters(),
+        kept: F32 * division.kept().n_parameters(),
         stream: activation * shape.windows * shape.tokens * width,
         loss: F32 * (cross_entropy_workspace(shape.predictions, width, output.rows) + widened),
-        footprints: [false, true].map(|trains| graphs.block.footprint(trains, activation)),
-        head: graphs.head.footprint(true, activation),
+        footprints: [Trained::Nothing, Trained::Marked(division.is_kept()), Trained::All]
+            .map(|trained| graphs.block.footprint(trained, activation)),
+        head: graphs.head.footprint(Trained::All, activation),
         binding,
         shape,
     };
@@ -148,14 +149,17 @@ struct Walk<'a> {
     shared: usize,
     /// The shared parameters that train.
     trained: usize,
-    block: usize,
+    /// What a block has that layers can share, and what each layer keeps.
+    tied: usize,
+    kept: usize,
     /// What passes between two blocks: B T C numbers.
     stream: usize,
     /// What the loss needs besides the hidden states: logits, and the f32 copy of narrower hidden
     /// states.
     loss: usize,
-    /// Of a block whose weights do not train, and of one whose weights train.
-    footprints: [Footprint; 2],
+    /// Of a block whose weights do not train, of one in which only kept weights train, and of one
+    /// whose weights train.
+    footprints: [Footprint; 3],
     head: Footprint,
     binding: &'a Binding,
     shape: &'a StepShape,
@@ -166,8 +170,8 @@ impl Walk<'_> {
         let layers = self.binding.n_layers();
         let held = (0..layers).filter(|&layer| !self.binding.is_frozen(layer));
         let held: BTreeSet<_> = held.map(|layer| self.binding.storage(layer)).collect();
-        let weights = self.shared + held.len() * self.block;
-        let gradients = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
+        let weights = self.shared + held.len() * self.tied + layers * self.kept;
+        let gradients = self.all_gradients();
         let moments = (2 * gradients).div_ceil(self.shape.processes);
 
         // Weights and moments are there in every phase, so the phase with the largest rest is the
@@ -196,7 +200,7 @@ impl Walk<'_> {
         let again = self.shape.pieces > 1;
         let mut phases = Vec::new();
         let mut kept = 0;
-        let all = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
+        let all = self.all_gradients();
         // Sums of earlier shards wait for their partner in the tree.
         let waiting = self.shape.shards.ilog2() as usize * all;
         let there = |now: usize| waiting + if again { all } else { now };
@@ -229,7 +233,8 @@ impl Walk<'_> {
             slots.extend(self.slot(layer));
 
             let footprint = self.footprint(layer);
-            let gradients = there(self.gradients(&slots));
+            let kept_gradients = (layers - layer) * self.kept;
+            let gradients = there(self.gradients(&slots) + kept_gradients);
 
             // While a block is computed again, the gradient of its result waits.
             let replayed = footprint.replay + self.stream;
@@ -239,21 +244,22 @@ impl Walk<'_> {
                 footprint.backward.max(replayed)
             };
 
-            let sent = self.exchanged(UNDER_WAY.min(slots.len()) * self.block);
+            let under_way = UNDER_WAY.min(slots.len()) * (self.tied + self.kept);
+            let sent = self.exchanged(under_way);
             // A block that is computed again packs its weights for both directions.
             let packed = self.packed(if self.keeps(layer) { 1 } else { 2 });
             let workspace = most + self.drawn(layer) + packed + sent;
             phases.push(("the backward pass", Load { gradients, activations: kept, workspace }));
         }
 
-        let most = self.trained.max(UNDER_WAY.min(slots.len()) * self.block);
+        let most = self.trained.max(UNDER_WAY.min(slots.len()) * (self.tied + self.kept));
         let (gradients, workspace) = (waiting + all, self.exchanged(most));
         phases.push(("the optimizer's step", Load { gradients, activations: 0, workspace }));
         phases
     }
 
     /// Weights packed for products of bf16 while a block packs in so many directions. In a batch of
-    /// one piece they are those of blocks that several layers use, and of the block that runs.
+    /// one piece they are tied ones of blocks that several layers use, and all of the block that runs.
     /// Several pieces keep those of every block, for both directions.
     fn packed(&self, directions: usize) -> usize {
         if self.shape.activations == Activations::F32 {
@@ -266,11 +272,11 @@ impl Walk<'_> {
         let shared = uses.values().filter(|&&uses| uses > 1).count();
 
         let packed = if self.shape.pieces * self.shape.shards > 1 {
-            2 * uses.len()
+            2 * (uses.len() * self.tied + self.binding.n_layers() * self.kept)
         } else {
-            directions * (shared + 1)
+            directions * ((shared + 1) * self.tied + self.kept)
         };
-        packed * self.block / F32 * BF16
+        packed / F32 * BF16
     }
 
     /// What an exchange of so many bytes of gradients or weights holds: what is sent, and what is
@@ -282,7 +288,14 @@ impl Walk<'_> {
 
     /// Gradients of the shared parameters and of these slots.
     fn gradients(&self, slots: &BTreeSet<usize>) -> usize {
-        self.trained + slots.len() * self.block
+        self.trained + slots.len() * self.tied
+    }
+
+    /// All gradients of a step.
+    fn all_gradients(&self) -> usize {
+        let layers = self.binding.n_layers();
+        let kept = if self.shape.trains == Trains::All { layers * self.kept } else { 0 };
+        self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect()) + kept
     }
 
     fn slot(&self, layer: usize) -> Option<usize> {
@@ -293,7 +306,12 @@ impl Walk<'_> {
     }
 
     fn footprint(&self, layer: usize) -> &Footprint {
-        &self.footprints[usize::from(self.slot(layer).is_some())]
+        let number = match (self.slot(layer), self.shape.trains) {
+            (Some(_), _) => 2,
+            (None, Trains::All) if self.kept > 0 => 1,
+            (None, _) => 0,
+        };
+        &self.footprints[number]
     }
 
     fn keeps(&self, layer: usize) -> bool {
@@ -311,7 +329,7 @@ impl Walk<'_> {
 
     /// The weights of a frozen layer, which exist only while the layer is computed.
     fn drawn(&self, layer: usize) -> usize {
-        if self.binding.is_frozen(layer) { self.block } else { 0 }
+        if self.binding.is_frozen(layer) { self.tied } else { 0 }
     }
 }
 

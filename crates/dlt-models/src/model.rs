@@ -3,6 +3,7 @@
 mod folded;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
@@ -10,7 +11,7 @@ use dlt_kernels::{Kernels, Projection};
 use dlt_spec::spec::{Activations, Trains};
 
 use crate::architecture::{Architecture, StemInput};
-use crate::bank::{BlockBank, InitialBlocks};
+use crate::bank::{BlockBank, InitialBlocks, place};
 use crate::batch::{Dims, Input, Prepared, Tokens};
 use crate::binding::{Binding, Change, Rules, Settlement};
 use crate::error::Context;
@@ -64,13 +65,11 @@ impl Model {
         let layout = Arc::new(architecture.shared_layout());
         let shared = Parameters::new(&layout, &layout.draw(seed, "shared", device)?)?;
         let initial = InitialBlocks::Drawn { seed };
-        let bank = BlockBank::new(
-            architecture.block_layout(),
-            &binding,
-            BTreeMap::new(),
-            initial,
-            device,
-        )?;
+        let division = Arc::new(architecture.division());
+        let kept = (0..binding.n_layers())
+            .map(|layer| division.kept().draw(seed, &place(layer), device))
+            .collect::<Result<_>>()?;
+        let bank = BlockBank::new(&division, &binding, BTreeMap::new(), kept, initial, device)?;
 
         Ok(Self::assembled(architecture, shared, bank, binding, rules, kernels))
     }
@@ -139,7 +138,7 @@ impl Model {
     ) -> Result<Self> {
         let layout = Arc::new(architecture.shared_layout());
         let shared = Parameters::new(&layout, &layout.take(architecture.shared_prefix(), lookup)?)?;
-        let blocks = architecture.block_layout();
+        let division = Arc::new(architecture.division());
 
         // By storage, so that tied layers read their block once.
         let take = |frozen: bool| -> Result<BTreeMap<usize, Vec<Tensor>>> {
@@ -147,7 +146,7 @@ impl Model {
                 (0..binding.n_layers()).filter(|&layer| binding.is_frozen(layer) == frozen);
             let ids: BTreeSet<_> = layers.map(|layer| binding.storage(layer).0).collect();
             ids.into_iter()
-                .map(|id| Ok((id, blocks.take(&architecture.block_prefix(id), lookup)?)))
+                .map(|id| Ok((id, division.tied().take(&architecture.block_prefix(id), lookup)?)))
                 .collect()
         };
 
@@ -157,7 +156,10 @@ impl Model {
         };
 
         let given = take(false)?;
-        let bank = BlockBank::new(blocks, &binding, given, initial, device)?;
+        let kept = (0..binding.n_layers())
+            .map(|layer| division.kept().take(&architecture.block_prefix(layer), lookup))
+            .collect::<Result<_>>()?;
+        let bank = BlockBank::new(&division, &binding, given, kept, initial, device)?;
         Ok(Self::assembled(architecture, shared, bank, binding, rules, kernels))
     }
 
@@ -314,7 +316,7 @@ impl Model {
 
         for layer in 0..self.binding.n_layers() {
             // Weights of a frozen layer are drawn here and dropped with this round of the loop.
-            let weights = self.bank.weights(self.binding.storage(layer))?;
+            let weights = self.weights(layer)?;
             x = graphs.block.result(x, &run.of_layer(self.architecture(), layer, &weights))?;
         }
 
@@ -324,7 +326,7 @@ impl Model {
     /// The graphs of stem, block and head for a batch of this shape.
     pub(crate) fn graphs(&self, dims: &Dims) -> Result<ModelGraphs> {
         let shared = self.shared.layout();
-        let block = self.bank.layout();
+        let block = self.bank.division().all();
         ModelGraphs::new(self.architecture.as_ref(), shared, block, dims)
     }
 
@@ -401,13 +403,30 @@ impl Model {
         }
     }
 
+    /// The layers that keep parameters for themselves which train, rising: all or none.
+    #[must_use]
+    pub fn keepers(&self) -> Range<usize> {
+        let keeps = self.bank.division().keeps_any() && self.trains == Trains::All;
+        0..if keeps { self.binding.n_layers() } else { 0 }
+    }
+
+    /// All weights of a layer, in the order of its block's layout: those that its binding names, and
+    /// those that it keeps. Tied weights of a frozen layer are drawn at each call.
+    ///
+    /// # Errors
+    /// Fails if the device has no memory left for drawn weights.
+    pub fn weights(&self, layer: usize) -> Result<Vec<Tensor>> {
+        let tied = self.bank.weights(self.binding.storage(layer))?;
+        Ok(self.bank.division().joined(tied, self.bank.kept(layer).tensors()))
+    }
+
     /// The weights of blocks.
     #[must_use]
     pub fn bank(&self) -> &BlockBank {
         &self.bank
     }
 
-    /// The parameters that layer `slot`'s optimizer state updates.
+    /// The tied parameters that layer `slot`'s optimizer state updates.
     #[must_use]
     pub fn slot_parameters(&self, slot: usize) -> &Parameters {
         self.bank.block(self.binding.storage(slot))
@@ -437,18 +456,25 @@ impl Model {
         self.shared.layout().n_parameters()
     }
 
-    /// Number of parameters in one block.
+    /// Number of parameters in one block, tied and kept.
     #[must_use]
     pub fn n_block_parameters(&self) -> usize {
-        self.bank.layout().n_parameters()
+        self.bank.division().all().n_parameters()
     }
 
-    /// Number of parameters that training changes now: those outside of blocks, and those of every
-    /// trained storage, each once.
+    /// Number of parameters in blocks if so many have tied parameters of their own: what all layers
+    /// keep is counted in any case.
+    #[must_use]
+    pub fn n_parameters_in_blocks(&self, blocks: usize) -> usize {
+        self.bank.division().n_parameters(self.binding.n_layers(), blocks)
+    }
+
+    /// Number of parameters that training changes now: those outside of blocks, those of every
+    /// trained storage, each once, and those that layers keep.
     #[must_use]
     pub fn n_trainable_parameters(&self) -> usize {
         let blocks = match self.trains {
-            Trains::All => self.binding.trained().len() * self.n_block_parameters(),
+            Trains::All => self.n_parameters_in_blocks(self.binding.trained().len()),
             Trains::Head => 0,
         };
         self.trained.layout().n_parameters() + blocks

@@ -6,7 +6,7 @@ mod saved;
 use std::ops::Range;
 use std::path::Path;
 
-use dlt_spec::tensors::{TensorFile, open_model};
+use dlt_spec::tensors::{KEPT_KEY, TensorFile, open_model};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ReportError, Result};
@@ -244,6 +244,12 @@ impl ModelFile {
         })
     }
 
+    /// Whether each layer keeps the parameter whose name ends in this for itself.
+    fn keeps(&self, behind: &str) -> bool {
+        let kept = self.0.header().metadata.get(KEPT_KEY).map_or("", String::as_str);
+        kept.split(',').any(|name| behind.strip_prefix('.') == Some(name))
+    }
+
     /// Where one of the two feed-forward matrices of each layer is.
     fn spans(&self, layers: &[usize], matrix: usize) -> Result<Vec<TensorSpan>> {
         let storage = self.numbers("storage")?;
@@ -260,7 +266,9 @@ impl ModelFile {
             let lowest = storage.get(layer).ok_or_else(|| {
                 self.refuse(format!("expected layers below {}, got {layer}", storage.len()))
             })?;
-            let name = format!("{before}{lowest}{}", behind[matrix]);
+            // What each layer keeps for itself is there for every layer.
+            let holder = if self.keeps(behind[matrix]) { layer } else { *lowest };
+            let name = format!("{before}{holder}{}", behind[matrix]);
             let info = tensors
                 .get(&name)
                 .ok_or_else(|| self.refuse(format!("lacks the tensor `{name}`")))?;

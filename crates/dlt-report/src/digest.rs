@@ -3,7 +3,7 @@
 
 use dlt_spec::fields::word;
 use dlt_spec::record::{Scores, Split};
-use dlt_spec::spec::{Objective, PolicyKind};
+use dlt_spec::spec::{Objective, PolicyKind, Unit};
 use serde::Serialize;
 
 use crate::run::Run;
@@ -216,8 +216,14 @@ impl Digest {
 }
 
 /// Parameters of one block, by a step and the number of blocks that it trained. `None` before the
-/// first step, and if no block trains.
+/// first step, if no block trains, and if layers keep parts of it for themselves: only a summary
+/// knows the size of a block then.
 fn block(run: &Run) -> Option<usize> {
+    let tying = &run.spec.tying;
+    if tying.unit != Unit::Block || !tying.own.is_empty() {
+        return None;
+    }
+
     let first = run.metrics.steps.first()?;
     let decisions = run.recording.rows().partition_point(|row| row.step() < first.step);
     let trained = run.bindings().nth(decisions)?.trained().len();

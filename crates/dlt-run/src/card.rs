@@ -271,12 +271,11 @@ pub struct Parameters {
 impl Parameters {
     pub(crate) fn of(model: &Model) -> Self {
         let shared = model.n_shared_parameters();
-        let block = model.n_block_parameters();
         let layers = model.binding().n_layers();
 
         Self {
-            stored: shared + model.binding().n_distinct() * block,
-            expanded: shared + layers * block,
+            stored: shared + model.n_parameters_in_blocks(model.binding().n_distinct()),
+            expanded: shared + model.n_parameters_in_blocks(layers),
         }
     }
 }

@@ -15,7 +15,7 @@ use dlt_models::architecture::of_spec;
 use dlt_models::huggingface::{self, Annotations};
 use dlt_spec::durable::NewFolder;
 use dlt_spec::record::SPEC_FILE;
-use dlt_spec::spec::{Marks as MarksWord, Normalise, Objective, ResidualScale};
+use dlt_spec::spec::{Marks as MarksWord, Normalise, Objective, Own, ResidualScale};
 use dlt_spec::{CheckedSpec, Spec, durable, fields};
 use dlt_train::{MODEL_FILE, RunFolder, model_notes};
 use serde_json::{Map, Value, json};
@@ -82,7 +82,7 @@ impl Export<'_> {
         };
 
         let summary = if self.run.is_dir() { RunFolder::read_summary(self.run)? } else { None };
-        let spec = published(&written)?;
+        let spec = published(&without_scales(written.clone(), self.form, observer)?)?;
         let card =
             Card { saved: &saved, model: &model, summary: summary.as_ref(), form: self.form };
 
@@ -106,6 +106,20 @@ impl Export<'_> {
 
         Ok(Parameters::of(&model))
     }
+}
+
+/// The spec of a model in this form. In what transformers reads, scales are part of the weights.
+fn without_scales(spec: CheckedSpec, form: Form, observer: &dyn Observer) -> Result<CheckedSpec> {
+    if form == Form::Tied || !spec.tying.own.contains(&Own::Scales) {
+        return Ok(spec);
+    }
+
+    observer.remark(
+        "scales of layers (tying.own) are multiplied into the projections that end the branches",
+    );
+    let mut plain = Spec::clone(&spec);
+    plain.tying.own.retain(|own| *own != Own::Scales);
+    Ok(plain.check()?)
 }
 
 /// Fills a temporary folder next to `place` and renames it, so that the folder exists whole or not

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use dlt_data::HubConfig;
 use dlt_data::catalogue::{CATALOGUE, Entry, LearningTask, find};
+use dlt_spec::fields::word;
 use dlt_spec::spec::Attention;
 use dlt_spec::{Origin, Overlay, Value};
 
@@ -142,16 +143,20 @@ fn usual(pretrained: &Pretrained, goal: &str) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Settings that only the user may override: which layers share weights, and that this stays so.
-fn fixed(pretrained: &Pretrained) -> [(&'static str, Value); 3] {
+/// Settings that only the user may override: which layers share which weights, and that this stays
+/// so.
+fn fixed(pretrained: &Pretrained) -> [(&'static str, Value); 5] {
     let owners: Vec<_> = match &pretrained.owners {
         Some(owners) => owners.clone(),
         None => (0..pretrained.spec.model.layers).collect(),
     };
     let owners = owners.into_iter().map(whole).collect();
+    let tying = &pretrained.spec.tying;
     [
         ("tying.initial", Value::Array(owners)),
         ("tying.residual_scale", pretrained.residual_scale().into()),
+        ("tying.unit", word(&tying.unit).into()),
+        ("tying.own", Value::Array(tying.own.iter().map(|own| word(own).into()).collect())),
         ("agent.policy", "none".into()),
     ]
 }

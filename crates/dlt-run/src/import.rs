@@ -250,12 +250,13 @@ fn write(
     Ok(Parameters::of(&model))
 }
 
-/// For each layer, the lowest layer that has the same weights, to the last bit.
+/// For each layer, the lowest layer that has the same weights, to the last bit. What layers keep for
+/// themselves is not compared.
 fn equal_layers(
     architecture: &dyn Architecture,
     lookup: &dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>,
 ) -> Result<Vec<usize>> {
-    let layout = architecture.block_layout();
+    let division = architecture.division();
     let read =
         |layer: usize, name: &str| lookup(&format!("{}{name}", architecture.block_prefix(layer)));
     let mut owners: Vec<usize> = Vec::new();
@@ -265,7 +266,7 @@ fn equal_layers(
         // Comparing with owners is enough: other layers are equal to one of them.
         for earlier in (0..layer).filter(|&earlier| owners[earlier] == earlier) {
             let mut is_equal = true;
-            for entry in layout.entries() {
+            for entry in division.tied().entries() {
                 is_equal = bits(read(earlier, entry.name)?)? == bits(read(layer, entry.name)?)?;
                 if !is_equal {
                     break;

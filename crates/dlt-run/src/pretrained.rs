@@ -16,8 +16,8 @@ use dlt_spec::fields::{self, Field};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{
-    Architecture, Initial, InitialName, Marks, Normalise, Objective, PolicyKind, RotaryKind, Size,
-    StartVocabulary,
+    Architecture, Initial, InitialName, Marks, Normalise, Objective, Own, PolicyKind, RotaryKind,
+    Size, StartVocabulary,
 };
 use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, file};
 use serde_json::Value;
@@ -275,7 +275,22 @@ impl Pretrained {
     /// Refuses a spec that contradicts this model.
     pub(crate) fn check(&self, spec: &CheckedSpec) -> Result<()> {
         self.fits(&*sized(spec, Extents::of_text(spec.model.vocabulary.or(0)))?)?;
+        self.check_scales(spec)?;
         factors::check(&self.name, &self.spec, spec)
+    }
+
+    /// Refuses a spec without scales for a model that has them: it would compute something else. The
+    /// other way round, scales begin at 1.
+    fn check_scales(&self, spec: &CheckedSpec) -> Result<()> {
+        let has_scales = |spec: &CheckedSpec| spec.tying.own.contains(&Own::Scales);
+        if !has_scales(&self.spec) || has_scales(spec) {
+            return Ok(());
+        }
+
+        let own = fields::find("tying.own").map(|field| field.value(spec).to_string());
+        let own = own.unwrap_or_default();
+        let differing = vec![format!("`tying.own` is {own}, but the model has scales")];
+        Err(RunError::Contradiction { model: self.name.clone(), differing })
     }
 
     /// The value of `tying.residual_scale` with which layers that start in the model's groups have

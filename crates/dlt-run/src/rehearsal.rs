@@ -1,7 +1,7 @@
 //! Rehearsals: every run and every measurement takes seconds, so that commands can be tried before
 //! they are started in earnest. The program turns them on with `DLT_REHEARSAL=1`.
 
-use dlt_spec::spec::{Initial, Size};
+use dlt_spec::spec::{Exempt, Initial, Size};
 use dlt_spec::{Origin, Overlay, Spec};
 
 use crate::Result;
@@ -32,10 +32,11 @@ pub(crate) fn overlays(spec: &Spec, is_from_weights: bool) -> Result<Vec<Overlay
 
     if !is_from_weights {
         overlays.push(lay(MODEL)?);
-        // A grouping that is written out fixes the number of layers.
-        let layers = match &spec.tying.initial {
-            Initial::Owners(owners) => owners.len(),
-            Initial::Named(_) => LAYERS,
+        // A grouping that is written out fixes the number of layers, and so does a list of exempt ones.
+        let layers = match (&spec.tying.initial, &spec.tying.exempt) {
+            (Initial::Owners(owners), _) => owners.len(),
+            (_, Exempt::Layers(exempt)) if !exempt.is_empty() => spec.model.layers,
+            _ => LAYERS,
         };
 
         overlays.push(lay(&format!("[model]\nlayers = {layers}\n"))?);

@@ -8,7 +8,7 @@ use std::ops::Deref;
 pub use agent::{AgentSetup, CheckedAgent};
 
 use dlt_state::binding::Binding;
-use dlt_state::{State, StateError, pattern};
+use dlt_state::{Exempt, State, StateError, pattern};
 use serde::Serialize;
 
 use crate::error::SpecError;
@@ -174,12 +174,12 @@ impl CheckedSpec {
 
     /// Steps of one pass over `train_windows` windows. Only full batches count, so it is 0 if there
     /// are fewer windows than a batch holds. In the order `sweep` a pass is one visit of each layer
-    /// but layer 0, whatever the data.
+    /// with a choice, whatever the data.
     #[must_use]
     pub fn steps_per_pass(&self, train_windows: usize) -> usize {
         match self.data.order {
             Order::Pass => train_windows / self.training.batch,
-            Order::Sweep => (self.model.layers - 1).saturating_mul(self.tying.decide_every),
+            Order::Sweep => self.exempt().deciding().len().saturating_mul(self.tying.decide_every),
         }
     }
 
@@ -197,13 +197,20 @@ impl CheckedSpec {
         self.evaluation.every_steps.or(self.steps_per_pass(train_windows).max(1))
     }
 
-    /// State before the first decision.
+    /// Layers that no tie may touch.
     #[must_use]
-    pub fn initial_state(&self) -> State {
-        grouping(&self.tying.initial, self.model.layers).expect("a checked grouping is a state")
+    pub fn exempt(&self) -> Exempt {
+        self.tying.exempt.of(self.model.layers).expect("checked layers exist")
     }
 
-    /// Whether layers 1 to L - 1 start with their own weights, untrained.
+    /// State before the first decision, which has no tie with an exempt layer.
+    #[must_use]
+    pub fn initial_state(&self) -> State {
+        let state = grouping(&self.tying.initial, self.model.layers);
+        self.exempt().spare_state(&state.expect("a checked grouping is a state"))
+    }
+
+    /// Whether layers that the first state ties start with their own weights, untrained.
     #[must_use]
     pub fn starts_frozen(&self) -> bool {
         self.tying.initial == Initial::Named(InitialName::Frozen)
@@ -220,7 +227,15 @@ impl CheckedSpec {
     #[must_use]
     pub fn initial_binding(&self) -> Binding {
         if self.starts_frozen() {
-            return Binding::frozen(self.model.layers);
+            // Layer 0 trains, or the lowest layer that is not exempt; exempt layers train too.
+            let state = self.initial_state();
+            let all: Vec<_> = (0..self.model.layers).collect();
+            let frozen: Vec<_> =
+                all.iter().copied().filter(|&layer| !state.is_independent(layer)).collect();
+            let independent: Vec<_> = state.independent_layers().collect();
+
+            return Binding::from_parts(&all, &frozen, &independent)
+                .expect("each layer names itself");
         }
 
         // A trainable start has the weights of conventional training: every layer owns a block.

@@ -20,7 +20,7 @@ use crate::checksum::hex;
 use crate::foreign::{self, Foreign};
 
 pub use header::{CHECKSUM, Header, MOST_HEADER_BYTES, TensorInfo};
-pub use model::{FIRST_LAYOUT, LAYOUT, LAYOUT_KEY, open_model};
+pub use model::{FIRST_LAYOUT, KEPT_KEY, LAYOUT, LAYOUT_KEY, WHOLE_BLOCKS, open_model};
 pub use number::Number;
 pub use writing::Writer;
 

@@ -80,6 +80,7 @@ extern crate alloc;
 mod action;
 pub mod binding;
 mod error;
+mod exempt;
 pub mod growth;
 pub mod pattern;
 mod random;
@@ -93,6 +94,7 @@ mod transition;
 
 pub use action::Action;
 pub use error::StateError;
+pub use exempt::Exempt;
 pub use random::{Draw, random_permutation};
 pub use recording::{Recording, Row};
 pub use space::ActionSpace;

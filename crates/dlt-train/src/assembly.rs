@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use dlt_agent::{Agent, replay_permutation};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
 use dlt_models::architecture::Architecture;
 use dlt_models::binding::{Binding, Rules};
+use dlt_models::division::Half;
 use dlt_models::parameters::Layout;
 use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{PolicyKind, Products, Tie};
@@ -57,6 +58,16 @@ pub fn model_for(
     let model = match start {
         None => Model::new(architecture, binding, rules, kernels, seed, device)?,
         Some(lookup) => {
+            // Scales are new in a model that had none: 1, which changes nothing.
+            let width = architecture.width();
+            let scale = |name: &str| -> dlt_models::Result<Option<Tensor>> {
+                let is_new = [Half::Attention, Half::FeedForward]
+                    .iter()
+                    .any(|half| name.ends_with(half.scale()));
+                let ones = || Tensor::ones(width, DType::F32, device);
+                Ok(if is_new { Some(ones()?) } else { None })
+            };
+
             // Parameters that belong to the head alone (a classifier, say) have no counterpart in a
             // model that was trained on another objective. Only these may be missing; a missing
             // weight of any other name is an error, not a silent fresh draw.
@@ -71,6 +82,7 @@ pub fn model_for(
                     (None, Some(name)) => {
                         Ok(Some(drawn.draw_one(seed, "shared", drawn.number(name)?, device)?))
                     }
+                    (None, None) => scale(name),
                     (given, _) => Ok(given),
                 }
             };
@@ -159,6 +171,8 @@ fn check_start(spec: &CheckedSpec, recording: &Recording) -> Result<()> {
         _ => recording.initial().clone(),
     };
 
+    // The rule that also maps the recorded actions.
+    let recorded = spec.exempt().spare_state(&recorded);
     let run = spec.initial_state();
     if recorded == run {
         return Ok(());

@@ -7,7 +7,8 @@
 //! | name | holds |
 //! |---|---|
 //! | `transformer.wte.weight`, ... | parameters outside of blocks, f32, as in the model file |
-//! | `transformer.h.S.attn.c_attn.weight`, ... | the block of storage `S`, each storage once, however many layers use it |
+//! | `transformer.h.S.attn.c_attn.weight`, ... | the tied parameters of storage `S`, each storage once, however many layers use it |
+//! | `transformer.h.L.ln_1.weight`, ... | parameters that layer `L` keeps for itself, if `tying.unit` or `tying.own` say so |
 //! | `moments/first/` and `moments/second/`, then a name | AdamW's moments of a parameter; for a block under the number of the layer whose optimizer state it is |
 //! | `recording` | u8: the decisions so far, as `states.jsonl` holds them |
 //! | `progress` | u8: the state of the run (`run_state.rs`) as JSON: step counts of the moments, the agent (Q-network, its optimizer, epsilon, random stream, pending decision), position and random stream of both orders of data, running means, statistics of gradients since the last decision, the loss before it, peaks of memory, best model, length of `metrics.jsonl`, checksums of the data |

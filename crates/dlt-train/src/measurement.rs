@@ -137,7 +137,7 @@ pub fn measure_steps(
 
         let (losses, gradients) = step::gradients(&model, batch, spec, index, sketches, exchange)?;
         let loss = exchange.losses(losses)?.loss();
-        let norm = exchange.norm(&model, &gradients)?;
+        let norm = exchange.norm(&gradients)?;
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
         exchange.spread_weights(&model)?;
 

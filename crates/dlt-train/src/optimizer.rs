@@ -49,6 +49,8 @@ pub struct Optimizer {
     share: Share,
     shared: Vec<ParameterMoments>,
     slots: BTreeMap<usize, Vec<ParameterMoments>>,
+    /// Of what each layer keeps for itself.
+    kept: BTreeMap<usize, Vec<ParameterMoments>>,
     place: Option<RestingPlace>,
     resting: BTreeMap<usize, Arc<Resting>>,
 }
@@ -71,6 +73,7 @@ impl Optimizer {
             share: Share::WHOLE,
             shared: Vec::new(),
             slots: BTreeMap::new(),
+            kept: BTreeMap::new(),
             place: None,
             resting: BTreeMap::new(),
         }
@@ -102,6 +105,10 @@ impl Optimizer {
         for slot in model.slots() {
             let views = self.share.views(model.slot_parameters(slot))?;
             extend(self.slots.entry(slot).or_default(), &views)?;
+        }
+        for layer in model.keepers() {
+            let views = self.share.views(model.bank().kept(layer))?;
+            extend(self.kept.entry(layer).or_default(), &views)?;
         }
 
         Ok(())
@@ -135,6 +142,11 @@ impl Optimizer {
             // layers share changes the model m times (DEVIATIONS row 28).
             let rate = learning_rate * self.group_rate.factor(members(model, slot));
             stepper.step(model.slot_parameters(slot), gradients, moments, rate)?;
+        }
+
+        for (layer, gradients) in gradients.kept {
+            let moments = self.kept.entry(layer).or_default();
+            stepper.step(model.bank().kept(layer), gradients, moments, learning_rate)?;
         }
 
         Ok(())
@@ -278,10 +290,16 @@ impl Optimizer {
         &self.shared
     }
 
-    /// Moments in memory, by slot; those of a slot are in the order of the block's layout.
+    /// Moments in memory, by slot; those of a slot are in the order of the tied parameters.
     #[must_use]
     pub fn slots(&self) -> &BTreeMap<usize, Vec<ParameterMoments>> {
         &self.slots
+    }
+
+    /// Moments of what each layer keeps for itself, by layer.
+    #[must_use]
+    pub fn kept(&self) -> &BTreeMap<usize, Vec<ParameterMoments>> {
+        &self.kept
     }
 
     /// Moments at rest on disk, by the slot that will resume them.
@@ -293,7 +311,8 @@ impl Optimizer {
     /// Bytes of the moments in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.shared.iter().chain(self.slots.values().flatten()).map(ParameterMoments::bytes).sum()
+        let in_blocks = self.slots.values().chain(self.kept.values()).flatten();
+        self.shared.iter().chain(in_blocks).map(ParameterMoments::bytes).sum()
     }
 }
 
@@ -386,6 +405,7 @@ mod tests {
         use dlt_models::architecture::{Form, HeadSettings};
         use dlt_models::backward::TrainingPass;
         use dlt_models::binding::{Binding, Rules};
+        use dlt_models::division::Keeps;
         use dlt_models::families::gpt2::Gpt2;
         use dlt_models::{Batch, Model};
         use dlt_spec::spec::Checkpointing;
@@ -400,6 +420,7 @@ mod tests {
                     norm_epsilon: 1e-5,
                     initial_std: 0.1,
                     residual_factors: Vec::new(),
+                    keeps: Keeps::NOTHING,
                     head: HeadSettings::NEXT_TOKEN,
                 },
                 positions: 4,

@@ -112,6 +112,9 @@ pub(crate) struct StepCounts {
     pub(crate) shared: Vec<u64>,
     /// By the layer whose optimizer state it is.
     pub(crate) slots: BTreeMap<usize, Vec<u64>>,
+    /// Of what each layer keeps for itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) kept: BTreeMap<usize, Vec<u64>>,
 }
 
 /// How the time of training was spent, in seconds.

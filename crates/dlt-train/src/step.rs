@@ -1,7 +1,7 @@
 //! Loss and gradients of one batch, in pieces that fit into memory.
 
 use dlt_models::architecture::DropoutPass;
-use dlt_models::backward::{Gradients, HandOver, PackedWeights, TrainingPass, add_all};
+use dlt_models::backward::{Gradients, HandOver, Holder, PackedWeights, TrainingPass, add_all};
 use dlt_models::{Batch, Model};
 use dlt_spec::{CheckedSpec, seeds};
 use rand::RngCore;
@@ -64,16 +64,24 @@ pub(crate) fn gradients(
             };
 
             let is_last = shard + 1 == own.end && first + piece.windows == windows;
-            let mut send = |slot: usize, mut sum| -> Result<()> {
+            let mut send = |holder: Holder, mut sum| -> Result<()> {
                 // The last shard completes the tree of this process's shards.
                 for left in waiting.iter_mut().rev() {
-                    let mut left = left.slots.remove(&slot).unwrap_or_default();
+                    let left = match holder {
+                        Holder::Slot(slot) => left.slots.remove(&slot),
+                        Holder::Layer(layer) => left.kept.remove(&layer),
+                    };
+                    let mut left = left.unwrap_or_default();
                     add_all(&mut left, sum)?;
                     sum = left;
                 }
 
-                let layout = model.bank().layout();
-                exchange.send_gradients(Key::Block(slot), layout, sum, None, &mut arrived)
+                let division = model.bank().division();
+                let layout = match holder {
+                    Holder::Slot(_) => division.tied(),
+                    Holder::Layer(_) => division.kept(),
+                };
+                exchange.send_gradients(Key::Block(holder), layout, sum, None, &mut arrived)
             };
             let whole: Option<HandOver<'_, TrainError>> =
                 if is_last && !share.is_whole() { Some(&mut send) } else { None };
@@ -105,6 +113,7 @@ pub(crate) fn gradients(
     exchange.land_all(&mut arrived)?;
 
     arrived.sketches = sum.sketches;
+    arrived.division = sum.division;
     exchange.sketches(&mut arrived)?;
     Ok((losses, arrived))
 }

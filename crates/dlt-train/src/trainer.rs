@@ -153,7 +153,7 @@ impl Trainer {
             }));
         }
 
-        self.agent = Some(agent);
+        self.agent = Some(agent.sparing(self.spec.exempt()));
         Ok(self)
     }
 
@@ -223,7 +223,7 @@ impl Trainer {
         let (losses, mut gradients) =
             step::gradients(&self.model, batch, &self.spec, step, sketches, exchange)?;
         let loss = exchange.losses(losses)?.loss();
-        let norm = exchange.norm(&self.model, &gradients)?;
+        let norm = exchange.norm(&gradients)?;
         let is_finite = loss.is_finite() && norm.is_finite();
 
         // A step that is not finite must not reach the optimizer: one NaN in a moment stays there
@@ -301,7 +301,7 @@ impl Trainer {
     /// Bytes of the weights and moments held now, plus `gradients`, the bytes of the step's
     /// gradients, which are freed by now.
     fn state_bytes(&self, gradients: usize) -> usize {
-        let blocks = self.model.bank().blocks().len() * self.model.n_block_parameters();
+        let blocks = self.model.n_parameters_in_blocks(self.model.bank().blocks().len());
         let weights = (self.model.n_shared_parameters() + blocks) * size_of::<f32>();
         weights + gradients + self.optimizer.bytes()
     }

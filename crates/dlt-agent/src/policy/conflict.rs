@@ -6,8 +6,8 @@ use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::disagreement::disagreement;
 use crate::error::{AgentError, grouping};
 use crate::occasion::{Evidence, Turn, Wants};
+use dlt_state::Group;
 use dlt_state::growth::{Division, TIE};
-use dlt_state::{Group, State};
 
 /// Splits as [`GrowPolicy`](crate::GrowPolicy) does. A swap first merges the two groups that are
 /// most alike. It changes nothing if no split then disagrees more than those two groups did.
@@ -29,7 +29,7 @@ impl ConflictPolicy {
 
         let evidence =
             situation.evidence_for("conflict", "products of gradients and distances of weights")?;
-        let Some(pair) = most_alike(evidence, situation.state) else {
+        let Some(pair) = most_alike(evidence, situation) else {
             return Ok(Choice::nothing(situation));
         };
 
@@ -55,9 +55,10 @@ impl ConflictPolicy {
 
 /// The two groups that are least unlike; of equals those with the lowest owners. Unlikeness is the
 /// squared distance of their weights over the mean of their squared norms, plus 1 minus the cosine
-/// of their summed gradients. `None` if there is only one group.
-fn most_alike(evidence: &Evidence, state: &State) -> Option<Pair> {
-    let groups = state.groups();
+/// of their summed gradients. Exempt layers are no groups here. `None` if there is only one group.
+fn most_alike(evidence: &Evidence, situation: &Situation<'_>) -> Option<Pair> {
+    let mut groups = situation.state.groups();
+    groups.retain(|group| !situation.exempt.has(group.owner));
     let mut best: Option<Pair> = None;
 
     for (index, one) in groups.iter().enumerate() {

@@ -11,7 +11,7 @@ use crate::network::{Parameters, QNetwork};
 use crate::occasion::Turn;
 use dlt_spec::spec::{DecayPer, Decision, Network};
 use dlt_spec::{CheckedAgent, seeds};
-use dlt_state::{Action, StateError};
+use dlt_state::{Action, Exempt, StateError};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,7 @@ impl QPolicy {
         let spec = &setup.agent;
         let stream = |name| seeds::stream(setup.seed, name);
         let layout = QLayout::new(spec.network, spec.state_scaling, setup.layers);
+        let layout = layout.sparing(setup.exempt());
         let network = QNetwork::new(layout, spec.hidden, &mut stream("q-network"));
 
         let settings = LearnerSettings {
@@ -118,13 +119,14 @@ impl QPolicy {
         Self { memory: Some(memory), ..self }
     }
 
-    /// A uniform choice among `0..=layer`. The authors' code draws from `-1..layer`, where -1 means
+    /// A uniform choice among `0..=layer`, without exempt layers. The authors' code draws from `-1..layer`, where -1 means
     /// the layer's own weights. Both are uniform; they only map the same draw to another choice.
-    fn draw(&mut self, layer: usize) -> usize {
-        let drawn = self.rng.random_range(0..=layer);
+    fn draw(&mut self, layer: usize, exempt: &Exempt) -> usize {
+        let choices = exempt.choices(layer);
+        let drawn = self.rng.random_range(0..choices.len());
         match self.learner.network().layout().network() {
-            Network::Paper => drawn,
-            Network::Reference => drawn.checked_sub(1).unwrap_or(layer),
+            Network::Paper => choices[drawn],
+            Network::Reference => drawn.checked_sub(1).map_or(layer, |drawn| choices[drawn]),
         }
     }
 
@@ -136,7 +138,7 @@ impl QPolicy {
         explored: bool,
     ) -> Result<Action, StateError> {
         if explored {
-            return situation.replace(|layer| self.draw(layer));
+            return situation.replace(|layer| self.draw(layer, situation.exempt));
         }
 
         let layers = situation.visit.layers(situation.action.n_layers());
@@ -153,27 +155,27 @@ impl QPolicy {
         explored: bool,
     ) -> Option<(usize, usize)> {
         let present = situation.action.values();
-        let n_layers = situation.action.n_layers();
-        if n_layers == 1 {
-            return None;
-        }
+        let deciding = situation.exempt.deciding();
+        let first = *deciding.first()?;
 
         if explored {
-            let layer = self.rng.random_range(1..n_layers);
-            return Some((layer, self.draw(layer)));
+            let layer = deciding[self.rng.random_range(0..deciding.len())];
+            return Some((layer, self.draw(layer, situation.exempt)));
         }
 
         let layout = self.learner.network().layout();
         let values = self.learner.network().values(situation.vector);
-        let mut best = (1, present[1]);
+        let mut best = (first, present[first]);
         let mut most = f32::NEG_INFINITY;
 
-        for (layer, &kept) in present.iter().enumerate().skip(1) {
+        for layer in deciding {
+            let kept = present[layer];
             let slice = &values[layout.slice(layer)];
-            for (entry, value) in slice.iter().enumerate().filter(|(entry, _)| *entry != kept) {
-                if value - slice[kept] > most {
+            for entry in situation.exempt.choices(layer).into_iter().filter(|&entry| entry != kept)
+            {
+                if slice[entry] - slice[kept] > most {
                     best = (layer, entry);
-                    most = value - slice[kept];
+                    most = slice[entry] - slice[kept];
                 }
             }
         }

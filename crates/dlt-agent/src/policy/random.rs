@@ -4,12 +4,12 @@ use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::error::{AgentError, grouping};
 use crate::occasion::Turn;
 use dlt_spec::spec::Decision;
-use dlt_state::{ActionSpace, Draw};
+use dlt_state::{ActionSpace, Draw, State};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// Draws each entry that a decision covers uniformly from `0..=layer`, so all actions are equally
-/// likely. For a single change it draws a uniform layer and a uniform entry. For a split it draws a
+/// likely. Layers that no tie may touch are never drawn. For a single change it draws a uniform layer and a uniform entry. For a split it draws a
 /// uniform group among those with two layers or more, and a uniform bipartition of it. For a swap
 /// it first merges a uniform pair of groups.
 #[derive(Clone, Debug)]
@@ -27,10 +27,12 @@ impl RandomPolicy {
     /// A uniform layer with a uniform entry.
     fn change(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
         let mut action = situation.action.clone();
-        let space = ActionSpace::new(action.n_layers());
+        let free = situation.exempt.free();
+        let space = ActionSpace::new(free.len());
         let Some((layer, entry)) = space.random_change(&mut Draws(&mut self.rng)) else {
             return Ok(Choice::nothing(situation));
         };
+        let (layer, entry) = (free[layer], free[entry]);
 
         action.replace(layer, entry).map_err(grouping("the random change"))?;
         Ok(Choice::new(action, Visit::Layer(layer)))
@@ -57,12 +59,19 @@ impl Policy for RandomPolicy {
         let state = match (situation.turn, situation.decision) {
             (Turn::Split, _) => situation.state.random_split(&mut draws),
             (Turn::Swap, _) => {
-                let merged = situation.state.random_merge(&mut draws);
+                // Among the layers that are not exempt, so that no group is merged with an exempt one.
+                let reduced = situation.exempt.reduced(situation.state);
+                let reduced: State = reduced.map_err(grouping("the state before a swap"))?;
+                let merged = reduced.random_merge(&mut draws);
+                let merged = merged.map(|merged| situation.exempt.expanded(&merged));
                 merged.and_then(|merged| merged.random_split(&mut draws))
             }
             (Turn::Regular, Decision::Single) => return self.change(situation),
             (Turn::Regular, Decision::Joint | Decision::PerLayer) => {
-                let action = situation.replace(|layer| draws.below(layer + 1));
+                let action = situation.replace(|layer| {
+                    let choices = situation.exempt.choices(layer);
+                    choices[draws.below(choices.len())]
+                });
                 let action = action.map_err(grouping("the random action"))?;
                 return Ok(Choice::new(action, situation.visit));
             }

@@ -7,6 +7,7 @@
 
 mod chances;
 mod credit;
+mod exempt;
 mod growth;
 mod growth_oracle;
 mod learning;

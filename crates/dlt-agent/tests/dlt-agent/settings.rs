@@ -3,8 +3,8 @@
 use dlt_agent::{Agent, Occasion, Turn};
 use dlt_spec::AgentSetup;
 use dlt_spec::spec::{
-    AgentSpec, Credit, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward,
-    RewardTiming, Scaling, StateVector,
+    AgentSpec, Credit, DecayPer, Decision, Exempt, Initial, InitialName, Network, PolicyKind,
+    Reward, RewardTiming, Scaling, StateVector,
 };
 
 /// Both coverages of a decision.
@@ -52,6 +52,7 @@ pub(crate) fn setup(spec: &AgentSpec, decision: Decision, layers: usize, seed: u
         agent: spec.clone(),
         initial: Initial::Named(InitialName::Frozen),
         decision,
+        exempt: Exempt::Layers(Vec::new()),
         state_vector: StateVector::Canonical,
         layers,
         seed,

@@ -8,59 +8,69 @@ use dlt_spec::spec::Activations;
 
 use crate::Model;
 use crate::binding::StorageId;
+use crate::graph::BlockPacks;
 
-/// Packed weights, by block. Layers that share a block share what is packed. While this exists, the
-/// weights of the model must keep their values.
+/// Packed weights: tied ones by storage, those that a layer keeps by layer. Layers that share a block
+/// share what is packed. While this exists, the weights of the model must keep their values.
 #[derive(Debug)]
 pub struct PackedWeights {
-    blocks: BTreeMap<StorageId, Vec<Packs>>,
-    kept: Kept,
+    tied: BTreeMap<StorageId, Vec<Packs>>,
+    kept: BTreeMap<usize, Vec<Packs>>,
+    until: Until,
 }
 
-/// How long packed weights are kept.
+/// How long packed weights are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
-    UntilLastUse,
-    ForNextPass,
+enum Until {
+    LastUse,
+    NextPass,
 }
 
 impl PackedWeights {
     /// For one pass: what is packed is freed after its last use in each direction.
     #[must_use]
     pub fn of_one_pass() -> Self {
-        PackedWeights { blocks: BTreeMap::new(), kept: Kept::UntilLastUse }
+        PackedWeights::until(Until::LastUse)
     }
 
     /// For the passes of several pieces of a batch: what the first one packs serves all of them.
     #[must_use]
     pub fn of_several_passes() -> Self {
-        PackedWeights { blocks: BTreeMap::new(), kept: Kept::ForNextPass }
+        PackedWeights::until(Until::NextPass)
+    }
+
+    fn until(until: Until) -> Self {
+        PackedWeights { tied: BTreeMap::new(), kept: BTreeMap::new(), until }
     }
 
     /// Where the packed weights of a layer are kept. A frozen layer has none: its weights are drawn
     /// again for each pass.
-    pub(super) fn of(&mut self, model: &Model, layer: usize) -> Option<&[Packs]> {
+    pub(super) fn of<'a>(&'a mut self, model: &'a Model, layer: usize) -> Option<BlockPacks<'a>> {
         if model.activations() != Activations::Bf16 || model.binding().is_frozen(layer) {
             return None;
         }
 
-        let count = model.bank().layout().entries().len();
-        let make = || std::iter::repeat_with(Packs::default).take(count).collect();
-        Some(self.blocks.entry(model.binding().storage(layer)).or_insert_with(make).as_slice())
+        let is_kept = model.bank().division().is_kept();
+        let make = || std::iter::repeat_with(Packs::default).take(is_kept.len()).collect();
+        let tied = self.tied.entry(model.binding().storage(layer)).or_insert_with(make);
+        let kept = self.kept.entry(layer).or_insert_with(make);
+
+        Some(BlockPacks { tied, kept, is_kept })
     }
 
-    /// Frees what was packed for a layer, unless one of those that follow in the pass uses it, or
-    /// another pass does.
+    /// Frees what was packed for a layer, except for tied weights that one of those that follow in
+    /// the pass uses, and unless another pass uses all.
     pub(super) fn end(&mut self, model: &Model, layer: usize, mut following: Range<usize>) {
-        if self.kept == Kept::ForNextPass {
+        if self.until == Until::NextPass {
             return;
         }
 
         let binding = model.binding();
         let storage = binding.storage(layer);
+        self.kept.remove(&layer);
 
         if following.all(|other| binding.storage(other) != storage) {
-            self.blocks.remove(&storage);
+            self.tied.remove(&storage);
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Family;
 use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry, gelu};
+use crate::division::{BlockParts, Half};
 use crate::graph::{Graph, Node};
 use crate::huggingface::config::{self, HeadKind, ModelType};
 use crate::huggingface::export::{self, is_tied, object};
@@ -88,6 +89,11 @@ const TOKENS_AND_OUTPUT: [&str; 6] = {
     [dense, dense_bias, norm, norm_bias, bias, OWN_OUTPUT]
 };
 
+const PARTS: BlockParts = BlockParts {
+    feed_forward: &["intermediate.", "output."],
+    norms: &["attention.output.LayerNorm.", "output.LayerNorm."],
+};
+
 /// The parameters that end the two residual branches.
 const BRANCH_ENDS: [&str; 4] = [
     "attention.output.dense.weight",
@@ -158,6 +164,10 @@ impl Architecture for Bert {
             entry("output.LayerNorm.weight", &[c], ONE),
             entry("output.LayerNorm.bias", &[c], ZERO),
         ])
+    }
+
+    fn block_parts(&self) -> BlockParts {
+        PARTS
     }
 
     fn stem_input(&self) -> StemInput {
@@ -231,7 +241,7 @@ impl Architecture for Bert {
         let attended =
             graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
         let attended = graph.dropout(attended);
-        let x = graph.add_branch(x, attended);
+        let x = graph.add_branch(x, attended, Half::Attention)?;
 
         let weight = "attention.output.LayerNorm.weight";
         let bias = "attention.output.LayerNorm.bias";
@@ -243,7 +253,7 @@ impl Architecture for Bert {
         let expanded = graph.linear_gelu(x, weight, bias, self.gelu)?;
         let projected = graph.linear(expanded, "output.dense.weight", "output.dense.bias")?;
         let projected = graph.dropout(projected);
-        let x = graph.add_branch(x, projected);
+        let x = graph.add_branch(x, projected, Half::FeedForward)?;
 
         graph.layer_norm(x, "output.LayerNorm.weight", "output.LayerNorm.bias", norm_epsilon)
     }

@@ -12,6 +12,7 @@ use super::Family;
 use super::decoder::{OWN_OUTPUT, decodes, head_entry, output, own_head};
 use crate::Result;
 use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry, gelu};
+use crate::division::{BlockParts, Half};
 use crate::graph::{Graph, Node};
 use crate::huggingface::config::{HeadKind, ModelType, divided, gelu as read_gelu};
 use crate::huggingface::export::{is_tied, object};
@@ -54,6 +55,9 @@ pub struct Gpt2 {
     /// Activation of the feed-forward layer.
     pub gelu: Gelu,
 }
+
+const PARTS: BlockParts =
+    BlockParts { feed_forward: &["ln_2.", "mlp."], norms: &["ln_1.", "ln_2."] };
 
 /// The parameters that end the two residual branches.
 const BRANCH_ENDS: [&str; 4] =
@@ -100,6 +104,10 @@ impl Architecture for Gpt2 {
         ])
     }
 
+    fn block_parts(&self) -> BlockParts {
+        PARTS
+    }
+
     fn stem_input(&self) -> StemInput {
         StemInput::Tokens { table: "wte.weight", vocabulary: self.vocabulary }
     }
@@ -142,7 +150,7 @@ impl Architecture for Gpt2 {
         let mixed = graph.attention(qkv, [heads, heads], Mask::Causal);
         let attended = graph.linear(mixed, "attn.c_proj.weight", "attn.c_proj.bias")?;
         let attended = graph.dropout(attended);
-        let x = graph.add_branch(x, attended);
+        let x = graph.add_branch(x, attended, Half::Attention)?;
 
         // Feed-forward: (B, T, C) -> (B, T, F) -> (B, T, C)
         let normed = graph.layer_norm(x, "ln_2.weight", "ln_2.bias", norm_epsilon)?;
@@ -150,7 +158,7 @@ impl Architecture for Gpt2 {
         let projected = graph.linear(expanded, "mlp.c_proj.weight", "mlp.c_proj.bias")?;
         let projected = graph.dropout(projected);
 
-        Ok(graph.add_branch(x, projected))
+        graph.add_branch(x, projected, Half::FeedForward)
     }
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {

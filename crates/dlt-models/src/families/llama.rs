@@ -16,6 +16,7 @@ use super::rotary::{
     write,
 };
 use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
+use crate::division::{BlockParts, Half};
 use crate::graph::{Graph, Node};
 use crate::huggingface::config::{HeadKind, ModelType};
 use crate::huggingface::settings::Settings;
@@ -123,6 +124,11 @@ impl Llama {
     }
 }
 
+const PARTS: BlockParts = BlockParts {
+    feed_forward: &["post_attention_layernorm.", "mlp."],
+    norms: &["input_layernorm.", "post_attention_layernorm."],
+};
+
 /// The parameters that end the two residual branches.
 const BRANCH_ENDS: [&str; 4] =
     ["self_attn.o_proj.weight", OUTPUT_BIAS, "mlp.down_proj.weight", DOWN_BIAS];
@@ -165,6 +171,10 @@ impl Architecture for Llama {
         ];
 
         Layout::new(entries.into_iter().flatten().collect())
+    }
+
+    fn block_parts(&self) -> BlockParts {
+        PARTS
     }
 
     fn stem_input(&self) -> StemInput {
@@ -243,7 +253,7 @@ impl Llama {
         let output_bias = self.has_output_bias().then_some(OUTPUT_BIAS);
         let attended = graph.linear(mixed, "self_attn.o_proj.weight", output_bias)?;
         let attended = graph.dropout(attended);
-        let x = graph.add_branch(x, attended);
+        let x = graph.add_branch(x, attended, Half::Attention)?;
 
         // Feed-forward: (B, T, C) -> (B, T, 2 F) -> (B, T, F) -> (B, T, C)
         let normed = graph.rms_norm(x, "post_attention_layernorm.weight", norm_epsilon)?;
@@ -255,7 +265,7 @@ impl Llama {
             graph.linear(expanded, "mlp.down_proj.weight", has_bias.then_some(DOWN_BIAS))?;
         let projected = graph.dropout(projected);
 
-        Ok(graph.add_branch(x, projected))
+        graph.add_branch(x, projected, Half::FeedForward)
     }
 }
 

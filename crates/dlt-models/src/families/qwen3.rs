@@ -12,6 +12,7 @@ use super::decoder::decodes;
 use super::llama::Llama;
 use super::rotary::{self, Usual, attention_bias, layered_window, layered_window_keys};
 use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, entry};
+use crate::division::BlockParts;
 use crate::graph::{Graph, Node};
 use crate::huggingface::config::{HeadKind, ModelType};
 use crate::huggingface::export::object;
@@ -52,6 +53,10 @@ pub struct Qwen3 {
 /// The norms of each head of queries and of keys, (D) each.
 const HEAD_NORMS: [&str; 2] = ["self_attn.q_norm.weight", "self_attn.k_norm.weight"];
 
+/// Those of each head, and those of the decoder.
+const NORMS: [&str; 4] =
+    [HEAD_NORMS[0], HEAD_NORMS[1], "input_layernorm.", "post_attention_layernorm."];
+
 impl Architecture for Qwen3 {
     fn block_layout(&self) -> Layout {
         let mut entries = self.decoder.block_layout().entries().to_vec();
@@ -74,6 +79,10 @@ impl Architecture for Qwen3 {
 
     fn shared_layout(&self) -> Layout {
         self.decoder.shared_layout()
+    }
+
+    fn block_parts(&self) -> BlockParts {
+        BlockParts { norms: &NORMS, ..self.decoder.block_parts() }
     }
 
     fn stem_input(&self) -> StemInput {

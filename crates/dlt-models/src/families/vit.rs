@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::Family;
 use crate::Result;
 use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry, gelu};
+use crate::division::{BlockParts, Half};
 use crate::graph::{Graph, Node};
 use crate::huggingface::FileNames;
 use crate::huggingface::config::{self, HeadKind, ModelType};
@@ -57,6 +58,11 @@ const PATCHES: [&str; 2] = [
     "embeddings.patch_embeddings.projection.weight",
     "embeddings.patch_embeddings.projection.bias",
 ];
+
+const PARTS: BlockParts = BlockParts {
+    feed_forward: &["layernorm_after.", "intermediate.", "output."],
+    norms: &["layernorm_before.", "layernorm_after."],
+};
 
 /// The parameters that end the two residual branches.
 const BRANCH_ENDS: [&str; 4] = [
@@ -108,6 +114,10 @@ impl Architecture for Vit {
             entry("output.dense.weight", &[c, f], normal),
             entry("output.dense.bias", &[c], ZERO),
         ])
+    }
+
+    fn block_parts(&self) -> BlockParts {
+        PARTS
     }
 
     fn stem_input(&self) -> StemInput {
@@ -168,7 +178,7 @@ impl Architecture for Vit {
         let attended =
             graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
         let attended = graph.dropout(attended);
-        let x = graph.add_branch(x, attended);
+        let x = graph.add_branch(x, attended, Half::Attention)?;
 
         // Feed-forward: (B, T, C) -> (B, T, F) -> (B, T, C)
         let normed =
@@ -179,7 +189,7 @@ impl Architecture for Vit {
         let projected = graph.linear(expanded, "output.dense.weight", "output.dense.bias")?;
         let projected = graph.dropout(projected);
 
-        Ok(graph.add_branch(x, projected))
+        graph.add_branch(x, projected, Half::FeedForward)
     }
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {

@@ -1,15 +1,12 @@
 //! A model that continues sequences, token by token.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use candle_core::{D, DType, Tensor};
 use dlt_kernels::KeyValues;
 use dlt_spec::spec::Objective;
 
 use crate::batch::{Dims, Input, Tokens};
-use crate::binding::StorageId;
 use crate::error::Context;
 use crate::graph::{Caches, ModelGraphs, Reading, Rows, Run, SideInputs};
 use crate::{Model, ModelError, Result};
@@ -25,7 +22,8 @@ use crate::{Model, ModelError, Result};
 pub struct Decoder<'a> {
     model: &'a Model,
     shared: Vec<Tensor>,
-    blocks: BTreeMap<StorageId, Vec<Tensor>>,
+    /// All weights of each layer; those that layers share are in memory once.
+    weights: Vec<Vec<Tensor>>,
     /// One cache for each layer.
     caches: Vec<Caches>,
     capacity: usize,
@@ -75,15 +73,11 @@ impl<'a> Decoder<'a> {
             Ok(Caches { values: RefCell::new(values), sequences: Vec::new() })
         };
 
-        let mut blocks = BTreeMap::new();
-        for id in layers.clone().map(|layer| binding.storage(layer)) {
-            if let Entry::Vacant(block) = blocks.entry(id) {
-                block.insert(model.bank().weights(id)?);
-            }
-        }
+        // Tied weights of a frozen layer are drawn at each call. Nobody shares them.
+        let weights = layers.clone().map(|layer| model.weights(layer)).collect::<Result<_>>()?;
 
         let caches = layers.map(cache).collect::<Result<_>>()?;
-        Ok(Self { model, shared: model.shared().tensors(), blocks, caches, capacity, step: None })
+        Ok(Self { model, shared: model.shared().tensors(), weights, caches, capacity, step: None })
     }
 
     /// How many tokens each sequence can hold.
@@ -178,8 +172,7 @@ impl<'a> Decoder<'a> {
         let mut x = graphs.stem.result(model.stem_rows(input)?, &run)?;
 
         for (layer, caches) in self.caches.iter().enumerate() {
-            let weights = &self.blocks[&model.binding().storage(layer)];
-            let run = run.of_layer(model.architecture(), layer, weights);
+            let run = run.of_layer(model.architecture(), layer, &self.weights[layer]);
             x = graphs.block.result(x, &Run { caches: Some(caches), ..run })?;
         }
 

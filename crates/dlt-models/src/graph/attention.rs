@@ -5,7 +5,9 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use dlt_kernels::{Attention as Settings, Mask, Rotary};
 
-use super::operation::{Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom};
+use super::operation::{
+    Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, Trained,
+};
 use super::{Graph, Node};
 use crate::{ModelError, Result};
 
@@ -102,7 +104,7 @@ impl Operation for Attention {
         Ok(vec![back.call.kernels.attention_gradient(qkv, forward, &settings, back.gradient)?])
     }
 
-    fn reads(&self, _trains: bool) -> Reads {
+    fn reads(&self, _trained: Trained<'_>) -> Reads {
         Reads { inputs: true, result: true, saved: true }
     }
 

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::operation::{Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom};
+use super::operation::{
+    Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, Trained,
+};
 use super::{Graph, Node};
 use crate::Result;
 
@@ -38,7 +40,7 @@ impl Operation for Swiglu {
         Ok(vec![back.call.kernels.swiglu_gradient(back.call.input(0)?, back.gradient)?])
     }
 
-    fn reads(&self, _trains: bool) -> Reads {
+    fn reads(&self, _trained: Trained<'_>) -> Reads {
         Reads { inputs: true, ..Reads::default() }
     }
 
@@ -65,7 +67,7 @@ impl Operation for Tanh {
         Ok(vec![(gradient.to_dtype(DType::F32)? * slope)?.to_dtype(gradient.dtype())?])
     }
 
-    fn reads(&self, _trains: bool) -> Reads {
+    fn reads(&self, _trained: Trained<'_>) -> Reads {
         Reads { result: true, ..Reads::default() }
     }
 

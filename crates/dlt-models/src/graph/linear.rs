@@ -3,7 +3,9 @@
 use candle_core::Tensor;
 use dlt_kernels::{Gelu, Weight};
 
-use super::operation::{Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom};
+use super::operation::{
+    Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, Trained,
+};
 use super::{Graph, Node};
 use crate::Result;
 
@@ -76,13 +78,15 @@ impl Linear {
     ) -> Result<Vec<Tensor>> {
         // Added to the sums in place: there is never a second buffer of the weight's size.
         if let Some(into) = into {
-            call.kernels.linear_weight_gradient(
-                call.input(0)?,
-                gradient,
-                &mut into[self.weight],
-            )?;
+            if call.trained.has(self.weight) {
+                call.kernels.linear_weight_gradient(
+                    call.input(0)?,
+                    gradient,
+                    &mut into[self.weight],
+                )?;
+            }
 
-            if let Some(bias) = self.bias {
+            if let Some(bias) = self.bias.filter(|&bias| call.trained.has(bias)) {
                 call.kernels.linear_bias_gradient(gradient, &mut into[bias])?;
             }
         }
@@ -106,8 +110,8 @@ impl Operation for Linear {
         self.gradients(&back.call, back.gradient, into)
     }
 
-    fn reads(&self, trains: bool) -> Reads {
-        Reads { inputs: trains, ..Reads::default() }
+    fn reads(&self, trained: Trained<'_>) -> Reads {
+        Reads { inputs: trained.has(self.weight), ..Reads::default() }
     }
 
     fn widens(&self) -> bool {
@@ -142,8 +146,8 @@ impl Operation for LinearGelu {
         self.affine.gradients(&back.call, &gradient, into)
     }
 
-    fn reads(&self, trains: bool) -> Reads {
-        Reads { inputs: trains, saved: true, result: false }
+    fn reads(&self, trained: Trained<'_>) -> Reads {
+        Reads { inputs: trained.has(self.affine.weight), saved: true, result: false }
     }
 
     fn recomputed_from(&self) -> RecomputedFrom {

@@ -1,6 +1,6 @@
 //! How much memory a graph needs, computed from shapes alone.
 
-use super::operation::RecomputedFrom;
+use super::operation::{RecomputedFrom, Trained};
 use super::run::Needs;
 use super::{Graph, Step};
 
@@ -23,11 +23,11 @@ pub struct Footprint {
 }
 
 impl Graph {
-    /// The memory of the passes. `trains` says whether they compute gradients of parameters,
-    /// `activation` is the bytes of one number of an activation.
+    /// The memory of the passes. `trained` are the parameters that get gradients, `activation`
+    /// is the bytes of one number of an activation.
     #[must_use]
-    pub fn footprint(&self, trains: bool, activation: usize) -> Footprint {
-        Books { graph: self, activation }.footprint(trains)
+    pub fn footprint(&self, trained: Trained<'_>, activation: usize) -> Footprint {
+        Books { graph: self, activation }.footprint(trained)
     }
 }
 
@@ -39,8 +39,8 @@ struct Books<'a> {
 }
 
 impl Books<'_> {
-    fn footprint(&self, trains: bool) -> Footprint {
-        let needs = self.graph.needs(trains);
+    fn footprint(&self, trained: Trained<'_>) -> Footprint {
+        let needs = self.graph.needs(trained);
         let last = self.graph.steps.len();
         let with_result = |mut needs: Needs| {
             needs.values[last] = true;
@@ -51,8 +51,8 @@ impl Books<'_> {
             kept: self.kept(&needs),
             result: self.most_forward(&with_result(self.graph.nothing())),
             replay: self.most_forward(&needs),
-            forward: self.most_forward(&with_result(self.graph.needs(trains))),
-            backward: self.most_backward(trains, &needs),
+            forward: self.most_forward(&with_result(self.graph.needs(trained))),
+            backward: self.most_backward(trained, &needs),
         }
     }
 
@@ -128,7 +128,7 @@ impl Books<'_> {
     }
 
     /// Peak of the backward pass, which it follows step by step like [`Graph::backward`].
-    fn most_backward(&self, trains: bool, needs: &Needs) -> usize {
+    fn most_backward(&self, trained: Trained<'_>, needs: &Needs) -> usize {
         let last = self.graph.steps.len();
         let mut there = needs.values.clone();
         let mut gradient = vec![false; last + 1];
@@ -142,7 +142,7 @@ impl Books<'_> {
             if !std::mem::take(&mut gradient[number]) {
                 continue;
             }
-            if step.operation.reads(trains).inputs {
+            if step.operation.reads(trained).inputs {
                 step.inputs.iter().for_each(|&input| now += self.find_size(input, &mut there));
             }
 
@@ -156,7 +156,7 @@ impl Books<'_> {
             let of_inputs: usize = step.inputs.iter().map(|&input| self.size(input)).sum();
 
             // Widened are the gradient, the inputs that are read, and the gradients of all inputs.
-            let read = if step.operation.reads(trains).inputs { &step.inputs[..] } else { &[] };
+            let read = if step.operation.reads(trained).inputs { &step.inputs[..] } else { &[] };
             let wide = step.inputs.iter().chain(read).copied().chain([number]);
             let working = inside + self.working_size(step);
             most = most.max(now + of_inputs + working + self.widened(step, wide));
@@ -206,17 +206,18 @@ mod tests {
 
     use candle_core::{DType, Device, Tensor};
     use dlt_kernels::{Gelu, Kernels};
-    use dlt_spec::spec::{Attention, AttentionBias, FeedForwardBias, Output, Pooling};
+    use dlt_spec::spec::{Attention, AttentionBias, FeedForwardBias, Output, Own, Pooling, Unit};
 
     use crate::architecture::{Architecture, Form, HeadSettings};
     use crate::batch::Dims;
+    use crate::division::Keeps;
     use crate::families::bert::Bert;
     use crate::families::gpt2::Gpt2;
     use crate::families::llama::Llama;
     use crate::families::qwen3::Qwen3;
     use crate::families::rotary::Turning;
     use crate::families::vit::Vit;
-    use crate::graph::{ModelGraphs, Reading, Rows, Run, SideInputs};
+    use crate::graph::{ModelGraphs, Reading, Rows, Run, SideInputs, Trained};
 
     const WINDOWS: usize = 2;
     const TOKENS: usize = 10;
@@ -237,6 +238,7 @@ mod tests {
             norm_epsilon: 1e-5,
             initial_std: 0.1,
             residual_factors: Vec::new(),
+            keeps: Keeps::NOTHING,
             head,
         }
     }
@@ -319,19 +321,20 @@ mod tests {
                 [("stem", &graphs.stem), ("block", &graphs.block), ("head", &graphs.head)]
             {
                 let weights = graph.layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
-                for (trains, dtype, residual_factor) in passes() {
+                for (trained, dtype, residual_factor) in passes() {
                     let run = Run {
                         side_inputs: &side_inputs,
                         residual_factor,
+                        trained,
                         ..Run::plain(Kernels::Fused, &weights)
                     };
 
                     let input = || {
                         Tensor::ones(graph.input.as_slice(), dtype, &Device::Cpu).expect("memory")
                     };
-                    let predicted = graph.footprint(trains, dtype.size_in_bytes()).kept;
+                    let predicted = graph.footprint(trained, dtype.size_in_bytes()).kept;
                     let what = format!("{name} of {architecture:?} in {dtype:?}");
-                    let (result, trace) = graph.forward(input(), &run, trains).expect("a pass");
+                    let (result, trace) = graph.forward(input(), &run).expect("a pass");
 
                     assert_eq!(result.dtype(), dtype, "{what}");
                     assert_eq!(trace.bytes(), predicted, "{what}");
@@ -345,7 +348,7 @@ mod tests {
 
                     // Only blocks are ever replayed.
                     if name == "block" {
-                        let again = graph.replay(input(), &run, trains).expect("a pass");
+                        let again = graph.replay(input(), &run).expect("a pass");
                         assert_eq!(again.bytes(), predicted, "{what}");
                     }
 
@@ -357,11 +360,50 @@ mod tests {
         }
     }
 
+    /// Where only what layers keep trains, less is kept, as predicted, and nothing else has a gradient.
+    #[test]
+    fn law_what_is_kept_for_kept_parameters_is_what_was_predicted() {
+        let all_own = [vec![Own::Norms], vec![Own::Scales], vec![Own::Biases, Own::Scales]];
+        for (unit, own) in Unit::ALL.iter().flat_map(|unit| all_own.clone().map(|own| (unit, own)))
+        {
+            let keeps = Keeps { unit: *unit, own };
+            let form = Form { keeps: keeps.clone(), ..form(HeadSettings::NEXT_TOKEN) };
+            let (positions, vocabulary, gelu) = (TOKENS, 11, Gelu::Tanh);
+            let architecture = Gpt2 { form, positions, vocabulary, gelu };
+            let division = architecture.division();
+            let dims = Dims { windows: WINDOWS, tokens: TOKENS, reading: Reading::All };
+            let shared = Arc::new(architecture.shared_layout());
+            let graph = ModelGraphs::new(&architecture, &shared, division.all(), &dims)
+                .expect("a model")
+                .block;
+            let weights = graph.layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
+            let marked = Trained::Marked(division.is_kept());
+
+            for dtype in DTYPES {
+                let kept = |trained| graph.footprint(trained, dtype.size_in_bytes()).kept;
+                assert!(kept(Trained::Nothing) <= kept(marked), "{keeps:?}");
+                assert!(kept(marked) <= kept(Trained::All), "{keeps:?}");
+
+                let run = Run { trained: marked, ..Run::plain(Kernels::Fused, &weights) };
+                let input = Tensor::ones(graph.input.as_slice(), dtype, &Device::Cpu);
+                let (result, trace) = graph.forward(input.expect("memory"), &run).expect("a pass");
+                assert_eq!(trace.bytes(), kept(marked), "{keeps:?} in {dtype:?}");
+
+                let mut sums = vec![None; weights.len()];
+                let ones = result.ones_like().expect("memory");
+                graph.backward(trace, ones, &run, Some(&mut sums)).expect("a pass");
+                let has: Vec<bool> = sums.iter().map(Option::is_some).collect();
+                assert_eq!(has, division.is_kept(), "{keeps:?}");
+            }
+        }
+    }
+
     /// Whether weights train, the format of activations, and the factor of residual branches.
-    fn passes() -> impl Iterator<Item = (bool, DType, f64)> {
-        let kinds =
-            [false, true].into_iter().flat_map(|trains| DTYPES.map(|dtype| (trains, dtype)));
-        kinds.flat_map(|(trains, dtype)| [1.0, 0.25].map(|factor| (trains, dtype, factor)))
+    fn passes() -> impl Iterator<Item = (Trained<'static>, DType, f64)> {
+        let kinds = [Trained::Nothing, Trained::All]
+            .into_iter()
+            .flat_map(|trained| DTYPES.map(move |dtype| (trained, dtype)));
+        kinds.flat_map(|(trained, dtype)| [1.0, 0.25].map(move |factor| (trained, dtype, factor)))
     }
 
     /// The formats of activations.
@@ -394,7 +436,7 @@ mod tests {
         // computed again, and so is its rotation.
         let wide = rows * (C + 3 * H * D + H * D + C + 2 * F) + sums;
         let kept = families().map(|(architecture, reading)| {
-            graphs(architecture.as_ref(), reading).block.footprint(true, activation).kept
+            graphs(architecture.as_ref(), reading).block.footprint(Trained::All, activation).kept
         });
         assert_eq!(kept, [pre_norm, post_norm, post_norm, pre_norm, gated, wide, wide]);
     }
@@ -403,7 +445,8 @@ mod tests {
     fn law_a_pass_that_keeps_less_takes_less() {
         for (architecture, reading) in families() {
             let graphs = graphs(architecture.as_ref(), reading);
-            let [narrow, wide] = [2, 4].map(|activation| graphs.block.footprint(true, activation));
+            let [narrow, wide] =
+                [2, 4].map(|activation| graphs.block.footprint(Trained::All, activation));
             for footprint in [narrow, wide] {
                 // Equal if attention itself is the peak: it holds the same in both.
                 assert!(

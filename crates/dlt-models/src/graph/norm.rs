@@ -2,7 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::operation::{Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom};
+use super::operation::{
+    Backward, Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, Trained,
+};
 use super::{Graph, Node};
 use crate::Result;
 
@@ -74,7 +76,7 @@ impl Operation for LayerNorm {
         let weight = back.call.parameter(self.weight)?;
 
         // The kernel adds to both sums in one pass, so both are borrowed at once.
-        let sums = match into {
+        let sums = match into.filter(|_| back.call.trained.has(self.weight)) {
             Some(into) => Some(into.get_disjoint_mut([self.weight, self.bias]).map_err(|_| {
                 super::operation::absent("a weight and a bias apart from each other")
             })?),
@@ -84,7 +86,7 @@ impl Operation for LayerNorm {
         Ok(vec![kernels.layer_norm_gradient(x, weight, self.epsilon, back.gradient, sums)?])
     }
 
-    fn reads(&self, _trains: bool) -> Reads {
+    fn reads(&self, _trained: Trained<'_>) -> Reads {
         Reads { inputs: true, ..Reads::default() }
     }
 
@@ -113,11 +115,12 @@ impl Operation for RmsNorm {
         let kernels = back.call.kernels;
         let x = back.call.input(0)?;
         let weight = back.call.parameter(self.weight)?;
+        let into = into.filter(|_| back.call.trained.has(self.weight));
         let sum = into.map(|into| &mut into[self.weight]);
         Ok(vec![kernels.rms_norm_gradient(x, weight, self.epsilon, back.gradient, sum)?])
     }
 
-    fn reads(&self, _trains: bool) -> Reads {
+    fn reads(&self, _trained: Trained<'_>) -> Reads {
         Reads { inputs: true, ..Reads::default() }
     }
 
@@ -175,7 +178,8 @@ impl Operation for HeadNorms {
             let number = self.weights[part];
             let x = self.part(qkv, part)?;
             let gradient = self.part(back.gradient, part)?;
-            let sum = into.as_deref_mut().map(|into| &mut into[number]);
+            let trained = into.as_deref_mut().filter(|_| back.call.trained.has(number));
+            let sum = trained.map(|into| &mut into[number]);
             let weight = back.call.parameter(number)?;
 
             Ok(back.call.kernels.rms_norm_gradient(&x, weight, self.epsilon, &gradient, sum)?)
@@ -185,7 +189,7 @@ impl Operation for HeadNorms {
         Ok(vec![Self::joined(parts, qkv)?])
     }
 
-    fn reads(&self, _trains: bool) -> Reads {
+    fn reads(&self, _trained: Trained<'_>) -> Reads {
         Reads { inputs: true, ..Reads::default() }
     }
 

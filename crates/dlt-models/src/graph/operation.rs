@@ -18,8 +18,8 @@ pub(crate) trait Operation: Debug + Send + Sync {
     /// parameters are added to `into`, if there is one.
     fn backward(&self, back: &Backward<'_>, into: ParameterSums<'_>) -> Result<Vec<Tensor>>;
 
-    /// What the backward pass reads, with or without gradients of parameters.
-    fn reads(&self, _trains: bool) -> Reads {
+    /// What the backward pass reads, if it computes gradients of these parameters.
+    fn reads(&self, _trained: Trained<'_>) -> Reads {
         Reads::default()
     }
 
@@ -54,6 +54,33 @@ pub(crate) trait Operation: Debug + Send + Sync {
 
 /// Sums of the parameters' gradients, by number in the layout; `None` if no parameter trains.
 pub(crate) type ParameterSums<'a> = Option<&'a mut [Option<Tensor>]>;
+
+/// The parameters of a graph that get gradients.
+#[derive(Clone, Copy, Debug)]
+pub enum Trained<'a> {
+    /// None of them.
+    Nothing,
+    /// Those that are marked, by number in the layout.
+    Marked(&'a [bool]),
+    /// All of them.
+    All,
+}
+
+impl Trained<'_> {
+    /// Whether the parameter of this number does.
+    pub(crate) fn has(self, number: usize) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Marked(marked) => marked[number],
+            Self::All => true,
+        }
+    }
+
+    /// Whether any parameter does.
+    pub(crate) fn has_any(self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+}
 
 /// A result, and what is saved for the backward pass besides.
 pub(crate) struct Outcome {
@@ -90,7 +117,8 @@ pub(crate) enum RecomputedFrom {
 pub(crate) struct Call<'a> {
     pub(crate) kernels: Kernels,
     pub(crate) parameters: &'a [Tensor],
-    pub(crate) packs: Option<&'a [Packs]>,
+    pub(crate) packs: Option<BlockPacks<'a>>,
+    pub(crate) trained: Trained<'a>,
     pub(crate) dropout: Option<DropoutPass>,
     /// Number of this graph's first dropout site in the whole model.
     pub(crate) first_site: usize,
@@ -118,7 +146,7 @@ impl Call<'_> {
 
     /// A parameter that products read.
     pub(crate) fn weight(&self, index: usize) -> Result<Weight<'_>> {
-        let packs = self.packs.and_then(|packs| packs.get(index));
+        let packs = self.packs.map(|packs| packs.of(index));
         Ok(Weight::kept(self.parameter(index)?, packs))
     }
 
@@ -135,6 +163,21 @@ impl Call<'_> {
     /// Dropout at a site of this graph, for `per_window` numbers a window.
     pub(crate) fn dropout_at(&self, site: usize, per_window: usize) -> Option<Dropout> {
         self.dropout.and_then(|dropout| dropout.at(self.first_site + site, per_window))
+    }
+}
+
+/// Where the packed forms of a block's parameters are kept: those of tied parameters, and those of
+/// the parameters that the layer keeps, both by number in the layout of the block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockPacks<'a> {
+    pub(crate) tied: &'a [Packs],
+    pub(crate) kept: &'a [Packs],
+    pub(crate) is_kept: &'a [bool],
+}
+
+impl<'a> BlockPacks<'a> {
+    fn of(self, number: usize) -> &'a Packs {
+        if self.is_kept[number] { &self.kept[number] } else { &self.tied[number] }
     }
 }
 

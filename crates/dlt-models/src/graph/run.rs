@@ -1,9 +1,11 @@
 //! A graph with weights: its forward and its backward pass.
 
 use candle_core::Tensor;
-use dlt_kernels::{Kernels, Packs};
+use dlt_kernels::Kernels;
 
-use super::operation::{Backward, Call, ParameterSums, RecomputedFrom, absent};
+use super::operation::{
+    Backward, BlockPacks, Call, ParameterSums, RecomputedFrom, Trained, absent,
+};
 use super::side_inputs::{Caches, NOTHING, SideInputs};
 use super::{Graph, Step};
 use crate::Result;
@@ -16,7 +18,9 @@ pub(crate) struct Run<'a> {
     /// The weights, in the order of the layout.
     pub(crate) parameters: &'a [Tensor],
     /// Where the packed form of each parameter is kept, if it outlives an operation.
-    pub(crate) packs: Option<&'a [Packs]>,
+    pub(crate) packs: Option<BlockPacks<'a>>,
+    /// The parameters that get gradients.
+    pub(crate) trained: Trained<'a>,
     pub(crate) dropout: Option<DropoutPass>,
     /// Number of the graph's first dropout site in the whole model.
     pub(crate) first_site: usize,
@@ -27,7 +31,8 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A run without dropout, without side inputs, and with a factor of 1 for branches.
+    /// A run without dropout, without side inputs, with a factor of 1 for branches, and with gradients
+    /// of all parameters.
     pub(crate) fn plain(kernels: Kernels, parameters: &'a [Tensor]) -> Self {
         let packs = None;
         let dropout = None;
@@ -38,6 +43,7 @@ impl<'a> Run<'a> {
             kernels,
             parameters,
             packs,
+            trained: Trained::All,
             dropout,
             first_site,
             residual_factor,
@@ -94,6 +100,7 @@ impl Graph {
             kernels: run.kernels,
             parameters: run.parameters,
             packs: run.packs,
+            trained: run.trained,
             dropout: run.dropout,
             first_site: run.first_site,
             residual_factor: run.residual_factor,
@@ -112,16 +119,10 @@ impl Graph {
         self.compute(input, run, &needs)?.values.pop().flatten().ok_or_else(|| absent("a result"))
     }
 
-    /// The result, and what the backward pass needs. `trains` says whether it computes gradients of
-    /// parameters.
-    pub(crate) fn forward(
-        &self,
-        input: Tensor,
-        run: &Run<'_>,
-        trains: bool,
-    ) -> Result<(Tensor, Trace)> {
+    /// The result, and what the backward pass needs.
+    pub(crate) fn forward(&self, input: Tensor, run: &Run<'_>) -> Result<(Tensor, Trace)> {
         // The result is computed in any case; whether it is also kept is up to the operations.
-        let mut needs = self.needs(trains);
+        let mut needs = self.needs(run.trained);
         let keeps_result = std::mem::replace(&mut needs.values[self.steps.len()], true);
         let mut trace = self.compute(input, run, &needs)?;
         let result = trace.values[self.steps.len()].clone().ok_or_else(|| absent("a result"))?;
@@ -137,8 +138,8 @@ impl Graph {
 
     /// What the backward pass needs, computed from the input. Operations that only the result
     /// depends on do not run.
-    pub(crate) fn replay(&self, input: Tensor, run: &Run<'_>, trains: bool) -> Result<Trace> {
-        self.compute(input, run, &self.needs(trains))
+    pub(crate) fn replay(&self, input: Tensor, run: &Run<'_>) -> Result<Trace> {
+        self.compute(input, run, &self.needs(run.trained))
     }
 
     /// The gradient of the input, if it has one, from the gradient of the result. Gradients of
@@ -150,14 +151,13 @@ impl Graph {
         run: &Run<'_>,
         mut into: ParameterSums<'_>,
     ) -> Result<Option<Tensor>> {
-        let trains = into.is_some();
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.steps.len() + 1];
         gradients[self.steps.len()] = Some(gradient);
 
         for (number, step) in self.numbered().rev() {
             // A value without a gradient has no influence on the result.
             let Some(gradient) = gradients[number].take() else { continue };
-            let reads = step.operation.reads(trains);
+            let reads = step.operation.reads(run.trained);
             let mut inputs = vec![None; step.inputs.len()];
 
             if reads.inputs {
@@ -276,10 +276,10 @@ impl Graph {
     }
 
     /// What the forward pass has to keep for the backward pass.
-    pub(super) fn needs(&self, trains: bool) -> Needs {
+    pub(super) fn needs(&self, trained: Trained<'_>) -> Needs {
         let mut needs = self.nothing();
         for (number, step) in self.numbered() {
-            let reads = step.operation.reads(trains);
+            let reads = step.operation.reads(trained);
             if reads.inputs {
                 step.inputs.iter().for_each(|&input| self.keep(input, &mut needs));
             }

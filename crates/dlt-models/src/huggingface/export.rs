@@ -15,7 +15,6 @@ use super::config::HeadKind;
 use super::names::{pieces, twins};
 use super::shards::SINGLE;
 use crate::architecture::StemInput;
-use crate::file::ParameterLocation;
 use crate::file::deferred::{self, Deferred};
 use crate::model::factors_left;
 use crate::parameters::Layout;
@@ -91,7 +90,8 @@ pub fn config(model: &Model, spec: &CheckedSpec, annotations: &Annotations) -> R
 
 /// Writes `config.json`, `model.safetensors` and, for a model that predicts the next token,
 /// `generation_config.json` into a folder. The folder is made if there is none. Every layer is
-/// written with separate weights. A tied output is written once, as the token table.
+/// written with separate weights, and scales that a layer keeps are multiplied into them. A tied
+/// output is written once, as the token table.
 ///
 /// # Errors
 /// [`ModelError::Export`] if no class of transformers computes the same function. This includes
@@ -135,7 +135,7 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
     let architecture = model.architecture();
     let twins = twins(model.architecture());
     let mut named = Vec::new();
-    let mut add = |prefix: &str, location: ParameterLocation, layout: &Layout| {
+    let mut add = |prefix: &str, layer: Option<usize>, layout: &Layout| {
         for (index, entry) in layout.entries().iter().enumerate() {
             for piece in pieces(architecture, &format!("{prefix}{}", entry.name), &entry.shape) {
                 let twin = twins.iter().find(|twin| twin.is_written && twin.used == piece.name);
@@ -145,7 +145,7 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
                 for name in names.into_iter().flatten() {
                     let piece = piece.clone();
                     let shape = piece.shape.clone();
-                    let fetch = move || piece.unpacked(&model.parameter(location, index)?);
+                    let fetch = move || piece.unpacked(&model.plain_parameter(layer, index)?);
 
                     named.push((name, Deferred::new(shape, fetch)));
                 }
@@ -153,10 +153,12 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
         }
     };
 
-    add(architecture.shared_prefix(), ParameterLocation::Shared, model.shared().layout());
+    add(architecture.shared_prefix(), None, model.shared().layout());
+
+    // A family's own parameters come first in a block, so their numbers are the same.
+    let block = architecture.block_layout();
     for layer in 0..architecture.n_layers() {
-        let location = ParameterLocation::Block(model.binding().storage(layer));
-        add(&architecture.block_prefix(layer), location, model.bank().layout());
+        add(&architecture.block_prefix(layer), Some(layer), &block);
     }
 
     named

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 use crate::architecture::Architecture;
 use crate::binding::Binding;
+use crate::file::ParameterLocation;
 use crate::{Model, ModelError, Result};
 
 impl Model {
@@ -43,6 +44,31 @@ impl Model {
         Ok(folded.training(self.trains).computing_in(self.activations))
     }
 
+    /// A parameter for readers that know no scales, by its number in the layout of shared parameters
+    /// or of a layer's block. One that ends a branch is multiplied by the scale of its half.
+    pub(crate) fn plain_parameter(&self, layer: Option<usize>, number: usize) -> Result<Tensor> {
+        let Some(layer) = layer else {
+            return self.parameter(ParameterLocation::Shared, number);
+        };
+
+        let weights = self.layer_parameter(layer, number)?;
+        let layout = self.bank.division().all();
+        let name = layout.entries()[number].name;
+        let scale = self.architecture.block_parts().half(name).scale();
+        let Ok(scale) = layout.number(scale) else { return Ok(weights) };
+        if !self.architecture.branch_ends().contains(&name) {
+            return Ok(weights);
+        }
+
+        // A factor for each row: (C, in) or (C).
+        let scale = self.layer_parameter(layer, scale)?.detach();
+        let weights = weights.detach();
+        Ok(match weights.rank() {
+            1 => (weights * scale)?,
+            _ => weights.broadcast_mul(&scale.unsqueeze(1)?)?,
+        })
+    }
+
     /// The binding of the result: layers share if they use one block with one factor.
     fn folded_binding(&self) -> Binding {
         let before = self.binding.partition();
@@ -75,8 +101,7 @@ impl Model {
                 continue;
             };
 
-            let number = self.bank.layout().number(own)?;
-            let weights = self.bank.parameter(self.binding.storage(layer), number)?;
+            let weights = self.layer_parameter(layer, self.bank.division().all().number(own)?)?;
             let factor = self.architecture.residual_factor(layer);
             let is_scaled = factor != 1.0 && self.architecture.branch_ends().contains(&own);
 

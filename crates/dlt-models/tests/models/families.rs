@@ -8,6 +8,7 @@ use dlt_models::architecture::{Architecture, Form, HeadSettings};
 use dlt_models::backward::Gradients;
 use dlt_models::batch::{Input, Padding, Tokens, Wanted};
 use dlt_models::binding::{Binding, Rules};
+use dlt_models::division::Keeps;
 use dlt_models::families::bert::Bert;
 use dlt_models::families::gpt2::Gpt2 as Gpt2Model;
 use dlt_models::families::llama::Llama as LlamaModel;
@@ -109,6 +110,11 @@ impl Family {
     /// Four layers that multiply their residual branches by these factors.
     pub(crate) fn scaled(self, factors: &[f64]) -> Arc<dyn Architecture> {
         self.of_form(Form { head: self.head(), residual_factors: factors.to_vec(), ..small().form })
+    }
+
+    /// Four layers that keep these parts of their blocks for themselves.
+    pub(crate) fn keeping(self, keeps: Keeps) -> Arc<dyn Architecture> {
+        self.of_form(Form { head: self.head(), keeps, ..small().form })
     }
 
     fn of_form(self, form: Form) -> Arc<dyn Architecture> {

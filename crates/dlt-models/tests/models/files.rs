@@ -77,7 +77,7 @@ fn rejects_damaged_and_foreign_files() {
     let mut newer = bytes.clone();
     let at = bytes.windows(13).position(|part| part == b"\"dlt-model\":\"").expect("the version");
     newer[at + 13] = b'9';
-    assert!(refusal(&newer).contains("expected model layout version 1 or 2, got 9"));
+    assert!(refusal(&newer).contains("expected model layout version 1, 2 or 3, got 9"));
 
     let mut other = bytes.clone();
     other[at + 1] = b'x';

@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use dlt_kernels::{Gelu, Kernels};
 use dlt_models::architecture::{Form, HeadSettings};
 use dlt_models::binding::{Binding, Rules};
+use dlt_models::division::Keeps;
 use dlt_models::families::gpt2::Gpt2;
 use dlt_models::{Model, ModelError};
 use dlt_state::State;
@@ -46,6 +47,7 @@ pub(crate) fn small() -> Gpt2 {
             norm_epsilon: 1e-5,
             initial_std: 0.1,
             residual_factors: Vec::new(),
+            keeps: Keeps::NOTHING,
             head: HeadSettings::NEXT_TOKEN,
         },
         positions: 9,

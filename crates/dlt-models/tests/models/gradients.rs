@@ -8,6 +8,7 @@ use dlt_models::Model;
 use dlt_models::architecture::{Form, HeadSettings};
 use dlt_models::backward::{Gradients, TrainingPass};
 use dlt_models::binding::{Binding, Rules};
+use dlt_models::division::Keeps;
 use dlt_models::families::gpt2::Gpt2;
 use dlt_spec::spec::{Checkpointing, Gradient};
 use dlt_state::State;
@@ -53,6 +54,7 @@ pub(crate) fn architecture(config: &Value, gelu: Gelu) -> Gpt2 {
             norm_epsilon: config["norm_epsilon"].as_f64().expect("an epsilon"),
             initial_std: 0.02,
             residual_factors: Vec::new(),
+            keeps: Keeps::NOTHING,
             head: HeadSettings::NEXT_TOKEN,
         },
         positions: count("positions"),

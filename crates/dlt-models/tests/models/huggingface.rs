@@ -3,6 +3,7 @@
 mod cases;
 mod configs;
 mod exported;
+mod parts;
 mod second_opinion;
 mod spellings;
 mod torch_files;

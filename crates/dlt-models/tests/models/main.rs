@@ -11,6 +11,7 @@ mod guards;
 mod heads;
 mod huggingface;
 mod narrow;
+mod parts;
 mod refusals;
 mod replication;
 mod sampling;

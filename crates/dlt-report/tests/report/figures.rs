@@ -436,7 +436,7 @@ fn rejects_files_without_correlations() {
     };
 
     let good = [[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 5.0, 4.0]];
-    says(good, "3", None, "expected model layout version 1 or 2, got 3");
+    says(good, "4", None, "expected model layout version 1, 2 or 3, got 4");
     says(good, "2", None, "the metadata lacks its checksum");
     says(good, "1", Some(&[0, 3]), "expected layers below 3, got 3");
 

@@ -6,7 +6,7 @@ use dlt_state::State;
 
 use super::{CheckedSpec, grouping, rules};
 use crate::error::SpecError;
-use crate::spec::{AgentSpec, Decision, Initial, ModelSpec, Spec, StateVector, TyingSpec};
+use crate::spec::{AgentSpec, Decision, Exempt, Initial, ModelSpec, Spec, StateVector, TyingSpec};
 
 /// What an agent is built from: the section `agent` of a spec, and what it reads besides.
 /// Unchecked: [`AgentSetup::check`] makes a [`CheckedAgent`].
@@ -16,6 +16,8 @@ pub struct AgentSetup {
     pub agent: AgentSpec,
     /// Grouping before the first decision, `tying.initial`.
     pub initial: Initial,
+    /// Layers that no tie may touch, `tying.exempt`.
+    pub exempt: Exempt,
     /// What one decision covers, `tying.decision`.
     pub decision: Decision,
     /// Content of the state vector, `tying.state_vector`.
@@ -32,6 +34,7 @@ impl From<&Spec> for AgentSetup {
         Self {
             agent: spec.agent.clone(),
             initial: spec.tying.initial.clone(),
+            exempt: spec.tying.exempt.clone(),
             decision: spec.tying.decision,
             state_vector: spec.tying.state_vector,
             layers: spec.model.layers,
@@ -49,11 +52,11 @@ impl AgentSetup {
     /// those of [`Spec::check`].
     pub fn check(&self) -> Result<CheckedAgent, SpecError> {
         // The rules read a spec. What they read of it for an agent is only what is set here.
-        let Self { agent, initial, decision, state_vector, layers, seed } = self.clone();
+        let Self { agent, initial, exempt, decision, state_vector, layers, seed } = self.clone();
         let spec = Spec {
             seed,
             model: ModelSpec { layers, ..ModelSpec::default() },
-            tying: TyingSpec { initial, decision, state_vector, ..TyingSpec::default() },
+            tying: TyingSpec { initial, exempt, decision, state_vector, ..TyingSpec::default() },
             agent,
             ..Spec::default()
         };
@@ -91,16 +94,28 @@ impl Deref for CheckedAgent {
 }
 
 impl CheckedAgent {
-    /// State before the first decision.
+    /// Layers that no tie may touch.
     #[must_use]
-    pub fn initial_state(&self) -> State {
-        grouping(&self.initial, self.layers).expect("a checked grouping is a state")
+    pub fn exempt(&self) -> dlt_state::Exempt {
+        self.exempt.of(self.layers).expect("checked layers exist")
     }
 
-    /// The state that `agent.pattern` names, which the policy `fixed` sets.
+    /// State before the first decision, which has no tie with an exempt layer.
+    #[must_use]
+    pub fn initial_state(&self) -> State {
+        self.spared(&self.initial)
+    }
+
+    fn spared(&self, asked: &Initial) -> State {
+        let state = grouping(asked, self.layers).expect("a checked grouping is a state");
+        self.exempt().spare_state(&state)
+    }
+
+    /// The state that `agent.pattern` names, which the policy `fixed` sets, without ties of exempt
+    /// layers.
     #[must_use]
     pub fn pattern(&self) -> State {
-        grouping(&self.agent.pattern, self.layers).expect("a checked grouping is a state")
+        self.spared(&self.agent.pattern)
     }
 }
 

@@ -30,6 +30,10 @@ pub enum Values {
     Grouping(fn() -> Vec<String>),
     /// A list of layers, which may be empty.
     Layers,
+    /// The same, or one of these words.
+    LayersOrWord(fn() -> Vec<String>),
+    /// A list of these words, each at most once. A word alone is a list of one.
+    Words(fn() -> Vec<String>),
 }
 
 /// A range of real numbers.
@@ -109,12 +113,17 @@ impl Values {
                 .map(|item| real(item).map(Value::Float))
                 .collect::<Option<Vec<_>>>()
                 .map(Value::Array),
-            (Self::Word(words) | Self::Grouping(words), Value::String(word))
-                if words().contains(word) =>
-            {
+            (
+                Self::Word(words) | Self::Grouping(words) | Self::LayersOrWord(words),
+                Value::String(word),
+            ) if words().contains(word) => Some(value.clone()),
+            (Self::Words(words), Value::String(word)) if words().contains(word) => {
+                Some(Value::Array(vec![value.clone()]))
+            }
+            (Self::Words(words), Value::Array(items)) if are_words(items, &words()) => {
                 Some(value.clone())
             }
-            (Self::Grouping(_) | Self::Layers, Value::Array(items))
+            (Self::Grouping(_) | Self::Layers | Self::LayersOrWord(_), Value::Array(items))
                 if items.iter().all(is_layer) =>
             {
                 Some(value.clone())
@@ -137,6 +146,9 @@ impl Values {
             (Self::Reals(_, interval) | Self::RealList(interval), Value::Array(items)) => items
                 .iter()
                 .all(|item| item.as_float().is_some_and(|number| interval.contains(number))),
+            (Self::Words(_), Value::Array(items)) => {
+                items.iter().enumerate().all(|(place, item)| !items[..place].contains(item))
+            }
             (Self::Text, Value::String(text)) => !text.is_empty(),
             (Self::Name, Value::String(text)) => is_name(text),
             _ => true,
@@ -148,7 +160,10 @@ impl Values {
     pub fn words(&self) -> Vec<String> {
         match self {
             Self::WholeOrAuto(..) => vec!["auto".into()],
-            Self::Word(words) | Self::Grouping(words) => words(),
+            Self::Word(words)
+            | Self::Grouping(words)
+            | Self::LayersOrWord(words)
+            | Self::Words(words) => words(),
             _ => Vec::new(),
         }
     }
@@ -161,6 +176,10 @@ fn real(value: &Value) -> Option<f64> {
         Value::Integer(number) => Some(*number as f64),
         _ => None,
     }
+}
+
+fn are_words(items: &[Value], words: &[String]) -> bool {
+    items.iter().all(|item| item.as_str().is_some_and(|word| words.iter().any(|one| one == word)))
 }
 
 fn is_layer(value: &Value) -> bool {
@@ -198,6 +217,12 @@ impl fmt::Display for Values {
                 write!(f, "{}, or the owner of each layer as a list", quoted(&words()))
             }
             Self::Layers => write!(f, "a list of layers, which may be empty"),
+            Self::LayersOrWord(words) => {
+                write!(f, "{}, or a list of layers, which may be empty", quoted(&words()))
+            }
+            Self::Words(words) => {
+                write!(f, "a list of {}, each at most once, which may be empty", quoted(&words()))
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How layers are tied and untied.
 
+use dlt_state::StateError;
 use dlt_state::binding::Rules;
 pub use dlt_state::binding::{FirstTie, Gradient, Merge, Retied, Tie, Untie};
 use serde::{Deserialize, Serialize};
@@ -52,8 +53,18 @@ section! {
         /// Largest number of groups that splits lead to. auto is the number of layers.
         groups: Size = Size::AUTO, Values::WholeOrAuto(1, MOST);
         /// Largest number of block parameters that splits lead to, as the mean over training and as
-        /// a share of a conventional model's. A split that would exceed it is left out.
+        /// a share of a conventional model's. A split that would exceed it is left out. What each layer
+        /// keeps for itself is not counted.
         budget: f64 = 1.0, Values::Real(Interval::FACTOR);
+        /// The part of a block that layers can share. block: all of it. attention, feed-forward: this
+        /// half with its norms, while each layer keeps the other half for itself.
+        unit: Unit = Unit::Block, Unit::WORDS, paper_says("block", "section 3");
+        /// Small parameters that each layer keeps for itself: gains and biases of norms, biases of
+        /// projections, and scales. scales adds two gains of the model's width to each layer, 1 at
+        /// first, that multiply what its halves add to the residual stream.
+        own: Vec<Own> = Vec::new(), Own::LIST;
+        /// Layers that no tie may touch. ends: the first and the last. They count as groups.
+        exempt: Exempt = Exempt::Layers(Vec::new()), Exempt::WORDS;
         /// What a tied event does to the weights. share: the layer uses its owner's weights.
         /// replicate: the layer gets a copy that it trains by itself, with fresh moments.
         tie: Tie = Tie::Share, Values::Word(|| words_of(Tie::ALL)),
@@ -149,6 +160,72 @@ words! {
         CycleReversedAsWritten,
         /// Pairs of neighbours (ablation ix).
         Sequence,
+    }
+}
+
+words! {
+    /// The part of a block that layers can share (row 50).
+    Unit {
+        /// All of it.
+        Block,
+        /// Attention and its norms.
+        Attention,
+        /// The feed-forward layer and its norms.
+        FeedForward,
+    }
+}
+
+words! {
+    /// Small parameters that each layer keeps for itself (row 51).
+    Own {
+        /// Gains and biases of norms.
+        Norms,
+        /// Two gains that multiply what the halves add to the residual stream. Without this word
+        /// there are none.
+        Scales,
+        /// Biases of projections.
+        Biases,
+    }
+}
+
+impl Own {
+    /// What a list of them accepts.
+    pub const LIST: Values = Values::Words(|| words_of(Self::ALL));
+}
+
+/// Layers that no tie may touch (row 52).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Exempt {
+    /// Named ones.
+    Named(ExemptName),
+    /// These.
+    Layers(Vec<usize>),
+}
+
+words! {
+    /// Layers that no tie may touch, by a name.
+    ExemptName {
+        /// The first and the last.
+        Ends,
+    }
+}
+
+impl Exempt {
+    /// What a field of this type accepts.
+    pub const WORDS: Values = Values::LayersOrWord(|| words_of(ExemptName::ALL));
+
+    /// The layers, of `n_layers`.
+    ///
+    /// # Errors
+    /// Fails for a layer that does not exist.
+    pub fn of(&self, n_layers: usize) -> Result<dlt_state::Exempt, StateError> {
+        match self {
+            Self::Layers(layers) => dlt_state::Exempt::new(n_layers, layers),
+            Self::Named(ExemptName::Ends) => {
+                dlt_state::Exempt::new(n_layers, &[0, n_layers.saturating_sub(1)])
+            }
+        }
     }
 }
 

@@ -7,10 +7,16 @@ use super::{CHECKSUM, Examined, Number, TensorError, TensorFile};
 /// Key of the layout's version in the metadata.
 pub const LAYOUT_KEY: &str = "dlt-model";
 
-/// Version of the layout that this program writes. It has a checksum.
-pub const LAYOUT: &str = "2";
+/// Key of the names of parameters that each layer keeps for itself.
+pub const KEPT_KEY: &str = "kept";
 
-/// The previous version, without a checksum. It can still be read.
+/// Version of the layout of models whose layers keep parameters for themselves. It has a checksum.
+pub const LAYOUT: &str = "3";
+
+/// Version of the layout of all other models. It has a checksum too.
+pub const WHOLE_BLOCKS: &str = "2";
+
+/// The first version, without a checksum. It can still be read.
 pub const FIRST_LAYOUT: &str = "1";
 
 /// Opens a model file and checks all of its bytes: layout, types, checksum, numbers.
@@ -26,8 +32,8 @@ pub fn open_model(path: &Path) -> Result<(TensorFile, Examined), TensorError> {
         header.metadata.get(LAYOUT_KEY).map(String::as_str),
         header.metadata.contains_key(CHECKSUM),
     ) {
-        (Some(LAYOUT), true) | (Some(FIRST_LAYOUT), false) => {}
-        (Some(LAYOUT), false) => {
+        (Some(LAYOUT | WHOLE_BLOCKS), true) | (Some(FIRST_LAYOUT), false) => {}
+        (Some(LAYOUT | WHOLE_BLOCKS), false) => {
             return Err(file.refuse("it is damaged: the metadata lacks its checksum"));
         }
         (Some(FIRST_LAYOUT), true) => {
@@ -38,7 +44,7 @@ pub fn open_model(path: &Path) -> Result<(TensorFile, Examined), TensorError> {
         }
         (Some(other), _) => {
             return Err(file.refuse(format!(
-                "expected model layout version {FIRST_LAYOUT} or {LAYOUT}, got {other}"
+                "expected model layout version {FIRST_LAYOUT}, {WHOLE_BLOCKS} or {LAYOUT}, got {other}"
             )));
         }
         (None, _) => {

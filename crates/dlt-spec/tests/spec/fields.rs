@@ -45,7 +45,10 @@ fn every_word_of_every_field_is_read_and_no_other() {
         for word in field.values().words() {
             // Each word is set alone, also `steps = "auto"`, so that no other field interferes.
             let spec = with(&[&format!("{}={word}", field.key())]).unwrap();
-            assert_eq!(field.value(&spec), Value::String(word));
+            let word = Value::String(word);
+            let is_list = matches!(field.values(), Values::Words(_));
+            let expected = if is_list { Value::Array(vec![word]) } else { word };
+            assert_eq!(field.value(&spec), expected);
         }
 
         if matches!(field.values(), Values::Word(_)) {
@@ -191,10 +194,13 @@ fn value_of(field: usize) -> BoxedStrategy<Value> {
             .prop_map(Value::Array)
             .boxed(),
         Values::Word(words) => prop::sample::select(words()).prop_map(Value::String).boxed(),
-        Values::Grouping(words) => {
+        Values::Grouping(words) | Values::LayersOrWord(words) => {
             prop_oneof![prop::sample::select(words()).prop_map(Value::String), layers()].boxed()
         }
         Values::Layers => layers().boxed(),
+        Values::Words(words) => prop::sample::subsequence(words(), 0..=words().len())
+            .prop_map(|words| Value::Array(words.into_iter().map(Value::String).collect()))
+            .boxed(),
         Values::Text | Values::MaybeText | Values::Name => {
             any::<String>().prop_map(Value::String).boxed()
         }

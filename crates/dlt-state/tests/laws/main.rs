@@ -10,6 +10,7 @@ mod api;
 mod bindings;
 mod brute_force;
 mod counting;
+mod exempt;
 mod groups;
 mod growth;
 mod patterns;

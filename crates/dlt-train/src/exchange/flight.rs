@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 use dlt_kernels::optimizer::squared_pieces;
-use dlt_models::backward::Gradients;
+use dlt_models::backward::{Gradients, Holder};
 use dlt_models::batch::Input;
 use dlt_models::memory::UNDER_WAY;
 use dlt_models::parameters::{Layout, Parameters};
@@ -25,8 +25,8 @@ use crate::Result;
 pub(crate) enum Key {
     /// Of the parameters outside of blocks.
     Shared,
-    /// Of a slot's block, or of a storage's.
-    Block(usize),
+    /// In blocks.
+    Block(Holder),
 }
 
 /// The rows of one shared parameter that each process's windows touch. No other row of its gradient
@@ -179,7 +179,8 @@ impl Exchange {
 
         match key {
             Key::Shared => arrived.shared = tensors,
-            Key::Block(slot) => drop(arrived.slots.insert(slot, tensors)),
+            Key::Block(Holder::Slot(slot)) => drop(arrived.slots.insert(slot, tensors)),
+            Key::Block(Holder::Layer(layer)) => drop(arrived.kept.insert(layer, tensors)),
         }
         Ok(())
     }
@@ -201,16 +202,16 @@ impl Exchange {
     ///
     /// # Errors
     /// As [`Exchange`].
-    pub(crate) fn norm(&mut self, model: &Model, gradients: &Gradients) -> Result<f64> {
+    pub(crate) fn norm(&mut self, gradients: &Gradients) -> Result<f64> {
         let share = self.share();
         if share.is_whole() {
             return Ok(gradients.norm()?);
         }
 
         let mut own = Vec::new();
-        let pieces = gradients.shared.iter().chain(gradients.slots.values().flatten());
+        let pieces = gradients.all();
         let mut counts = Vec::new();
-        for piece in pieces {
+        for &piece in &pieces {
             let sums = squared_pieces(piece).map_err(ModelError::from)?;
             counts.push(sums.len() as f64);
             own.extend(sums);
@@ -221,9 +222,7 @@ impl Exchange {
         let mut sums: Vec<_> = sums.iter().map(|sums| sums.iter()).collect();
         let mut total = Vec::new();
 
-        for tensor in 0..model.trained_shared().layout().entries().len()
-            + gradients.slots.len() * model.bank().layout().entries().len()
-        {
+        for tensor in 0..pieces.len() {
             // All pieces of a tensor in their order, as if it were whole.
             let partial = counts.iter().zip(&mut sums).flat_map(|(counts, sums)| {
                 sums.take(counts.get(tensor).copied().unwrap_or_default() as usize)
@@ -265,7 +264,8 @@ impl Exchange {
         let blocks = storages.values().map(|&slot| model.slot_parameters(slot));
         let mut sent = VecDeque::new();
 
-        for parameters in std::iter::once(model.trained_shared()).chain(blocks) {
+        let kept = model.keepers().map(|layer| model.bank().kept(layer));
+        for parameters in std::iter::once(model.trained_shared()).chain(blocks).chain(kept) {
             if sent.len() >= UNDER_WAY
                 && let Some(oldest) = sent.pop_front()
             {

@@ -13,6 +13,8 @@ pub struct OptimizerState {
     pub shared: Vec<ParameterMoments>,
     /// Moments in memory, by slot.
     pub slots: BTreeMap<usize, Vec<ParameterMoments>>,
+    /// Moments of what each layer keeps for itself, by layer.
+    pub kept: BTreeMap<usize, Vec<ParameterMoments>>,
     /// Moments at rest, by slot.
     pub resting: BTreeMap<usize, Arc<Resting>>,
 }
@@ -20,10 +22,11 @@ pub struct OptimizerState {
 impl Optimizer {
     /// Replaces the present state by a saved one.
     pub fn restore(&mut self, state: OptimizerState) {
-        let OptimizerState { shared, slots, resting } = state;
+        let OptimizerState { shared, slots, kept, resting } = state;
 
         self.shared = shared;
         self.slots = slots;
+        self.kept = kept;
         self.resting = resting;
     }
 }

@@ -119,6 +119,16 @@ fn moments_of(
         }
     }
 
+    for (&layer, steps) in &counts.kept {
+        if !model.keepers().contains(&layer) {
+            return Err(checkpoint.refuse(format!(
+                "it holds moments of what layer {layer} keeps, which is nothing in this model"
+            )));
+        }
+        let kept = model.bank().division().kept();
+        state.kept.insert(layer, moments(&architecture.block_prefix(layer), kept, steps)?);
+    }
+
     Ok(state)
 }
 

@@ -143,7 +143,8 @@ impl Trainer {
 
         // Weights and both moments of the blocks that are gone. Nothing else is freed: between two
         // steps there are no gradients and no activations.
-        let freed = settlement.tied.len() * self.model.n_block_parameters() * 3 * size_of::<f32>();
+        let freed = settlement.tied.len() * self.model.bank().layout().n_parameters();
+        let freed = freed * 3 * size_of::<f32>();
         if freed >= GIVE_BACK_FROM && !outcome.refused {
             memory::give_back();
         }

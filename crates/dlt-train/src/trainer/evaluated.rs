@@ -93,7 +93,7 @@ impl Trainer {
             processes: (!is_alone).then_some(processes),
             sent_bytes_per_step: (!is_alone).then_some(sent),
             sample: self.sample(),
-            block: self.model.n_block_parameters(),
+            block: self.architecture.block_layout().n_parameters(),
             shared: self.model.n_shared_parameters(),
             decisions: self.agent.is_some().then(|| self.recording.rows().len()),
         };

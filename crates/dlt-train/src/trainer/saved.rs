@@ -256,8 +256,8 @@ impl Trainer {
         )
     }
 
-    /// Every parameter in memory, once each, however many layers use it. Frozen blocks are not
-    /// among them: they are drawn from the seed.
+    /// Every parameter in memory, once each, however many layers use it. Tied parameters of frozen
+    /// blocks are not among them: they are drawn from the seed.
     fn weights(&self) -> Result<Vec<(String, Numbers)>> {
         let model = &self.model;
         let mut tensors = Vec::new();
@@ -287,6 +287,9 @@ impl Trainer {
         push(model.architecture().shared_prefix(), model.shared())?;
         for (id, block) in model.bank().blocks() {
             push(&model.architecture().block_prefix(id.0), block)?;
+        }
+        for layer in 0..model.binding().n_layers() {
+            push(&model.architecture().block_prefix(layer), model.bank().kept(layer))?;
         }
 
         Ok(tensors)
@@ -333,6 +336,11 @@ impl Trainer {
 
             push(architecture.block_prefix(slot), self.model.bank().layout(), numbers);
             counts.slots.insert(slot, steps);
+        }
+        for (&layer, moments) in self.optimizer.kept() {
+            let layout = self.model.bank().division().kept();
+            push(architecture.block_prefix(layer), layout, held(moments));
+            counts.kept.insert(layer, steps(moments));
         }
 
         (tensors, counts)

@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use dlt_kernels::{Gelu, Kernels};
 use dlt_models::architecture::{Form, HeadSettings};
 use dlt_models::binding::{Binding, Rules};
+use dlt_models::division::Keeps;
 use dlt_models::families::gpt2::Gpt2;
 use dlt_models::{Model, ModelError};
 use dlt_spec::Spec;
@@ -84,6 +85,7 @@ pub(crate) fn gpt2(sizes: [usize; 6], gelu: Gelu) -> Gpt2 {
             norm_epsilon: 1e-5,
             initial_std: 0.02,
             residual_factors: Vec::new(),
+            keeps: Keeps::NOTHING,
             head: HeadSettings::NEXT_TOKEN,
         },
         positions,

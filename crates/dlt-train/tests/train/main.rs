@@ -15,6 +15,7 @@ mod guards;
 mod kinds;
 mod materials;
 mod own_parts;
+mod parts;
 mod reference;
 mod replays;
 mod replication;

@@ -94,6 +94,21 @@ fn law_a_resumed_run_is_the_run_left_alone_under_every_reading() {
     );
 }
 
+/// Halves, own parameters with their moments, and exempt layers, whose agent has fewer turns.
+#[test]
+fn law_a_resumed_run_is_the_run_left_alone_whatever_layers_share() {
+    let stops = [1, 2, 5, 9, 16, 23, 24];
+    let own = "tying.own=['norms', 'scales', 'biases']";
+    check(&["tying.unit=attention", "tying.moments=resume", "model.dropout=0.1"], &stops);
+    check(&[own, "agent.policy=random", "tying.gradient=owner"], &stops);
+    check(&[own, "tying.unit=feed-forward", "training.activations=bf16"], &stops);
+    check(&["tying.exempt=[0]", "tying.decision=per-layer", own], &stops);
+
+    let growth = ["tying.initial=tied", "tying.decision=split", "tying.grow=[0.25, 0.5]"];
+    let parts = ["agent.policy=grow", "tying.exempt=[3]", "tying.own=scales", "tying.gate=0.01"];
+    check(&[&growth[..], &parts].concat(), &stops);
+}
+
 /// Statistics of gradients, the replay memory and the loss before a decision are restored, whenever
 /// a run stops.
 #[test]

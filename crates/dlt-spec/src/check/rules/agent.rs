@@ -9,8 +9,14 @@ use crate::fields::word;
 use crate::spec::*;
 
 /// The fields outside the section `agent` that an agent is built from.
-pub(super) const OTHERS: &[&str] =
-    &["seed", "model.layers", "tying.initial", "tying.decision", "tying.state_vector"];
+pub(super) const OTHERS: &[&str] = &[
+    "seed",
+    "model.layers",
+    "tying.initial",
+    "tying.exempt",
+    "tying.decision",
+    "tying.state_vector",
+];
 
 impl Rules<'_> {
     pub(super) fn agent(&mut self) {
@@ -66,6 +72,26 @@ impl Rules<'_> {
         );
 
         self.permutation();
+        self.exempt();
+    }
+
+    /// Layers that no tie may touch must exist, and leave two that can be tied.
+    fn exempt(&mut self) {
+        let layers = self.spec.model.layers;
+        let exempt = &self.spec.tying.exempt;
+        self.holds_given(
+            "tying.exempt",
+            &["model.layers"],
+            || exempt.of(layers).is_ok(),
+            || format!("layers from 0 to {}: model.layers is {layers}", layers.saturating_sub(1)),
+        );
+
+        self.holds_given(
+            "tying.exempt",
+            &["model.layers"],
+            || exempt.of(layers).is_ok_and(|all| !all.has_any() || all.free().len() > 1),
+            || format!("fewer of the {layers} layers: two or more must be left to be tied"),
+        );
     }
 
     /// Which policy can make which decision.

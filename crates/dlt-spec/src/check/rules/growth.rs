@@ -36,7 +36,12 @@ impl Rules<'_> {
             &["model.layers"],
             || {
                 let groups = |asked: &Initial| {
-                    grouping(asked, layers).map_or(2, |state| state.n_independent())
+                    let exempt = tying.exempt.of(layers).ok();
+                    let spared =
+                        grouping(asked, layers).ok().zip(exempt).and_then(|(state, exempt)| {
+                            exempt.reduced(&exempt.spare_state(&state)).ok()
+                        });
+                    spared.map_or(2, |state| state.n_independent())
                 };
                 tying.decision != Decision::Swap
                     || !tying.grow.is_empty()
