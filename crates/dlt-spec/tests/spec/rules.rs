@@ -1,4 +1,5 @@
 mod families;
+mod searches;
 
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Initial, Size};

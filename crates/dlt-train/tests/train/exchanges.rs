@@ -90,7 +90,7 @@ fn law_every_number_of_processes_has_the_bits_of_one_for_every_family() {
 /// What decides which gradients exist, which are exchanged, and what a reward measures.
 #[test]
 fn law_every_number_of_processes_has_the_bits_of_one_for_every_method() {
-    let methods: [&[&str]; 7] = [
+    let methods: [&[&str]; 8] = [
         &["method paper"],
         &["method reference", "data.pipeline=stream", "data.order=sweep"],
         &["method growth", "tying.grow=[0.2,0.5]"],
@@ -104,6 +104,7 @@ fn law_every_number_of_processes_has_the_bits_of_one_for_every_method() {
         &["tying.gradient=owner", "tying.moments=resume", "training.checkpointing=block"],
         &["tying.initial=frozen", "training.micro_batch=1", "training.activations=bf16"],
         &["agent.reward=gain", "agent.reward_batches=3", "evaluation.batch=3"],
+        &["agent.policy=mcts", "tying.initial=independent", "agent.price=0.5"],
     ];
 
     for method in methods {
