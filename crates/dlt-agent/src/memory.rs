@@ -58,7 +58,11 @@ impl AgentMemory {
     #[must_use]
     pub fn of(spec: &AgentSpec, n_layers: usize) -> Self {
         if spec.policy.searches() {
-            let candidates = spec.budget / spec.reward_batches.max(1);
+            // Every state is judged at most once.
+            let states = ActionSpace::new(n_layers).n_states();
+            let states = states.and_then(|states| usize::try_from(states).ok());
+            let most = spec.budget / spec.reward_batches.max(1);
+            let candidates = most.min(states.unwrap_or(usize::MAX));
             let learning = candidates.saturating_mul(candidate_bytes(n_layers));
             return Self { learning, ..Self::default() };
         }
@@ -103,6 +107,7 @@ mod tests {
     use super::*;
     use crate::{Agent, Occasion, Turn};
     use dlt_spec::{AgentSetup, Spec};
+    use dlt_state::State;
 
     fn agent(agent: &AgentSpec, layers: usize) -> Agent {
         let setup =
@@ -178,6 +183,29 @@ mod tests {
             let text = serde_json::to_string(&snapshot).expect("text").len();
             assert!(text < memory.text + 2000 && memory.text < 2 * text, "{text} {}", memory.text);
         }
+    }
+
+    /// A search holds each judged state twice, and its changes as pairs of numbers.
+    #[test]
+    fn law_the_bytes_of_a_search_cover_what_it_holds_and_follow_its_budget() {
+        let of = |policy, budget, reward_batches, layers| {
+            let spec = AgentSpec { policy, budget, reward_batches, ..Spec::default().agent };
+            AgentMemory::of(&spec, layers).learning
+        };
+
+        for layers in [2, 5, 48] {
+            let state = size_of_val(State::independent(layers).owners());
+            let changes = (1..layers).sum::<usize>() * 2 * size_of::<usize>();
+            let least = 2 * state + changes;
+            for policy in [PolicyKind::Backtrack, PolicyKind::Beam, PolicyKind::Mcts] {
+                let one = of(policy, 1, 1, layers);
+                assert!((least..2 * least + 1000).contains(&one), "{layers}: {one}");
+                assert_eq!(of(policy, 60, 2, layers), [2, 30][usize::from(layers > 2)] * one);
+            }
+        }
+
+        assert_eq!(of(PolicyKind::RandomSearch, usize::MAX, 1, 48), usize::MAX);
+        assert_eq!(of(PolicyKind::Even, 64, 1, 48), 0);
     }
 
     #[test]

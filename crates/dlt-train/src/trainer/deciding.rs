@@ -59,7 +59,7 @@ impl Trainer {
         // Taken out while it decides: a search has the model of this trainer judge its candidates.
         let Some(mut agent) = self.agent.take() else { return Ok(None) };
         let from = agent.current_state().clone();
-        let chosen = self.choose(&mut agent, turn);
+        let chosen = self.choose(&mut agent, &from, turn);
         self.agent = Some(agent);
 
         let (decision, at) = chosen?;
@@ -95,15 +95,15 @@ impl Trainer {
     fn choose(
         &mut self,
         agent: &mut Agent,
+        from: &State,
         turn: Turn,
     ) -> Result<(Decision, Option<BatchPosition>)> {
         let evidence = self.run.statistics.evidence(agent, &self.model)?;
-        let from = agent.current_state().clone();
         let mut at = None;
         let mut failure = None;
 
         let mut judge = |candidate: &State| {
-            self.judge(&from, candidate, &mut at).map_err(|error| {
+            self.judge(from, candidate, &mut at).map_err(|error| {
                 failure = Some(error);
                 AgentError::NotJudged
             })

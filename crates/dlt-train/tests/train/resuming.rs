@@ -132,7 +132,7 @@ fn law_a_resumed_run_is_the_run_left_alone_while_it_grows() {
     check(&["tying.decide_unit=epochs", "tying.decide_every=1", "agent.policy=random"], &few);
 }
 
-/// The order of candidates goes on where it was, whenever a run that searches stops. A search is
+/// The order of candidates continues where it was, whenever a run that searches stops. A search is
 /// between two steps, so a stop in the middle of one makes it again from its beginning.
 #[test]
 fn law_a_resumed_run_is_the_run_left_alone_while_it_searches() {

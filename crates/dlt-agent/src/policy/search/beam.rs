@@ -14,25 +14,27 @@ pub(super) fn run(
     mut width: usize,
     draw: &mut impl Draw,
 ) -> Result<(), AgentError> {
-    while sweep(ledger, width, draw)? == Left::Some && ledger.left() > 0 {
+    while sweep(ledger, width, draw)? == Swept::Part && ledger.left() > 0 {
         width = width.saturating_mul(2);
     }
     Ok(())
 }
 
-/// Whether a beam left states out.
+/// What a beam has gone through.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Left {
-    None,
-    Some,
+enum Swept {
+    /// Every state.
+    Whole,
+    /// A part: it left states out, or the budget is spent.
+    Part,
 }
 
 /// Judges all changes of a beam's states, and makes the `width` cheapest of those that are new in
 /// this sweep the next beam, until no state is new. States of earlier sweeps cost no pass.
-fn sweep(ledger: &mut Ledger<'_>, width: usize, draw: &mut impl Draw) -> Result<Left, AgentError> {
+fn sweep(ledger: &mut Ledger<'_>, width: usize, draw: &mut impl Draw) -> Result<Swept, AgentError> {
     let mut beam = vec![0];
     let mut seen = BTreeSet::from([ledger.judged()[0].state.clone()]);
-    let mut left = Left::None;
+    let mut swept = Swept::Whole;
 
     while !beam.is_empty() {
         let mut next = Vec::new();
@@ -43,7 +45,7 @@ fn sweep(ledger: &mut Ledger<'_>, width: usize, draw: &mut impl Draw) -> Result<
                 if seen.insert(state.clone()) {
                     match ledger.judge(&state)? {
                         Some(place) => next.push(place),
-                        None => return Ok(left),
+                        None => return Ok(Swept::Part),
                     }
                 }
             }
@@ -52,11 +54,11 @@ fn sweep(ledger: &mut Ledger<'_>, width: usize, draw: &mut impl Draw) -> Result<
         let cost = |place: usize| ledger.judged()[place].cost;
         next.sort_by(|&one, &other| cost(one).total_cmp(&cost(other)).then(one.cmp(&other)));
         if next.len() > width {
-            left = Left::Some;
+            swept = Swept::Part;
             next.truncate(width);
         }
         beam = next;
     }
 
-    Ok(left)
+    Ok(swept)
 }
