@@ -1,7 +1,7 @@
 """The algebra of dynamic layer tying, and its agent. The docstrings of the module say what each name does."""
 
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, SupportsIndex, final, overload
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Merged",
     "Agent",
     "Decision",
+    "Searched",
     "Exploration",
     "Update",
     "Wants",
@@ -342,6 +343,7 @@ class Agent:
         products: Sequence[Sequence[float]] | None = None,
         distances: Sequence[Sequence[float]] | None = None,
         norms: Sequence[float] | None = None,
+        judge: Callable[[State], float] | None = None,
     ) -> Decision: ...
     def refuse(self) -> None: ...
     def reward(self, loss: float, accuracy: float | None = None, *, before: float | None = None) -> float: ...
@@ -362,6 +364,7 @@ class Decision:
         sweep_ended: bool,
         conflict: float | None,
         unlikeness: float | None,
+        searched: Searched | None,
     ) -> Decision: ...
     @property
     def action(self) -> Action: ...
@@ -377,6 +380,20 @@ class Decision:
     def conflict(self) -> float | None: ...
     @property
     def unlikeness(self) -> float | None: ...
+    @property
+    def searched(self) -> Searched | None: ...
+
+@final
+class Searched:
+    def __new__(cls, candidates: int, passes: int, loss_before: float, loss_after: float) -> Searched: ...
+    @property
+    def candidates(self) -> int: ...
+    @property
+    def passes(self) -> int: ...
+    @property
+    def loss_before(self) -> float: ...
+    @property
+    def loss_after(self) -> float: ...
 
 @final
 class Exploration:

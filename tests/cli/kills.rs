@@ -17,6 +17,9 @@ const KILLS: usize = 50;
 /// Kills of a run that grows.
 const KILLS_OF_GROWTH: usize = 16;
 
+/// Kills of a run that searches.
+const KILLS_OF_SEARCH: usize = 12;
+
 /// Seed of the moments of the kills. What a process is doing at that moment depends on the machine.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -71,6 +74,18 @@ group_rate = "inverse"
 policy = "conflict"
 reward = "gain"
 reward_timing = "after-steps"
+"#;
+
+/// Searches before every third step, so that a process is mostly in the middle of one.
+const SEARCH: &str = r#"
+initial = "independent"
+group_rate = "inverse"
+moments = "inherit"
+[agent]
+policy = "mcts"
+budget = 30
+price = 0.05
+reward_batches = 2
 "#;
 
 pub(crate) fn place(spec: &str) -> Workplace {
@@ -199,6 +214,17 @@ fn law_kills_at_random_change_nothing_of_a_run_that_grows() {
         "expected a split by gradients"
     );
     assert!(has(&|row| row.reward.is_some() && row.loss_before.is_some()), "expected a gain");
+}
+
+/// A search that a kill interrupts is made again, with the same candidates.
+#[test]
+fn law_kills_at_random_change_nothing_of_a_run_that_searches() {
+    let place = place(&format!("{SPEC}{SEARCH}"));
+    kill(&place, KILLS_OF_SEARCH, &mut OneProcess);
+
+    let decisions = decisions(&place, "alone");
+    assert!(decisions.iter().all(|row| row.search.is_some_and(|search| search.passes > 2)));
+    assert!(decisions.iter().any(|row| row.tied_events > 0), "expected a search that ties");
 }
 
 fn decisions(place: &Workplace, run: &str) -> Vec<DecisionRow> {

@@ -5,7 +5,9 @@ use crate::exact;
 use crate::experience::Experience;
 use crate::learner::{Update, finite};
 use crate::occasion::{Occasion, Wants};
-use crate::policy::{self, Choice, Exploration, Policy, PolicySnapshot, Situation, Visit};
+use crate::policy::{
+    self, Choice, Exploration, Judge, NoJudge, Policy, PolicySnapshot, Searched, Situation, Visit,
+};
 use crate::reward::{Measured, Rewarder};
 use dlt_spec::CheckedAgent;
 use dlt_spec::spec::{Credit, Decision as Coverage, Reward, StateVector};
@@ -61,6 +63,8 @@ pub struct Decision {
     pub conflict: Option<f64>,
     /// How unlike the two merged groups were, if it was measured; 0 if they were equal.
     pub unlikeness: Option<f64>,
+    /// What was judged before the decision, if the policy searches.
+    pub searched: Option<Searched>,
 }
 
 /// Everything in an agent that changes over a run. Written as text and read again, it is the same
@@ -98,6 +102,9 @@ pub struct PendingSnapshot {
     /// How unlike the two merged groups were.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "exact::f64_option")]
     pub unlikeness: Option<f64>,
+    /// What was judged before the decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searched: Option<Searched>,
     /// Whether the decision was undone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
@@ -184,9 +191,21 @@ impl Agent {
     ///
     /// # Errors
     /// [`AgentError::DecisionPending`] if the agent has not learned from the last decision,
-    /// [`AgentError::Mismatch`] and [`AgentError::NotFinite`] for evidence that does not fit, and
-    /// the errors of the policy.
+    /// [`AgentError::Mismatch`] and [`AgentError::NotFinite`] for evidence that does not fit,
+    /// [`AgentError::NoJudge`] if the policy searches, and the errors of the policy.
     pub fn decide(&mut self, occasion: &Occasion<'_>) -> Result<Decision, AgentError> {
+        self.decide_by(occasion, &mut NoJudge)
+    }
+
+    /// As [`decide`](Self::decide), with a judge for policies that search.
+    ///
+    /// # Errors
+    /// As [`decide`](Self::decide), and those of the judge. The policy is unchanged then.
+    pub fn decide_by(
+        &mut self,
+        occasion: &Occasion<'_>,
+        judge: &mut dyn Judge,
+    ) -> Result<Decision, AgentError> {
         if self.pending.is_some() {
             return Err(AgentError::DecisionPending);
         }
@@ -198,7 +217,7 @@ impl Agent {
 
         let visit = self.turn.map_or(Visit::All, Visit::Layer);
         let vector = state_vector(self.vector, &self.action, &self.state);
-        let choice = self.policy.choose(&Situation {
+        let situation = Situation {
             vector,
             action: &self.action,
             state: &self.state,
@@ -207,9 +226,10 @@ impl Agent {
             decision: self.coverage,
             turn: occasion.turn,
             evidence: occasion.evidence,
-        })?;
+        };
 
-        let Choice { action, visit, exploration, conflict, unlikeness } = choice;
+        let choice = self.policy.search(&situation, judge)?;
+        let Choice { action, visit, exploration, conflict, unlikeness, searched } = choice;
         same_depth("the policy's action", self.n_layers(), action.n_layers())?;
         let action = self.exempt.spare(&action);
 
@@ -223,6 +243,7 @@ impl Agent {
             sweep_ended: self.turn.is_none_or(|layer| self.turn_after(layer).is_none()),
             conflict,
             unlikeness,
+            searched,
         };
 
         self.pending = Some(decision.clone());
@@ -339,6 +360,7 @@ impl Agent {
             sweep_ended: decision.sweep_ended,
             conflict: decision.conflict,
             unlikeness: decision.unlikeness,
+            searched: decision.searched,
             refused: self.refused,
         });
 
@@ -429,6 +451,7 @@ impl Agent {
             sweep_ended: saved.sweep_ended,
             conflict: saved.conflict,
             unlikeness: saved.unlikeness,
+            searched: saved.searched,
         })
     }
 }

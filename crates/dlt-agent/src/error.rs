@@ -63,6 +63,12 @@ pub enum AgentError {
         /// What is missing.
         quantity: &'static str,
     },
+    /// A policy that searches, in a decision that nothing judges candidates for.
+    #[error("the policy searches: expected a judge of candidates (`Agent::decide_by`), got none")]
+    NoJudge,
+    /// A candidate whose loss could not be measured. Whoever judges knows why.
+    #[error("a candidate of a search could not be judged")]
+    NotJudged,
     /// A second decision before the first was learned from.
     #[error("decide was called twice in a row: expected learn after each decision")]
     DecisionPending,

@@ -5,6 +5,7 @@ use crate::experience::{Experience, Remembered};
 use crate::layout::QLayout;
 use crate::network::QNetwork;
 use dlt_spec::spec::{AgentSpec, PolicyKind};
+use dlt_state::ActionSpace;
 
 /// Bytes that a draw takes for each remembered experience: its index, and the borrowed experience
 /// if it is drawn.
@@ -24,14 +25,26 @@ fn experience_text(n_layers: usize) -> usize {
     n_layers.saturating_mul(4).saturating_mul(number).saturating_add(100)
 }
 
+/// Bytes of one candidate of a search: its state twice, with the headers of the lists, its loss and
+/// cost and its place in a tree of keys; and its changes, each a layer and an entry.
+fn candidate_bytes(n_layers: usize) -> usize {
+    let changes = ActionSpace::new(n_layers).n_q_values();
+    let numbers = changes.saturating_add(n_layers).saturating_mul(2);
+    numbers.saturating_mul(size_of::<usize>()).saturating_add(CANDIDATE_BYTES)
+}
+
+/// Bytes of a candidate besides its lists of layers and changes.
+const CANDIDATE_BYTES: usize = 256;
+
 /// Bytes of an agent. Policies that do not learn hold too little to count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgentMemory {
     /// Bytes of the Q-network, both moments of its optimizer, the target network, and the replay
     /// memory once it is full.
     pub held: usize,
-    /// Bytes on top of [`held`](Self::held) while the agent learns: the gradient and the values of
-    /// forward passes; with a replay memory also the sum of gradients and the drawn experiences.
+    /// Bytes on top of [`held`](Self::held) while the agent decides or learns: the gradient and the
+    /// values of forward passes; with a replay memory also the sum of gradients and the drawn
+    /// experiences. For a policy that searches, the judged states and their changes.
     pub learning: usize,
     /// Bytes on top of [`held`](Self::held) while a snapshot is made and written as text.
     pub saving: usize,
@@ -44,6 +57,16 @@ impl AgentMemory {
     /// overflow are given as the greatest number.
     #[must_use]
     pub fn of(spec: &AgentSpec, n_layers: usize) -> Self {
+        if spec.policy.searches() {
+            // Every state is judged at most once.
+            let states = ActionSpace::new(n_layers).n_states();
+            let states = states.and_then(|states| usize::try_from(states).ok());
+            let most = spec.budget / spec.reward_batches.max(1);
+            let candidates = most.min(states.unwrap_or(usize::MAX));
+            let learning = candidates.saturating_mul(candidate_bytes(n_layers));
+            return Self { learning, ..Self::default() };
+        }
+
         if spec.policy != PolicyKind::Q || n_layers == 0 {
             return Self::default();
         }
@@ -84,6 +107,7 @@ mod tests {
     use super::*;
     use crate::{Agent, Occasion, Turn};
     use dlt_spec::{AgentSetup, Spec};
+    use dlt_state::State;
 
     fn agent(agent: &AgentSpec, layers: usize) -> Agent {
         let setup =
@@ -159,6 +183,29 @@ mod tests {
             let text = serde_json::to_string(&snapshot).expect("text").len();
             assert!(text < memory.text + 2000 && memory.text < 2 * text, "{text} {}", memory.text);
         }
+    }
+
+    /// A search holds each judged state twice, and its changes as pairs of numbers.
+    #[test]
+    fn law_the_bytes_of_a_search_cover_what_it_holds_and_follow_its_budget() {
+        let of = |policy, budget, reward_batches, layers| {
+            let spec = AgentSpec { policy, budget, reward_batches, ..Spec::default().agent };
+            AgentMemory::of(&spec, layers).learning
+        };
+
+        for layers in [2, 5, 48] {
+            let state = size_of_val(State::independent(layers).owners());
+            let changes = (1..layers).sum::<usize>() * 2 * size_of::<usize>();
+            let least = 2 * state + changes;
+            for policy in [PolicyKind::Backtrack, PolicyKind::Beam, PolicyKind::Mcts] {
+                let one = of(policy, 1, 1, layers);
+                assert!((least..2 * least + 1000).contains(&one), "{layers}: {one}");
+                assert_eq!(of(policy, 60, 2, layers), [2, 30][usize::from(layers > 2)] * one);
+            }
+        }
+
+        assert_eq!(of(PolicyKind::RandomSearch, usize::MAX, 1, 48), usize::MAX);
+        assert_eq!(of(PolicyKind::Even, 64, 1, 48), 0);
     }
 
     #[test]

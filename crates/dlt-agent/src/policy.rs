@@ -6,6 +6,7 @@ mod grow;
 mod q;
 mod random;
 mod replay;
+mod search;
 
 pub use conflict::ConflictPolicy;
 pub use fixed::{FixedPolicy, NoPolicy};
@@ -14,6 +15,8 @@ pub use q::{Exploration, ExplorationSettings, QPolicy, QSnapshot};
 pub(crate) use random::Draws;
 pub use random::RandomPolicy;
 pub use replay::{ReplayPolicy, replay_permutation};
+pub(crate) use search::NoJudge;
+pub use search::{Judge, SearchPolicy, SearchSettings, Searched, Strategy};
 
 use crate::error::AgentError;
 use crate::experience::Experience;
@@ -33,7 +36,7 @@ use std::ops::Range;
 /// ([`RandomPolicy`]), one fixed pattern ([`FixedPolicy`]), a recording, plain or permuted
 /// ([`ReplayPolicy`]), or no change at all ([`NoPolicy`]). Others split groups where gradients
 /// disagree ([`GrowPolicy`]) or in their middle ([`EvenPolicy`]), or split and merge at a constant
-/// number of groups ([`ConflictPolicy`]).
+/// number of groups ([`ConflictPolicy`]). [`SearchPolicy`] judges states before it enters one.
 pub trait Policy: std::fmt::Debug + Send {
     /// The evidence that the policy wants before it decides: none by default.
     fn wants(&self) -> Wants {
@@ -45,6 +48,19 @@ pub trait Policy: std::fmt::Debug + Send {
     /// # Errors
     /// Any reason why the policy cannot choose.
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError>;
+
+    /// The next action of a policy that has candidates judged before it chooses. By default nothing
+    /// is judged, and the policy [chooses](Self::choose).
+    ///
+    /// # Errors
+    /// As [`choose`](Self::choose), and those of the judge.
+    fn search(
+        &mut self,
+        situation: &Situation<'_>,
+        _judge: &mut dyn Judge,
+    ) -> Result<Choice, AgentError> {
+        self.choose(situation)
+    }
 
     /// Learns from the reward of the last choice. `sweep_ended` says whether every layer has had
     /// its turn. By default it learns nothing.
@@ -89,6 +105,8 @@ pub(crate) fn of_setup(
 ) -> Result<Box<dyn Policy>, AgentError> {
     let recording = || recording.ok_or(AgentError::Recording { reason: "none is given" });
 
+    let search = |strategy| Box::new(SearchPolicy::of_setup(setup, strategy));
+
     // Each purpose draws from a named stream of the root seed.
     Ok(match setup.agent.policy {
         PolicyKind::None => Box::new(NoPolicy),
@@ -103,6 +121,10 @@ pub(crate) fn of_setup(
         PolicyKind::Grow => Box::new(GrowPolicy),
         PolicyKind::Conflict => Box::new(ConflictPolicy),
         PolicyKind::Even => Box::new(EvenPolicy),
+        PolicyKind::Backtrack => search(Strategy::Backtrack),
+        PolicyKind::Beam => search(Strategy::Beam),
+        PolicyKind::Mcts => search(Strategy::Mcts),
+        PolicyKind::RandomSearch => search(Strategy::RandomSearch),
     })
 }
 
@@ -189,13 +211,16 @@ pub struct Choice {
     pub conflict: Option<f64>,
     /// How unlike the two merged groups are, if it was measured.
     pub unlikeness: Option<f64>,
+    /// What was judged before the choice, if the policy searches.
+    pub searched: Option<Searched>,
 }
 
 impl Choice {
     /// A choice for which nothing was explored or measured.
     #[must_use]
     pub fn new(action: Action, visit: Visit) -> Self {
-        Self { action, visit, exploration: None, conflict: None, unlikeness: None }
+        let (exploration, searched) = (None, None);
+        Self { action, visit, exploration, conflict: None, unlikeness: None, searched }
     }
 
     /// The current action, chosen for no layer: nothing changes and nothing learns.
@@ -231,6 +256,13 @@ pub enum PolicySnapshot {
         /// Number of rows of the recording that were used.
         position: usize,
     },
+    /// [`SearchPolicy`].
+    Search {
+        /// Its order of candidates.
+        strategy: Strategy,
+        /// Its random stream.
+        rng: Box<ChaCha8Rng>,
+    },
 }
 
 impl PolicySnapshot {
@@ -244,6 +276,7 @@ impl PolicySnapshot {
             Self::Even => "even",
             Self::Conflict => "conflict",
             Self::Replay { .. } => "replay",
+            Self::Search { strategy, .. } => strategy.name(),
         }
     }
 

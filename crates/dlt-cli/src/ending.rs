@@ -193,7 +193,7 @@ impl Ending<'_> {
             duration(summary.seconds_per_epoch),
             share(summary.elapsed_rewarding_s),
             share(summary.elapsed_deciding_s),
-        )
+        ) + &searches(summary)
     }
 
     /// A table of recorded results for the same budget, and the commands that made them.
@@ -354,6 +354,13 @@ pub(crate) fn scores(summary: &Summary, validation: Scores, test: Option<Scores>
     table.render()
 }
 
+/// A line about what searches cost, if there were any. Their passes are among those of the rewards.
+fn searches(summary: &Summary) -> String {
+    summary.search_passes.map_or_else(String::new, |passes| {
+        format!("  searches took {} forward passes of a batch\n", whole(passes))
+    })
+}
+
 /// Arguments that turn a spec of splits, which a Q-network cannot decide, into one of joint
 /// decisions.
 fn joint(spec: &CheckedSpec) -> &'static str {
@@ -510,6 +517,10 @@ mod tests {
 
         let bounded = of(Summary { final_windows: Some(8), ..summary() });
         assert!(bounded.contains("the first 8 windows of each split"), "{bounded}");
+
+        assert!(!none.contains("searches"), "{none}");
+        let searched = of(Summary { search_passes: Some(1_234), ..summary() });
+        assert!(searched.contains("searches took 1,234 forward passes of a batch"), "{searched}");
 
         let timeless = of(Summary { tokens_per_s: None, ..summary() });
         assert!(timeless.contains("the clock showed no time passing"), "{timeless}");

@@ -183,6 +183,27 @@ impl Model {
         Ok(self.binding.clone().apply(&self.rules, change)?.keeps_function)
     }
 
+    /// The model as a decision would make it, for evaluation alone. It shares all weights with this
+    /// one: a layer that would get a copy reads the block that the copy would be made of. Averages
+    /// (`tying.merge`) are left out.
+    ///
+    /// # Errors
+    /// [`ModelError::Depth`](crate::ModelError::Depth) for states of another depth.
+    pub fn foreseen(&self, change: &Change<'_>) -> Result<Self> {
+        Ok(Self {
+            architecture: Arc::clone(&self.architecture),
+            shared: self.shared.clone(),
+            trained: self.trained.clone(),
+            trains: self.trains,
+            bank: self.bank.clone(),
+            binding: self.binding.foreseen(&self.rules, change)?,
+            rules: self.rules,
+            kernels: self.kernels,
+            activations: self.activations,
+            device: self.device.clone(),
+        })
+    }
+
     /// The blocks as they are now and which layer uses which, for [`go_back`](Self::go_back).
     /// Nothing is copied, so this is the state of now only until the next training step.
     #[must_use]

@@ -1,9 +1,11 @@
 //! The agent: it decides, and learns from rewards.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dlt_agent::{Agent, AgentSnapshot, Evidence, Measured, Occasion, Turn, Visit};
+use dlt_agent::{Agent, AgentError, AgentSnapshot, Evidence, Measured, Occasion, Turn, Visit};
 use dlt_spec::AgentSetup;
+use dlt_state::State;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -49,6 +51,22 @@ record! {
         conflict: Option<f64>,
         /// How unlike the two merged groups were, if it was measured.
         unlikeness: Option<f64>,
+        /// What was judged before the decision, if the policy searches.
+        searched: Option<Searched>,
+    }
+}
+
+record! {
+    /// What a search did before a decision.
+    Searched [] [] {
+        /// States that were judged, the present one among them.
+        candidates: usize,
+        /// Forward passes that this takes with `reward_batches` of them for each state.
+        passes: usize,
+        /// Loss in the present state, in nats.
+        loss_before: f64,
+        /// Loss in the state that was chosen, in nats.
+        loss_after: f64,
     }
 }
 
@@ -158,15 +176,21 @@ impl PyAgent {
     /// L), squared distances between the weights that two layers use. norms: (L,), squared norms of
     /// the weights that each layer uses. Only what the policy `wants` is read.
     ///
+    /// judge: for the policies that search, a function of a State. It returns the mean cross-entropy
+    /// in nats that the network would have in that state, on the same batches for every state. The
+    /// agent does not change while it runs. If it raises, no decision is made.
+    ///
     /// Raises DltError before the last decision was learned from, for evidence that is missing, has
-    /// another shape or is not finite, and for a turn that the policy does not make.
-    #[pyo3(signature = (turn="regular", *, products=None, distances=None, norms=None))]
+    /// another shape or is not finite, for a turn that the policy does not make, and for a search
+    /// without a judge.
+    #[pyo3(signature = (turn="regular", *, products=None, distances=None, norms=None, judge=None))]
     fn decide(
         &self,
         turn: &str,
         products: Option<Vec<Vec<f64>>>,
         distances: Option<Vec<Vec<f64>>>,
         norms: Option<Vec<f64>>,
+        judge: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Decision> {
         let turn = match turn {
             "regular" => Turn::Regular,
@@ -179,8 +203,7 @@ impl PyAgent {
             }
         };
 
-        let mut agent = self.lock();
-        let n_layers = agent.n_layers();
+        let n_layers = self.lock().n_layers();
         let given = products.is_some() || distances.is_some() || norms.is_some();
         let evidence = Evidence {
             n_layers,
@@ -190,8 +213,7 @@ impl PyAgent {
         };
 
         let occasion = Occasion { turn, evidence: given.then_some(&evidence) };
-        let decision = agent.decide(&occasion).map_err(refused)?;
-        Ok(Decision::from(&decision))
+        self.decide_by(&occasion, judge)
     }
 
     /// Marks the pending decision as undone. `learn` still learns from it, but the state stays.
@@ -267,6 +289,37 @@ impl PyAgent {
     fn lock(&self) -> MutexGuard<'_, Agent> {
         self.agent.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Makes a decision whose candidates `judge` judges.
+    ///
+    /// No lock is held while `judge` runs, because it may use the agent. So a search ends at the
+    /// first state without a loss, and is made again once there is one. A search that fails changes
+    /// nothing, so each of them takes the same way.
+    fn decide_by(
+        &self,
+        occasion: &Occasion<'_>,
+        judge: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Decision> {
+        let mut losses: BTreeMap<State, f64> = BTreeMap::new();
+        loop {
+            let mut asked = None;
+            let mut known = |candidate: &State| {
+                losses.get(candidate).copied().ok_or_else(|| {
+                    asked = Some(candidate.clone());
+                    AgentError::NotJudged
+                })
+            };
+
+            let made = self.lock().decide_by(occasion, &mut known);
+            let Some(candidate) = asked else {
+                return made.map(|made| Decision::from(&made)).map_err(refused);
+            };
+
+            let judge = judge.ok_or_else(|| refused(AgentError::NoJudge))?;
+            let loss = judge.call1((PyState(candidate.clone()),))?.extract()?;
+            losses.insert(candidate, loss);
+        }
+    }
 }
 
 /// The key of a spec that an argument sets.
@@ -307,6 +360,12 @@ impl From<&dlt_agent::Decision> for Decision {
             sweep_ended: decision.sweep_ended,
             conflict: decision.conflict,
             unlikeness: decision.unlikeness,
+            searched: decision.searched.map(|searched| Searched {
+                candidates: searched.candidates,
+                passes: searched.passes,
+                loss_before: searched.loss_before,
+                loss_after: searched.loss_after,
+            }),
         }
     }
 }

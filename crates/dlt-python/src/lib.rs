@@ -53,6 +53,7 @@ fn dlt_state_module(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     module.add_class::<agent::PyAgent>()?;
     module.add_class::<agent::Decision>()?;
+    module.add_class::<agent::Searched>()?;
     module.add_class::<agent::Exploration>()?;
     module.add_class::<agent::Update>()?;
     module.add_class::<agent::Wants>()?;

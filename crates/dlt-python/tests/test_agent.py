@@ -4,7 +4,7 @@ import copy
 import pickle
 import unittest
 
-from dlt_state import Action, Agent, DltError, Exploration, Recording, State, Wants
+from dlt_state import Action, Agent, DltError, Exploration, Recording, Searched, State, Wants
 from recorded import RUNS
 
 
@@ -74,6 +74,34 @@ class Agents(unittest.TestCase):
         decision = agent.decide("split", products=products)
         self.assertEqual((decision.state, round(decision.conflict, 9)), (State([0, 0, 2]), 2.666666667))
         self.assertIsNone(decision.exploration)
+
+    def test_searches(self):
+        wanted = State([0, 0, 2, 2])
+
+        def judge(state):
+            self.assertIsNone(agent.pending)  # A judge may use the agent.
+            return 1.0 + sum(one != other for one, other in zip(state, wanted))
+
+        for policy in ["backtrack", "beam", "mcts", "random-search"]:
+            with self.subTest(policy=policy):
+                agent = Agent(4, policy=policy, initial="independent", price=0.0, budget=60, reward_batches=2)
+                decision = agent.decide(judge=judge)
+                self.assertEqual(decision.searched.passes, 2 * decision.searched.candidates)
+                if policy != "random-search":
+                    self.assertEqual((decision.state, decision.searched), (wanted, Searched(15, 30, 3.0, 1.0)))
+                agent.learn(0.0)
+                self.assertEqual(agent.current_state, decision.state)
+
+    def test_a_search_needs_a_judge_that_answers(self):
+        agent = Agent(3, policy="beam", initial="independent")
+        before = agent.snapshot()
+        with self.assertRaisesRegex(DltError, "the policy searches: expected a judge of candidates"):
+            agent.decide()
+        with self.assertRaisesRegex(ZeroDivisionError, "division"):
+            agent.decide(judge=lambda state: 1 / 0)
+        with self.assertRaises(TypeError):
+            agent.decide(judge=lambda state: None)
+        self.assertEqual(agent.snapshot(), before)
 
     def test_a_refused_decision_leaves_the_state(self):
         agent = Agent(5, policy="fixed", pattern="independent", initial="tied")

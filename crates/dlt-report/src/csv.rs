@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use ::csv::Writer;
 use dlt_spec::durable;
-use dlt_spec::record::{DecisionRow, EvaluationRow, METRICS_FILE, StepRow};
+use dlt_spec::record::{DecisionRow, EvaluationRow, METRICS_FILE, SearchRow, StepRow};
 
 use crate::error::{ReportError, Result};
 use crate::metrics::Metrics;
@@ -75,10 +75,14 @@ const DECISIONS: &[Column<DecisionRow>] = &[
     ("loss_before_nats", |row| row.loss_before.map_or_else(String::new, number)),
     ("loss_after_nats", |row| row.loss_after.map_or_else(String::new, number)),
     ("unlikeness", |row| row.unlikeness.map_or_else(String::new, number)),
+    ("search_candidates", |row| of_search(row, |search| search.candidates.to_string())),
+    ("search_passes", |row| of_search(row, |search| search.passes.to_string())),
+    ("search_loss_before_nats", |row| of_search(row, |search| number(search.loss_before))),
+    ("search_loss_after_nats", |row| of_search(row, |search| number(search.loss_after))),
 ];
 
 /// How many columns the table of decisions had in earlier builds. The newer ones follow.
-const EARLIER_DECISIONS: usize = 14;
+const EARLIER_DECISIONS: [usize; 2] = [14, 19];
 
 /// Writes the tables of a run into a folder, and returns their paths. A file whose first line has
 /// our column names, or those of an earlier build, is replaced. If there is any other file of that
@@ -96,12 +100,12 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
 
     let metrics = Metrics::read(&metrics)?;
     let tables = [
-        ("steps.csv", table(STEPS, &metrics.steps), None),
-        ("evaluations.csv", table(EVALUATIONS, &metrics.evaluations), None),
+        ("steps.csv", table(STEPS, &metrics.steps), Vec::new()),
+        ("evaluations.csv", table(EVALUATIONS, &metrics.evaluations), Vec::new()),
         (
             "decisions.csv",
             table(DECISIONS, &metrics.decisions),
-            Some(table(&DECISIONS[..EARLIER_DECISIONS], &[])),
+            EARLIER_DECISIONS.map(|columns| table(&DECISIONS[..columns], &[])).to_vec(),
         ),
     ];
 
@@ -110,7 +114,7 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
 
     // All files are checked before the first one is written.
     for (name, bytes, earlier) in &tables {
-        refuse_others(&folder.join(name), bytes, earlier.as_deref())?;
+        refuse_others(&folder.join(name), bytes, earlier)?;
     }
 
     let mut paths = Vec::new();
@@ -125,7 +129,7 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Refuses a file whose first line is neither ours nor that of an earlier build.
-fn refuse_others(path: &Path, table: &[u8], earlier: Option<&[u8]>) -> Result<()> {
+fn refuse_others(path: &Path, table: &[u8], earlier: &[Vec<u8>]) -> Result<()> {
     let header = table.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
     let file = match dlt_spec::file::regular(path, u64::MAX) {
         Ok(file) => file,
@@ -137,7 +141,7 @@ fn refuse_others(path: &Path, table: &[u8], earlier: Option<&[u8]>) -> Result<()
     let line = BufReader::new(file).take(header.len() as u64).read_until(b'\n', &mut found);
     line.map_err(ReportError::io("read", path))?;
 
-    if found != header && Some(&found[..]) != earlier {
+    if found != header && !earlier.contains(&found) {
         return Err(ReportError::format(
             path,
             "already exists, and was not written by dlt: move it away",
@@ -163,6 +167,11 @@ fn table<R>(columns: &[Column<R>], rows: &[R]) -> Vec<u8> {
 /// like an integer.
 fn number(value: f64) -> String {
     format!("{value:?}")
+}
+
+/// A cell about a search; empty if there was none.
+fn of_search(row: &DecisionRow, cell: impl FnOnce(SearchRow) -> String) -> String {
+    row.search.map_or_else(String::new, cell)
 }
 
 fn layers(layers: &[usize]) -> String {

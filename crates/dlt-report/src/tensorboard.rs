@@ -12,7 +12,7 @@
 //! | step | `train/` `loss`, `learning_rate`, `gradient_norm`, `tokens_per_s`; `tying/` `independent_layers`, `distinct_layers`, `trainable_parameters`, `block_parameters`; `memory/resident_mb` |
 //! | evaluation | `validation/` or `test/` (`train_split/` of the training split) `loss`, `perplexity`, `accuracy` |
 //! | evaluation of the kept model at the end, at a step that its split was evaluated at before | the same below `kept_validation/` or `kept_test/` |
-//! | decision | `agent/` `epsilon`, `reward`, `q_predicted`, `q_target`, `q_loss`, `tied_events`, `untied_events`, `conflict`, `unlikeness`; where the gate measured, `refused` (0 or 1), `loss_before`, `loss_after` |
+//! | decision | `agent/` `epsilon`, `reward`, `q_predicted`, `q_target`, `q_loss`, `tied_events`, `untied_events`, `conflict`, `unlikeness`; where the gate measured, `refused` (0 or 1), `loss_before`, `loss_after`; of a search `search_candidates`, `search_passes`, `search_loss_before`, `search_loss_after` |
 //!
 //! Numbers are f32, as TensorBoard's scalars are. A value that a row lacks has no tag. NaN and the
 //! infinities are written as they are, and `null` in the metrics is NaN.

@@ -224,12 +224,29 @@ pub struct DecisionRow {
     /// The same right after the decision, before any training step.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "number::optional")]
     pub loss_after: Option<f64>,
+    /// What a search judged before the decision; absent if the policy does not search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchRow>,
     /// Layers that this decision tied to another owner.
     pub tied_events: usize,
     /// Layers that this decision made independent.
     pub untied_events: usize,
     /// Time since the start of training.
     pub elapsed_ms: f64,
+}
+
+/// What a search did before a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRow {
+    /// States that it judged, the present one among them.
+    pub candidates: usize,
+    /// Forward passes of a batch that this took.
+    pub passes: usize,
+    /// Mean loss in the present state on the batches of the search, in nats.
+    pub loss_before: f64,
+    /// The same in the state that it chose.
+    pub loss_after: f64,
 }
 
 impl MetricRow {
@@ -267,6 +284,9 @@ pub struct Summary {
     /// Decisions made; absent in the records of earlier builds and if the policy is `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decisions: Option<usize>,
+    /// Forward passes of a batch that searches took; absent if the policy does not search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_passes: Option<usize>,
     /// Training steps done when the kept model, the best on validation, was evaluated.
     pub best_step: usize,
     /// Windows of each split that the last evaluation read (`evaluation.final_windows`); absent if

@@ -57,6 +57,7 @@ use alloc::vec::Vec;
 
 use crate::{Action, State, StateError};
 
+mod foreseen;
 mod merge;
 mod rules;
 mod saved;
@@ -472,24 +473,6 @@ impl Binding {
         let merged = blends.iter().map(|blend| blend.moments(&before, self)).collect();
         let keeps_function = self.keeps_function(&before, &moves);
         Ok(Settlement { merged, keeps_function, ..self.settlement(&before, moves, replicated) })
-    }
-
-    /// Whether each layer uses the block that it used before, or a copy of it.
-    fn keeps_function(&self, before: &Self, moves: &[Move]) -> bool {
-        let origin = |id| {
-            let copied = moves.iter().find_map(|step| match step {
-                Move::Copy { from, to } if *to == id => Some(*from),
-                _ => None,
-            });
-
-            copied.unwrap_or(id)
-        };
-
-        let blends = moves.iter().any(|step| matches!(step, Move::Blend { .. }));
-
-        !blends
-            && (0..self.n_layers())
-                .all(|layer| origin(self.storage[layer]) == before.storage[layer])
     }
 
     /// Whether a layer trains its own weights although the state before the decision names another

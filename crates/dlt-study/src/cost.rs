@@ -270,7 +270,18 @@ pub(crate) fn operations(cell: &Cell, scale: Scale) -> Result<Option<f64>> {
         _ => (spec.training.batch, spec.model.architecture == Architecture::Vit),
     };
 
-    Ok(steps(cell, &own).map(|steps| steps as f64 * operations_per_step(&spec, batch, has_classes)))
+    let per_step = operations_per_step(&spec, batch, has_classes);
+    Ok(steps(cell, &own).map(|steps| (steps as f64 + searching(&spec, steps)) * per_step))
+}
+
+/// The cost of searches in a run of so many steps, in steps. A forward pass is a third of a step.
+fn searching(spec: &CheckedSpec, steps: usize) -> f64 {
+    if !spec.agent.policy.searches() {
+        return 0.0;
+    }
+
+    let deciding = spec.tying.decide_until * steps as f64;
+    (deciding / spec.tying.decide_every as f64).floor() * spec.agent.budget as f64 / 3.0
 }
 
 /// What `dlt` predicts of the memory of cells. It is asked once for cells of one size.

@@ -61,6 +61,14 @@ pub(crate) enum What {
     ConflictRandom,
     Single,
     SingleRandom,
+    /// Search with backtracking, from no ties.
+    Backtrack,
+    /// Beam search, from no ties.
+    Beam,
+    /// Monte-Carlo tree search, from no ties.
+    Mcts,
+    /// The random twin of the searches: as many states are judged, drawn at random.
+    RandomSearch,
     /// Growth's final groups from the start, each with its own initial weights.
     FinalGroups,
     /// Growth where the parts of a split start without moments.
@@ -95,6 +103,10 @@ pub(crate) struct Setup {
     swap_every: usize,
     /// Steps between changes of single layers.
     single_every: usize,
+    /// Steps between searches.
+    search_every: usize,
+    /// Forward passes of one search.
+    search_passes: usize,
     /// Steps until growth's last split.
     warm_steps: usize,
     /// Depths of the conventional models that value a perplexity, see [`worth`].
@@ -112,6 +124,8 @@ const SMOKE: Setup = Setup {
     epochs_between: 1,
     swap_every: 2,
     single_every: 2,
+    search_every: 4,
+    search_passes: 16,
     warm_steps: 6,
     depths: &[1, 4],
     widths: &[32],
@@ -126,6 +140,8 @@ const LAPTOP: Setup = Setup {
     epochs_between: 1,
     swap_every: 40,
     single_every: 10,
+    search_every: 160,
+    search_passes: 256,
     warm_steps: 400,
     depths: &[1, 2, 3, 4, 6, 8, 12],
     widths: &[64, 128, 192],
@@ -138,13 +154,14 @@ const LONG: Setup = Setup {
     epochs_between: 3,
     swap_every: 180,
     single_every: 45,
+    search_every: 720,
     warm_steps: 1860,
     widths: &[32, 64, 128],
     ..LAPTOP
 };
 
 /// Rows in the order of the page. Each has every rate, except the main job, which has its own.
-const ROWS: [What; 17] = [
+const ROWS: [What; 21] = [
     What::MainJob,
     What::MainJobRandom,
     What::Conventional,
@@ -157,6 +174,10 @@ const ROWS: [What; 17] = [
     What::ConflictRandom,
     What::Single,
     What::SingleRandom,
+    What::Backtrack,
+    What::Beam,
+    What::Mcts,
+    What::RandomSearch,
     What::Paper,
     What::PaperRandom,
     What::PaperEpochs,
@@ -287,6 +308,7 @@ impl What {
             Self::Grow | Self::Even => Some(Self::GrowRandom),
             Self::Conflict => Some(Self::ConflictRandom),
             Self::Single => Some(Self::SingleRandom),
+            Self::Backtrack | Self::Beam | Self::Mcts => Some(Self::RandomSearch),
             Self::Paper => Some(Self::PaperRandom),
             _ => None,
         }
@@ -337,6 +359,12 @@ impl What {
             Self::ConflictRandom => ["conflict-random", "Growth, then swaps, all at random"],
             Self::Single => ["single", "Q over single changes"],
             Self::SingleRandom => ["single-random", "Single changes at random"],
+            Self::Backtrack => ["backtrack", "Search with backtracking, from no ties"],
+            Self::Beam => ["beam", "Beam search, from no ties"],
+            Self::Mcts => ["mcts", "Monte-Carlo tree search, from no ties"],
+            Self::RandomSearch => {
+                ["random-search", "Search at random with the same budget, from no ties"]
+            }
             Self::FinalGroups => {
                 ["final-groups", "Growth's final groups from the start, separate weights"]
             }

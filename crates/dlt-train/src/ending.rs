@@ -75,6 +75,7 @@ impl End {
             steps: run.step,
             skipped_steps: run.skipped(),
             decisions: self.decisions,
+            search_passes: run.searched(),
             best_step: run.best_step(),
             final_windows: final_windows(spec, material),
             validation_loss: validation.loss(),

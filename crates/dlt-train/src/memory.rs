@@ -50,9 +50,12 @@ pub fn predict(
 
     // Decisions and checkpoints come between two steps, when activations and gradients are freed.
     let between = step.weights + step.moments + dlt_models::memory::THREADS;
+    // A search holds its candidates while a forward pass judges one of them. That pass keeps
+    // nothing for a backward pass.
+    let judging = if spec.agent.policy.searches() { step.workspace } else { 0 };
     let phases = [
         (step.phase, step.peak),
-        ("a decision", between.saturating_add(agent.learning)),
+        ("a decision", between.saturating_add(judging).saturating_add(agent.learning)),
         ("a checkpoint", between.saturating_add(agent.saving)),
     ];
 
@@ -179,6 +182,14 @@ fn check_fit_in(
 fn too_large(spec: &CheckedSpec) -> String {
     let agent = AgentMemory::of(&spec.agent, spec.model.layers);
     let agent_mb = agent.held.saturating_add(agent.saving) as f64 / 1e6;
+    let search_mb = agent.learning as f64 / 1e6;
+
+    if spec.agent.policy.searches() && search_mb >= LARGE_AGENT_MB {
+        return format!(
+            "the states of a search take {search_mb:.0} MB of it with agent.budget = {}; reduce it",
+            spec.agent.budget
+        );
+    }
 
     if agent_mb < LARGE_AGENT_MB {
         return "the model itself is too large".to_owned();
@@ -382,6 +393,35 @@ mod tests {
         match check_fit_in(&*architecture, &spec, None, &binding, 1, 0.0, 1000.0) {
             Err(TrainError::Memory { advice, .. }) => {
                 assert!(advice.contains("agent.hidden = 20000000"), "{advice}");
+            }
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn rejects_a_search_whose_states_cannot_fit_and_names_its_budget() {
+        let of = |budget| {
+            let mut spec = dlt_spec::Spec::default();
+            spec.model.vocabulary = Size::Fixed(101);
+            spec.agent.policy = dlt_spec::spec::PolicyKind::Beam;
+            spec.agent.budget = budget;
+            spec.check().expect("a spec")
+        };
+
+        let predict = |budget| {
+            let spec = of(budget);
+            predicted(&spec, Extents::default(), None, &initial_binding(&spec))
+        };
+        let (small, large) = (predict(64), predict(100_000_000));
+        assert!(large.peak > small.peak + 1_000_000_000, "{large:?}");
+        assert_eq!(large.phase, "a decision");
+
+        let spec = of(100_000_000);
+        let architecture = of_spec(&spec, Extents::default());
+        let binding = initial_binding(&spec);
+        match check_fit_in(&*architecture, &spec, None, &binding, 1, 0.0, 1000.0) {
+            Err(TrainError::Memory { advice, .. }) => {
+                assert!(advice.contains("agent.budget = 100000000; reduce it"), "{advice}");
             }
             other => panic!("expected a refusal, got {other:?}"),
         }

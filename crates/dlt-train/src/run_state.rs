@@ -62,6 +62,9 @@ pub(crate) struct RunState {
     pub(crate) state_bytes_peak: usize,
     /// Steps skipped because their loss or a gradient was not finite.
     pub(crate) skipped_steps: usize,
+    /// Forward passes that searches took so far; checkpoints of earlier builds lack them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) search_passes: usize,
     /// Greatest prediction of memory so far.
     pub(crate) predicted_bytes: usize,
     /// Peaks of memory over the processes so far, up to the newest checkpoint; layout 1 lacks them.
@@ -87,6 +90,11 @@ impl RunState {
     /// Skipped steps, as metrics and summary show them: `None` for none.
     pub(crate) fn skipped(&self) -> Option<usize> {
         (self.skipped_steps > 0).then_some(self.skipped_steps)
+    }
+
+    /// Forward passes of searches, as the summary shows them: `None` for none.
+    pub(crate) fn searched(&self) -> Option<usize> {
+        (self.search_passes > 0).then_some(self.search_passes)
     }
 
     /// The step of the best model so far. Without an evaluation the present one counts as the best.
@@ -164,6 +172,11 @@ impl Best {
     pub(crate) fn is_in(&self, file: &Path) -> bool {
         sha256(file).is_ok_and(|sha256| self.sha256 == Some(sha256))
     }
+}
+
+/// Whether a total has nothing in it. Checkpoints then have the keys that they always had.
+fn is_zero(total: &usize) -> bool {
+    *total == 0
 }
 
 /// Reads a value that every checkpoint has, although a run may lack it before its first one.

@@ -161,6 +161,32 @@ fn law_no_split_or_swap_touches_an_exempt_layer() {
     }
 }
 
+/// A search judges no state with a tie that is not allowed, and finds the cheapest of the others.
+#[test]
+fn law_no_search_touches_an_exempt_layer() {
+    let searches =
+        [PolicyKind::Backtrack, PolicyKind::Beam, PolicyKind::Mcts, PolicyKind::RandomSearch];
+    for policy in searches {
+        let spec = AgentSpec { budget: 15, price: 0.3, ..agent_spec(policy) };
+        let mut agent = agent_of(&sparing(&spec, Decision::Joint, InitialName::Independent));
+
+        // Layers 1 to 4 in pairs have the least loss. They have 15 states, which the budget allows.
+        let mut judged = 0;
+        let mut judge = |candidate: &State| {
+            check(candidate);
+            judged += 1;
+            let apart = candidate.owners().iter().zip([0, 1, 1, 3, 3, 5]);
+            Ok(1.0 + apart.filter(|(owner, wanted)| *owner != wanted).count() as f64)
+        };
+
+        let decision = agent.decide_by(&REGULAR, &mut judge).unwrap();
+        check(&decision.state);
+        if policy != PolicyKind::RandomSearch {
+            assert_eq!((decision.state.owners(), judged), (&[0, 1, 1, 3, 3, 5][..], 15));
+        }
+    }
+}
+
 #[test]
 fn patterns_and_recordings_lose_their_ties_with_exempt_layers() {
     let spec =

@@ -431,9 +431,17 @@ fn law_what_is_said_of_a_policy_is_what_it_does() {
             };
             let vectors = [vec![1.0], vec![2.0], vec![-1.0]];
             let evidence = evidence_of(&vectors, &vectors);
-            let made = agent.decide(&Occasion { evidence: Some(&evidence), ..occasion });
+            let occasion = Occasion { evidence: Some(&evidence), ..occasion };
+            let alone = agent.decide(&occasion);
+            assert_eq!(matches!(alone, Err(AgentError::NoJudge)), policy.searches(), "{alone:?}");
 
-            assert!(made.is_ok(), "{policy:?} {decision:?}: {made:?}");
+            if policy.searches() {
+                let mut judge = |_: &State| Ok(1.0);
+                let made = agent.decide_by(&occasion, &mut judge);
+                assert!(made.is_ok(), "{policy:?} {decision:?}: {made:?}");
+            } else {
+                assert!(alone.is_ok(), "{policy:?} {decision:?}: {alone:?}");
+            }
         }
     }
 }

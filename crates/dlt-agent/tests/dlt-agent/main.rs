@@ -14,5 +14,6 @@ mod learning;
 mod oracle;
 mod policies;
 mod rewards;
+mod searches;
 mod settings;
 mod snapshots;

@@ -42,6 +42,9 @@ pub(crate) fn agent_spec(policy: PolicyKind) -> AgentSpec {
         replay_batch: 1,
         target_every: 0,
         reward_batches: 1,
+        budget: 64,
+        beam_width: 4,
+        price: 0.1,
         reward_timing: RewardTiming::AtOnce,
     }
 }

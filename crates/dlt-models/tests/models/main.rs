@@ -3,8 +3,8 @@
 mod binding;
 mod branches;
 mod families;
-mod files;
 mod fixtures;
+mod foreseen;
 mod generation;
 mod gradients;
 mod guards;

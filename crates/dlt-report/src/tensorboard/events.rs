@@ -142,6 +142,10 @@ fn of_decision(row: &DecisionRow) -> Vec<Scalar> {
         ("agent/loss_before", row.loss_before),
         ("agent/loss_after", row.loss_after),
         ("agent/unlikeness", row.unlikeness),
+        ("agent/search_candidates", row.search.map(|search| search.candidates as f64)),
+        ("agent/search_passes", row.search.map(|search| search.passes as f64)),
+        ("agent/search_loss_before", row.search.map(|search| search.loss_before)),
+        ("agent/search_loss_after", row.search.map(|search| search.loss_after)),
     ];
 
     scalars.map(|(tag, value)| (tag.to_owned(), value)).into()

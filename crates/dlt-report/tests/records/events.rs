@@ -77,6 +77,10 @@ fn expected(
                 ("agent/loss_before", row.loss_before),
                 ("agent/loss_after", row.loss_after),
                 ("agent/unlikeness", row.unlikeness),
+                ("agent/search_candidates", row.search.map(|search| search.candidates as f64)),
+                ("agent/search_passes", row.search.map(|search| search.passes as f64)),
+                ("agent/search_loss_before", row.search.map(|search| search.loss_before)),
+                ("agent/search_loss_after", row.search.map(|search| search.loss_after)),
             ]);
             (row.step, row.elapsed_ms, numbers)
         }

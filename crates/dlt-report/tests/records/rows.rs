@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dlt_spec::record::{
     DataProvenance, DecisionRow, EvaluationRow, HeaderRow, Host, METRICS_FILE, MetricRow,
-    PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE, Split, StepRow,
+    PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE, SearchRow, Split, StepRow,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -78,12 +78,21 @@ fn decision() -> impl Strategy<Value = DecisionRow> {
         (count(), count(), option::of(count()), option::of(layers()), layers(), any::<bool>());
     let numbers = (option::of(finite()), present(), present(), present(), present());
     let measured = (any::<bool>(), present(), present(), present(), present());
+    let search = (count(), count(), finite(), finite()).prop_map(
+        |(candidates, passes, loss_before, loss_after)| SearchRow {
+            candidates,
+            passes,
+            loss_before,
+            loss_after,
+        },
+    );
+    let ends = (count(), count(), option::of(search));
 
-    (who, numbers, measured, (count(), count()), 0.0..1e9).prop_map(
-        |((step, visit, layer, action, state, explored), numbers, measured, events, elapsed_ms)| {
+    (who, numbers, measured, ends, 0.0..1e9).prop_map(
+        |((step, visit, layer, action, state, explored), numbers, measured, ends, elapsed_ms)| {
             let (epsilon, reward, q_predicted, q_target, q_loss) = numbers;
             let (refused, conflict, unlikeness, loss_before, loss_after) = measured;
-            let (tied_events, untied_events) = events;
+            let (tied_events, untied_events, search) = ends;
 
             DecisionRow {
                 step,
@@ -104,6 +113,7 @@ fn decision() -> impl Strategy<Value = DecisionRow> {
                 refused,
                 loss_before,
                 loss_after,
+                search,
                 tied_events,
                 untied_events,
                 elapsed_ms,

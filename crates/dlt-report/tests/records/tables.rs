@@ -5,7 +5,7 @@ use std::path::Path;
 
 use csv::Reader;
 use dlt_report::csv::{FOLDER, convert};
-use dlt_spec::record::{DecisionRow, EvaluationRow, MetricRow, Split, StepRow};
+use dlt_spec::record::{DecisionRow, EvaluationRow, MetricRow, SearchRow, Split, StepRow};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
@@ -40,7 +40,14 @@ fn row(kind: &str, cells: &[(String, String)]) -> MetricRow {
             _ => number(cell),
         };
 
-        object.insert(name.to_owned(), value);
+        // What a search did is one object in a row.
+        match name.strip_prefix("search_") {
+            Some(part) => {
+                let search = object.entry("search").or_insert_with(|| Map::new().into());
+                search[part] = value;
+            }
+            None => drop(object.insert(name.to_owned(), value)),
+        }
     }
 
     serde_json::from_value(Value::Object(object))
@@ -139,6 +146,7 @@ fn tables_are_as_they_are_described() {
         refused: true,
         loss_before: Some(5.25),
         loss_after: Some(5.75),
+        search: Some(SearchRow { candidates: 8, passes: 16, loss_before: 5.25, loss_after: 5.0 }),
         tied_events: 1,
         untied_events: 2,
         elapsed_ms: 0.5,
@@ -155,8 +163,8 @@ fn tables_are_as_they_are_described() {
         [
             "step,loss_nats,learning_rate,gradient_norm,tokens,independent_layers,distinct_layers,trainable_parameters,block_parameters,elapsed_ms,tokens_per_s,current_rss_mb,skipped_steps\n1,NaN,1e-7,2.0,64,2,3,100,40,1.5,8.25,,1\n",
             "step,split,loss_nats,perplexity,tokens,accuracy,elapsed_ms\n1,test,0.1,1.1,9,0.5,2.0\n",
-            "step,visit,layer,action,state,explored,epsilon,reward,q_predicted,q_target,q_loss,tied_events,untied_events,elapsed_ms,refused,conflict,loss_before_nats,loss_after_nats,unlikeness\n0,0,,0 \
-             1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5,true,0.75,5.25,5.75,0.125\n",
+            "step,visit,layer,action,state,explored,epsilon,reward,q_predicted,q_target,q_loss,tied_events,untied_events,elapsed_ms,refused,conflict,loss_before_nats,loss_after_nats,unlikeness,search_candidates,search_passes,search_loss_before_nats,search_loss_after_nats\n0,0,,0 \
+             1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5,true,0.75,5.25,5.75,0.125,8,16,5.25,5.0\n",
         ]
     );
     assert!(paths.iter().all(|path| path.parent() == Some(&place.path().join("tables"))));
@@ -200,6 +208,12 @@ fn a_table_of_an_earlier_build_is_replaced() {
                    untied_events,elapsed_ms\n";
     fs::write(decisions, format!("{earlier}0,0,,0 1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5\n")).unwrap();
 
+    convert(place.path(), &folder).unwrap();
+    assert_eq!(fs::read_to_string(decisions).unwrap(), now);
+
+    let later =
+        earlier.replace('\n', ",refused,conflict,loss_before_nats,loss_after_nats,unlikeness\n");
+    fs::write(decisions, format!("{later}0,0,,0,0,true,0.9,-3.0,,,,1,2,0.5,false,,,,\n")).unwrap();
     convert(place.path(), &folder).unwrap();
     assert_eq!(fs::read_to_string(decisions).unwrap(), now);
 

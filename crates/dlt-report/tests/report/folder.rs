@@ -110,6 +110,7 @@ impl Folder {
             refused: false,
             loss_before: None,
             loss_after: None,
+            search: None,
             tied_events: 0,
             untied_events: 0,
             elapsed_ms: 1.0,

@@ -10,7 +10,8 @@ section! {
     AgentSpec in [agent.] {
         /// Who decides. none keeps the initial grouping. q is epsilon-greedy under the Q-network.
         /// random, fixed, replay and permuted-replay are the baselines. grow and conflict follow
-        /// gradients, even halves groups.
+        /// gradients, even halves groups. backtrack, beam and mcts search: they judge states before
+        /// they enter one. random-search is their baseline.
         policy: PolicyKind = PolicyKind::Q, PolicyKind::WORDS,
             paper_says("q; ablations: replay, permuted-replay", "Eq. 2; Table 4 (iii), (iv)");
         /// Grouping that the policy fixed sets. frozen is none.
@@ -74,6 +75,15 @@ section! {
         /// Number of fresh training batches that a reward is measured on, without dropout.
         reward_batches: usize = 1, Values::Whole(1, MOST), unit_is("batches"),
             paper_says("1", "Alg. 1 line 20");
+        /// Most forward passes that a search makes in one decision. Each state that it judges takes
+        /// agent.reward_batches of them, the present state too.
+        budget: usize = 64, Values::Whole(1, MOST), unit_is("forward passes");
+        /// Number of states that the policy beam keeps at first. Each time its beam ends, it begins
+        /// again with twice the number.
+        beam_width: usize = 4, Values::Whole(1, MOST);
+        /// What all blocks of a conventional model cost in a search. A state costs its loss and its
+        /// share of this price: the number of its groups over the number of layers.
+        price: f64 = 0.1, Values::Real(Interval::NOT_NEGATIVE), unit_is("nats");
         /// When the reward is measured: right after tying, or after the training steps that follow
         /// the decision.
         reward_timing: RewardTiming = RewardTiming::AtOnce, RewardTiming::WORDS,
@@ -103,6 +113,15 @@ words! {
         Conflict,
         /// Splits the largest group in its middle.
         Even,
+        /// Searches downhill, one changed entry after the other, and goes back where nothing
+        /// improves.
+        Backtrack,
+        /// Searches with a beam of the best states.
+        Beam,
+        /// Searches a tree of changes by upper confidence bounds.
+        Mcts,
+        /// Judges uniform actions: the baseline of the searches.
+        RandomSearch,
     }
 }
 
@@ -114,6 +133,8 @@ struct Facts {
     decisions: &'static [Decision],
     /// Whether it decides by products of gradients.
     reads_gradients: bool,
+    /// Whether it judges states before it enters one.
+    searches: bool,
 }
 
 impl PolicyKind {
@@ -123,6 +144,8 @@ impl PolicyKind {
         const REGULAR: &[Decision] = &[Decision::Joint, Decision::PerLayer, Decision::Single];
         const SPLIT: &[Decision] = &[Decision::Split];
         const SWAP: &[Decision] = &[Decision::Swap];
+        // A search changes as many entries as it finds good.
+        const JOINT: &[Decision] = &[Decision::Joint];
 
         let (title, decisions, reads_gradients) = match self {
             Self::None => ("fixed tying", ANY, false),
@@ -135,9 +158,16 @@ impl PolicyKind {
             Self::Grow => ("growth by splits where gradients disagree", SPLIT, true),
             Self::Conflict => ("growth and swaps by gradients", SWAP, true),
             Self::Even => ("growth by even splits", SPLIT, false),
+            Self::Backtrack => ("search with backtracking", JOINT, false),
+            Self::Beam => ("beam search", JOINT, false),
+            Self::Mcts => ("Monte-Carlo tree search", JOINT, false),
+            Self::RandomSearch => ("search at random", JOINT, false),
         };
 
-        Facts { title, decisions, reads_gradients }
+        let searches =
+            matches!(self, Self::Backtrack | Self::Beam | Self::Mcts | Self::RandomSearch);
+
+        Facts { title, decisions, reads_gradients, searches }
     }
 
     /// What reports call a run whose decisions it makes.
@@ -160,6 +190,12 @@ impl PolicyKind {
     #[must_use]
     pub const fn reads_gradients(self) -> bool {
         self.facts().reads_gradients
+    }
+
+    /// Whether it judges states before it enters one, so that training has to measure their losses.
+    #[must_use]
+    pub const fn searches(self) -> bool {
+        self.facts().searches
     }
 
     /// Whether it repeats the decisions of a recording.

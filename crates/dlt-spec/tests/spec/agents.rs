@@ -108,8 +108,18 @@ fn a_policy_that_does_not_fit_names_those_that_do() {
     );
     assert_eq!(
         message(&["tying.decision=per-layer", "agent.policy=even"]),
+        "a policy other than \"grow\", \"even\" (tying.decision = \"split\"), \"conflict\" (\"swap\") \
+         and \"backtrack\", \"beam\", \"mcts\", \"random-search\" (\"joint\") where tying.decision is \
+         \"per-layer\""
+    );
+    assert_eq!(
+        message(&["tying.decision=joint", "agent.policy=even"]),
         "a policy other than \"grow\", \"even\" (tying.decision = \"split\") and \"conflict\" \
-         (\"swap\") where tying.decision is \"per-layer\""
+         (\"swap\") where tying.decision is \"joint\""
+    );
+    assert_eq!(
+        message(&["tying.decision=single", "agent.policy=beam"]),
+        "\"q\", \"random\" or \"none\", or a replay, where tying.decision is \"single\""
     );
 }
 

@@ -74,8 +74,21 @@ fn words_are_those_of_the_method() {
     ];
     assert_eq!(words("agent.reward"), rewards);
 
-    let policies =
-        ["none", "q", "random", "fixed", "replay", "permuted-replay", "grow", "conflict", "even"];
+    let policies = [
+        "none",
+        "q",
+        "random",
+        "fixed",
+        "replay",
+        "permuted-replay",
+        "grow",
+        "conflict",
+        "even",
+        "backtrack",
+        "beam",
+        "mcts",
+        "random-search",
+    ];
     assert_eq!(words("agent.policy"), policies);
     assert_eq!(words("tying.decision"), ["joint", "per-layer", "split", "swap", "single"]);
 

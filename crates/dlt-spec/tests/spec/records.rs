@@ -41,6 +41,7 @@ fn decision() -> DecisionRow {
         refused: true,
         loss_before: Some(5.25),
         loss_after: Some(5.75),
+        search: Some(SearchRow { candidates: 8, passes: 16, loss_before: 5.25, loss_after: 5.125 }),
         tied_events: 1,
         untied_events: 1,
         elapsed_ms: 13.0,
@@ -71,6 +72,7 @@ fn summary() -> Summary {
         steps: 30,
         skipped_steps: None,
         decisions: Some(4),
+        search_passes: Some(64),
         final_windows: None,
         best_step: 30,
         validation_loss: 6.5,
@@ -164,6 +166,7 @@ fn law_rows_read_back_as_they_were_written() {
         refused: false,
         loss_before: None,
         loss_after: None,
+        search: None,
         ..decision()
     };
 

@@ -1,5 +1,6 @@
 mod families;
 mod parts;
+mod searches;
 
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Initial, Size};

@@ -272,6 +272,67 @@ fn law_any_state_leads_to_any_other() {
     }
 }
 
+/// In every reading without averages and from every start, a binding that is foreseen names for each
+/// layer a storage that is there, with the values that the moves bring.
+#[test]
+fn law_what_is_foreseen_is_what_each_layer_will_hold() {
+    let readings = [Tie::Share, Tie::Replicate].into_iter().flat_map(|tie| {
+        [FirstTie::Replicate, FirstTie::Literal].map(|first_tie| Rules {
+            tie,
+            first_tie,
+            ..Rules::PAPER
+        })
+    });
+
+    for rules in readings.chain([Rules::REFERENCE]) {
+        for n_layers in 1..=4 {
+            let states: Vec<_> = all_states(n_layers)
+                .into_iter()
+                .map(|owners| State::new(owners).unwrap())
+                .collect();
+
+            for (from, to) in states.iter().flat_map(|from| states.iter().map(move |to| (from, to)))
+            {
+                let tied = State::all_tied(n_layers);
+                let frozen = Binding::frozen(n_layers);
+                let starts = [(&tied, frozen), (from, Binding::of_state(from))];
+
+                // Replicated layers never share storage.
+                let is_start =
+                    |start: &Binding| rules.tie == Tie::Share || start.n_distinct() == n_layers;
+                for (from, start) in starts.into_iter().filter(|(_, start)| is_start(start)) {
+                    let change = Change::joint(from, to);
+                    let foreseen = start.foreseen(&rules, &change).unwrap();
+                    let mut entered = start.clone();
+                    let settlement = entered.apply(&rules, &change).unwrap();
+
+                    // Every storage begins with its own number as its value.
+                    let mut bank: BTreeMap<_, usize> = (0..n_layers)
+                        .map(|layer| (start.storage(layer), start.storage(layer).0))
+                        .collect();
+                    for step in settlement.moves {
+                        if let Move::Copy { from, to } = step {
+                            let copied = bank[&from];
+                            bank.insert(to, copied);
+                        }
+                    }
+
+                    for layer in 0..n_layers {
+                        let id = foreseen.storage(layer);
+                        assert!((0..n_layers).any(|other| start.storage(other) == id));
+                        assert_eq!(
+                            bank[&entered.storage(layer)],
+                            id.0,
+                            "{from} to {to}: {rules:?}"
+                        );
+                        assert_eq!(foreseen.is_frozen(layer), entered.is_frozen(layer));
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn joint(binding: &mut Binding, rules: &Rules, from: &State, action: &[usize]) -> State {
     let action = Action::new(action.to_vec()).expect("an action");
     let to = State::from_action(&action);

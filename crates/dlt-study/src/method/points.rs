@@ -111,14 +111,22 @@ enum RowFamily {
     MainJob,
     Growth,
     Walk,
+    Search,
     Fixed,
     Paper,
     Conventional,
 }
 
 impl RowFamily {
-    const ALL: [Self; 6] =
-        [Self::MainJob, Self::Growth, Self::Walk, Self::Fixed, Self::Paper, Self::Conventional];
+    const ALL: [Self; 7] = [
+        Self::MainJob,
+        Self::Growth,
+        Self::Walk,
+        Self::Search,
+        Self::Fixed,
+        Self::Paper,
+        Self::Conventional,
+    ];
 
     fn of(what: What) -> Self {
         match what {
@@ -130,6 +138,7 @@ impl RowFamily {
             | What::GrowFresh
             | What::GrowAll => Self::Growth,
             What::Conflict | What::ConflictRandom | What::Single | What::SingleRandom => Self::Walk,
+            What::Backtrack | What::Beam | What::Mcts | What::RandomSearch => Self::Search,
             What::Fixed(..) | What::OneBlock | What::FinalGroups | What::OneBlockWarm => {
                 Self::Fixed
             }
@@ -150,6 +159,7 @@ impl RowFamily {
             Self::MainJob => "the main job",
             Self::Growth => "growth by splits",
             Self::Walk => "swaps and single changes",
+            Self::Search => "searches",
             Self::Fixed => "fixed sharing",
             Self::Paper => "the paper's method",
             Self::Conventional => "conventional training",

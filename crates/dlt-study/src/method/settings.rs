@@ -28,6 +28,15 @@ const LEARNING: [&str; 9] = [
     "agent.gamma=0.5",
     "agent.state_scaling=unit",
 ];
+/// A search ties, as untying keeps the loss: so it begins without ties. The price is that of one nat
+/// for all blocks.
+const SEARCHED: [&str; 5] = [
+    "tying.initial=independent",
+    "tying.decision=joint",
+    "agent.reward_batches=2",
+    "agent.beam_width=4",
+    "agent.price=1.0",
+];
 /// Random times are drawn between these shares of training. Their mean is the mean of growth's
 /// times, so that the expected mean size is the same.
 const ANYWHERE: [f64; 2] = [0.1, 0.7];
@@ -81,6 +90,13 @@ impl Point {
             fixed(&[&single[..], &GATED, agent].concat())
         };
 
+        let search = |policy: &str| {
+            let every = format!("tying.decide_every={}", setup.search_every);
+            let passes = format!("agent.budget={}", setup.search_passes);
+            let search = [RATE, INHERIT, &every, "tying.decide_until=0.8", &passes, policy];
+            fixed(&[&search[..], &SEARCHED].concat())
+        };
+
         let initial = |owners: Vec<usize>| format!("tying.initial={owners:?}");
         let random = "agent.policy=random";
         let none = "agent.policy=none";
@@ -114,6 +130,10 @@ impl Point {
             What::ConflictRandom => swapped(random),
             What::Single => single(&LEARNING),
             What::SingleRandom => single(&[&LEARNING[1..3], &[random]].concat()),
+            What::Backtrack => search("agent.policy=backtrack"),
+            What::Beam => search("agent.policy=beam"),
+            What::Mcts => search("agent.policy=mcts"),
+            What::RandomSearch => search("agent.policy=random-search"),
             What::FinalGroups => {
                 [fixed(&[none, RATE]), vec![Setting::StateOf(of(What::Grow))]].concat()
             }

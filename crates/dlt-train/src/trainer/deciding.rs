@@ -1,9 +1,11 @@
 //! Lines 8 to 28 of Algorithm 1: one decision, from the evidence before it to what the agent learns
 //! from it.
 
-use dlt_agent::{Decision, MAX_LOSS, Measured, Occasion, Turn, Visit};
+use dlt_agent::{Agent, AgentError, Decision, MAX_LOSS, Measured, Occasion, Searched, Turn, Visit};
+use dlt_data::BatchPosition;
+use dlt_models::Model;
 use dlt_models::binding::Change;
-use dlt_spec::record::{DecisionRow, MetricRow};
+use dlt_spec::record::{DecisionRow, MetricRow, SearchRow};
 use dlt_spec::spec::{Order, RewardTiming};
 use dlt_state::{EventCounts, State};
 
@@ -54,13 +56,14 @@ impl Trainer {
         // The agent decides only after it has learned from its last decision.
         self.reward_pending()?;
 
-        let Some(agent) = &mut self.agent else { return Ok(None) };
-        let evidence = self.run.statistics.evidence(agent, &self.model)?;
-        let own = agent.decide(&Occasion { turn, evidence: evidence.as_ref() })?;
-        let decision = self.exchange.decision(own)?;
-
+        // Taken out while it decides: a search has the model of this trainer judge its candidates.
+        let Some(mut agent) = self.agent.take() else { return Ok(None) };
         let from = agent.current_state().clone();
-        let outcome = self.enter(&from, &decision)?;
+        let chosen = self.choose(&mut agent, &from, turn);
+        self.agent = Some(agent);
+
+        let (decision, at) = chosen?;
+        let outcome = self.enter(&from, &decision, at)?;
 
         // The authors' code starts a fresh shuffle at each visit of a layer (DEVIATIONS row 19).
         if self.spec.data.order == Order::Sweep {
@@ -87,11 +90,76 @@ impl Trainer {
         }
     }
 
+    /// The agent's next decision, and the place of the batches that a search judged its candidates
+    /// on.
+    fn choose(
+        &mut self,
+        agent: &mut Agent,
+        from: &State,
+        turn: Turn,
+    ) -> Result<(Decision, Option<BatchPosition>)> {
+        let evidence = self.run.statistics.evidence(agent, &self.model)?;
+        let mut at = None;
+        let mut failure = None;
+
+        let mut judge = |candidate: &State| {
+            self.judge(from, candidate, &mut at).map_err(|error| {
+                failure = Some(error);
+                AgentError::NotJudged
+            })
+        };
+
+        let own = agent.decide_by(&Occasion { turn, evidence: evidence.as_ref() }, &mut judge);
+
+        // What the judge failed of says more than that it failed.
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+
+        let decision = self.exchange.decision(own?)?;
+        let passes = decision.searched.map_or(0, |searched| searched.passes);
+        self.run.search_passes += passes;
+
+        Ok((decision, at))
+    }
+
+    /// The loss that the model would have in state `candidate`. All candidates of a decision are
+    /// judged on the batches at `at`, which the first of them draws.
+    fn judge(
+        &mut self,
+        from: &State,
+        candidate: &State,
+        at: &mut Option<BatchPosition>,
+    ) -> Result<f64> {
+        match at {
+            Some(at) => self.rewards.resume(at.clone())?,
+            None => {
+                self.restart_rewards()?;
+                *at = Some(self.rewards.position());
+            }
+        }
+
+        let foreseen = self.model.foreseen(&Change::joint(from, candidate))?;
+        let loss = self.measure_in(Some(&foreseen))?.loss;
+        // Another state may have any loss; the present one is that of the run.
+        if candidate == from && !loss.is_finite() {
+            return Err(self.not_measurable(loss));
+        }
+
+        Ok(loss)
+    }
+
     /// Carries a decision out. If the spec has a gate and the decision changes what the model
     /// computes, the loss is measured before and after it. A decision that raises the loss by more
     /// than the gate is undone. No step trains in between, so the held weights and moments are
-    /// exactly those from before (DEVIATIONS row 43).
-    fn enter(&mut self, from: &State, decision: &Decision) -> Result<Outcome> {
+    /// exactly those from before (DEVIATIONS row 43). `searched_at` is the place of the batches that
+    /// a search judged on; they are measured on again.
+    fn enter(
+        &mut self,
+        from: &State,
+        decision: &Decision,
+        searched_at: Option<BatchPosition>,
+    ) -> Result<Outcome> {
         let events = from.transition_to(&decision.state)?.event_counts();
         let gate = self.spec.tying.gate;
         let gains = self.spec.agent.reward.needs_loss_before();
@@ -100,7 +168,7 @@ impl Trainer {
 
         // Measured before anything changes. A decision that only copies weights keeps the loss, so
         // the gate has nothing to measure.
-        let before = if gated || gains { Some(self.probe()?) } else { None };
+        let before = if gated || gains { Some(self.probe(searched_at)?) } else { None };
 
         // No copy: blocks are replaced by a decision, never written, so holding them is enough.
         let held = gated.then(|| (self.model.hold(), self.optimizer.hold()));
@@ -183,6 +251,7 @@ impl Trainer {
             refused: outcome.refused,
             loss_before: outcome.before.as_ref().map(|probe| probe.loss),
             loss_after: outcome.after.map(|measured| measured.loss),
+            search: decision.searched.map(search_row),
             tied_events: outcome.events.tied,
             untied_events: outcome.events.untied,
             elapsed_ms: self.clock.elapsed_ms(),
@@ -239,10 +308,14 @@ impl Trainer {
         Ok(Some(row))
     }
 
-    /// Measures the loss on the next reward batches, and keeps their place so that they can be
-    /// drawn again.
-    fn probe(&mut self) -> Result<Probe> {
-        self.restart_rewards()?;
+    /// Measures the loss on the reward batches at `at`, or on the next ones, and keeps their place
+    /// so that they can be drawn again.
+    fn probe(&mut self, at: Option<BatchPosition>) -> Result<Probe> {
+        match at {
+            Some(at) => self.rewards.resume(at)?,
+            None => self.restart_rewards()?,
+        }
+
         // Before the batches are drawn, and after the shuffle: `measure_at` returns to this place.
         let at = self.rewards.position();
         let loss = self.measure()?.loss;
@@ -257,18 +330,24 @@ impl Trainer {
 
     /// Loss and accuracy on the next `agent.reward_batches` batches of rewards, without dropout.
     fn measure(&mut self) -> Result<Measured> {
+        self.measure_in(None)
+    }
+
+    /// The same of a model that is not entered, or of that of the run.
+    fn measure_in(&mut self, foreseen: Option<&Model>) -> Result<Measured> {
         let started = Clock::start();
         let mut measured = Losses::default();
         let share = self.exchange.share();
         let pieces = self.spec.micro_batches();
         let own = share.items(self.spec.agent.reward_batches * pieces);
+        let model = foreseen.unwrap_or(&self.model);
 
         for batch in 0..self.spec.agent.reward_batches {
             // Every process draws every batch, so that the order stays the same in all of them.
             let drawn = self.rewards.next()?.pieces(self.spec.micro_batch());
             for (number, (_, piece)) in drawn.enumerate() {
                 if own.contains(&(batch * pieces + number)) {
-                    measured.add(&self.model, &piece)?;
+                    measured.add(model, &piece)?;
                 }
             }
         }
@@ -301,6 +380,12 @@ fn visited(decision: &Decision) -> Option<usize> {
         Visit::Layer(layer) => Some(layer),
         Visit::All | Visit::Nothing => None,
     }
+}
+
+/// What a search did, as the metrics show it.
+fn search_row(searched: Searched) -> SearchRow {
+    let Searched { candidates, passes, loss_before, loss_after } = searched;
+    SearchRow { candidates, passes, loss_before, loss_after }
 }
 
 /// The decision as the binding takes it: from which state to which, by which action.

@@ -90,7 +90,7 @@ fn law_every_number_of_processes_has_the_bits_of_one_for_every_family() {
 /// What decides which gradients exist, which are exchanged, and what a reward measures.
 #[test]
 fn law_every_number_of_processes_has_the_bits_of_one_for_every_method() {
-    let methods: [&[&str]; 10] = [
+    let methods: [&[&str]; 11] = [
         &["method paper"],
         &["method reference", "data.pipeline=stream", "data.order=sweep"],
         &["method growth", "tying.grow=[0.2,0.5]"],
@@ -107,6 +107,7 @@ fn law_every_number_of_processes_has_the_bits_of_one_for_every_method() {
         &["tying.unit=attention", "tying.exempt=[0]", "agent.policy=random"],
         &["tying.own=['norms', 'scales', 'biases']", "tying.gradient=owner"],
         &["tying.unit=feed-forward", "tying.own=scales", "training.activations=bf16"],
+        &["agent.policy=mcts", "tying.initial=independent", "agent.price=0.5"],
     ];
 
     for method in methods {

@@ -22,6 +22,7 @@ mod replication;
 mod resting;
 mod resuming;
 mod rewards;
+mod searches;
 mod summaries;
 mod transitions;
 mod whole_runs;

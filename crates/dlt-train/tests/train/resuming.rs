@@ -147,6 +147,20 @@ fn law_a_resumed_run_is_the_run_left_alone_while_it_grows() {
     check(&["tying.decide_unit=epochs", "tying.decide_every=1", "agent.policy=random"], &few);
 }
 
+/// The order of candidates continues where it was, whenever a run that searches stops. A search is
+/// between two steps, so a stop in the middle of one makes it again from its beginning.
+#[test]
+fn law_a_resumed_run_is_the_run_left_alone_while_it_searches() {
+    let ground = ["tying.initial=independent", "agent.budget=9", "agent.price=0.3"];
+    let late = ["agent.reward=gain", "agent.reward_timing=after-steps", "tying.gate=0.5"];
+
+    for policy in ["backtrack", "beam", "mcts", "random-search"] {
+        let policy = format!("agent.policy={policy}");
+        check(&[&ground[..], &[policy.as_str()]].concat(), &[3, 7, 12]);
+        check(&[&ground[..], &late, &[policy.as_str()]].concat(), &[4, 9, 17]);
+    }
+}
+
 /// Augmented pictures, hidden tokens, sentences of different widths: the draws for an example are
 /// the same after a stop. The stops are on both sides of the end of a pass over the pictures and
 /// the sentences.

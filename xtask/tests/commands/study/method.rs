@@ -30,6 +30,10 @@ fn every_row_runs_once_and_the_page_has_rates_sizes_and_what_a_perplexity_is_wor
         "even",
         "conflict",
         "single",
+        "backtrack",
+        "beam",
+        "mcts",
+        "random-search",
     ] {
         assert!(cells.contains(&cell(row)), "{row}: {cells:?}");
     }

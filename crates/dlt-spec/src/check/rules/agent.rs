@@ -73,6 +73,7 @@ impl Rules<'_> {
 
         self.permutation();
         self.exempt();
+        self.search();
     }
 
     /// Layers that no tie may touch must exist, and leave two that can be tied.
@@ -91,6 +92,24 @@ impl Rules<'_> {
             &["model.layers"],
             || exempt.of(layers).is_ok_and(|all| !all.has_any() || all.free().len() > 1),
             || format!("fewer of the {layers} layers: two or more must be left to be tied"),
+        );
+    }
+
+    /// A search judges the present state and at least one other.
+    fn search(&mut self) {
+        let agent = &self.spec.agent;
+        let least = agent.reward_batches.saturating_mul(2);
+        self.holds_given(
+            "agent.budget",
+            &["agent.reward_batches", "agent.policy"],
+            || !agent.policy.searches() || agent.budget >= least,
+            || {
+                format!(
+                    "at least {least}, which judges the present state and one other \
+                     (agent.reward_batches = {})",
+                    agent.reward_batches
+                )
+            },
         );
     }
 
@@ -165,11 +184,12 @@ fn fitting(decision: Decision) -> String {
 
     if matches!(decision, Decision::Joint | Decision::PerLayer) {
         // Nearly every policy fits. The others are named with the decision that each needs.
-        let [split, swap] = [Decision::Split, Decision::Swap]
-            .map(|other| quoted(&|decisions| decisions == [other]).join(", "));
-        return format!(
-            "a policy other than {split} (tying.decision = \"split\") and {swap} (\"swap\")"
-        );
+        let others = [Decision::Split, Decision::Swap, Decision::Joint]
+            .into_iter()
+            .filter(|other| *other != decision)
+            .map(|other| (other, quoted(&|decisions| decisions == [other]).join(", ")));
+        let named = others.map(|(other, policies)| format!("{policies} ({:?})", word(&other)));
+        return format!("a policy other than {}", listed(&Vec::from_iter(named)));
     }
 
     // Policies for this kind of decision first, then those for any kind: "random" or "none".
@@ -180,4 +200,16 @@ fn fitting(decision: Decision) -> String {
 
     let last = words.pop().unwrap_or_default();
     format!("{} or {last}, or a replay,", words.join(", "))
+}
+
+/// Parts of a sentence, the first with the key that all of them are about.
+fn listed(parts: &[String]) -> String {
+    let with_key = |part: &String| part.replacen(" (", " (tying.decision = ", 1);
+    match parts {
+        [first, middle @ .., last] => {
+            let middle: String = middle.iter().map(|part| format!(", {part}")).collect();
+            format!("{}{middle} and {last}", with_key(first))
+        }
+        parts => parts.concat(),
+    }
 }

@@ -72,15 +72,24 @@ impl Rules<'_> {
         );
     }
 
-    /// Splits copy weights, merges average them and the gate restores them: each needs every layer
-    /// to use the weights that the state names.
+    /// Splits copy weights, merges average them, the gate restores them, and a search judges states
+    /// by them: each needs every layer to use the weights that the state names.
     fn kept_function(&mut self) {
         let tying = &self.spec.tying;
         let splits = matches!(tying.decision, Decision::Split | Decision::Swap);
-        let needs = match (splits, tying.merge, tying.gate.is_finite()) {
+        let searches = self.spec.agent.policy.searches();
+        self.holds(
+            "tying.merge",
+            || !searches || tying.merge == Merge::Overwrite,
+            "\"overwrite\" where agent.policy searches: an average would have to be made for every \
+             state that is judged",
+        );
+
+        let needs = match (splits, tying.merge, tying.gate.is_finite(), searches) {
             (true, ..) => "tying.decision is \"split\" or \"swap\"",
-            (_, Merge::Average, _) => "tying.merge is \"average\"",
-            (.., true) => "tying.gate is finite",
+            (_, Merge::Average, ..) => "tying.merge is \"average\"",
+            (_, _, true, _) => "tying.gate is finite",
+            (.., true) => "agent.policy searches",
             _ => return,
         };
 
