@@ -76,6 +76,10 @@ const TABLE: &[Row] = &[
     ("TRAIN --set data.split=[0.5,0.4,0.4]", BadSpec, &["whose sum is 1, not 1.3"]),
     ("TRAIN --set tying.initial=[0,2,0]", BadSpec, &["entry 1 is 2: expected at most 1"]),
     ("TRAIN --set tying.initial=[0,0]", BadSpec, &["expected 3 layers, got 2"]),
+    ("TRAIN --set tying.unit=half", BadSpec, &["`tying.unit`", "\"attention\", \"feed-forward\""]),
+    ("TRAIN --set tying.own=gains", BadSpec, &["`tying.own`", "\"norms\", \"scales\", \"biases\""]),
+    ("TRAIN --set tying.exempt=[3]", BadSpec, &["layers from 0 to 2: model.layers is 3"]),
+    ("TRAIN --set tying.exempt=[0,1,2]", BadSpec, &["two or more must be left to be tied"]),
     (
         "TRAIN --set tying.state_vector=raw",
         BadSpec,

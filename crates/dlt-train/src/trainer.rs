@@ -138,11 +138,15 @@ impl Trainer {
     /// (`tying.decide_every`, `tying.decision`), and what a reward is made of. Its `agent.policy`
     /// must not be `none`, which asks nobody.
     ///
+    /// If the spec exempts layers from tying, the agent spares them from here on.
+    ///
     /// A checkpoint does not name such an agent, so a plan that resumes refuses its snapshot.
     ///
     /// # Errors
     /// [`TrainError::Agent`] if the agent does not begin in the state of the run.
     pub fn deciding_by(mut self, agent: Agent) -> Result<Self> {
+        let exempt = self.spec.exempt();
+        let agent = if exempt.has_any() { agent.sparing(exempt) } else { agent };
         let expected = self.recording.state_at(self.run.step);
         let got = agent.current_state();
         if expected != got {
@@ -153,7 +157,7 @@ impl Trainer {
             }));
         }
 
-        self.agent = Some(agent.sparing(self.spec.exempt()));
+        self.agent = Some(agent);
         Ok(self)
     }
 

@@ -371,6 +371,11 @@ fn heat_maps_have_a_cell_a_pair() {
 /// A model file with two matrices of two numbers each for layers 0 and 2. Layer 1 uses those of
 /// layer 0.
 fn model(folder: &Folder, weights: [[f32; 4]; 2], version: &str) -> std::path::PathBuf {
+    model_of(folder, weights, &[("dlt-model", version), ("storage", "0,0,2")])
+}
+
+/// The same with these notes about the layout.
+fn model_of(folder: &Folder, weights: [[f32; 4]; 2], notes: &[(&str, &str)]) -> std::path::PathBuf {
     let mut tensors = Vec::new();
     for (layer, weights) in [0, 2].into_iter().zip(weights) {
         for (name, half) in [("c_fc", &weights[..2]), ("c_proj", &weights[2..])] {
@@ -387,9 +392,8 @@ fn model(folder: &Folder, weights: [[f32; 4]; 2], version: &str) -> std::path::P
             (name.clone(), view)
         })
         .collect();
-    let notes =
-        [("dlt-model", version), ("storage", "0,0,2"), ("frozen", ""), ("independent", "0,2")];
-    let notes = notes.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
+    let notes = notes.iter().chain(&[("frozen", ""), ("independent", "0,2")]);
+    let notes = notes.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let path = folder.path().join("model.safetensors");
     fs::write(&path, safetensors::serialize(views, Some(notes)).unwrap()).unwrap();
     path
@@ -423,6 +427,17 @@ fn matches_reference_correlations_reckoned_by_hand() {
 
     let text = serde_json::to_string(&found).unwrap();
     assert_eq!(serde_json::from_str::<Correlations>(&text).unwrap(), found);
+}
+
+/// A layer that keeps its feed-forward weights has them under its own number, whatever it shares.
+#[test]
+fn weights_that_layers_keep_are_those_of_the_layer() {
+    let folder = Folder::new(3);
+    let weights = [[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 5.0, 4.0]];
+    let plain = Correlations::of_model(&model(&folder, weights, "1"), None).unwrap();
+    let kept = ("kept", "mlp.c_fc.weight,mlp.c_proj.weight");
+    let path = model_of(&folder, weights, &[("dlt-model", "1"), ("storage", "0,0,0"), kept]);
+    assert_eq!(Correlations::of_model(&path, None).unwrap(), plain);
 }
 
 #[test]
