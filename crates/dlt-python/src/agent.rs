@@ -1,5 +1,7 @@
 //! The agent: it decides, and learns from rewards.
 
+#![allow(clippy::too_many_arguments, reason = "a record is made of all of its fields")]
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -197,11 +197,7 @@ impl SearchSettings {
             Strategy::Backtrack => backtrack::run(&mut ledger, draw)?,
             Strategy::Beam => beam::run(&mut ledger, self.beam_width, draw)?,
             Strategy::Mcts => tree::run(&mut ledger, draw)?,
-            Strategy::RandomSearch => {
-                for _ in 0..ledger.left() {
-                    ledger.judge(&State::from_action(&Action::random(start.n_layers(), draw)))?;
-                }
-            }
+            Strategy::RandomSearch => judge_at_random(&mut ledger, most, draw)?,
         }
 
         let best = ledger.best();
@@ -214,6 +210,25 @@ impl SearchSettings {
 
         Ok((best.state.clone(), searched))
     }
+}
+
+/// Judges uniform actions until the budget is spent. It ends earlier if `most` of them in a row lead
+/// to states that are already judged: hardly any other is left then.
+fn judge_at_random(
+    ledger: &mut Ledger<'_>,
+    most: usize,
+    draw: &mut impl Draw,
+) -> Result<(), AgentError> {
+    let n_layers = ledger.judged()[0].state.n_layers();
+    let mut again = 0;
+
+    while ledger.left() > 0 && again < most {
+        let judged = ledger.judged().len();
+        ledger.judge(&State::from_action(&Action::random(n_layers, draw)))?;
+        again = if ledger.judged().len() > judged { 0 } else { again + 1 };
+    }
+
+    Ok(())
 }
 
 /// A change of one entry of a state.

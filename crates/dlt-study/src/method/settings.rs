@@ -28,14 +28,13 @@ const LEARNING: [&str; 9] = [
     "agent.gamma=0.5",
     "agent.state_scaling=unit",
 ];
-/// A search ties, as untying keeps the loss: so it begins without ties. The price is that of one nat
-/// for all blocks.
+/// A search ties, because untying keeps the loss: so it begins without ties.
 const SEARCHED: [&str; 5] = [
     "tying.initial=independent",
     "tying.decision=joint",
     "agent.reward_batches=2",
     "agent.beam_width=4",
-    "agent.price=1.0",
+    "agent.price=0.3",
 ];
 /// Random times are drawn between these shares of training. Their mean is the mean of growth's
 /// times, so that the expected mean size is the same.

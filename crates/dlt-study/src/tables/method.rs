@@ -295,7 +295,7 @@ const HOW_TIMED: &str = "Times were measured while the machine did other work. d
     measures the speed of a step.";
 const HOW_COMPARED: &str = "Differences are between means: a negative one is a lower perplexity. \
     \"Apart\" says that the ranges over seeds have no value in common. The random twin of a method has \
-    the same times, merges, gate and budget, but draws its changes, or the states that it judges, at \
+    the same times, merges, gate and budget. It draws its changes, or the states that it judges, at \
     random.";
 
 #[cfg(test)]
