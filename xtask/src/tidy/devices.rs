@@ -38,6 +38,7 @@ const IN_MAIN_MEMORY: &[AllowedFile] = &[
         1,
         "headers are read, and which layers are tied",
     ),
+    ("crates/dlt-train/src/assembly.rs", 1, "refuses products that only a CPU has"),
     ("crates/dlt-train/src/device.rs", 1, "chooses the device"),
     ("crates/dlt-train/src/doctor.rs", 1, "checks whether a file can be read, on any machine"),
     (

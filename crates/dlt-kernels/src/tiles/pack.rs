@@ -367,7 +367,7 @@ fn fill_pairs<E: Number>(numbers: &[E; STEP], part: impl Fn(E) -> bf16, words: &
     }
 }
 
-/// What a number has beside its nearest bf16.
+/// What its nearest bf16 leaves of a number.
 #[inline(always)]
 fn rest<E: Number>(number: E) -> bf16 {
     (number.to_f32() - widened(number.to_bf16())).to_bf16()
