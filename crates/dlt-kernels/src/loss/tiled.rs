@@ -120,13 +120,6 @@ impl<'a> Head<'a> {
         self.table.len() / self.width()
     }
 
-    /// Rows of a group, of which all have about the same size.
-    fn group_rows(&self) -> usize {
-        let most = (KEPT / self.vocabulary()).max(GROUP_ROWS);
-        let count = self.targets.len();
-        count.div_ceil(count.div_ceil(most)).next_multiple_of(EDGE)
-    }
-
     fn groups(self, rows: usize) -> impl Iterator<Item = Head<'a>> {
         let hidden = self.hidden.chunks(rows * self.width());
         hidden.zip(self.targets.chunks(rows)).map(move |(hidden, targets)| Head {
@@ -173,7 +166,7 @@ impl<'a> Head<'a> {
     /// Adds the gradients of table and bias to `into`; returns the loss and the gradient of the
     /// hidden rows.
     pub(super) fn gradients(self, scale: f32, into: Sums<'_>) -> (f64, Vec<bf16>) {
-        self.gradients_by(self.group_rows(), scale, into)
+        self.gradients_by(group_rows(self.targets.len(), self.vocabulary()), scale, into)
     }
 
     fn gradients_by(self, rows: usize, scale: f32, mut into: Sums<'_>) -> (f64, Vec<bf16>) {
@@ -268,6 +261,20 @@ impl<'a> Head<'a> {
             }
         });
     }
+}
+
+/// Rows of a group, of which all have about the same size.
+fn group_rows(rows: usize, vocabulary: usize) -> usize {
+    let most = (KEPT / vocabulary).max(GROUP_ROWS);
+    let groups = rows.div_ceil(most).max(1);
+    rows.div_ceil(groups).next_multiple_of(EDGE)
+}
+
+/// Numbers of f32 that take the memory of the gradients' buffers: exponentials of a group, gradients
+/// of hidden rows and their packed forms, and a packed chunk of the table.
+pub(super) fn workspace(rows: usize, width: usize, vocabulary: usize) -> usize {
+    let exponentials = group_rows(rows, vocabulary).min(rows) * vocabulary / 2;
+    exponentials + 2 * rows * width + CHUNK.min(vocabulary) * width
 }
 
 /// `bias += scale · Σ outer` over rows that are `stride` apart.

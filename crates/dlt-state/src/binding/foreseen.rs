@@ -10,7 +10,7 @@ impl Binding {
     /// to be moved for that.
     ///
     /// It is for evaluation alone: layers that would have copies of one block share that block.
-    /// Averages ([`Merge::Average`]) are not in place before the decision, and are left out.
+    /// Averages ([`Merge::Average`](super::Merge::Average)) are not in place before the decision, and are left out.
     ///
     /// # Errors
     ///
