@@ -85,6 +85,27 @@ fn replicated_layers_are_tied_in_the_state_and_blocks_of_their_own() {
 }
 
 #[test]
+fn predicted_memory_knows_the_layers_that_no_tie_may_touch() {
+    let place = Workplace::new();
+    let base = ["inspect", "--memory", "smoke", "--json", "--set", "model.layers=12"];
+    let base = [&base[..], &["--set", "tying.exempt=ends"]].concat();
+
+    let said = place.dlt(&base).ok().out;
+    let blocks = |line: &str| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        row["trained_blocks"].as_u64().unwrap()
+    };
+    let rows: Vec<_> = said.lines().map(blocks).collect();
+    // 1 + 1/2 + … + 1/10 is about 3, and two layers are exempt.
+    assert_eq!(rows[1..], [5, 12], "{said}");
+
+    let tied = ["--owners", "0,0,0,0,0,0,0,0,0,0,0,0"];
+    let refused = place.dlt(&[&base[..], &tied].concat());
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.err.contains("expected no tie with a layer of tying.exempt"), "{refused:?}");
+}
+
+#[test]
 fn a_recording_shows_how_long_each_layer_was_independent() {
     let place = Workplace::new();
     let rows = [

@@ -161,9 +161,18 @@ impl Agent {
     }
 
     /// Sets the layers that no tie may touch (DEVIATIONS row 52). They have no turn, and an action of
-    /// the policy that touches them is mapped by [`Exempt::spare`].
+    /// the policy that touches them is mapped by [`Exempt::spare`]. An agent that spares them already
+    /// stays as it is.
+    ///
+    /// # Panics
+    ///
+    /// If the agent decides for another number of layers.
     #[must_use]
     pub fn sparing(self, exempt: Exempt) -> Self {
+        if self.exempt == exempt {
+            return self;
+        }
+
         let turn = self.turn.and_then(|_| exempt.deciding().first().copied());
         let state = exempt.spare_state(&self.state);
         Self { turn, action: state.as_action().clone(), state, exempt, ..self }

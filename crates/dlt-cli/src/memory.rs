@@ -83,13 +83,22 @@ fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding
         }
 
         let state = State::new(owners.to_vec()).map_err(|error| refuse(error.to_string()))?;
+        let spared = spec.exempt().spare_state(&state);
+        if spared != state {
+            return Err(refuse(format!(
+                "expected no tie with a layer of tying.exempt, as in {spared}, got {state}"
+            )));
+        }
+
         let state = if replicates { State::independent(layers) } else { state };
         return Ok(vec![("these owners".to_owned(), Binding::of_state(&state))]);
     }
 
-    // If each layer acts at random, layer i is independent with probability 1 / i, so the expected
-    // number of independent layers is the harmonic number of L.
-    let usual = (1..=layers).map(|layer| 1.0 / layer as f64).sum::<f64>().round() as usize;
+    // If each layer acts at random, layer i of those that may be tied is independent with probability
+    // 1 / i, so the expected number of these is a harmonic number. Exempt layers come on top.
+    let free = spec.exempt().free().len();
+    let harmonic: f64 = (1..=free).map(|layer| 1.0 / layer as f64).sum();
+    let usual = layers - free + harmonic.round() as usize;
     let of = |groups: usize| Binding::of_state(&pattern::leading(layers, groups));
     let mut rows = vec![("at the start".to_owned(), initial_binding(spec))];
 

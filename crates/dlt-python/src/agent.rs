@@ -23,7 +23,7 @@ use crate::state::PyState;
 ///
 /// layers: number of layers, L. recording: the decisions that the policies "replay" and
 /// "permuted-replay" follow. Further arguments have the names and rules of a spec of `dlt`: seed;
-/// initial, decision and state_vector of its section `tying`; all of its section `agent`, such as
+/// initial, decision, exempt and state_vector of its section `tying`; all of its section `agent`, such as
 /// policy, reward, gamma or epsilon_start. `dlt spec gpt2-paper` lists them with their meanings and
 /// defaults.
 ///
@@ -329,7 +329,7 @@ fn key(name: &str) -> String {
     match name {
         "seed" => name.to_owned(),
         "layers" => "model.layers".to_owned(),
-        "initial" | "decision" | "state_vector" => format!("tying.{name}"),
+        "initial" | "decision" | "exempt" | "state_vector" => format!("tying.{name}"),
         _ => format!("agent.{name}"),
     }
 }

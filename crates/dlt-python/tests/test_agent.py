@@ -124,6 +124,17 @@ class Agents(unittest.TestCase):
         self.assertEqual(pickle.loads(pickle.dumps(agent)).decide().state, State([0, 1, 1]))
 
 
+    def test_exempt_layers_are_in_no_tie(self):
+        agent = Agent(6, policy="random", decision="joint", seed=3, exempt="ends")
+        for _ in range(50):
+            owners = agent.decide().state.owners
+            self.assertEqual((owners[0], owners[5]), (0, 5))
+            self.assertNotIn(0, owners[1:])
+            agent.learn(0.0)
+        with self.assertRaisesRegex(DltError, "`tying.exempt`"):
+            Agent(6, policy="random", exempt=[6])
+
+
 class Rules(unittest.TestCase):
     """The rules and the messages of a spec file."""
 

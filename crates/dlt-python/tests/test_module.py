@@ -30,10 +30,12 @@ def values():
     settlement = binding.apply(*states, merge="average")
     agent = Agent(3, policy="q", hidden=4)
     decision = agent.decide()
+    searching = Agent(3, policy="backtrack", initial="independent").decide(judge=lambda state: 1.0)
     return [
         Action([0, 1, 0]), states[1], states[1].groups()[1], transition, *transition.events, transition.event_counts(),
         ActionSpace(5), recording, *recording, binding, settlement, *settlement.moves, *settlement.merged,
         dlt_state.Merged(1, 0, 0.5), decision, decision.exploration, agent.learn(-3.0), agent.wants,
+        searching, searching.searched,
     ]  # fmt: skip
 
 

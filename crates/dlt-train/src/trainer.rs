@@ -146,7 +146,8 @@ impl Trainer {
     /// [`TrainError::Agent`] if the agent does not begin in the state of the run.
     pub fn deciding_by(mut self, agent: Agent) -> Result<Self> {
         let exempt = self.spec.exempt();
-        let agent = if exempt.has_any() { agent.sparing(exempt) } else { agent };
+        let has_depth = agent.current_state().n_layers() == exempt.n_layers();
+        let agent = if has_depth { agent.sparing(exempt) } else { agent };
         let expected = self.recording.state_at(self.run.step);
         let got = agent.current_state();
         if expected != got {

@@ -50,6 +50,12 @@ fn rejects_an_agent_that_begins_in_another_state() {
         let expected = "agent: the state that the agent begins in: expected [0, 0, 0, 0], got ";
         assert_eq!(refused, format!("{expected}{got}"));
     }
+
+    // The same where the run has layers that an agent of its depth would spare.
+    let trainer = bench.trainer("exempt", &[&SPEC[..], &["tying.exempt=[3]"]].concat(), None);
+    let agent = neighbours(&trainer, State::all_tied(5));
+    let refused = trainer.deciding_by(agent).err().expect("another depth").to_string();
+    assert!(refused.ends_with("expected [0, 0, 0, 3], got [0, 0, 0, 0, 0]"), "{refused}");
 }
 
 /// Another architecture than that of `SPEC`, which names a GPT-2.

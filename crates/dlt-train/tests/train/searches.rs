@@ -34,38 +34,45 @@ fn run(bench: &Bench, name: &str, settings: &[&str]) -> (Vec<DecisionRow>, Recor
 /// same batches, bit for bit. The gate, which lets all pass, measures it.
 #[test]
 fn law_the_judged_loss_is_that_of_the_state_that_is_entered() {
-    let starts =
-        ["tying.initial=independent", "tying.initial=frozen", "tying.initial=[0, 1, 0, 3]"];
+    const FROZEN: &str = "tying.initial=frozen";
+    let starts: [&[&str]; 5] = [
+        &["tying.initial=independent"],
+        &[FROZEN],
+        &["tying.initial=[0, 1, 0, 3]"],
+        &["tying.initial=[0, 1, 0, 3]", "tying.unit=attention", "tying.own=scales"],
+        &["tying.initial=independent", "tying.exempt=[0]"],
+    ];
     for (policy, start) in
         POLICIES.into_iter().flat_map(|policy| starts.map(|start| (policy, start)))
     {
         let bench = Bench::new();
+        let plain = search(&[&[policy], start].concat());
         let (rows, recording) =
-            run(&bench, "gated", &search(&[policy, start, "tying.gate=1000.0"]));
+            run(&bench, "gated", &[&plain[..], &["tying.gate=1000.0"]].concat());
         let measured: Vec<_> = rows.iter().filter(|row| row.loss_after.is_some()).collect();
-        assert!(!measured.is_empty(), "{policy} {start}: a decision that ties");
+        assert!(!measured.is_empty(), "{policy} {start:?}: a decision that ties");
 
         for row in measured {
             let bits = |loss: Option<f64>| loss.map(f64::to_bits);
             assert_eq!(
                 bits(row.loss_after),
                 bits(row.search.map(|search| search.loss_after)),
-                "{policy} {start}"
+                "{policy} {start:?}"
             );
 
             // From frozen layers on, even the present state asks for a first tie.
-            if start != "tying.initial=frozen" {
+            if !start.contains(&FROZEN) {
                 assert_eq!(
                     bits(row.loss_before),
                     bits(row.search.map(|search| search.loss_before)),
-                    "{policy} {start}"
+                    "{policy} {start:?}"
                 );
             }
         }
 
         // The gate changes nothing but what is measured.
-        let (plain, other) = run(&bench, "plain", &search(&[policy, start]));
-        assert_eq!(recording.rows(), other.rows(), "{policy} {start}");
+        let (plain, other) = run(&bench, "plain", &plain);
+        assert_eq!(recording.rows(), other.rows(), "{policy} {start:?}");
         assert!(plain.iter().all(|row| row.loss_after.is_none()));
     }
 }
