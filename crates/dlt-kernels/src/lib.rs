@@ -55,6 +55,8 @@ mod rotary;
 mod rounding;
 mod rows;
 mod scaling;
+#[cfg(test)]
+mod sequence;
 mod shape;
 mod sketch;
 mod tiles;

@@ -136,8 +136,9 @@ impl<'a> Panel<'a> {
     /// When rows are further apart than they are wide, which is a bug in the caller.
     fn all(&mut self) -> &mut [f32] {
         assert!(self.stride == self.columns, "rows that are not adjacent");
-        // SAFETY: the panel exclusively borrows these elements, which are adjacent and were
-        // initialised in the slice that it was made from.
+        // SAFETY: the panel exclusively borrows these elements, which are adjacent. They are
+        // initialised: `product` makes the only panel of a new buffer, and zeroes it for `By::Thirds`,
+        // which alone asks for this.
         unsafe { slice::from_raw_parts_mut(self.start, self.rows * self.columns) }
     }
 

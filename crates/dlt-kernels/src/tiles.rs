@@ -255,6 +255,7 @@ fn task_rows(rows: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sequence::narrow as numbers;
     use half::bf16;
 
     /// Rows, depth and columns: single ones, whole blocks, several tasks, stretches of the depth and
@@ -268,16 +269,6 @@ mod tests {
         [300, 64, 600],
         [32, 1100, 33],
     ];
-
-    /// Numbers in -1..1 from a fixed sequence.
-    fn numbers(count: usize, seed: u32) -> Vec<bf16> {
-        let mut state = seed;
-        let next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            bf16::from_f32((state >> 8) as f32 / 8_388_608.0 - 1.0)
-        };
-        std::iter::repeat_with(next).take(count).collect()
-    }
 
     fn multiplied<E: Number>(engine: Engine, a: Operand<'_, E>, b: Operand<'_, E>) -> Vec<f32> {
         let right = Packed::right(b);

@@ -299,22 +299,13 @@ fn add_bias_gradient(outer: &[bf16], stride: usize, scale: f32, bias: &mut [f32]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sequence::narrow as numbers;
 
     const ROWS: usize = 70;
     const WIDTH: usize = 40;
     /// Two chunks, the second one with two stretches.
     const ENTRIES: usize = CHUNK + STRETCH + 90;
     const SCALE: f32 = 0.25;
-
-    /// Numbers in -1..1 from a fixed sequence, rounded to bf16.
-    fn numbers(count: usize, seed: u32) -> Vec<bf16> {
-        let mut state = seed;
-        let next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            bf16::from_f32((state >> 8) as f32 / 8_388_608.0 - 1.0)
-        };
-        std::iter::repeat_with(next).take(count).collect()
-    }
 
     /// Loss, gradient of the hidden rows and gradient of the table, in f64.
     fn exact(hidden: &[f64], table: &[f64], targets: &[u32]) -> (f64, Vec<f64>, Vec<f64>) {

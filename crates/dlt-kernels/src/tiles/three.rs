@@ -42,16 +42,12 @@ pub(crate) fn multiply(out: &mut [f32], into: Into, scale: f32, a: View<'_>, b: 
 mod tests {
     use super::*;
     use crate::matrix::{By, Panel};
+    use crate::sequence::uniform;
 
     /// Numbers of very different sizes, with all bits of f32.
     fn numbers(count: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        let next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let size = ((state >> 4) % 16) as i32 - 8;
-            ((state >> 8) as f32 / 8_388_608.0 - 1.0) * 2f32.powi(size)
-        };
-        std::iter::repeat_with(next).take(count).collect()
+        let sizes = uniform(seed + 1000).map(|x| 2f32.powi((8.0 * x) as i32));
+        uniform(seed).zip(sizes).take(count).map(|(x, size)| x * size).collect()
     }
 
     #[test]
